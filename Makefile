@@ -1,0 +1,38 @@
+# What a person does with weir's source. `make` lists it; each target says what it does while it does it.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench kafka
+
+# The tools that scripts/setup fetched.
+export PATH := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/weir/bin:$(PATH)
+
+# Arguments for the demo or for the benchmarks.
+ARGS ?=
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: ## train, serve, swap and watch a model on real flights, on an embedded broker (ARGS=--once: end after one round)
+	@scripts/setup demo
+	@echo "demo: building weir (some minutes the first time)"
+	@cargo run --release --locked -- demo $(ARGS)
+
+test: ## all tests, on the embedded broker and on a real Kafka that is started for them
+	@scripts/setup test
+	@echo "test: building weir and its tests (some minutes the first time)"
+	cargo test --locked $(ARGS)
+
+check: ## format, lints with warnings denied, documentation
+	@scripts/setup demo
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps
+
+bench: ## weir beside a plain loop on a real Kafka, and the micro benchmarks
+	@scripts/setup kafka
+	@echo "bench: building weir and its benchmarks (some minutes the first time)"
+	cargo bench --locked $(ARGS)
+
+kafka: ## a real Kafka broker on 127.0.0.1:9092 in the foreground (ARGS="--port 9093 --data DIR")
+	@scripts/setup kafka
+	@exec scripts/kafka $(ARGS)
