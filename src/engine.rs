@@ -1,0 +1,93 @@
+//! The engine: a multi-layer perceptron in f32, from a matrix of features to a matrix of answers.
+//!
+//! [`Mlp::new`] packs the weights once, for the fastest kernel that this machine has ([`kernels`]); [`Mlp::forward`]
+//! sends blocks of rows through all layers while they are in cache, and allocates nothing. A row's answer depends on
+//! that row alone, down to its bits: every sum starts with the bias and adds its products in the order of the inputs,
+//! in whatever batch and at whatever place the row comes. Kernels round differently, so the bits may differ from one
+//! kind of CPU to another.
+//!
+//! In reading order: `mlp` walks through the layers, `dense` is one layer (packed weights and the tiles that multiply
+//! them), `activation` and `output` are the functions behind the layers, `math` their approximations, and `kernel` is the
+//! vector unit that all of it is written against.
+
+mod activation;
+mod aligned;
+mod dense;
+mod kernel;
+mod math;
+mod mlp;
+mod output;
+#[cfg(test)]
+mod tests;
+
+use ndarray::{Array1, Array2};
+
+pub use activation::Activation;
+pub use kernel::{Kernel, kernels};
+pub use mlp::{Mlp, Scratch};
+pub use output::Output;
+
+/// One layer: `activation(x · weights + bias)`.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// Inputs × outputs, in any memory layout.
+    pub weights: Array2<f32>,
+    /// One per output.
+    pub bias: Array1<f32>,
+    /// The function behind the sums.
+    pub activation: Activation,
+}
+
+/// The class that a classifier's answer for a row stands for: the most probable one, the first of equals (as
+/// `numpy.argmax`); 0 without outputs.
+pub fn predicted_class<'a>(outputs: impl IntoIterator<Item = &'a f32>) -> usize {
+    let better = |best: (usize, &'a f32), next: (usize, &'a f32)| if next.1 > best.1 { next } else { best };
+    outputs.into_iter().enumerate().reduce(better).map_or(0, |(class, _)| class)
+}
+
+/// Why layers don't make a network, or not one that this machine can run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// There is no layer.
+    #[error("a network needs at least one layer")]
+    NoLayers,
+    /// A layer, counted from 0, without inputs or without outputs.
+    #[error("layer {layer} has {inputs} inputs and {outputs} outputs: neither may be 0")]
+    EmptyLayer {
+        /// Counted from 0.
+        layer: usize,
+        /// Rows of its weights.
+        inputs: usize,
+        /// Columns of its weights.
+        outputs: usize,
+    },
+    /// A layer whose bias doesn't fit its weights.
+    #[error("layer {layer} has {outputs} outputs but {bias} bias values")]
+    Bias {
+        /// Counted from 0.
+        layer: usize,
+        /// Columns of its weights.
+        outputs: usize,
+        /// Length of its bias.
+        bias: usize,
+    },
+    /// A layer that doesn't fit the one before it.
+    #[error("layer {layer} has {inputs} inputs but the layer before it has {previous} outputs")]
+    Chain {
+        /// Counted from 0.
+        layer: usize,
+        /// Rows of its weights.
+        inputs: usize,
+        /// Columns of the weights before it.
+        previous: usize,
+    },
+    /// [`Output::Logistic`] behind more than one logit.
+    #[error("the logistic output needs exactly 1 logit, the last layer has {0} outputs")]
+    Logits(usize),
+    /// A name that is none of [`Activation::ALL`].
+    #[error("unknown activation {0:?}")]
+    UnknownActivation(String),
+    /// A kernel for another CPU.
+    #[error("this machine can't run the {0} kernel")]
+    Kernel(Kernel),
+}

@@ -1,0 +1,88 @@
+//! What turns the last layer's values into the answer.
+
+use ndarray::{ArrayViewMut2, Axis};
+use serde::{Deserialize, Serialize};
+
+use super::kernel::Simd;
+use super::math;
+
+/// What turns the last layer's values into the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Output {
+    /// The values as they are: regression.
+    Identity,
+    /// One logit of a binary classifier becomes two columns, `1 - p` and `p`, each with its own full precision.
+    Logistic,
+    /// As many probabilities as logits.
+    Softmax,
+}
+
+impl Output {
+    /// Columns of the answer behind a layer of `logits` outputs.
+    pub(super) fn columns(self, logits: usize) -> usize {
+        match self {
+            Output::Identity | Output::Softmax => logits,
+            Output::Logistic => 2,
+        }
+    }
+
+    /// Turns the last layer's rows, which begin every `stride` floats of `logits`, into the rows of the answer. `columns`
+    /// is room for its columns, `LANES` floats each.
+    ///
+    /// Vectors go across the rows, a lane for each: classes are few and no multiple of the lanes.
+    #[inline(always)]
+    pub(super) fn write<S: Simd>(
+        self,
+        s: S,
+        logits: &[f32],
+        stride: usize,
+        columns: &mut [f32],
+        mut answer: ArrayViewMut2<'_, f32>,
+    ) {
+        let columns = &mut columns[..answer.ncols() * S::LANES];
+        let groups = answer.axis_chunks_iter_mut(Axis(0), S::LANES).zip(logits.chunks(S::LANES * stride));
+        for (mut answer, logits) in groups {
+            for (lane, row) in logits.chunks_exact(stride).enumerate() {
+                let column_starts = columns[lane..].iter_mut().step_by(S::LANES);
+                column_starts.zip(row).for_each(|(to, &logit)| *to = logit);
+            }
+            match self {
+                Output::Identity => {}
+                Output::Logistic => logistic(s, columns),
+                Output::Softmax => softmax(s, columns),
+            }
+            for (lane, mut row) in answer.outer_iter_mut().enumerate() {
+                let column_starts = columns[lane..].iter().step_by(S::LANES);
+                row.iter_mut().zip(column_starts).for_each(|(to, &value)| *to = value);
+            }
+        }
+    }
+}
+
+/// A column of z becomes two, of 1 - p and p.
+#[inline(always)]
+fn logistic<S: Simd>(s: S, columns: &mut [f32]) {
+    let z = s.read(columns);
+    // 1 - p is the logistic of -z; computed as such it keeps its digits where p is close to 1.
+    s.write(math::logistic(s, s.sub(s.splat(0.0), z)), columns);
+    s.write(math::logistic(s, z), &mut columns[S::LANES..]);
+}
+
+/// Columns of z become e^(z - max) / Σ e^(z - max). Where a row has NaN or +∞, all of it becomes NaN.
+#[inline(always)]
+fn softmax<S: Simd>(s: S, columns: &mut [f32]) {
+    let mut largest = s.splat(f32::NEG_INFINITY);
+    for column in columns.chunks_exact(S::LANES) {
+        largest = s.at_least(largest, s.read(column));
+    }
+    let mut sum = s.splat(0.0);
+    for column in columns.chunks_exact_mut(S::LANES) {
+        let e = math::exp(s, s.sub(s.read(column), largest));
+        sum = s.add(sum, e);
+        s.write(e, column);
+    }
+    for column in columns.chunks_exact_mut(S::LANES) {
+        s.write(s.div(s.read(column), sum), column);
+    }
+}
