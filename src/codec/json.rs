@@ -1,0 +1,20 @@
+//! JSON: one object per record.
+//!
+//! `scan` is the grammar, `keys` tells which member is meant, `decode` puts the values into the row, `encode` renders
+//! predictions.
+
+mod decode;
+mod encode;
+mod keys;
+mod scan;
+
+#[cfg(test)]
+mod samples;
+
+pub use decode::Decoder;
+pub use encode::Encoder;
+
+/// A string as JSON, quotes included.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}

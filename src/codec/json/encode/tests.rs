@@ -1,0 +1,90 @@
+//! The contract of the output, and predictions read back by serde_json.
+
+use proptest::collection::{hash_set, vec};
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::Encoder;
+use crate::codec::Span;
+use crate::codec::json::samples::{serde, value};
+use crate::engine::predicted_class;
+use crate::model::signature::Target;
+use crate::record::{Reason, Rejection};
+
+fn strings(names: &[&str]) -> Vec<String> {
+    names.iter().map(ToString::to_string).collect()
+}
+
+fn classes(names: &[&str]) -> Target {
+    Target::Classification { name: "y".into(), classes: strings(names) }
+}
+
+fn encode(encoder: &Encoder, outputs: &[f32]) -> Result<String, Rejection> {
+    let mut out = b"what was there before".to_vec();
+    encoder.encode(b"", &[], outputs, &mut out)?;
+    Ok(String::from_utf8(out).unwrap())
+}
+
+#[test]
+fn a_classification_is_rendered_as_the_contract_says() {
+    let payload = br#"{"time":[1, 2],"age":30,"id":"a\/b"}"#;
+    let spans = [Span { start: 29, end: 35 }, Span::default(), Span { start: 8, end: 14 }];
+    let fields = strings(&["id", "note", "time"]);
+    let encoder = Encoder::new("flights", 7, &classes(&["on_time", "late"]), &fields);
+    let mut out = Vec::new();
+    encoder.encode(payload, &spans, &[0.21, 0.79], &mut out).unwrap();
+    assert_eq!(
+        String::from_utf8(out).unwrap(),
+        r#"{"id":"a\/b","time":[1, 2],"prediction":"late","probabilities":{"on_time":0.21,"late":0.79},"#.to_owned()
+            + r#""model":"flights","version":7}"#
+    );
+    assert!(encode(&encoder, &[0.5, 0.5]).unwrap().starts_with(r#"{"prediction":"on_time","#), "the first on ties");
+}
+
+#[test]
+fn a_regression_is_a_number_or_an_array() {
+    let target = |names: &[&str]| Target::Regression { names: strings(names) };
+    let one = Encoder::new("m", 1, &target(&["y"]), &[]);
+    assert_eq!(encode(&one, &[12.3]).unwrap(), r#"{"prediction":12.3,"model":"m","version":1}"#);
+    let two = Encoder::new("m", 1, &target(&["y", "z"]), &[]);
+    assert_eq!(encode(&two, &[12.3, -4.0]).unwrap(), r#"{"prediction":[12.3,-4.0],"model":"m","version":1}"#);
+}
+
+#[test]
+fn an_answer_that_is_not_finite_is_rejected() {
+    let encoder = Encoder::new("m", 1, &classes(&["a", "b"]), &[]);
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        assert_eq!(encode(&encoder, &[0.5, bad]).unwrap_err().reason, Reason::PredictionNotFinite);
+    }
+}
+
+proptest! {
+    #[test]
+    fn predictions_read_back_as_what_they_were(
+        names in hash_set(any::<String>(), 2..6),
+        model in any::<String>(),
+        version in any::<u64>(),
+        field in any::<String>(),
+        copied in value(),
+        outputs in vec(any::<f32>().prop_filter("finite", |x| x.is_finite()), 6),
+    ) {
+        let names: Vec<String> = names.into_iter().collect();
+        let outputs = &outputs[..names.len()];
+        let target = Target::Classification { name: "y".into(), classes: names.clone() };
+        let fields = [format!("_{field}")];
+        let encoder = Encoder::new(&model, version, &target, &fields);
+        let mut out = Vec::new();
+        let span = Span { start: 0, end: copied.len() as u32 };
+        encoder.encode(copied.as_bytes(), &[span], outputs, &mut out).unwrap();
+        let record = serde(&out).unwrap();
+        prop_assert_eq!(record.as_object().unwrap().len(), 5);
+        prop_assert_eq!(&record[&fields[0]], &serde(copied.as_bytes()).unwrap());
+        prop_assert_eq!(&record["prediction"], &Value::from(names[predicted_class(outputs)].as_str()));
+        prop_assert_eq!(&record["model"], &Value::from(model));
+        prop_assert_eq!(&record["version"], &Value::from(version));
+        for (name, output) in names.iter().zip(outputs) {
+            let probability = record["probabilities"][name].as_f64().unwrap() as f32;
+            prop_assert_eq!(probability.to_bits(), output.to_bits());
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Models: what they take and answer.
+
+pub mod preprocess;
+pub mod signature;

@@ -1,0 +1,276 @@
+//! What a model takes and what it answers: its features in order, and its classes.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::record::{Gap, Reason, Rejection};
+
+/// The features in the order of the model's input, and what the outputs mean.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signature {
+    /// The features, in the order of a positional record.
+    pub features: Vec<Feature>,
+    /// What the model answers.
+    pub target: Target,
+}
+
+/// One input of the model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Feature {
+    /// The name in records; unique within the signature.
+    pub name: String,
+    /// A number or one of some categories.
+    pub kind: Kind,
+    /// What happens when a record doesn't have it.
+    pub missing: Missing,
+}
+
+/// What values a feature takes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Kind {
+    /// A number.
+    Numeric,
+    /// One of these strings; its row value is the index here.
+    Categorical {
+        /// The categories, each once.
+        categories: Vec<String>,
+        /// What happens to another string.
+        unknown: Unknown,
+    },
+}
+
+/// What happens when a record doesn't have a feature.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "method", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Missing {
+    /// The record is rejected as `missing_feature`.
+    Reject,
+    /// The mean of the training data, for numeric features.
+    Mean {
+        /// That mean.
+        value: f64,
+    },
+    /// The median of the training data, for numeric features.
+    Median {
+        /// That median.
+        value: f64,
+    },
+    /// A number chosen by the user, for numeric features.
+    Constant {
+        /// That number.
+        value: f64,
+    },
+    /// No column of the one-hot group is set, for categorical features.
+    Zeros,
+}
+
+/// What happens to a category that the signature doesn't list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unknown {
+    /// The record is rejected as `unknown_category`.
+    Reject,
+    /// No column of the one-hot group is set.
+    Zeros,
+}
+
+/// What the model answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "task", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Target {
+    /// One of these classes, with a probability each.
+    Classification {
+        /// The name of the target column.
+        name: String,
+        /// The classes, in the order of the outputs.
+        classes: Vec<String>,
+    },
+    /// One number, or several.
+    Regression {
+        /// The names of the target columns, in the order of the outputs.
+        names: Vec<String>,
+    },
+}
+
+impl Target {
+    /// How many outputs the network has after its output function: classes, or numbers.
+    pub fn outputs(&self) -> usize {
+        match self {
+            Target::Classification { classes, .. } => classes.len(),
+            Target::Regression { names } => names.len(),
+        }
+    }
+}
+
+impl Signature {
+    /// What is wrong with this signature, if anything: a file may say what no training would write.
+    pub fn validate(&self) -> Result<(), String> {
+        if self.features.is_empty() {
+            return Err("the signature has no features".into());
+        }
+        if let Some(name) = repeated(self.features.iter().map(|feature| &feature.name)) {
+            return Err(format!("feature {name:?} is listed twice"));
+        }
+        for feature in &self.features {
+            let name = &feature.name;
+            match (&feature.kind, feature.missing) {
+                (Kind::Numeric, Missing::Zeros) => {
+                    return Err(format!("feature {name:?} is numeric: a missing value can't become zeros"));
+                }
+                (Kind::Numeric, Missing::Mean { value } | Missing::Median { value } | Missing::Constant { value })
+                    if !value.is_finite() =>
+                {
+                    return Err(format!("feature {name:?} is imputed by {value}, which is not finite"));
+                }
+                (
+                    Kind::Categorical { .. },
+                    Missing::Mean { .. } | Missing::Median { .. } | Missing::Constant { .. },
+                ) => {
+                    return Err(format!("feature {name:?} is categorical: it can't be imputed by a number"));
+                }
+                (Kind::Categorical { categories, .. }, _) => {
+                    if categories.is_empty() {
+                        return Err(format!("feature {name:?} has no categories"));
+                    }
+                    if let Some(category) = repeated(categories) {
+                        return Err(format!("feature {name:?} lists category {category:?} twice"));
+                    }
+                }
+                _ => {}
+            }
+        }
+        match &self.target {
+            Target::Classification { classes, .. } if classes.len() < 2 => {
+                Err("a classification needs at least two classes".into())
+            }
+            Target::Regression { names } if names.is_empty() => Err("a regression needs at least one output".into()),
+            // They are the keys of a prediction and the labels of a metric.
+            Target::Classification { classes: names, .. } | Target::Regression { names } => match repeated(names) {
+                Some(name) => Err(format!("the target lists {name:?} twice")),
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// Decides about the gaps of a decoded row: the first one that this signature doesn't forgive rejects the record.
+    ///
+    /// `row` has one value per feature, as [`crate::record`] describes it.
+    pub fn check(&self, row: &[f64]) -> Result<(), Rejection> {
+        for (feature, &value) in self.features.iter().zip(row) {
+            if value.is_nan() {
+                feature.check_gap(value)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Feature {
+    fn check_gap(&self, value: f64) -> Result<(), Rejection> {
+        let name = &self.name;
+        let Some(gap) = Gap::of(value) else { return Ok(()) };
+        let expected = match self.kind {
+            Kind::Numeric => "a number",
+            Kind::Categorical { .. } => "a category",
+        };
+        let wrong_type = |found: &str| {
+            Err(Rejection::new(Reason::WrongType, format!("feature {name:?}: expected {expected}, found {found}")))
+        };
+        match gap {
+            Gap::Missing if self.missing == Missing::Reject => {
+                Err(Rejection::new(Reason::MissingFeature, format!("feature {name:?} is missing or null")))
+            }
+            Gap::Missing => Ok(()),
+            Gap::Unknown => match &self.kind {
+                Kind::Categorical { unknown: Unknown::Zeros, .. } => Ok(()),
+                _ => Err(Rejection::new(
+                    Reason::UnknownCategory,
+                    format!("feature {name:?}: a category that the model doesn't know"),
+                )),
+            },
+            Gap::NotFinite => {
+                Err(Rejection::new(Reason::NotFinite, format!("feature {name:?}: the number is not finite")))
+            }
+            Gap::Boolean => wrong_type("a boolean"),
+            Gap::String => wrong_type("a string"),
+            Gap::Array => wrong_type("an array"),
+            Gap::Object => wrong_type("an object"),
+        }
+    }
+}
+
+/// The first name that was there before.
+fn repeated<'a>(names: impl IntoIterator<Item = &'a String>) -> Option<&'a String> {
+    let mut seen = HashSet::new();
+    names.into_iter().find(|&name| !seen.insert(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signature() -> Signature {
+        let numeric = |name: &str, missing| Feature { name: name.into(), kind: Kind::Numeric, missing };
+        let colour = |name: &str, missing, unknown| Feature {
+            name: name.into(),
+            kind: Kind::Categorical { categories: vec!["red".into(), "blue".into()], unknown },
+            missing,
+        };
+        Signature {
+            features: vec![
+                numeric("strict", Missing::Reject),
+                numeric("lenient", Missing::Mean { value: 2.5 }),
+                colour("closed", Missing::Reject, Unknown::Reject),
+                colour("open", Missing::Zeros, Unknown::Zeros),
+            ],
+            target: Target::Classification { name: "y".into(), classes: vec!["no".into(), "yes".into()] },
+        }
+    }
+
+    #[test]
+    fn each_gap_meets_what_the_signature_says() {
+        let signature = signature();
+        assert_eq!(signature.validate(), Ok(()));
+        assert!(signature.check(&[1.0, 2.0, 0.0, 1.0]).is_ok());
+        let reason = |column: usize, gap: Gap| {
+            let mut row = [1.0, 2.0, 0.0, 1.0];
+            row[column] = gap.value();
+            signature.check(&row).err().map(|rejection| rejection.reason)
+        };
+        assert_eq!(reason(0, Gap::Missing), Some(Reason::MissingFeature));
+        assert_eq!(reason(1, Gap::Missing), None);
+        assert_eq!(reason(2, Gap::Unknown), Some(Reason::UnknownCategory));
+        assert_eq!(reason(3, Gap::Unknown), None);
+        assert_eq!(reason(3, Gap::Missing), None);
+        assert_eq!(reason(1, Gap::NotFinite), Some(Reason::NotFinite));
+        for gap in [Gap::String, Gap::Array, Gap::Object] {
+            assert_eq!(reason(1, gap), Some(Reason::WrongType));
+        }
+    }
+
+    #[test]
+    fn impossible_signatures_are_refused() {
+        let mut twice = signature();
+        twice.features[1].name = "strict".into();
+        assert!(twice.validate().is_err());
+        let mut zeros = signature();
+        zeros.features[0].missing = Missing::Zeros;
+        assert!(zeros.validate().is_err());
+        let mut one_class = signature();
+        one_class.target = Target::Classification { name: "y".into(), classes: vec!["no".into()] };
+        assert!(one_class.validate().is_err());
+        for names in [vec!["a".to_owned(), "b".into(), "a".into()], vec![]] {
+            let mut outputs = signature();
+            outputs.target = Target::Regression { names };
+            assert!(outputs.validate().is_err());
+        }
+        let mut categories = signature();
+        categories.features[2].kind =
+            Kind::Categorical { categories: vec!["red".into(), "red".into()], unknown: Unknown::Reject };
+        assert!(categories.validate().is_err());
+    }
+}
