@@ -1,0 +1,402 @@
+//! The bundle: a model version as files, with everything that scoring, checking and monitoring it needs.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `model.json` | the [`Manifest`]: what the model is, how it came to be, the sha256 of the other files |
+//! | `weights.safetensors` | `layers.N.weight` (inputs × outputs) and `layers.N.bias`, f32 |
+//! | `baseline.json` | bins and frequencies of the training data |
+//! | `golden.json` | some rows and what this model must answer for them |
+//!
+//! This module is about bytes, not about where they lie: a store reads and writes [`Files`]. Since `model.json` holds
+//! the digests of the others, its own sha256 stands for the whole bundle.
+
+mod golden;
+mod weights;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::Model;
+use super::preprocess::{Preprocess, Transform};
+use super::signature::{Signature, Target};
+use crate::engine::{Activation, EngineError, Layer, Mlp, Output};
+use crate::monitor::drift::Baseline;
+
+use golden::Goldens;
+
+/// The file that describes the others.
+pub const MANIFEST: &str = "model.json";
+/// The file of the weights.
+pub const WEIGHTS: &str = "weights.safetensors";
+/// The file of the training data's frequencies.
+pub const BASELINE: &str = "baseline.json";
+/// The file of the rows with known answers.
+pub const GOLDEN: &str = "golden.json";
+
+/// `model.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// The model's name.
+    pub name: String,
+    /// The version, from 1.
+    pub version: u64,
+    /// When it was published: RFC 3339, UTC.
+    pub created: String,
+    /// The version that it was made from, if any.
+    pub parent: Option<u64>,
+    /// What the model takes and answers.
+    pub signature: Signature,
+    /// What happens to each feature, in signature order.
+    pub preprocessing: Vec<Transform>,
+    /// The network's shape.
+    pub network: Network,
+    /// How the model came to be, and how good it was.
+    pub training: Training,
+    /// The sha256, in lower-case hex, of each other file of the bundle.
+    pub files: BTreeMap<String, String>,
+}
+
+/// The shape of a network, without its weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// The layers from the input on.
+    pub layers: Vec<LayerShape>,
+    /// What turns the last layer's values into the answer.
+    pub output: Output,
+}
+
+/// The shape of one layer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LayerShape {
+    /// Rows of its weights.
+    pub inputs: usize,
+    /// Columns of its weights.
+    pub outputs: usize,
+    /// The function behind it.
+    pub activation: Activation,
+}
+
+/// How the model came to be, and how good it was.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Training {
+    /// The settings of the training, whatever it calls them.
+    pub recipe: serde_json::Map<String, serde_json::Value>,
+    /// Metric name to value; all finite.
+    pub metrics: BTreeMap<String, f64>,
+}
+
+/// A version before it has a number: what training hands to [`Store::publish`](super::store::Store::publish).
+#[derive(Debug)]
+pub struct Draft {
+    /// The model's name.
+    pub name: String,
+    /// The version that it was made from, if any.
+    pub parent: Option<u64>,
+    /// What the model takes and answers.
+    pub signature: Signature,
+    /// What happens to each feature, in signature order.
+    pub preprocessing: Vec<Transform>,
+    /// The layers from the input on; as many inputs as the preprocessing has columns.
+    pub layers: Vec<Layer>,
+    /// What turns the last layer's values into the answer.
+    pub output: Output,
+    /// How the model came to be, and how good it was.
+    pub training: Training,
+    /// Bins and frequencies of the training data.
+    pub baseline: Baseline,
+    /// Decoded rows ([`crate::record`]), before imputation, that the signature accepts; at least one. Publishing
+    /// computes what the model answers for them.
+    pub golden_rows: Vec<Vec<f64>>,
+}
+
+/// The bytes of a bundle's files.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// `model.json`.
+    pub manifest: Vec<u8>,
+    /// `weights.safetensors`.
+    pub weights: Vec<u8>,
+    /// `baseline.json`.
+    pub baseline: Vec<u8>,
+    /// `golden.json`.
+    pub golden: Vec<u8>,
+}
+
+/// Why a bundle can't be used, or a draft not be published.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    /// A file isn't the one that was published.
+    #[error(
+        "{file} has sha256 {found}, {MANIFEST} says {expected}: it was damaged or changed; restore it, or publish anew"
+    )]
+    Digest {
+        /// The file.
+        file: &'static str,
+        /// What `model.json` says.
+        expected: String,
+        /// What the file has.
+        found: String,
+    },
+    /// A file isn't JSON, or isn't the JSON that it should be.
+    #[error("{file} can't be read: it is damaged, or from another version of weir; publish anew")]
+    Json {
+        /// The file.
+        file: &'static str,
+        /// What is wrong where.
+        source: serde_json::Error,
+    },
+    /// The weights aren't in the safetensors format.
+    #[error("{WEIGHTS} can't be read: it is damaged or incomplete; publish anew")]
+    Safetensors(#[from] safetensors::SafeTensorError),
+    /// The parts don't fit each other.
+    #[error("{file}: {reason}; correct what made the model and publish anew")]
+    Invalid {
+        /// Where it shows.
+        file: &'static str,
+        /// What doesn't fit.
+        reason: String,
+    },
+    /// The engine can't run the network.
+    #[error("the network in {MANIFEST} can't be run")]
+    Engine(#[from] EngineError),
+    /// The model doesn't answer as it did when it was published.
+    #[error(
+        "{GOLDEN} row {row}: output {output} is {found}, must be {expected} within {bound}: the weights or this \
+         machine's arithmetic are not what they were; publish anew, and report it if it is the same file elsewhere"
+    )]
+    Golden {
+        /// The row, from 0.
+        row: usize,
+        /// The output, from 0.
+        output: usize,
+        /// What the file says.
+        expected: f32,
+        /// What the model answers.
+        found: f32,
+        /// The largest difference allowed.
+        bound: f32,
+    },
+}
+
+/// A check that a bundle passed on its way to a model.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Check {
+    /// `model.json` was read.
+    Manifest {
+        /// How many features it takes.
+        features: usize,
+    },
+    /// A file is the one that was published.
+    Digest {
+        /// The file.
+        file: &'static str,
+    },
+    /// The weights have the shapes that `model.json` says and are finite; signature, preprocessing, network and
+    /// baseline fit.
+    Network {
+        /// How many numbers the weights and biases are.
+        parameters: usize,
+    },
+    /// The model answers as it did when it was published.
+    Goldens {
+        /// How many rows.
+        rows: usize,
+        /// The largest difference of an output.
+        largest: f32,
+    },
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Check::Manifest { features } => write!(f, "{MANIFEST} is readable: {features} features"),
+            Check::Digest { file } => write!(f, "{file} has the sha256 that {MANIFEST} says"),
+            Check::Network { parameters } => {
+                write!(f, "signature, preprocessing, network and baseline fit: {parameters} finite parameters")
+            }
+            Check::Goldens { rows, largest } => {
+                write!(f, "{rows} golden rows answered as published: largest difference {largest:.1e}")
+            }
+        }
+    }
+}
+
+impl Files {
+    /// Gathers the files by their names.
+    pub fn read<E>(mut read: impl FnMut(&'static str) -> Result<Vec<u8>, E>) -> Result<Files, E> {
+        Ok(Files {
+            manifest: read(MANIFEST)?,
+            weights: read(WEIGHTS)?,
+            baseline: read(BASELINE)?,
+            golden: read(GOLDEN)?,
+        })
+    }
+
+    /// The files that the manifest gives digests of, with their names.
+    pub fn described(&self) -> [(&'static str, &[u8]); 3] {
+        [(WEIGHTS, &self.weights), (BASELINE, &self.baseline), (GOLDEN, &self.golden)]
+    }
+}
+
+impl Manifest {
+    /// Reads `model.json`. What it says about the other files is checked by [`Model::load`].
+    pub fn from_json(bytes: &[u8]) -> Result<Manifest, BundleError> {
+        serde_json::from_slice(bytes).map_err(|source| BundleError::Json { file: MANIFEST, source })
+    }
+
+    /// `model.json`, for people to read too.
+    pub fn to_json(&self) -> Result<Vec<u8>, BundleError> {
+        json(MANIFEST, self)
+    }
+
+    /// Checks that signature, preprocessing and network fit each other; gives the preprocessing ready to apply.
+    fn check(&self) -> Result<Preprocess, BundleError> {
+        let invalid = |reason| BundleError::Invalid { file: MANIFEST, reason };
+        self.signature.validate().map_err(invalid)?;
+        let preprocess = Preprocess::new(&self.signature, &self.preprocessing).map_err(invalid)?;
+        self.network.check(preprocess.width(), &self.signature.target).map_err(invalid)?;
+        Ok(preprocess)
+    }
+}
+
+impl Network {
+    fn check(&self, columns: usize, target: &Target) -> Result<(), String> {
+        let mut width = columns;
+        for (index, layer) in self.layers.iter().enumerate() {
+            if layer.inputs != width {
+                let before = if index == 0 { "the preprocessing" } else { "the layer before" };
+                return Err(format!("layer {index} has {} inputs, {before} gives {width}", layer.inputs));
+            }
+            if layer.outputs == 0 {
+                return Err(format!("layer {index} has no outputs"));
+            }
+            width = layer.outputs;
+        }
+        if self.layers.is_empty() {
+            return Err("the network has no layers".into());
+        }
+        let expected = match (target, self.output) {
+            (Target::Regression { names }, Output::Identity) => names.len(),
+            (Target::Classification { classes, .. }, Output::Softmax) => classes.len(),
+            (Target::Classification { classes, .. }, Output::Logistic) if classes.len() == 2 => 1,
+            (Target::Classification { classes, .. }, output) => {
+                return Err(format!("the output {output:?} can't give probabilities of {} classes", classes.len()));
+            }
+            (Target::Regression { .. }, output) => {
+                return Err(format!("the output {output:?} is not for a regression"));
+            }
+        };
+        if width != expected {
+            return Err(format!("the last layer has {width} outputs, the target needs {expected}"));
+        }
+        Ok(())
+    }
+}
+
+impl Draft {
+    /// The manifest and the files of this draft under a version number. The files load: that is tried here.
+    ///
+    /// `created` is RFC 3339, UTC.
+    pub fn bundle(&self, version: u64, created: String) -> Result<(Manifest, Files), BundleError> {
+        if let Some((name, value)) = self.training.metrics.iter().find(|(_, value)| !value.is_finite()) {
+            let reason = format!("metric {name:?} is {value}, which JSON can't say");
+            return Err(BundleError::Invalid { file: MANIFEST, reason });
+        }
+        let layers = self.layers.iter().map(|layer| LayerShape {
+            inputs: layer.weights.nrows(),
+            outputs: layer.weights.ncols(),
+            activation: layer.activation,
+        });
+        let mut manifest = Manifest {
+            name: self.name.clone(),
+            version,
+            created,
+            parent: self.parent,
+            signature: self.signature.clone(),
+            preprocessing: self.preprocessing.clone(),
+            network: Network { layers: layers.collect(), output: self.output },
+            training: self.training.clone(),
+            files: BTreeMap::new(),
+        };
+        let model = Model::assemble(manifest.clone(), String::new(), self.layers.clone(), self.baseline.clone())?;
+        let mut files = Files {
+            manifest: Vec::new(),
+            weights: weights::encode(&self.layers)?,
+            baseline: json(BASELINE, &self.baseline)?,
+            golden: json(GOLDEN, &Goldens::record(&model, &self.golden_rows)?)?,
+        };
+        manifest.files = files.described().map(|(name, bytes)| (name.to_owned(), sha256(bytes))).into();
+        files.manifest = manifest.to_json()?;
+        Model::load(&files, |_| {})?;
+        Ok((manifest, files))
+    }
+}
+
+impl Model {
+    /// A model from the bytes of its bundle: digests, shapes and finite weights are checked and the goldens are run,
+    /// which also warms the model up. `passed` hears of each check as it passes.
+    pub fn load(files: &Files, mut passed: impl FnMut(Check)) -> Result<Model, BundleError> {
+        let manifest = Manifest::from_json(&files.manifest)?;
+        passed(Check::Manifest { features: manifest.signature.features.len() });
+
+        for (file, bytes) in files.described() {
+            let Some(expected) = manifest.files.get(file) else {
+                let reason = format!("it has no sha256 for {file}");
+                return Err(BundleError::Invalid { file: MANIFEST, reason });
+            };
+            let found = sha256(bytes);
+            if found != *expected {
+                return Err(BundleError::Digest { file, expected: expected.clone(), found });
+            }
+            passed(Check::Digest { file });
+        }
+
+        let layers = weights::decode(&files.weights, &manifest.network.layers)?;
+        let parameters = layers.iter().map(|layer| layer.weights.len() + layer.bias.len()).sum();
+        let baseline =
+            serde_json::from_slice(&files.baseline).map_err(|source| BundleError::Json { file: BASELINE, source })?;
+        let model = Model::assemble(manifest, sha256(&files.manifest), layers, baseline)?;
+        passed(Check::Network { parameters });
+
+        let goldens: Goldens =
+            serde_json::from_slice(&files.golden).map_err(|source| BundleError::Json { file: GOLDEN, source })?;
+        let largest = goldens.check(&model)?;
+        passed(Check::Goldens { rows: goldens.rows.len(), largest });
+        Ok(model)
+    }
+
+    /// Puts the parts together if they fit.
+    fn assemble(
+        manifest: Manifest,
+        digest: String,
+        layers: Vec<Layer>,
+        baseline: Baseline,
+    ) -> Result<Model, BundleError> {
+        let preprocess = manifest.check()?;
+        weights::check(&layers)?;
+        baseline.validate(&manifest.signature).map_err(|reason| BundleError::Invalid { file: BASELINE, reason })?;
+        let mlp = Mlp::new(layers, manifest.network.output)?;
+        Ok(Model { manifest, digest, preprocess, mlp, baseline })
+    }
+}
+
+fn json(file: &'static str, value: &impl Serialize) -> Result<Vec<u8>, BundleError> {
+    let mut bytes = serde_json::to_vec_pretty(value).map_err(|source| BundleError::Json { file, source })?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// In lower-case hex.
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    format!("{:x}", Sha256::digest(bytes))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,287 @@
+//! The store: where bundles live, and which version an alias names.
+//!
+//! Versions are positive integers, given out in order and never again. A version appears whole or not at all and is
+//! never changed afterwards; only aliases move. Everything here blocks: from async code call it by `spawn_blocking`.
+
+mod local;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use serde::Deserialize;
+
+use super::Model;
+use super::bundle::{self, BundleError, Check, Draft, Files, Manifest};
+use super::reference::{ModelRef, ReferenceError, Selector, check_alias, check_name};
+
+use local::Local;
+
+/// The `[store]` section.
+#[derive(Clone, Debug, Deserialize)]
+pub struct StoreConfig {
+    /// The URL for [`Store::open`].
+    pub url: String,
+    /// Milliseconds between looks at versions and aliases.
+    pub poll_ms: u64,
+}
+
+/// Where bundles live. Blocking; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    local: Local,
+}
+
+/// What the store can't do, and on what.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The URL isn't one of a store.
+    #[error("store {url:?} can't be opened: {reason}; write file:PATH, file:///ABSOLUTE/PATH or a path")]
+    Url {
+        /// The URL as given.
+        url: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The file system refuses.
+    #[error("can't {action} {}", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A name can't be one.
+    #[error(transparent)]
+    Name(#[from] ReferenceError),
+    /// The model has no version.
+    #[error("model {name:?} has no version in {place}: check the name and the store, or train and publish it first")]
+    NoModel {
+        /// The model.
+        name: String,
+        /// Where it was looked for.
+        place: String,
+    },
+    /// The version isn't there.
+    #[error("model {name:?} has no version {version} in {place}: `weir model list` shows those there are")]
+    NoVersion {
+        /// The model.
+        name: String,
+        /// The version.
+        version: u64,
+        /// Where it was looked for.
+        place: String,
+    },
+    /// The alias isn't there.
+    #[error("model {name:?} has no alias {alias:?} in {place}: set it by `weir model promote {name}@VERSION {alias}`")]
+    NoAlias {
+        /// The model.
+        name: String,
+        /// The alias.
+        alias: String,
+        /// Where it was looked for.
+        place: String,
+    },
+    /// The file of the aliases isn't what it should be.
+    #[error("{} is not a file of aliases: correct it by hand, or delete it and promote again", path.display())]
+    Aliases {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong where.
+        source: serde_json::Error,
+    },
+    /// A version doesn't load.
+    #[error("model {name:?} version {version} in {place} can't be used")]
+    Bundle {
+        /// The model.
+        name: String,
+        /// The version.
+        version: u64,
+        /// The store.
+        place: String,
+        /// Why not.
+        source: BundleError,
+    },
+    /// A version lies in a place of another one.
+    #[error(
+        "{name:?} version {version} in {place} says it is {found_name:?} version {found_version}: it was copied or \
+         renamed by hand; publish it anew"
+    )]
+    Misplaced {
+        /// The model whose directory it is in.
+        name: String,
+        /// The version whose directory it is in.
+        version: u64,
+        /// The store.
+        place: String,
+        /// The name in its manifest.
+        found_name: String,
+        /// The version in its manifest.
+        found_version: u64,
+    },
+    /// The highest number is taken.
+    #[error("{} has an entry with the highest number there is: remove it", path.display())]
+    Exhausted {
+        /// The model's directory.
+        path: PathBuf,
+    },
+    /// A draft can't be published.
+    #[error("model {name:?} can't be published")]
+    Draft {
+        /// The model.
+        name: String,
+        /// Why not.
+        source: BundleError,
+    },
+}
+
+impl Store {
+    /// The store at `file:PATH`, `file:///ABSOLUTE/PATH` or a bare path; the path is taken as it is written. A
+    /// directory that doesn't exist is an empty store, which the first publication creates.
+    pub fn open(url: &str) -> Result<Store, StoreError> {
+        let refuse = |reason| Err(StoreError::Url { url: url.into(), reason });
+        let path = match url.split_once(':') {
+            Some(("file", rest)) => match rest.strip_prefix("//") {
+                Some(absolute) if absolute.starts_with('/') => absolute,
+                Some(_) => return refuse("a host in a file URL has no meaning here"),
+                None => rest,
+            },
+            Some((scheme, _)) if !scheme.contains('/') => return refuse("only directories are known"),
+            _ => url,
+        };
+        if path.is_empty() {
+            return refuse("the path is empty");
+        }
+        Ok(Store { local: Local::new(path) })
+    }
+
+    /// The models that have a version, in order of name.
+    pub fn models(&self) -> Result<Vec<String>, StoreError> {
+        self.local.models()
+    }
+
+    /// Complete versions, ascending; none for a model that doesn't exist.
+    pub fn versions(&self, name: &str) -> Result<Vec<u64>, StoreError> {
+        check_name(name)?;
+        self.local.versions(name)
+    }
+
+    /// The aliases and the version of each.
+    pub fn aliases(&self, name: &str) -> Result<BTreeMap<String, u64>, StoreError> {
+        check_name(name)?;
+        self.local.aliases(name)
+    }
+
+    /// What `model.json` of a version says; the other files aren't looked at.
+    pub fn manifest(&self, name: &str, version: u64) -> Result<Manifest, StoreError> {
+        self.expect_version(name, version)?;
+        let bytes = self.local.read(name, version, bundle::MANIFEST)?;
+        let manifest = Manifest::from_json(&bytes).map_err(|source| self.broken(name, version, source))?;
+        self.expect_in_place(name, version, &manifest)?;
+        Ok(manifest)
+    }
+
+    /// The digest of a version: the sha256 of its `model.json`, 64 hex digits.
+    pub fn digest(&self, name: &str, version: u64) -> Result<String, StoreError> {
+        self.expect_version(name, version)?;
+        Ok(bundle::sha256(&self.local.read(name, version, bundle::MANIFEST)?))
+    }
+
+    /// The version that a reference names now. It exists; whether it loads is another question.
+    pub fn resolve(&self, reference: &ModelRef) -> Result<u64, StoreError> {
+        let name = &reference.name;
+        let version = match &reference.selector {
+            Selector::Version(version) => *version,
+            Selector::Latest => {
+                let latest = self.versions(name)?.last().copied();
+                return latest.ok_or_else(|| StoreError::NoModel { name: name.clone(), place: self.place() });
+            }
+            Selector::Alias(alias) => {
+                let version = self.aliases(name)?.get(alias).copied();
+                version.ok_or_else(|| StoreError::NoAlias {
+                    name: name.clone(),
+                    alias: alias.clone(),
+                    place: self.place(),
+                })?
+            }
+        };
+        self.expect_version(name, version)?;
+        Ok(version)
+    }
+
+    /// Reads a version, checks digests and shapes, runs the goldens, which warms it up.
+    pub fn load(&self, name: &str, version: u64) -> Result<Model, StoreError> {
+        self.verify(name, version, |_| {})
+    }
+
+    /// [`Store::load`], where `passed` hears of each check as it passes.
+    pub fn verify(&self, name: &str, version: u64, passed: impl FnMut(Check)) -> Result<Model, StoreError> {
+        self.expect_version(name, version)?;
+        let files = Files::read(|file| self.local.read(name, version, file))?;
+        let model = Model::load(&files, passed).map_err(|source| self.broken(name, version, source))?;
+        self.expect_in_place(name, version, &model.manifest)?;
+        Ok(model)
+    }
+
+    /// Writes a bundle under the next free version, whole or not at all, and gives that version. What wouldn't load
+    /// isn't written.
+    pub fn publish(&self, draft: &Draft) -> Result<u64, StoreError> {
+        let name = &draft.name;
+        check_name(name)?;
+        let unfit = |source| StoreError::Draft { name: name.clone(), source };
+        let created = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        let (mut manifest, files) = draft.bundle(1, created).map_err(unfit)?;
+        self.local.publish(name, &files.described(), |version| {
+            manifest.version = version;
+            manifest.to_json().map_err(unfit)
+        })
+    }
+
+    /// Moves an alias to a version that exists; gives the version that it named before. Aliases that others move at
+    /// the same time aren't lost.
+    pub fn promote(&self, name: &str, alias: &str, version: u64) -> Result<Option<u64>, StoreError> {
+        check_alias(alias)?;
+        self.expect_version(name, version)?;
+        self.local.set_alias(name, alias, version)
+    }
+
+    /// Where this store is, for messages.
+    pub fn place(&self) -> String {
+        self.local.to_string()
+    }
+
+    fn expect_version(&self, name: &str, version: u64) -> Result<(), StoreError> {
+        check_name(name)?;
+        if self.local.has(name, version)? {
+            return Ok(());
+        }
+        let (name, place) = (name.to_owned(), self.place());
+        if self.local.versions(&name)?.is_empty() {
+            return Err(StoreError::NoModel { name, place });
+        }
+        Err(StoreError::NoVersion { name, version, place })
+    }
+
+    fn expect_in_place(&self, name: &str, version: u64, manifest: &Manifest) -> Result<(), StoreError> {
+        if manifest.name == name && manifest.version == version {
+            return Ok(());
+        }
+        Err(StoreError::Misplaced {
+            name: name.into(),
+            version,
+            place: self.place(),
+            found_name: manifest.name.clone(),
+            found_version: manifest.version,
+        })
+    }
+
+    fn broken(&self, name: &str, version: u64, source: BundleError) -> StoreError {
+        StoreError::Bundle { name: name.into(), version, place: self.place(), source }
+    }
+}
+
+#[cfg(test)]
+mod tests;

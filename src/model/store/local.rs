@@ -1,0 +1,224 @@
+//! A store in a directory: `<store>/<model>/<version>/`, and `<store>/<model>/aliases.json`.
+//!
+//! A version is written into a hidden directory beside its place, synced, and renamed into it. A rename onto a version
+//! that another publisher has just made fails, and the next number is tried. Readers take no lock and see a version
+//! whole or not at all; the hidden directory that a killed publisher leaves behind is nothing to them.
+//!
+//! Any entry whose name is a number takes that number, so whoever deletes a version and leaves its directory keeps the
+//! number from being given out again.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use super::StoreError;
+use crate::model::bundle::MANIFEST;
+use crate::model::reference::{check_name, parse_version};
+
+const ALIASES: &str = "aliases.json";
+/// Held while aliases are read, changed and written, so that no change of another process is lost.
+const ALIASES_LOCK: &str = ".aliases.lock";
+const ALIASES_NEW: &str = ".aliases.new";
+
+#[derive(Clone, Debug)]
+pub(super) struct Local {
+    root: PathBuf,
+}
+
+impl Local {
+    pub(super) fn new(root: impl Into<PathBuf>) -> Local {
+        Local { root: root.into() }
+    }
+
+    pub(super) fn models(&self) -> Result<Vec<String>, StoreError> {
+        let mut models = Vec::new();
+        for name in entries(&self.root)? {
+            if check_name(&name).is_ok() && self.root.join(&name).is_dir() && !self.versions(&name)?.is_empty() {
+                models.push(name);
+            }
+        }
+        models.sort_unstable();
+        Ok(models)
+    }
+
+    pub(super) fn versions(&self, name: &str) -> Result<Vec<u64>, StoreError> {
+        let mut versions = Vec::new();
+        for version in self.taken(name)? {
+            if self.has(name, version)? {
+                versions.push(version);
+            }
+        }
+        versions.sort_unstable();
+        Ok(versions)
+    }
+
+    pub(super) fn has(&self, name: &str, version: u64) -> Result<bool, StoreError> {
+        let path = self.version(name, version).join(MANIFEST);
+        match path.try_exists() {
+            // A file that is called like a version is none.
+            Err(error) if error.kind() == ErrorKind::NotADirectory => Ok(false),
+            result => result.map_err(|source| StoreError::Io { action: "look for", path, source }),
+        }
+    }
+
+    pub(super) fn read(&self, name: &str, version: u64, file: &str) -> Result<Vec<u8>, StoreError> {
+        let path = self.version(name, version).join(file);
+        fs::read(&path).map_err(|source| StoreError::Io { action: "read", path, source })
+    }
+
+    /// Writes a version and gives its number. `manifest` gives the bytes of `model.json` under a number; it is asked
+    /// again when another publisher was faster.
+    pub(super) fn publish(
+        &self,
+        name: &str,
+        files: &[(&str, &[u8])],
+        mut manifest: impl FnMut(u64) -> Result<Vec<u8>, StoreError>,
+    ) -> Result<u64, StoreError> {
+        let model = self.model(name);
+        on("create", &model, fs::create_dir_all)?;
+        on("sync", &self.root, sync_dir)?;
+        let mut staging = Staging::create(&model)?;
+        for (file, bytes) in files {
+            on("write", &staging.path.join(file), |path| write_synced(path, bytes))?;
+        }
+        loop {
+            let highest = self.taken(name)?.into_iter().max().unwrap_or(0);
+            let version = highest.checked_add(1).ok_or_else(|| StoreError::Exhausted { path: model.clone() })?;
+            let bytes = manifest(version)?;
+            on("write", &staging.path.join(MANIFEST), |path| write_synced(path, &bytes))?;
+            on("sync", &staging.path, sync_dir)?;
+            let place = self.version(name, version);
+            match staging.rename(&place) {
+                Ok(()) => {
+                    on("sync", &model, sync_dir)?;
+                    return Ok(version);
+                }
+                Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty) => {}
+                Err(source) => return Err(StoreError::Io { action: "create", path: place, source }),
+            }
+        }
+    }
+
+    pub(super) fn aliases(&self, name: &str) -> Result<BTreeMap<String, u64>, StoreError> {
+        let path = self.model(name).join(ALIASES);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            Err(source) => return Err(StoreError::Io { action: "read", path, source }),
+        };
+        serde_json::from_slice(&bytes).map_err(|source| StoreError::Aliases { path, source })
+    }
+
+    /// Sets an alias of a model that exists; gives what it was before.
+    pub(super) fn set_alias(&self, name: &str, alias: &str, version: u64) -> Result<Option<u64>, StoreError> {
+        let model = self.model(name);
+        // Unlocked when it is dropped, also by the death of the process.
+        let lock = on("create", &model.join(ALIASES_LOCK), File::create)?;
+        on("lock", &model.join(ALIASES_LOCK), |_| lock.lock())?;
+        let mut aliases = self.aliases(name)?;
+        let before = aliases.insert(alias.into(), version);
+        let path = model.join(ALIASES);
+        let mut bytes =
+            serde_json::to_vec_pretty(&aliases).map_err(|source| StoreError::Aliases { path: path.clone(), source })?;
+        bytes.push(b'\n');
+        let new = model.join(ALIASES_NEW);
+        on("write", &new, |new| write_synced(new, &bytes))?;
+        on("replace", &path, |path| fs::rename(&new, path))?;
+        on("sync", &model, sync_dir)?;
+        Ok(before)
+    }
+
+    /// The numbers that are taken, in no order.
+    fn taken(&self, name: &str) -> Result<Vec<u64>, StoreError> {
+        Ok(entries(&self.model(name))?.iter().filter_map(|entry| parse_version(entry)).collect())
+    }
+
+    fn model(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    fn version(&self, name: &str, version: u64) -> PathBuf {
+        self.model(name).join(version.to_string())
+    }
+}
+
+impl fmt::Display for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.root.display().fmt(f)
+    }
+}
+
+/// The hidden directory in which a version is written; removed unless it was renamed.
+struct Staging {
+    path: PathBuf,
+    renamed: bool,
+}
+
+impl Staging {
+    fn create(model: &Path) -> Result<Staging, StoreError> {
+        // The process id alone isn't enough: publishers in two containers may have the same.
+        let mut attempt = 0_u32;
+        loop {
+            let path = model.join(format!(".new-{}-{attempt}", std::process::id()));
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok(Staging { path, renamed: false }),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => attempt += 1,
+                Err(source) => return Err(StoreError::Io { action: "create", path, source }),
+            }
+        }
+    }
+
+    fn rename(&mut self, place: &Path) -> io::Result<()> {
+        fs::rename(&self.path, place)?;
+        self.renamed = true;
+        Ok(())
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // After the rename the path is free for another publisher's directory, which is not ours to remove.
+        if !self.renamed {
+            // If it can't be removed it lies there and harms nobody.
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// The names of a directory's entries; none if there is no such directory.
+fn entries(directory: &Path) -> Result<Vec<String>, StoreError> {
+    let read = |directory: &Path| -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            // A name that isn't UTF-8 is none of ours.
+            names.extend(entry?.file_name().into_string());
+        }
+        Ok(names)
+    };
+    match read(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        result => result.map_err(|source| StoreError::Io { action: "list", path: directory.into(), source }),
+    }
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Makes the creations and renames in a directory last.
+fn sync_dir(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// Does something on a path; the error says what and on which.
+fn on<'a, T>(
+    action: &'static str,
+    path: &'a Path,
+    work: impl FnOnce(&'a Path) -> io::Result<T>,
+) -> Result<T, StoreError> {
+    work(path).map_err(|source| StoreError::Io { action, path: path.into(), source })
+}

@@ -1,0 +1,416 @@
+//! Counting rows into the bins of a baseline, cheaply enough to do it for every record.
+//!
+//! The bin of a number is found by comparing it with all of its (at most twelve) edges and adding up the answers,
+//! several rows at a time: no branch to mispredict, and the compiler makes vector instructions of it (for 30 numbers
+//! 80 ns a row, half of what a search per value takes). A gap is NaN, every comparison with it is false, and so it
+//! falls into bin 0 without being asked for.
+
+use std::collections::HashSet;
+use std::iter;
+use std::ops::Range;
+
+use ndarray::ArrayView2;
+
+use super::baseline::{Baseline, Bins, Histogram, INNER_BINS};
+use crate::engine::predicted_class;
+use crate::model::signature::{Kind, Signature, Target};
+use crate::record::Gap;
+
+/// A baseline made ready for counting.
+#[derive(Debug)]
+pub struct Plan {
+    /// How to find the bin, for each feature and then for each prediction.
+    finders: Vec<Find>,
+    /// What the bins are called, in the same order.
+    columns: Vec<Column>,
+    features: usize,
+    bins: usize,
+}
+
+/// The bins of one feature, or of a prediction.
+#[derive(Debug)]
+pub struct Column {
+    /// The value of the label `feature`: the feature's name; `prediction`, or `prediction.NAME` where there are several.
+    pub label: String,
+    /// The values of the label `bin`, each once.
+    pub bins: Vec<String>,
+    /// The training rows in each bin.
+    pub training: Vec<u64>,
+    /// The place of the bins among all bins of the plan.
+    pub place: Range<usize>,
+    /// The bin (of this column) of missing values; `None` for classes.
+    pub missing: Option<usize>,
+    /// The bin of categories that the signature doesn't list, for categorical features.
+    pub unknown: Option<usize>,
+    /// The bins below and above what training saw, for numbers.
+    pub outside: Option<[usize; 2]>,
+}
+
+impl Column {
+    /// Whether the bins are the classes of a classification.
+    pub fn is_classes(&self) -> bool {
+        self.missing.is_none()
+    }
+}
+
+/// Live rows per bin: one per thread. They only grow; add them up, or drain them into something shared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counts {
+    bins: Vec<u64>,
+}
+
+impl Plan {
+    /// The plan of a baseline that [`Baseline::validate`] let pass. `signature` is the model's.
+    pub fn new(baseline: &Baseline, signature: &Signature) -> Plan {
+        let mut plan = Plan { finders: Vec::new(), columns: Vec::new(), features: 0, bins: 0 };
+        let mut taken = HashSet::new();
+        for (histogram, feature) in baseline.features.iter().zip(&signature.features) {
+            let categories = match &feature.kind {
+                Kind::Numeric => &[],
+                Kind::Categorical { categories, .. } => categories.as_slice(),
+            };
+            plan.push(distinct(histogram.name.clone(), &mut taken), histogram, categories);
+        }
+        plan.features = plan.columns.len();
+        for histogram in &baseline.predictions {
+            let (label, classes) = match &signature.target {
+                Target::Classification { classes, .. } => ("prediction".to_owned(), classes.as_slice()),
+                Target::Regression { names } if names.len() == 1 => ("prediction".to_owned(), [].as_slice()),
+                Target::Regression { .. } => (format!("prediction.{}", histogram.name), [].as_slice()),
+            };
+            plan.push(distinct(label, &mut taken), histogram, classes);
+        }
+        plan
+    }
+
+    /// The features in signature order, then the predictions.
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// The features in signature order.
+    pub fn features(&self) -> &[Column] {
+        &self.columns[..self.features]
+    }
+
+    /// How many bins all columns have together.
+    pub fn bins(&self) -> usize {
+        self.bins
+    }
+
+    /// Counts decoded rows: rows × features, as [`crate::record`] describes them.
+    pub fn count_rows(&self, rows: ArrayView2<'_, f64>, counts: &mut Counts) {
+        for (at, (find, column)) in self.finders.iter().zip(self.features()).enumerate() {
+            find.count(rows.column(at).iter().copied(), &mut counts.bins[column.place.clone()]);
+        }
+    }
+
+    /// Counts what the model answered: rows × outputs, probabilities or numbers. A row with a NaN or an infinity is no
+    /// prediction and isn't counted.
+    pub fn count_outputs(&self, outputs: ArrayView2<'_, f32>, counts: &mut Counts) {
+        let predictions = self.finders.iter().zip(&self.columns).skip(self.features);
+        for (at, (find, column)) in predictions.enumerate() {
+            let bins = &mut counts.bins[column.place.clone()];
+            let finite = outputs.rows().into_iter().filter(|row| row.iter().all(|value| value.is_finite()));
+            match find {
+                Find::Class => finite.for_each(|row| bins[predicted_class(row)] += 1),
+                find => find.count(finite.map(|row| f64::from(row[at])), bins),
+            }
+        }
+    }
+
+    fn push(&mut self, label: String, histogram: &Histogram, names: &[String]) {
+        let (find, bins) = match &histogram.bins {
+            Bins::Numeric { edges } => (Find::number(edges), number_labels(edges)),
+            Bins::Categorical { categories } => (Find::category(categories, names), category_labels(categories, names)),
+            Bins::Classes => (Find::Class, names.to_vec()),
+        };
+        let (missing, unknown, outside) = match find {
+            Find::Number { .. } => (Some(0), None, Some([1, bins.len() - 1])),
+            Find::Category { .. } => (Some(0), Some(1), None),
+            Find::Class => (None, None, None),
+        };
+        let place = self.bins..self.bins + bins.len();
+        self.bins = place.end;
+        self.finders.push(find);
+        let training = histogram.counts.clone();
+        self.columns.push(Column { label, bins, training, place, missing, unknown, outside });
+    }
+}
+
+impl Counts {
+    /// Nothing counted yet.
+    pub fn new(plan: &Plan) -> Counts {
+        Counts { bins: vec![0; plan.bins] }
+    }
+
+    /// The counts of one column of the plan.
+    pub fn of(&self, column: &Column) -> &[u64] {
+        &self.bins[column.place.clone()]
+    }
+
+    /// Adds what another thread counted by the same plan.
+    pub fn add(&mut self, other: &Counts) {
+        self.bins.iter_mut().zip(&other.bins).for_each(|(bin, more)| *bin += more);
+    }
+
+    /// Hands out each bin that isn't zero, as its place among all bins and its count, and sets it to zero.
+    pub fn drain(&mut self, mut into: impl FnMut(usize, u64)) {
+        for (at, bin) in self.bins.iter_mut().enumerate().filter(|(_, bin)| **bin > 0) {
+            into(at, std::mem::take(bin));
+        }
+    }
+}
+
+/// The edge below which nothing was seen, ten bins' upper edges, and one to make whole vectors of them.
+const EDGES: usize = INNER_BINS + 2;
+
+/// Rows whose bins are found at once.
+const LANES: usize = 8;
+
+/// How to find the bin of a value.
+#[derive(Debug)]
+enum Find {
+    /// How many of the edges are less than the value, plus one; 0 for a gap.
+    Number { edges: [f64; EDGES] },
+    /// The bin of each category.
+    Category { bins: Vec<usize> },
+    /// The class is the bin.
+    Class,
+}
+
+impl Find {
+    /// Counts values of one column into its bins.
+    #[inline]
+    fn count(&self, values: impl Iterator<Item = f64>, bins: &mut [u64]) {
+        match self {
+            Find::Number { edges } => count_numbers(edges, values, bins),
+            Find::Category { bins: of } => values.for_each(|value| {
+                // The gaps that a signature may forgive: missing, or unknown.
+                let gap = || usize::from(Gap::of(value) != Some(Gap::Missing));
+                bins[if value.is_nan() { gap() } else { of[value as usize] }] += 1;
+            }),
+            Find::Class => values.for_each(|class| bins[class as usize] += 1),
+        }
+    }
+
+    /// The first edge is the smallest value that isn't below; the last ones, which no value is above, fill up.
+    fn number(edges: &[f64]) -> Find {
+        let mut filled = [f64::INFINITY; EDGES];
+        filled[0] = f64::NEG_INFINITY;
+        for (at, (place, &edge)) in filled.iter_mut().zip(edges).enumerate() {
+            *place = if at == 0 { edge.next_down() } else { edge };
+        }
+        Find::Number { edges: filled }
+    }
+
+    fn category(own: &[String], all: &[String]) -> Find {
+        let bin = |category| own.iter().position(|other| other == category).unwrap_or(own.len()) + 2;
+        Find::Category { bins: all.iter().map(bin).collect() }
+    }
+}
+
+#[inline]
+fn count_numbers(edges: &[f64; EDGES], mut values: impl Iterator<Item = f64>, bins: &mut [u64]) {
+    loop {
+        let mut block = [f64::NAN; LANES];
+        let mut filled = 0;
+        for (lane, value) in block.iter_mut().zip(values.by_ref()) {
+            *lane = value;
+            filled += 1;
+        }
+        let mut found = block.map(|value| u64::from(!value.is_nan()));
+        for edge in edges {
+            for (bin, value) in found.iter_mut().zip(&block) {
+                *bin += u64::from(value > edge);
+            }
+        }
+        for &bin in &found[..filled] {
+            bins[bin as usize] += 1;
+        }
+        if filled < LANES {
+            return;
+        }
+    }
+}
+
+fn number_labels(edges: &[f64]) -> Vec<String> {
+    let inner = edges.windows(2).enumerate().map(|(at, pair)| {
+        let open = if at == 0 { '[' } else { '(' };
+        format!("{open}{},{}]", number(pair[0]), number(pair[1]))
+    });
+    let outer = ["missing", "below"].into_iter().map(str::to_owned);
+    outer.chain(inner).chain(iter::once("above".to_owned())).collect()
+}
+
+/// The shortest text that is exactly this number: two edges never look the same.
+fn number(value: f64) -> String {
+    let text = format!("{value:?}");
+    text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
+}
+
+fn category_labels(own: &[String], all: &[String]) -> Vec<String> {
+    let quoted = |category: &String| match category.as_str() {
+        // A category may be called like one of weir's own bins: it is then shown in quotes.
+        "missing" | "unknown" | "other" => format!("{category:?}"),
+        name if name.starts_with('"') => format!("{category:?}"),
+        _ => category.clone(),
+    };
+    let outer = ["missing", "unknown"].into_iter().map(str::to_owned);
+    let rest = (own.len() < all.len()).then(|| "other".to_owned());
+    outer.chain(own.iter().map(quoted)).chain(rest).collect()
+}
+
+/// A label that no other column has: a feature may be called `prediction`.
+fn distinct(label: String, taken: &mut HashSet<String>) -> String {
+    let mut candidates = iter::once(label.clone()).chain((2..).map(|number| format!("{label}#{number}")));
+    let free = candidates.find(|candidate| !taken.contains(candidate)).unwrap_or(label);
+    taken.insert(free.clone());
+    free
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::aview2;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::signature::{Feature, Missing, Unknown};
+
+    fn signature(categories: &[&str], target: Target) -> Signature {
+        let categories = categories.iter().map(|&name| name.to_owned()).collect();
+        Signature {
+            features: vec![
+                Feature { name: "prediction".into(), kind: Kind::Numeric, missing: Missing::Reject },
+                Feature {
+                    name: "c".into(),
+                    kind: Kind::Categorical { categories, unknown: Unknown::Zeros },
+                    missing: Missing::Zeros,
+                },
+            ],
+            target,
+        }
+    }
+
+    fn plan(edges: &[f64], categories: &[&str], kept: &[&str]) -> Plan {
+        let target = Target::Classification { name: "y".into(), classes: vec!["no".into(), "yes".into()] };
+        let histogram = |bins| Histogram {
+            name: if bins == Bins::Classes { "y" } else { "prediction" }.into(),
+            bins,
+            counts: vec![],
+        };
+        let kept = kept.iter().map(|&name| name.to_owned()).collect();
+        let baseline = Baseline {
+            features: vec![
+                histogram(Bins::Numeric { edges: edges.to_vec() }),
+                Histogram { name: "c".into(), ..histogram(Bins::Categorical { categories: kept }) },
+            ],
+            predictions: vec![histogram(Bins::Classes)],
+        };
+        Plan::new(&baseline, &signature(categories, target))
+    }
+
+    /// The labels of the bins that one row and its output fall into.
+    fn labels(plan: &Plan, row: [f64; 2], outputs: [f32; 2]) -> Vec<String> {
+        let mut counts = Counts::new(plan);
+        plan.count_rows(aview2(&[row]), &mut counts);
+        plan.count_outputs(aview2(&[outputs]), &mut counts);
+        let of = |column: &Column| {
+            let counted = column.bins.iter().zip(counts.of(column)).filter(|(_, count)| **count > 0);
+            counted.map(|(bin, _)| bin.clone()).collect::<Vec<_>>()
+        };
+        plan.columns().iter().flat_map(of).collect()
+    }
+
+    #[test]
+    fn each_value_falls_into_the_bin_that_its_label_says() {
+        let plan = plan(&[0.0, 0.0, 1.5, 1e300], &["red", "other", "pink", "grey"], &["red", "other"]);
+        let number = |value| labels(&plan, [value, 0.0], [0.9, 0.1]).swap_remove(0);
+        let cases = [
+            (-1e-300, "below"),
+            (-0.0, "[0,0]"),
+            (0.0, "[0,0]"),
+            (1e-300, "(0,1.5]"),
+            (1.5, "(0,1.5]"),
+            (1.6, "(1.5,1e300]"),
+            (1e300, "(1.5,1e300]"),
+            (f64::MAX, "above"),
+            (Gap::Missing.value(), "missing"),
+        ];
+        for (value, label) in cases {
+            assert_eq!(number(value), label, "{value}");
+        }
+        let category = |value| labels(&plan, [0.0, value], [0.9, 0.1]).swap_remove(1);
+        let cases = [
+            (0.0, "red"),
+            (1.0, "\"other\""),
+            (2.0, "other"),
+            (3.0, "other"),
+            (Gap::Missing.value(), "missing"),
+            (Gap::Unknown.value(), "unknown"),
+        ];
+        for (value, label) in cases {
+            assert_eq!(category(value), label, "{value}");
+        }
+        assert_eq!(labels(&plan, [0.0, 0.0], [0.5, 0.5])[2], "no", "the first of equals");
+        assert_eq!(labels(&plan, [0.0, 0.0], [0.4, 0.6])[2], "yes");
+        assert_eq!(plan.columns()[2].label, "prediction#2", "a feature has the name already");
+    }
+
+    #[test]
+    fn numbers_where_training_had_none_are_above() {
+        let plan = plan(&[], &["red"], &["red"]);
+        assert_eq!(labels(&plan, [3.0, 0.0], [1.0, 0.0])[0], "above");
+        assert_eq!(labels(&plan, [Gap::Missing.value(), 0.0], [1.0, 0.0])[0], "missing");
+    }
+
+    #[test]
+    fn counts_of_two_threads_add_up_and_drain_to_zero() {
+        let plan = plan(&[0.0, 1.0], &["red"], &["red"]);
+        let (mut one, mut two) = (Counts::new(&plan), Counts::new(&plan));
+        plan.count_rows(aview2(&[[0.5, 0.0]]), &mut one);
+        plan.count_rows(aview2(&[[0.7, Gap::Missing.value()]]), &mut two);
+        one.add(&two);
+        assert_eq!(one.of(&plan.columns()[0]), [0, 0, 2, 0]);
+        let mut drained = Vec::new();
+        one.drain(|at, count| drained.push((at, count)));
+        assert_eq!(drained, [(2, 2), (4, 1), (6, 1)]);
+        assert_eq!(one, Counts::new(&plan));
+    }
+
+    proptest! {
+        #[test]
+        fn counting_is_what_a_plain_search_finds(
+            mut edges in prop::collection::vec(-50_i32..50, 2..=INNER_BINS + 1),
+            values in prop::collection::vec(prop::option::of(-60_i32..60), 0..30),
+        ) {
+            edges.sort_unstable();
+            edges.dedup();
+            prop_assume!(edges.len() > 1);
+            let edges: Vec<f64> = edges.into_iter().map(|edge| f64::from(edge) / 4.0).collect();
+            let values = values.into_iter().map(|value| value.map_or(Gap::Missing.value(), |value| f64::from(value) / 4.0));
+            let values: Vec<f64> = values.collect();
+            let mut plain = vec![0; edges.len() + 2];
+            for &value in &values {
+                plain[match edges.iter().position(|&edge| value <= edge) {
+                    _ if value.is_nan() => 0,
+                    _ if value < edges[0] => 1,
+                    Some(0) => 2,
+                    Some(at) => at + 1,
+                    None => edges.len() + 1,
+                }] += 1;
+            }
+            let mut bins = vec![0; edges.len() + 2];
+            Find::number(&edges).count(values.into_iter(), &mut bins);
+            prop_assert_eq!(bins, plain);
+        }
+    }
+
+    #[test]
+    fn answers_that_are_no_numbers_are_no_predictions() {
+        let plan = plan(&[0.0, 1.0], &["red"], &["red"]);
+        let mut counts = Counts::new(&plan);
+        plan.count_outputs(aview2(&[[f32::NAN, 0.5], [0.5, f32::INFINITY], [0.2, 0.8]]), &mut counts);
+        assert_eq!(counts.of(&plan.columns()[2]), [0, 1]);
+    }
+}

@@ -1,0 +1,177 @@
+//! The metrics: what weir counts, and how it is scraped.
+//!
+//! [`Metrics`] owns the series. A worker counts into a [`RouteMetrics`] and, for each model version that it scores
+//! with, a [`ModelMetrics`]: memory of its own, no lock and no atomic per record, added to the series by `flush`
+//! about once a second. The control plane says which versions serve ([`Metrics::serving`]) and calls
+//! [`Metrics::tick`] about once a second, which computes the drift.
+//!
+//! The names are a contract and stand in one table, [`CATALOGUE`]. Label values are bounded: closed lists, names from
+//! the configuration and from signatures, and of model versions only the last few.
+
+mod catalogue;
+mod local;
+mod versions;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use prometheus::core::Collector;
+use prometheus::{Registry, TextEncoder};
+
+use catalogue::Families;
+pub use catalogue::{CATALOGUE, CommitOutcome, Entry, Kind, LoadOutcome, Rebalance, Stage};
+pub use local::{ModelMetrics, RouteMetrics, WorkerMetrics};
+use versions::Versions;
+
+use crate::model::Model;
+use crate::model::reference::{ModelRef, Selector};
+
+/// The content type of [`Metrics::render`].
+pub const TEXT_FORMAT: &str = prometheus::TEXT_FORMAT;
+
+/// All metrics of a process (no global: tests have as many as they like). Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    registry: Registry,
+    families: Families,
+    versions: Mutex<Versions>,
+}
+
+/// What has been counted so far, over all routes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Records taken from the input topics.
+    pub consumed: u64,
+    /// Records that could not be scored.
+    pub rejected: u64,
+    /// Predictions per model and version.
+    pub produced: BTreeMap<(String, u64), u64>,
+}
+
+impl Metrics {
+    /// Metrics that all stand at zero. `drift_window` is the stretch of time over which drift is told.
+    pub fn new(drift_window: Duration) -> Metrics {
+        let registry = Registry::new();
+        let families = Families::register(&registry).expect("the catalogue is fixed, and every test registers it");
+        families
+            .build_info
+            .with_label_values(&[env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH])
+            .set(1);
+        // What has not happened yet is 0, not absent: `rate` and alerts need the zero.
+        families.in_flight.with_label_values::<&str>(&[]).set(0);
+        families.worker_restarts.with_label_values::<&str>(&[]);
+        families.model_load_seconds.with_label_values::<&str>(&[]);
+        for kind in Rebalance::ALL {
+            families.rebalances.with_label_values(&[kind.as_str()]);
+        }
+        for outcome in CommitOutcome::ALL {
+            families.commits.with_label_values(&[outcome.as_str()]);
+        }
+        let versions = Mutex::new(Versions::new(drift_window));
+        Metrics { shared: Arc::new(Shared { registry, families, versions }) }
+    }
+
+    /// The text exposition of everything, in the [`TEXT_FORMAT`].
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.shared.registry.gather())
+    }
+
+    /// What a worker counts on `route`.
+    pub fn route(&self, route: &str) -> RouteMetrics {
+        RouteMetrics::new(self.clone(), route)
+    }
+
+    /// What a worker that reads these topics tells about itself.
+    pub fn worker<'t>(&self, topics: impl IntoIterator<Item = &'t str>) -> WorkerMetrics {
+        WorkerMetrics::new(self.clone(), topics)
+    }
+
+    /// A worker failed and is started again.
+    pub fn worker_restarted(&self) {
+        self.families().worker_restarts.with_label_values::<&str>(&[]).inc();
+    }
+
+    /// A version of `model` was loaded within `took`.
+    pub fn model_loaded(&self, model: &str, took: Duration) {
+        self.count_load(model, LoadOutcome::Loaded);
+        self.families().model_load_seconds.with_label_values::<&str>(&[]).observe(took.as_secs_f64());
+    }
+
+    /// A version of `model` was refused.
+    pub fn model_refused(&self, model: &str) {
+        self.count_load(model, LoadOutcome::Refused);
+    }
+
+    /// `route` scores with `model` from now on; `reference` is what the configuration calls it. What the route had
+    /// before loses its series in `weir_model_info`, `weir_drift` and `weir_baseline_bin_ratio`.
+    pub fn serving(&self, route: &str, reference: &ModelRef, model: &Model) {
+        let alias = match &reference.selector {
+            Selector::Alias(alias) => alias,
+            Selector::Latest => "latest",
+            Selector::Version(_) => "",
+        };
+        self.versions().serve(self.families(), route, alias, model);
+    }
+
+    /// Computes the drift of every serving version, to be called about once a second. `now` never goes back.
+    pub fn tick(&self, now: Instant) {
+        self.versions().tick(self.families(), now);
+    }
+
+    /// The drift of a serving version as the last [`Metrics::tick`] saw it: features (and the prediction) with their
+    /// population stability index, the strongest first. Empty while the window has too few rows.
+    pub fn drift(&self, model: &str, version: u64) -> Vec<(String, f64)> {
+        self.versions().drift(model, version)
+    }
+
+    /// What the workers have flushed so far.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        each_count(&self.families().consumed, |_, count| totals.consumed += count);
+        each_count(&self.families().rejected, |_, count| totals.rejected += count);
+        each_count(&self.families().produced, |label, count| {
+            // Versions are numbers by construction.
+            if let Ok(version) = label("version").parse() {
+                *totals.produced.entry((label("model").to_owned(), version)).or_default() += count;
+            }
+        });
+        totals
+    }
+
+    fn count_load(&self, model: &str, outcome: LoadOutcome) {
+        for each in LoadOutcome::ALL {
+            self.families().model_loads.with_label_values(&[model, each.as_str()]).inc_by(u64::from(*each == outcome));
+        }
+    }
+
+    fn families(&self) -> &Families {
+        &self.shared.families
+    }
+
+    /// A panic elsewhere leaves counts behind that are at worst incomplete: no reason to stop telling.
+    fn versions(&self) -> MutexGuard<'_, Versions> {
+        self.shared.versions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Goes through the series of a counter: a function from label to value, and the count.
+fn each_count(family: &impl Collector, mut each: impl FnMut(&dyn Fn(&str) -> String, u64)) {
+    for family in family.collect() {
+        for metric in family.get_metric() {
+            let label = |name: &str| {
+                let pair = metric.get_label().iter().find(|pair| pair.name() == name);
+                pair.map_or_else(String::new, |pair| pair.value().to_owned())
+            };
+            each(&label, metric.get_counter().get_value() as u64);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,240 @@
+//! The metrics' names: a public contract, kept in one table.
+//!
+//! The table declares each metric once. Registration, the fields that the code counts into, [`CATALOGUE`] and so the
+//! table in the README all come from it.
+
+use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+
+/// One metric: what a scraper sees of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The name, `weir_` and the unit or `_total` included.
+    pub name: &'static str,
+    /// What kind of metric it is.
+    pub kind: Kind,
+    /// The names of the labels.
+    pub labels: &'static [&'static str],
+    /// What it tells.
+    pub help: &'static str,
+}
+
+/// The kinds of metrics, as Prometheus calls them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Observations in buckets.
+    Histogram,
+}
+
+impl Kind {
+    /// The name in the text format.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        }
+    }
+}
+
+/// Declares the table: a line is `field: Type = "name" {labels} "help" [buckets];`.
+macro_rules! catalogue {
+    ($($field:ident: $family:ty = $name:literal {$($label:literal),*} $help:literal $([$buckets:expr])?;)*) => {
+        /// Every metric, in the order of the documentation.
+        pub const CATALOGUE: &[Entry] = &[
+            $(Entry { name: $name, kind: <$family as Family>::KIND, labels: &[$($label),*], help: $help },)*
+        ];
+
+        /// Every metric, registered.
+        #[derive(Debug)]
+        pub(super) struct Families {
+            $(pub(super) $field: $family,)*
+        }
+
+        impl Families {
+            /// Fails only if the table above names a metric or a label that can't be.
+            pub(super) fn register(registry: &Registry) -> Result<Families, prometheus::Error> {
+                Ok(Families {
+                    $($field: {
+                        let buckets: &[f64] = catalogue!(@buckets $($buckets)?);
+                        let family = <$family as Family>::new($name, $help, &[$($label),*], buckets)?;
+                        registry.register(Box::new(family.clone()))?;
+                        family
+                    },)*
+                })
+            }
+        }
+    };
+    (@buckets) => { &[] };
+    (@buckets $buckets:expr) => { &$buckets };
+}
+
+catalogue! {
+    consumed: IntCounterVec = "weir_records_consumed_total" {"route"}
+        "Records taken from the input topics.";
+    produced: IntCounterVec = "weir_records_produced_total" {"route", "model", "version"}
+        "Predictions handed to the producer, which delivers each of them.";
+    rejected: IntCounterVec = "weir_records_rejected_total" {"route", "reason"}
+        "Records that could not be scored and went to the dead-letter topic.";
+    stages: HistogramVec = "weir_stage_seconds" {"route", "stage"}
+        "Time that a batch spends in a stage: decode, batch, score, encode, deliver." [STAGE_SECONDS];
+    end_to_end: HistogramVec = "weir_end_to_end_seconds" {"route"}
+        "From a record's timestamp to the broker's acknowledgement of its prediction." [END_TO_END_SECONDS];
+    batch_rows: HistogramVec = "weir_batch_rows" {"route"}
+        "Rows of the batches that were scored." [BATCH_ROWS];
+    lag: IntGaugeVec = "weir_consumer_lag" {"topic", "partition"}
+        "Records of an assigned partition that are still to be read.";
+    rebalances: IntCounterVec = "weir_rebalances_total" {"kind"}
+        "Changes of the assignment: assign, revoke, lost.";
+    commits: IntCounterVec = "weir_commits_total" {"outcome"}
+        "Offset commits: ok, failed.";
+    offset_resets: IntCounterVec = "weir_offset_resets_total" {"topic"}
+        "Partitions whose committed offset the broker no longer had.";
+    in_flight: IntGaugeVec = "weir_in_flight_records" {}
+        "Records read whose outcome the broker has not acknowledged yet.";
+    worker_restarts: IntCounterVec = "weir_worker_restarts_total" {}
+        "Workers that failed and were started again.";
+    model_info: IntGaugeVec = "weir_model_info" {"route", "model", "version", "alias", "digest"}
+        "1 for the model version that a route is scoring with.";
+    model_loads: IntCounterVec = "weir_model_loads_total" {"model", "outcome"}
+        "Model versions that were loaded, or refused because a check failed.";
+    model_load_seconds: HistogramVec = "weir_model_load_seconds" {}
+        "Time to read, check and warm up a model version." [LOAD_SECONDS];
+    build_info: IntGaugeVec = "weir_build_info" {"version", "os", "arch"}
+        "1 for the weir that is running.";
+    predictions: IntCounterVec = "weir_predictions_total" {"model", "version", "class"}
+        "Predictions per class.";
+    feature_bin: IntCounterVec = "weir_feature_bin_total" {"model", "version", "feature", "bin"}
+        "Scored rows per bin of a feature, or of the prediction.";
+    baseline_bin: GaugeVec = "weir_baseline_bin_ratio" {"model", "version", "feature", "bin"}
+        "Share of the training rows in the same bin.";
+    feature_missing: IntCounterVec = "weir_feature_missing_total" {"model", "version", "feature"}
+        "Scored rows without a value of the feature.";
+    feature_unseen: IntCounterVec = "weir_feature_unseen_total" {"model", "version", "feature"}
+        "Scored rows with a category that training did not see.";
+    feature_out_of_range: IntCounterVec = "weir_feature_out_of_range_total" {"model", "version", "feature"}
+        "Scored rows with a number below or above what training saw.";
+    drift: GaugeVec = "weir_drift" {"model", "version", "feature", "statistic"}
+        "Distance of the live data from the training data over the drift window.";
+}
+
+/// 10 µs to 10 s: scoring a batch takes tens of microseconds, delivering it with a slow broker seconds.
+const STAGE_SECONDS: [f64; 13] = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0];
+
+/// 1 ms, the step of Kafka's timestamps, to an hour, which is a backlog.
+const END_TO_END_SECONDS: [f64; 17] =
+    [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0];
+
+/// A single record to more than any sensible `batch.max_rows`.
+const BATCH_ROWS: [f64; 13] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0];
+
+/// A few kilobytes from a disk to a large model from afar.
+const LOAD_SECONDS: [f64; 9] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 10.0, 60.0];
+
+/// A kind of metric with labels.
+trait Family: Sized {
+    const KIND: Kind;
+    fn new(name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> Result<Self, prometheus::Error>;
+}
+
+impl Family for IntCounterVec {
+    const KIND: Kind = Kind::Counter;
+    fn new(name: &str, help: &str, labels: &[&str], _buckets: &[f64]) -> Result<Self, prometheus::Error> {
+        IntCounterVec::new(Opts::new(name, help), labels)
+    }
+}
+
+impl Family for IntGaugeVec {
+    const KIND: Kind = Kind::Gauge;
+    fn new(name: &str, help: &str, labels: &[&str], _buckets: &[f64]) -> Result<Self, prometheus::Error> {
+        IntGaugeVec::new(Opts::new(name, help), labels)
+    }
+}
+
+impl Family for GaugeVec {
+    const KIND: Kind = Kind::Gauge;
+    fn new(name: &str, help: &str, labels: &[&str], _buckets: &[f64]) -> Result<Self, prometheus::Error> {
+        GaugeVec::new(Opts::new(name, help), labels)
+    }
+}
+
+impl Family for HistogramVec {
+    const KIND: Kind = Kind::Histogram;
+    fn new(name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> Result<Self, prometheus::Error> {
+        HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)
+    }
+}
+
+/// Declares a closed list of label values.
+macro_rules! label_values {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl $name {
+            /// Every value, in the order of the documentation.
+            pub const ALL: &[$name] = &[$($name::$variant),*];
+
+            /// The value of the label.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $($name::$variant => $text,)*
+                }
+            }
+        }
+    };
+}
+
+label_values! {
+    /// The stages of a batch, the label `stage`.
+    Stage {
+        /// Payloads to rows.
+        Decode = "decode",
+        /// From the first row's arrival until the batch fires.
+        Batch = "batch",
+        /// Rows to predictions.
+        Score = "score",
+        /// Predictions to payloads, handed to the producer.
+        Encode = "encode",
+        /// From there to the broker's last acknowledgement.
+        Deliver = "deliver",
+    }
+}
+
+label_values! {
+    /// How an assignment changes, the label `kind`.
+    Rebalance {
+        /// Partitions came.
+        Assign = "assign",
+        /// Partitions were given back.
+        Revoke = "revoke",
+        /// Partitions are gone already: the worker had left the group without knowing.
+        Lost = "lost",
+    }
+}
+
+label_values! {
+    /// How a commit ended, the label `outcome`.
+    CommitOutcome {
+        /// The broker has the offsets.
+        Ok = "ok",
+        /// It has not.
+        Failed = "failed",
+    }
+}
+
+label_values! {
+    /// How loading a model version ended, the label `outcome`.
+    LoadOutcome {
+        /// It may serve.
+        Loaded = "loaded",
+        /// It failed a check.
+        Refused = "refused",
+    }
+}

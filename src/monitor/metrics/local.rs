@@ -1,0 +1,194 @@
+//! What a worker counts into: memory of its own thread, added to the shared series by `flush`.
+//!
+//! Dropping a handle flushes it, and takes back what it said about the present (records in flight, lag).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use ndarray::ArrayView2;
+use prometheus::local::{LocalHistogram, LocalIntCounter};
+
+use super::versions::Tally;
+use super::{CommitOutcome, Metrics, Rebalance, Stage};
+use crate::model::Model;
+use crate::monitor::drift::Counts;
+use crate::record::Reason;
+
+/// What one worker counts on one route.
+#[derive(Debug)]
+pub struct RouteMetrics {
+    /// Records taken from the input topics.
+    pub consumed: LocalIntCounter,
+    /// Seconds from a record's timestamp to the acknowledgement of its prediction.
+    pub end_to_end: LocalHistogram,
+    /// Rows of each batch that is scored.
+    pub batch_rows: LocalHistogram,
+    /// By [`Reason`], in the order of [`Reason::ALL`].
+    rejected: Vec<LocalIntCounter>,
+    /// By [`Stage`], in the order of [`Stage::ALL`].
+    stages: Vec<LocalHistogram>,
+    route: String,
+    metrics: Metrics,
+}
+
+impl RouteMetrics {
+    pub(super) fn new(metrics: Metrics, route: &str) -> RouteMetrics {
+        let families = metrics.families();
+        RouteMetrics {
+            consumed: families.consumed.with_label_values(&[route]).local(),
+            end_to_end: families.end_to_end.with_label_values(&[route]).local(),
+            batch_rows: families.batch_rows.with_label_values(&[route]).local(),
+            rejected: Reason::ALL
+                .iter()
+                .map(|reason| families.rejected.with_label_values(&[route, reason.as_str()]).local())
+                .collect(),
+            stages: Stage::ALL
+                .iter()
+                .map(|stage| families.stages.with_label_values(&[route, stage.as_str()]).local())
+                .collect(),
+            route: route.to_owned(),
+            metrics,
+        }
+    }
+
+    /// The seconds that batches spend in `stage`.
+    #[inline]
+    pub fn stage(&self, stage: Stage) -> &LocalHistogram {
+        &self.stages[stage as usize]
+    }
+
+    /// The records rejected for `reason`.
+    #[inline]
+    pub fn rejected(&self, reason: Reason) -> &LocalIntCounter {
+        &self.rejected[reason as usize]
+    }
+
+    /// The counters for the batches of this route that `model` scores.
+    pub fn model(&self, model: &Model) -> ModelMetrics {
+        let (name, version) = (model.name(), model.version().to_string());
+        let produced = &self.metrics.families().produced;
+        let tally = self.metrics.versions().tally(self.metrics.families(), model);
+        ModelMetrics {
+            produced: produced.with_label_values(&[self.route.as_str(), name, &version]).local(),
+            counts: Counts::new(tally.plan()),
+            tally,
+        }
+    }
+
+    /// Adds what was counted since the last time to the shared series.
+    pub fn flush(&mut self) {
+        self.consumed.flush();
+        self.end_to_end.flush();
+        self.batch_rows.flush();
+        self.rejected.iter().for_each(LocalIntCounter::flush);
+        self.stages.iter().for_each(LocalHistogram::flush);
+    }
+}
+
+impl Drop for RouteMetrics {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+/// What one worker tells about its present state, over all routes.
+#[derive(Debug)]
+pub struct WorkerMetrics {
+    /// Records in flight, as the shared gauge knows them.
+    in_flight: i64,
+    /// The partitions that this worker gave a lag for.
+    lagging: BTreeSet<(String, i32)>,
+    metrics: Metrics,
+}
+
+impl WorkerMetrics {
+    pub(super) fn new<'t>(metrics: Metrics, topics: impl IntoIterator<Item = &'t str>) -> WorkerMetrics {
+        for topic in topics {
+            metrics.families().offset_resets.with_label_values(&[topic]);
+        }
+        WorkerMetrics { in_flight: 0, lagging: BTreeSet::new(), metrics }
+    }
+
+    /// This worker has so many records in flight now.
+    pub fn in_flight(&mut self, records: usize) {
+        let records = records as i64;
+        self.metrics.families().in_flight.with_label_values::<&str>(&[]).add(records - self.in_flight);
+        self.in_flight = records;
+    }
+
+    /// So many records of an assigned partition are still to be read.
+    pub fn lag(&mut self, topic: &str, partition: i32, records: i64) {
+        self.metrics.families().lag.with_label_values(&[topic, &partition.to_string()]).set(records);
+        self.lagging.insert((topic.to_owned(), partition));
+    }
+
+    /// The partition isn't this worker's any more: its lag is another one's to tell.
+    pub fn unassigned(&mut self, topic: &str, partition: i32) {
+        if self.lagging.remove(&(topic.to_owned(), partition)) {
+            self.forget_lag(topic, partition);
+        }
+    }
+
+    /// An assignment changed.
+    pub fn rebalanced(&self, kind: Rebalance) {
+        self.metrics.families().rebalances.with_label_values(&[kind.as_str()]).inc();
+    }
+
+    /// A commit ended.
+    pub fn committed(&self, outcome: CommitOutcome) {
+        self.metrics.families().commits.with_label_values(&[outcome.as_str()]).inc();
+    }
+
+    /// The broker no longer had the committed offset of a partition of `topic`.
+    pub fn offset_reset(&self, topic: &str) {
+        self.metrics.families().offset_resets.with_label_values(&[topic]).inc();
+    }
+
+    fn forget_lag(&self, topic: &str, partition: i32) {
+        // It fails only where there is no such series, which is what is wanted.
+        let _ = self.metrics.families().lag.remove_label_values(&[topic, &partition.to_string()]);
+    }
+}
+
+impl Drop for WorkerMetrics {
+    fn drop(&mut self) {
+        self.in_flight(0);
+        for (topic, partition) in std::mem::take(&mut self.lagging) {
+            self.forget_lag(&topic, partition);
+        }
+    }
+}
+
+/// What one worker counts about one model version.
+#[derive(Debug)]
+pub struct ModelMetrics {
+    /// Predictions handed to the producer.
+    pub produced: LocalIntCounter,
+    counts: Counts,
+    tally: Arc<Tally>,
+}
+
+impl ModelMetrics {
+    /// Counts the features of a scored batch: rows × features, as [`crate::record`] describes them.
+    pub fn observe_rows(&mut self, rows: ArrayView2<'_, f64>) {
+        self.tally.plan().count_rows(rows, &mut self.counts);
+    }
+
+    /// Counts what the model answered for a batch: rows × outputs, probabilities or numbers. A row with a NaN or an
+    /// infinity, which is rejected, isn't counted.
+    pub fn observe_outputs(&mut self, outputs: ArrayView2<'_, f32>) {
+        self.tally.plan().count_outputs(outputs, &mut self.counts);
+    }
+
+    /// Adds what was counted since the last time to the shared series.
+    pub fn flush(&mut self) {
+        self.produced.flush();
+        self.tally.add(&mut self.counts);
+    }
+}
+
+impl Drop for ModelMetrics {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}

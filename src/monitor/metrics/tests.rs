@@ -1,0 +1,271 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use ndarray::{Array2, aview2};
+
+use super::*;
+use crate::monitor::testing::{arithmetic, flights};
+use crate::record::{Gap, Reason};
+
+const WINDOW: Duration = Duration::from_secs(600);
+
+fn production() -> ModelRef {
+    ModelRef { name: "flights".into(), selector: Selector::Alias("production".into()) }
+}
+
+/// The samples of the text exposition: `name{labels}` to value.
+fn samples(metrics: &Metrics) -> BTreeMap<String, f64> {
+    let text = metrics.render().unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| line.rsplit_once(' ').unwrap())
+        .map(|(name, value)| (name.into(), value.parse().unwrap()))
+        .collect()
+}
+
+/// Delays as in training, all from one origin.
+fn delays(rows: usize, origin: f64) -> Array2<f64> {
+    Array2::from_shape_fn((rows, 2), |(row, column)| if column == 0 { (row % 100) as f64 } else { origin })
+}
+
+/// Uses everything once, with labels of each metric's own.
+fn everything() -> (Metrics, WorkerMetrics, RouteMetrics, ModelMetrics) {
+    let metrics = Metrics::new(WINDOW);
+    let model = flights(7);
+    metrics.serving("flights", &production(), &model);
+    metrics.worker_restarted();
+    metrics.model_loaded("flights", Duration::from_millis(20));
+    let mut worker = metrics.worker([]);
+    worker.offset_reset("flights.features");
+    worker.rebalanced(Rebalance::Assign);
+    worker.committed(CommitOutcome::Ok);
+    let mut route = metrics.route("flights");
+    let mut seen = route.model(&model);
+    worker.lag("flights.features", 3, 17);
+    worker.in_flight(5);
+    route.consumed.inc_by(2_000);
+    route.rejected(Reason::Malformed).inc();
+    route.stage(Stage::Score).observe(0.0002);
+    route.end_to_end.observe(0.004);
+    route.batch_rows.observe(200.0);
+    seen.observe_rows(delays(2_000, 0.0).view());
+    seen.observe_outputs(Array2::from_shape_fn((2_000, 2), |(_, class)| [0.25, 0.75][class]).view());
+    seen.produced.inc_by(1_999);
+    route.flush();
+    seen.flush();
+    metrics.tick(Instant::now());
+    (metrics, worker, route, seen)
+}
+
+#[test]
+fn the_exposition_is_what_the_catalogue_says() {
+    let (metrics, _worker, _route, _seen) = everything();
+    let text = metrics.render().unwrap();
+    let mut found = Vec::new();
+    for entry in CATALOGUE {
+        assert!(text.contains(&format!("# HELP {} {}\n", entry.name, entry.help)), "{}", entry.name);
+        assert!(text.contains(&format!("# TYPE {} {}\n", entry.name, entry.kind.as_str())), "{}", entry.name);
+        let suffix = if entry.kind == Kind::Histogram { "_count" } else { "" };
+        let start = format!("{}{suffix}", entry.name);
+        let sample =
+            text.lines().find(|line| line.strip_prefix(&start).is_some_and(|rest| rest.starts_with(['{', ' '])));
+        let sample = sample.unwrap_or_else(|| panic!("no sample of {}", entry.name));
+        let labels: BTreeSet<_> =
+            sample.split(['{', ',']).filter_map(|pair| pair.split_once("=\"")).map(|(name, _)| name).collect();
+        assert_eq!(labels, entry.labels.iter().copied().collect(), "{sample}");
+        found.push(entry.name);
+    }
+    let exposed: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    found.sort_unstable();
+    assert_eq!(exposed, found);
+    let counters = CATALOGUE.iter().filter(|entry| entry.kind == Kind::Counter);
+    assert!(counters.into_iter().all(|entry| entry.name.ends_with("_total")));
+}
+
+#[test]
+fn what_workers_count_arrives_with_the_flush_and_not_before() {
+    let metrics = Metrics::new(WINDOW);
+    let (mut one, mut two) = (metrics.route("flights"), metrics.route("flights"));
+    one.consumed.inc_by(3);
+    two.consumed.inc_by(4);
+    let value = || samples(&metrics)["weir_records_consumed_total{route=\"flights\"}"];
+    assert_eq!(value(), 0.0);
+    one.flush();
+    two.flush();
+    assert_eq!(value(), 7.0);
+    one.consumed.inc();
+    drop(one);
+    assert_eq!(value(), 8.0, "a drop flushes");
+}
+
+#[test]
+fn a_worker_tells_of_its_present_state_and_takes_it_back() {
+    let metrics = Metrics::new(WINDOW);
+    let (mut one, mut two) = (metrics.worker([]), metrics.worker([]));
+    let value = |name: &str| samples(&metrics).get(name).copied();
+    one.in_flight(10);
+    two.in_flight(20);
+    assert_eq!(value("weir_in_flight_records"), Some(30.0));
+    one.in_flight(4);
+    assert_eq!(value("weir_in_flight_records"), Some(24.0));
+    one.lag("topic", 0, 9);
+    two.lag("topic", 1, 8);
+    drop(one);
+    assert_eq!(value("weir_in_flight_records"), Some(20.0), "a worker that is gone has nothing in flight");
+    assert_eq!(value("weir_consumer_lag{partition=\"0\",topic=\"topic\"}"), None);
+    assert_eq!(value("weir_consumer_lag{partition=\"1\",topic=\"topic\"}"), Some(8.0));
+    two.unassigned("topic", 1);
+    assert_eq!(value("weir_consumer_lag{partition=\"1\",topic=\"topic\"}"), None);
+}
+
+#[test]
+fn every_closed_list_has_its_own_labels_in_order() {
+    let metrics = Metrics::new(WINDOW);
+    let mut worker = metrics.route("r");
+    for (at, &reason) in Reason::ALL.iter().enumerate() {
+        worker.rejected(reason).inc_by(at as u64 + 1);
+    }
+    for (at, &stage) in Stage::ALL.iter().enumerate() {
+        (0..=at).for_each(|_| worker.stage(stage).observe(0.1));
+    }
+    worker.flush();
+    let samples = samples(&metrics);
+    for (at, reason) in Reason::ALL.iter().enumerate() {
+        let name = format!("weir_records_rejected_total{{reason=\"{reason}\",route=\"r\"}}");
+        assert_eq!(samples[&name], at as f64 + 1.0);
+    }
+    for (at, stage) in Stage::ALL.iter().enumerate() {
+        let name = format!("weir_stage_seconds_count{{route=\"r\",stage=\"{}\"}}", stage.as_str());
+        assert_eq!(samples[&name], at as f64 + 1.0);
+    }
+}
+
+#[test]
+fn gaps_and_strange_values_are_counted_per_feature() {
+    let metrics = Metrics::new(WINDOW);
+    let worker = metrics.route("flights");
+    let mut seen = worker.model(&flights(7));
+    let missing = Gap::Missing.value();
+    seen.observe_rows(aview2(&[[missing, missing], [-1.0, Gap::Unknown.value()], [1e9, 1.0], [50.0, 0.0]]));
+    seen.observe_outputs(aview2(&[[0.4, 0.6]]));
+    seen.flush();
+    let samples = samples(&metrics);
+    let value = |name: &str, feature: &str, more: &str| {
+        let name = format!("weir_{name}{{{more}feature=\"{feature}\",model=\"flights\",version=\"7\"}}");
+        samples.get(&name).copied()
+    };
+    assert_eq!(value("feature_missing_total", "delay", ""), Some(1.0));
+    assert_eq!(value("feature_missing_total", "origin", ""), Some(1.0));
+    assert_eq!(value("feature_out_of_range_total", "delay", ""), Some(2.0));
+    assert_eq!(value("feature_out_of_range_total", "origin", ""), None);
+    assert_eq!(value("feature_unseen_total", "origin", ""), Some(1.0));
+    assert_eq!(value("feature_unseen_total", "delay", ""), None);
+    assert_eq!(value("feature_bin_total", "delay", "bin=\"(49,59]\","), Some(1.0));
+    assert_eq!(value("feature_bin_total", "origin", "bin=\"JFK\","), Some(1.0));
+    assert_eq!(value("feature_bin_total", "prediction", "bin=\"late\","), Some(1.0));
+    assert_eq!(samples["weir_predictions_total{class=\"late\",model=\"flights\",version=\"7\"}"], 1.0);
+    assert_eq!(samples["weir_predictions_total{class=\"on_time\",model=\"flights\",version=\"7\"}"], 0.0);
+}
+
+#[test]
+fn drift_is_silent_at_first_and_then_names_the_strongest_feature() {
+    let metrics = Metrics::new(WINDOW);
+    let model = flights(7);
+    metrics.serving("flights", &production(), &model);
+    let mut seen = metrics.route("flights").model(&model);
+    let gauge = "weir_drift{feature=\"origin\",model=\"flights\",statistic=\"psi\",version=\"7\"}";
+    let start = Instant::now();
+    let mut rows = |number: usize| {
+        seen.observe_rows(delays(number, 1.0).view());
+        seen.flush();
+    };
+    rows(999);
+    metrics.tick(start);
+    assert_eq!(metrics.drift("flights", 7), []);
+    assert_eq!(samples(&metrics).get(gauge), None);
+    rows(1);
+    metrics.tick(start + Duration::from_secs(1));
+    let drift = metrics.drift("flights", 7);
+    assert_eq!(drift.iter().map(|(feature, _)| feature.as_str()).collect::<Vec<_>>(), ["origin", "delay"]);
+    // Bins missing, unknown, EWR, JFK: training (0, 0, 50, 50), live (0, 0, 0, 1000).
+    let expected: f64 = [(0.5, 0.5), (0.5, 0.5), (0.5, 50.5), (1000.5, 50.5)]
+        .map(|(live, training)| (live / 1002.0, training / 102.0))
+        .map(|(p, q): (f64, f64)| (p - q) * (p / q).ln())
+        .iter()
+        .sum();
+    assert!((drift[0].1 - expected).abs() < 1e-12, "{drift:?}, not {expected}");
+    assert_eq!(samples(&metrics)[gauge], drift[0].1);
+    // Nothing comes for a whole window: nothing to say.
+    metrics.tick(start + Duration::from_secs(2) + WINDOW);
+    assert_eq!(metrics.drift("flights", 7), []);
+    assert_eq!(samples(&metrics).get(gauge), None);
+}
+
+#[test]
+fn a_replaced_version_leaves_its_counters_and_takes_its_gauges() {
+    let (metrics, _worker, worker, seen) = everything();
+    let of = |version: u64| {
+        let label = format!("version=\"{version}\"");
+        let names = samples(&metrics).into_keys().filter(|name| name.contains(&label));
+        names.filter_map(|name| name.split_once('{').map(|(name, _)| name.to_owned())).collect::<BTreeSet<_>>()
+    };
+    let gauges = ["weir_baseline_bin_ratio", "weir_drift", "weir_model_info"];
+    assert!(gauges.iter().all(|&gauge| of(7).contains(gauge)), "{:?}", of(7));
+    metrics.serving("flights", &production(), &flights(8));
+    assert!(!gauges.iter().any(|&gauge| of(7).contains(gauge)), "{:?}", of(7));
+    assert!(of(7).contains("weir_feature_bin_total") && of(8).contains("weir_model_info"));
+    assert_eq!(samples(&metrics).keys().filter(|name| name.starts_with("weir_model_info")).count(), 1);
+    metrics.tick(Instant::now());
+    assert!(!of(7).contains("weir_drift"), "a tick doesn't bring it back");
+
+    // A worker still holds version 7: it stays, however many come after it.
+    for version in 9..=20 {
+        metrics.serving("flights", &production(), &flights(version));
+    }
+    assert!(of(7).contains("weir_predictions_total"));
+    drop(seen);
+    metrics.serving("flights", &production(), &flights(21));
+    assert_eq!(of(7), BTreeSet::from(["weir_records_produced_total".to_owned()]));
+    let kept: Vec<_> = (7..=21).filter(|&version| of(version).contains("weir_feature_bin_total")).collect();
+    assert_eq!(kept, [18, 19, 20, 21]);
+    drop(worker);
+}
+
+#[test]
+fn a_version_that_another_route_serves_keeps_its_gauges() {
+    let metrics = Metrics::new(WINDOW);
+    metrics.serving("one", &production(), &flights(1));
+    metrics.serving("two", &production(), &flights(1));
+    for version in 2..10 {
+        metrics.serving("one", &production(), &flights(version));
+    }
+    let baselines = samples(&metrics).into_keys().filter(|name| name.starts_with("weir_baseline_bin_ratio"));
+    let versions: BTreeSet<_> = baselines.map(|name| name.rsplit_once("version=").unwrap().1.to_owned()).collect();
+    assert_eq!(versions, BTreeSet::from(["\"1\"}".to_owned(), "\"9\"}".to_owned()]));
+}
+
+#[test]
+fn regressions_have_a_prediction_per_output_and_no_classes() {
+    let metrics = Metrics::new(WINDOW);
+    let model = arithmetic(1);
+    let mut seen = metrics.route("sums").model(&model);
+    seen.observe_outputs(aview2(&[[10.0, -1e9]]));
+    seen.flush();
+    let samples = samples(&metrics);
+    let below =
+        "weir_feature_bin_total{bin=\"below\",feature=\"prediction.difference\",model=\"arithmetic\",version=\"1\"}";
+    assert_eq!(samples[below], 1.0);
+    assert!(!samples.keys().any(|name| name.starts_with("weir_predictions_total")));
+}
+
+#[test]
+fn totals_add_up_over_routes_and_versions() {
+    let (metrics, _worker, worker, seen) = everything();
+    let mut other = metrics.route("other");
+    other.consumed.inc_by(5);
+    other.model(&flights(7)).produced.inc_by(5);
+    other.model(&flights(8)).produced.inc_by(1);
+    other.flush();
+    let produced = BTreeMap::from([(("flights".to_owned(), 7), 2_004), (("flights".to_owned(), 8), 1)]);
+    assert_eq!(metrics.totals(), Totals { consumed: 2_005, rejected: 1, produced });
+    drop((worker, seen));
+}

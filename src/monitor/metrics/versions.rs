@@ -1,0 +1,261 @@
+//! What is counted per model version, and which versions have series at all.
+//!
+//! A version that no route serves any more keeps its counters for a while (Prometheus takes the increase of what was
+//! still counted), but loses the gauges, which would otherwise stand at their last value for ever. The number of
+//! versions with counters is bounded, so a process that has seen a hundred of them is no larger for it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use prometheus::IntCounter;
+
+use super::catalogue::Families;
+use crate::model::Model;
+use crate::monitor::drift::{Column, Counts, Plan, Window, psi};
+
+/// Versions per model whose counters stay, beyond those that serve or that a worker still counts for.
+const KEPT: usize = 4;
+
+/// The label `statistic` of `weir_drift`.
+const PSI: &str = "psi";
+
+/// The shared counters of one model version.
+#[derive(Debug)]
+pub(super) struct Tally {
+    model: String,
+    version: String,
+    plan: Plan,
+    /// One per bin of the plan.
+    bins: Vec<IntCounter>,
+    /// What else a bin counts for: `weir_predictions_total`, `weir_feature_missing_total` and their like.
+    also: Vec<Option<IntCounter>>,
+}
+
+/// The versions that have series.
+#[derive(Debug)]
+pub(super) struct Versions {
+    drift_window: Duration,
+    /// Which version each route serves, and the labels of its `weir_model_info`.
+    routes: BTreeMap<String, Route>,
+    /// In the order in which they were first used.
+    known: Vec<Version>,
+}
+
+#[derive(Debug)]
+struct Route {
+    model: String,
+    version: u64,
+    info: [String; 5],
+}
+
+#[derive(Debug)]
+struct Version {
+    model: String,
+    version: u64,
+    tally: Arc<Tally>,
+    window: Window,
+    /// By column of the plan that has rows enough, the strongest first.
+    drift: Vec<(String, f64)>,
+}
+
+impl Tally {
+    fn new(families: &Families, model: &Model) -> Tally {
+        let (name, version) = (model.name(), model.version().to_string());
+        let plan = Plan::new(&model.baseline, model.signature());
+        let mut tally = Tally {
+            model: name.to_owned(),
+            version: version.clone(),
+            bins: Vec::with_capacity(plan.bins()),
+            also: vec![None; plan.bins()],
+            plan,
+        };
+        for column in tally.plan.columns() {
+            let bin = |bin: &String| families.feature_bin.with_label_values(&[name, &version, &column.label, bin]);
+            tally.bins.extend(column.bins.iter().map(bin));
+        }
+        for column in tally.plan.features() {
+            let labels = [name, &version, &column.label];
+            let mut also = |bin: usize, counter: IntCounter| tally.also[column.place.start + bin] = Some(counter);
+            if let Some(bin) = column.missing {
+                also(bin, families.feature_missing.with_label_values(&labels));
+            }
+            if let Some(bin) = column.unknown {
+                also(bin, families.feature_unseen.with_label_values(&labels));
+            }
+            for bin in column.outside.into_iter().flatten() {
+                also(bin, families.feature_out_of_range.with_label_values(&labels));
+            }
+        }
+        for column in tally.plan.columns().iter().filter(|column| column.is_classes()) {
+            for (place, class) in column.place.clone().zip(&column.bins) {
+                tally.also[place] = Some(families.predictions.with_label_values(&[name, &version, class]));
+            }
+        }
+        tally
+    }
+
+    pub(super) fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Takes over what a worker counted; its counts are zero afterwards.
+    pub(super) fn add(&self, counts: &mut Counts) {
+        counts.drain(|bin, count| {
+            self.bins[bin].inc_by(count);
+            if let Some(also) = &self.also[bin] {
+                also.inc_by(count);
+            }
+        });
+    }
+
+    fn cumulative(&self) -> Vec<u64> {
+        self.bins.iter().map(IntCounter::get).collect()
+    }
+
+    fn set_baseline(&self, families: &Families) {
+        for column in self.plan.columns() {
+            let rows = column.training.iter().sum::<u64>().max(1) as f64;
+            for (bin, &count) in column.bins.iter().zip(&column.training) {
+                let labels = [&self.model, &self.version, &column.label, bin];
+                families.baseline_bin.with_label_values(&labels).set(count as f64 / rows);
+            }
+        }
+    }
+
+    fn set_drift(&self, families: &Families, column: &Column, index: Option<f64>) {
+        let labels = [&self.model, &self.version, &column.label, PSI];
+        match index {
+            Some(index) => families.drift.with_label_values(&labels).set(index),
+            None => forget(families.drift.remove_label_values(&labels)),
+        }
+    }
+
+    /// Removes what says something about the present.
+    fn forget_gauges(&self, families: &Families) {
+        for column in self.plan.columns() {
+            self.set_drift(families, column, None);
+            for bin in &column.bins {
+                let labels = [&self.model, &self.version, &column.label, bin];
+                forget(families.baseline_bin.remove_label_values(&labels));
+            }
+        }
+    }
+
+    fn forget_counters(&self, families: &Families) {
+        let (model, version) = (&self.model, &self.version);
+        for column in self.plan.columns() {
+            for bin in &column.bins {
+                forget(families.feature_bin.remove_label_values(&[model, version, &column.label, bin]));
+                if column.is_classes() {
+                    forget(families.predictions.remove_label_values(&[model, version, bin]));
+                }
+            }
+            let labels = [model, version, &column.label];
+            for family in [&families.feature_missing, &families.feature_unseen, &families.feature_out_of_range] {
+                forget(family.remove_label_values(&labels));
+            }
+        }
+    }
+}
+
+/// Removing fails only where there is no such series, which is what is wanted.
+fn forget(_removed: Result<(), prometheus::Error>) {}
+
+impl Versions {
+    pub(super) fn new(drift_window: Duration) -> Versions {
+        Versions { drift_window, routes: BTreeMap::new(), known: Vec::new() }
+    }
+
+    /// The counters of `model`, for a worker that is going to score with it.
+    pub(super) fn tally(&mut self, families: &Families, model: &Model) -> Arc<Tally> {
+        let (name, version) = (model.name(), model.version());
+        if let Some(known) = self.known.iter().find(|known| known.is(name, version)) {
+            return Arc::clone(&known.tally);
+        }
+        let tally = Arc::new(Tally::new(families, model));
+        self.known.push(Version {
+            model: name.to_owned(),
+            version,
+            window: Window::new(self.drift_window, tally.plan.bins()),
+            tally: Arc::clone(&tally),
+            drift: Vec::new(),
+        });
+        tally
+    }
+
+    pub(super) fn serve(&mut self, families: &Families, route: &str, alias: &str, model: &Model) {
+        let (name, version) = (model.name(), model.version());
+        let info = [route, name, &version.to_string(), alias, model.short_digest()].map(str::to_owned);
+        families.model_info.with_label_values(&info).set(1);
+        self.tally(families, model).set_baseline(families);
+        let route_now = Route { model: name.to_owned(), version, info };
+        let Some(before) = self.routes.insert(route.to_owned(), route_now) else { return };
+        if self.routes[route].info != before.info {
+            forget(families.model_info.remove_label_values(&before.info));
+        }
+        if !self.serves(&before.model, before.version) {
+            let retired = self.known.iter_mut().filter(|known| known.is(&before.model, before.version));
+            retired.for_each(|known| known.retire(families));
+        }
+        self.trim(families, name);
+    }
+
+    pub(super) fn tick(&mut self, families: &Families, now: Instant) {
+        let Versions { routes, known, .. } = self;
+        for version in known {
+            if routes.values().any(|route| version.is(&route.model, route.version)) {
+                version.tick(families, now);
+            }
+        }
+    }
+
+    pub(super) fn drift(&self, model: &str, version: u64) -> Vec<(String, f64)> {
+        let known = self.known.iter().find(|known| known.is(model, version));
+        known.map_or_else(Vec::new, |known| known.drift.clone())
+    }
+
+    fn serves(&self, model: &str, version: u64) -> bool {
+        self.routes.values().any(|route| route.model == model && route.version == version)
+    }
+
+    /// Removes the counters of the oldest versions of `model` that nobody uses.
+    fn trim(&mut self, families: &Families, model: &str) {
+        let of_model = self.known.iter().filter(|known| known.model == model).count();
+        let mut surplus = of_model.saturating_sub(KEPT);
+        let known = std::mem::take(&mut self.known);
+        let (out, kept) = known.into_iter().partition(|known| {
+            // A worker that still holds the tally would count into series that nobody sees.
+            let unused = !self.serves(&known.model, known.version) && Arc::strong_count(&known.tally) == 1;
+            let goes = surplus > 0 && known.model == model && unused;
+            surplus -= usize::from(goes);
+            goes
+        });
+        self.known = kept;
+        let out: Vec<Version> = out;
+        out.iter().for_each(|version| version.tally.forget_counters(families));
+    }
+}
+
+impl Version {
+    fn is(&self, model: &str, version: u64) -> bool {
+        self.model == model && self.version == version
+    }
+
+    fn tick(&mut self, families: &Families, now: Instant) {
+        self.window.push(now, self.tally.cumulative());
+        let live = self.window.counts();
+        self.drift.clear();
+        for column in self.tally.plan.columns() {
+            let index = psi(&column.training, &live[column.place.clone()]);
+            self.tally.set_drift(families, column, index);
+            self.drift.extend(index.map(|index| (column.label.clone(), index)));
+        }
+        self.drift.sort_by(|a, b| b.1.total_cmp(&a.1));
+    }
+
+    fn retire(&mut self, families: &Families) {
+        self.tally.forget_gauges(families);
+        self.drift.clear();
+    }
+}
