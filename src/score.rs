@@ -1,0 +1,204 @@
+//! From payloads to predictions, a batch at a time: the middle of the line, which the worker and `weir predict` share.
+//!
+//! The three stages are separate calls, so that each can be timed, and a rejection in one of them touches no other
+//! record of the batch:
+//!
+//! - [`Scorer::decode`]: payload → row, and the signature's say about what the row lacks;
+//! - [`Scorer::score`]: all rows that passed → outputs, by one model version;
+//! - [`Scorer::encode`]: output → prediction record.
+//!
+//! All buffers are kept, so that scoring allocates nothing once they have grown to the largest batch; only a rejection
+//! does, for its message.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use ndarray::{ArrayView2, ArrayViewMut2};
+
+use crate::codec::{DecodeOptions, Decoder, Encoder, Format, Span};
+use crate::model::{Model, Scratch};
+use crate::record::{Reason, Rejection};
+
+/// How records are read and predictions written.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The format of the payloads.
+    pub input: Format,
+    /// How they say their features, and which members are copied to the prediction.
+    pub decode: DecodeOptions,
+    /// Larger payloads are rejected as `too_large`, in bytes.
+    pub max_bytes: usize,
+    /// The format of the predictions.
+    pub output: Format,
+}
+
+/// One thread's decoder, encoder and buffers for one model version.
+#[derive(Debug)]
+pub struct Scorer {
+    model: Arc<Model>,
+    decoder: Decoder,
+    encoder: Encoder,
+    max_bytes: usize,
+    scratch: Scratch,
+    features: usize,
+    fields: usize,
+    width: usize,
+
+    /// What became of each payload, in order.
+    fates: Vec<Result<Accepted, Rejection>>,
+    /// The decoded rows of the accepted payloads, one after the other.
+    rows: Vec<f64>,
+    /// The copied members' places in each accepted payload.
+    spans: Vec<Span>,
+    /// The model's answers to the rows.
+    outputs: Vec<f32>,
+    /// The prediction records, one after the other.
+    records: Vec<u8>,
+    /// The one being encoded.
+    record: Vec<u8>,
+}
+
+/// A payload that could be decoded.
+#[derive(Clone, Debug)]
+struct Accepted {
+    /// Its row.
+    row: usize,
+    /// Its prediction record, once encoded.
+    record: Range<usize>,
+}
+
+/// What came out for one payload.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Prediction<'a> {
+    /// The prediction record.
+    pub record: &'a [u8],
+    /// The model's answer: a probability per class, or a number per target column.
+    pub outputs: &'a [f32],
+}
+
+impl Scorer {
+    /// Compiles the plans for this model version.
+    pub fn new(model: Arc<Model>, options: &Options) -> Scorer {
+        let signature = model.signature();
+        Scorer {
+            decoder: Decoder::new(options.input, signature, &options.decode),
+            encoder: Encoder::new(
+                options.output,
+                model.name(),
+                model.version(),
+                &signature.target,
+                &options.decode.fields,
+            ),
+            max_bytes: options.max_bytes,
+            scratch: model.scratch(),
+            features: signature.features.len(),
+            fields: options.decode.fields.len(),
+            width: signature.target.outputs(),
+            fates: Vec::new(),
+            rows: Vec::new(),
+            spans: Vec::new(),
+            outputs: Vec::new(),
+            records: Vec::new(),
+            record: Vec::new(),
+            model,
+        }
+    }
+
+    /// The model version that scores.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// Begins a batch: decodes the payloads, `None` for a tombstone, and checks the rows against the signature.
+    pub fn decode<'a>(&mut self, payloads: impl IntoIterator<Item = Option<&'a [u8]>>) {
+        self.fates.clear();
+        self.rows.clear();
+        self.spans.clear();
+        self.outputs.clear();
+        self.records.clear();
+        let mut accepted = 0;
+        for payload in payloads {
+            let fate = self.decode_one(payload, accepted);
+            if fate.is_ok() {
+                accepted += 1;
+            } else {
+                self.rows.truncate(accepted * self.features);
+                self.spans.truncate(accepted * self.fields);
+            }
+            self.fates.push(fate);
+        }
+    }
+
+    fn decode_one(&mut self, payload: Option<&[u8]>, row: usize) -> Result<Accepted, Rejection> {
+        let Some(payload) = payload else {
+            return Err(Rejection::new(Reason::Malformed, "the record has no value (a tombstone)"));
+        };
+        if payload.len() > self.max_bytes {
+            let message = format!("{} bytes, more than the {} allowed", payload.len(), self.max_bytes);
+            return Err(Rejection::new(Reason::TooLarge, message));
+        }
+        self.rows.resize((row + 1) * self.features, 0.0);
+        self.spans.resize((row + 1) * self.fields, Span::default());
+        let values = &mut self.rows[row * self.features..];
+        self.decoder.decode(payload, values, &mut self.spans[row * self.fields..])?;
+        self.model.signature().check(values)?;
+        Ok(Accepted { row, record: 0..0 })
+    }
+
+    /// Scores the rows of the batch.
+    pub fn score(&mut self) {
+        let rows = view(self.rows_len(), self.features, &self.rows);
+        self.outputs.resize(rows.nrows() * self.width, 0.0);
+        let out = ArrayViewMut2::from_shape((rows.nrows(), self.width), &mut self.outputs);
+        let out = out.unwrap_or_else(|_| unreachable!("resized to shape"));
+        self.model.score(rows, out, &mut self.scratch);
+    }
+
+    /// Encodes the predictions; `payloads` are those of [`Scorer::decode`], for the members to copy.
+    pub fn encode<'a>(&mut self, payloads: impl IntoIterator<Item = Option<&'a [u8]>>) {
+        for (fate, payload) in self.fates.iter_mut().zip(payloads) {
+            let (Ok(accepted), Some(payload)) = (&mut *fate, payload) else { continue };
+            let spans = &self.spans[accepted.row * self.fields..][..self.fields];
+            let outputs = &self.outputs[accepted.row * self.width..][..self.width];
+            match self.encoder.encode(payload, spans, outputs, &mut self.record) {
+                Ok(()) => {
+                    let start = self.records.len();
+                    self.records.extend_from_slice(&self.record);
+                    accepted.record = start..self.records.len();
+                }
+                Err(rejection) => *fate = Err(rejection),
+            }
+        }
+    }
+
+    /// What came out for each payload of the batch, in order; complete after [`Scorer::encode`].
+    pub fn results(&self) -> impl ExactSizeIterator<Item = Result<Prediction<'_>, &Rejection>> {
+        self.fates.iter().map(|fate| {
+            fate.as_ref().map(|accepted| Prediction {
+                record: &self.records[accepted.record.clone()],
+                outputs: &self.outputs[accepted.row * self.width..][..self.width],
+            })
+        })
+    }
+
+    /// The decoded rows of the payloads that weren't rejected on the way to here: rows × features, gaps included.
+    pub fn rows(&self) -> ArrayView2<'_, f64> {
+        view(self.rows_len(), self.features, &self.rows)
+    }
+
+    /// The model's answers to [`Scorer::rows`], rows × outputs; none before [`Scorer::score`].
+    pub fn outputs(&self) -> ArrayView2<'_, f32> {
+        view(self.outputs.len() / self.width, self.width, &self.outputs)
+    }
+
+    fn rows_len(&self) -> usize {
+        self.rows.len() / self.features
+    }
+}
+
+fn view<T>(rows: usize, columns: usize, values: &[T]) -> ArrayView2<'_, T> {
+    ArrayView2::from_shape((rows, columns), values).unwrap_or_else(|_| unreachable!("a whole number of rows"))
+}
+
+#[cfg(test)]
+mod tests;

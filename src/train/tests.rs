@@ -1,0 +1,177 @@
+use super::dataset::{Column, Target as TableTarget};
+use super::recipe::{BatchSize, Solver};
+use super::*;
+use crate::record::Gap;
+
+const GAP: f64 = Gap::Missing.value();
+
+/// Rows on whose first feature and category the class depends; the second feature is noise with gaps.
+fn table(rows: usize) -> Table {
+    let features = vec![
+        Column { name: "x".into(), categories: None },
+        Column { name: "noise".into(), categories: None },
+        Column { name: "colour".into(), categories: Some(vec!["blue".into(), "red".into()]) },
+    ];
+    let values = Array2::from_shape_fn((rows, 3), |(row, column)| match column {
+        0 => 1e6 + (row as f64 * 1.3).sin() * 50.0,
+        1 if row % 5 == 0 => GAP,
+        1 => (row as f64 * 7.7).cos(),
+        _ => (row % 2) as f64,
+    });
+    let score = |row: usize| (row as f64 * 1.3).sin() + (row % 2) as f64;
+    let classes = (0..rows).map(|row| if score(row) > 0.5 { 2 } else { 0 }).collect();
+    let names = ["no", "never", "yes"].map(String::from).to_vec();
+    Table {
+        features,
+        rows: values,
+        target: TableTarget { name: "y".into(), values: TargetValues::Classes { names, rows: classes } },
+        times: None,
+        without_target: 0,
+    }
+}
+
+fn regression(rows: usize) -> Table {
+    let numbers = (0..rows).map(|row| 5000.0 + 300.0 * (row as f64 * 1.3).sin()).collect();
+    let target = TableTarget { name: "price".into(), values: TargetValues::Numbers(numbers) };
+    Table { target, ..table(rows) }
+}
+
+fn recipe() -> Recipe {
+    Recipe {
+        hidden_layer_sizes: vec![8],
+        solver: Solver::Sgd,
+        learning_rate_init: 0.1,
+        batch_size: BatchSize::Rows(20),
+        max_iter: 30,
+        random_state: 1,
+        ..Recipe::default()
+    }
+}
+
+fn halves(table: &Table) -> (Table, Table) {
+    let (train, test): (Vec<usize>, Vec<usize>) = (0..table.len()).partition(|row| row % 4 != 3);
+    (table.select(&train), table.select(&test))
+}
+
+fn train(table: &Table, recipe: &Recipe) -> Result<Trained, TrainError> {
+    let (train, test) = halves(table);
+    fit(&train, &test, recipe, &mut |_| ControlFlow::Continue(()))
+}
+
+#[test]
+fn a_classifier_learns_what_can_be_learnt() {
+    let trained = train(&table(400), &recipe()).unwrap();
+    assert!(trained.metrics()["accuracy"] > 0.95, "{:?}", trained.metrics());
+    assert!(trained.metrics()["roc_auc"] > 0.98, "{:?}", trained.metrics());
+    assert_eq!(trained.rows, Rows { train: 300, incomplete: 0, test: 100, untestable: 0 });
+    assert_eq!(trained.metrics()["epochs"], trained.losses.len() as f64);
+    // The class that no row has isn't one.
+    let Target::Classification { classes, .. } = &trained.signature().target else { panic!() };
+    assert_eq!(classes, &["no", "yes"]);
+}
+
+#[test]
+fn a_regression_answers_in_the_targets_own_units() {
+    let trained = train(&regression(400), &Recipe { max_iter: 100, tol: 0.0, ..recipe() }).unwrap();
+    assert!(trained.metrics()["r2"] > 0.98, "{:?}", trained.metrics());
+    assert!(trained.metrics()["rmse"] < 40.0, "{:?}", trained.metrics());
+}
+
+#[test]
+fn a_model_without_hidden_layers_and_one_of_three_classes_train_too() {
+    let mut three = table(400);
+    let TargetValues::Classes { rows, .. } = &mut three.target.values else { panic!() };
+    rows.iter_mut().enumerate().for_each(|(row, class)| *class += usize::from(row % 2 == 1 && *class == 0));
+    let trained = train(&three, &Recipe { hidden_layer_sizes: vec![], ..recipe() }).unwrap();
+    assert!(trained.metrics()["accuracy"] > 0.8, "{:?}", trained.metrics());
+    assert_eq!(trained.signature().target.outputs(), 3);
+}
+
+#[test]
+fn test_rows_leave_no_trace_in_the_model() {
+    let (train, mut test) = halves(&table(200));
+    let fit_on = |test: &Table| {
+        let trained = fit(&train, test, &recipe(), &mut |_| ControlFlow::Continue(())).unwrap();
+        trained.into_draft("m", [])
+    };
+    let before = fit_on(&test);
+    test.rows.column_mut(0).fill(-1e9);
+    test.features[2].categories = Some(vec!["aquamarine".into(), "blue".into()]);
+    let after = fit_on(&test);
+    assert_eq!(before.signature, after.signature);
+    assert_eq!(before.preprocessing, after.preprocessing);
+    assert_eq!(before.baseline, after.baseline);
+    assert_eq!(before.layers[0].weights, after.layers[0].weights);
+    assert_ne!(before.training.metrics["log_loss"], after.training.metrics["log_loss"]);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_model() {
+    let weights = |random_state| {
+        train(&table(100), &Recipe { random_state, ..recipe() }).unwrap().into_draft("m", []).layers[0].weights.clone()
+    };
+    assert_eq!(weights(1), weights(1));
+    assert_ne!(weights(1), weights(2));
+}
+
+#[test]
+fn rows_that_lack_a_value_are_left_out_where_they_are_rejected() {
+    let trained = train(&table(400), &Recipe { impute: Impute::Reject, ..recipe() }).unwrap();
+    assert_eq!(trained.rows, Rows { train: 240, incomplete: 60, test: 80, untestable: 20 });
+    let mut all_lacking = table(40);
+    all_lacking.rows.column_mut(1).fill(GAP);
+    let error = train(&all_lacking, &Recipe { impute: Impute::Reject, ..recipe() }).unwrap_err();
+    assert!(matches!(error, TrainError::AllRowsDropped { rows: 30 }));
+}
+
+#[test]
+fn golden_rows_are_spread_and_some_lack_values() {
+    let draft = train(&table(400), &recipe()).unwrap().into_draft("m", []);
+    assert_eq!(draft.golden_rows.len(), 32);
+    assert_eq!(draft.golden_rows.iter().filter(|row| row[1].is_nan()).count(), 8);
+    let few = train(&table(12), &recipe()).unwrap().into_draft("m", []);
+    assert_eq!(few.golden_rows.len(), 9);
+}
+
+#[test]
+fn the_observer_can_end_it() {
+    let (train, test) = halves(&table(100));
+    let mut seen = Vec::new();
+    let mut third = |epoch: &Epoch| {
+        seen.push(epoch.number);
+        if epoch.number == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let trained = fit(&train, &test, &recipe(), &mut third).unwrap();
+    assert_eq!((trained.stop, trained.losses.len()), (Stop::Asked, 3));
+    assert_eq!(seen, [1, 2, 3]);
+}
+
+#[test]
+fn training_stops_after_more_than_n_iter_no_change_bad_epochs() {
+    // No epoch improves by so much but the first.
+    let trained = train(&table(100), &Recipe { tol: 1e9, n_iter_no_change: 4, ..recipe() }).unwrap();
+    assert_eq!((trained.stop, trained.losses.len()), (Stop::Converged, 6));
+}
+
+#[test]
+fn what_cannot_be_trained_is_named() {
+    let diverged = train(&regression(100), &Recipe { learning_rate_init: 1e6, ..recipe() });
+    assert!(matches!(diverged, Err(TrainError::Diverged { .. })), "{diverged:?}");
+    let mut one_class = table(100);
+    let TargetValues::Classes { rows, .. } = &mut one_class.target.values else { panic!() };
+    rows.fill(2);
+    let error = train(&one_class, &recipe()).unwrap_err().to_string();
+    assert_eq!(error, r#"the training rows have only one class of "y": "yes""#);
+    let error = train(&table(100), &Recipe { alpha: -1.0, ..recipe() }).unwrap_err().to_string();
+    assert!(error.contains("--alpha"));
+}
+
+#[test]
+fn the_draft_carries_recipe_metrics_and_notes() {
+    let draft = train(&table(100), &recipe()).unwrap().into_draft("colours", [("data".into(), "x.csv".into())]);
+    assert_eq!(draft.name, "colours");
+    assert_eq!(draft.training.recipe["data"], "x.csv");
+    assert_eq!(draft.training.recipe["hidden_layer_sizes"], serde_json::json!([8]));
+    assert_eq!(draft.training.metrics["rows"], 75.0);
+    assert_eq!(draft.layers.len(), 2);
+}
