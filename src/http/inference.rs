@@ -1,0 +1,136 @@
+//! Inference by the Open Inference Protocol, version 2, in JSON, on the same models and engine as the topics.
+//!
+//! A feature is an input tensor of shape `[n]` or `[n, 1]`; a model of numbers only also takes one tensor
+//! `[n, features]`. The outputs are `prediction` and, of a classification, `probabilities`.
+
+mod predict;
+mod request;
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Failure, Shared};
+use crate::model::Model;
+use crate::model::signature::{Kind, Signature, Target};
+
+/// The output tensor of the predicted classes or numbers.
+const PREDICTION: &str = "prediction";
+/// The output tensor of the probabilities, a column per class.
+const PROBABILITIES: &str = "probabilities";
+
+/// The model in a request's path.
+#[derive(Debug, Deserialize)]
+pub(super) struct Asked {
+    name: String,
+    version: Option<String>,
+}
+
+pub(super) async fn server() -> Json<Value> {
+    Json(json!({ "name": "weir", "version": env!("CARGO_PKG_VERSION"), "extensions": [] }))
+}
+
+pub(super) async fn metadata(
+    State(shared): State<Arc<Shared>>,
+    Path(asked): Path<Asked>,
+) -> Result<Json<Value>, Failure> {
+    let model = shared.find(&asked)?;
+    let signature = model.signature();
+    let inputs = signature.features.iter().map(|feature| {
+        let datatype = match feature.kind {
+            Kind::Numeric => "FP64",
+            Kind::Categorical { .. } => "BYTES",
+        };
+        json!({ "name": feature.name, "datatype": datatype, "shape": [-1, 1] })
+    });
+    Ok(Json(json!({
+        "name": model.name(),
+        "versions": shared.versions(model.name()),
+        "platform": "weir_mlp",
+        "inputs": inputs.collect::<Vec<_>>(),
+        "outputs": outputs(signature),
+    })))
+}
+
+pub(super) async fn ready(State(shared): State<Arc<Shared>>, Path(asked): Path<Asked>) -> Result<Json<Value>, Failure> {
+    let model = shared.find(&asked)?;
+    Ok(Json(json!({ "name": model.name(), "ready": true })))
+}
+
+pub(super) async fn infer(
+    State(shared): State<Arc<Shared>>,
+    Path(asked): Path<Asked>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<impl IntoResponse, Failure> {
+    let model = shared.find(&asked)?;
+    let body = body.map_err(|rejection| Failure::new(rejection.status(), rejection.body_text()))?;
+    let permit = Arc::clone(&shared.inferences).acquire_owned().await;
+    // The semaphore is never closed; if it were, nothing would be left to answer.
+    let permit = permit.map_err(|closed| Failure::new(StatusCode::SERVICE_UNAVAILABLE, closed))?;
+    let answer = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        predict::answer(&model, &body)
+    });
+    match answer.await {
+        Ok(Ok(json)) => Ok(([(header::CONTENT_TYPE, "application/json")], json)),
+        Ok(Err(error)) => Err(Failure::new(StatusCode::BAD_REQUEST, error)),
+        Err(panic) => {
+            tracing::error!(%panic, model = asked.name, "an inference request failed");
+            let error = "the request could not be answered; the log says why";
+            Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error))
+        }
+    }
+}
+
+/// The metadata of the output tensors.
+fn outputs(signature: &Signature) -> Value {
+    match &signature.target {
+        Target::Classification { classes, .. } => json!([
+            { "name": PREDICTION, "datatype": "BYTES", "shape": [-1, 1] },
+            { "name": PROBABILITIES, "datatype": "FP32", "shape": [-1, classes.len()] },
+        ]),
+        Target::Regression { names } => {
+            json!([{ "name": PREDICTION, "datatype": "FP32", "shape": [-1, names.len()] }])
+        }
+    }
+}
+
+impl Shared {
+    /// The loaded model that a path names: without a version, that of the first route that serves it.
+    fn find(&self, asked: &Asked) -> Result<Arc<Model>, Failure> {
+        let name = &asked.name;
+        let mut loaded = self.loaded(name);
+        let Some(version) = &asked.version else {
+            return loaded.next().ok_or_else(|| {
+                if self.state.routes.iter().any(|served| served.reference.name == *name) {
+                    Failure::new(StatusCode::SERVICE_UNAVAILABLE, format!("model {name:?} is not loaded yet"))
+                } else {
+                    Failure::new(StatusCode::NOT_FOUND, format!("no route serves a model {name:?}"))
+                }
+            });
+        };
+        loaded.find(|model| model.version().to_string() == *version).ok_or_else(|| {
+            Failure::new(StatusCode::NOT_FOUND, format!("version {version:?} of model {name:?} is not being served"))
+        })
+    }
+
+    /// The versions of a model that are loaded, ascending.
+    fn versions(&self, name: &str) -> Vec<String> {
+        let mut versions: Vec<_> = self.loaded(name).map(|model| model.version()).collect();
+        versions.sort_unstable();
+        versions.dedup();
+        versions.iter().map(u64::to_string).collect()
+    }
+
+    fn loaded(&self, name: &str) -> impl Iterator<Item = Arc<Model>> {
+        let models = self.state.routes.iter().filter_map(|served| served.slot.load());
+        models.filter(move |model| model.name() == name)
+    }
+}
