@@ -1,0 +1,314 @@
+//! The `[kafka]` section, and the client settings that weir owns.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+use serde::Deserialize;
+
+use super::admin::OutputLimits;
+
+/// The `[kafka]` section.
+#[derive(Clone, Debug, Deserialize)]
+pub struct KafkaConfig {
+    /// Bootstrap servers, `host:port` separated by commas.
+    pub brokers: String,
+    /// The consumer group.
+    pub group_id: String,
+    /// How the clients call themselves.
+    pub client_id: String,
+    /// Any librdkafka property, passed through.
+    #[serde(default)]
+    pub properties: BTreeMap<String, Property>,
+}
+
+/// The value of a librdkafka property. librdkafka reads text; TOML may also say a number or a boolean.
+#[derive(Clone, Deserialize)]
+#[serde(untagged)]
+pub enum Property {
+    /// `true` or `false`.
+    Boolean(bool),
+    /// A whole number.
+    Integer(i64),
+    /// A number with a fraction.
+    Float(f64),
+    /// Text.
+    Text(String),
+}
+
+impl fmt::Display for Property {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Property::Boolean(value) => value.fmt(f),
+            Property::Integer(value) => value.fmt(f),
+            Property::Float(value) => value.fmt(f),
+            Property::Text(value) => value.fmt(f),
+        }
+    }
+}
+
+/// Passwords travel as properties: they must not reach a log by way of `{:?}`.
+impl fmt::Debug for Property {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// The properties that a promise of weir rests on, and what to use instead.
+const OWNED: &[(&str, &str)] = &[
+    ("bootstrap.servers", "kafka.brokers says it"),
+    ("metadata.broker.list", "kafka.brokers says it"),
+    ("group.id", "kafka.group_id says it"),
+    ("client.id", "kafka.client_id says it"),
+    ("enable.auto.commit", "weir commits what the brokers have acknowledged"),
+    ("enable.auto.offset.store", "weir commits what the brokers have acknowledged"),
+    ("enable.idempotence", "weir's producer is always idempotent"),
+    ("enable.partition.eof", "weir doesn't use it"),
+    ("acks", "weir always asks for all"),
+    ("request.required.acks", "weir always asks for all"),
+    ("message.timeout.ms", "a record is never given up, so nothing is lost"),
+    ("delivery.timeout.ms", "a record is never given up, so nothing is lost"),
+    ("delivery.report.only.error", "weir counts the acknowledgements"),
+    ("batch.size", "weir keeps it below what the topics take"),
+    ("message.max.bytes", "weir takes it from the topics"),
+    ("retries", "a record is never given up, so nothing is lost"),
+    ("message.send.max.retries", "a record is never given up, so nothing is lost"),
+    ("partitioner", "weir uses murmur2_random, as Java clients do"),
+    ("transactional.id", "weir names its own transactions"),
+];
+
+/// What only a consumer takes; librdkafka warns when a producer gets it.
+const CONSUMER_ONLY: &[&str] = &[
+    "auto.offset.reset",
+    "check.crcs",
+    "fetch.",
+    "group.",
+    "heartbeat.interval.ms",
+    "isolation.level",
+    "max.partition.fetch.bytes",
+    "max.poll.interval.ms",
+    "partition.assignment.strategy",
+    "queued.",
+    "session.timeout.ms",
+];
+
+/// What only a producer takes.
+const PRODUCER_ONLY: &[&str] = &[
+    "batch.",
+    "compression.",
+    "linger.ms",
+    "message.send.max.retries",
+    "queue.buffering.",
+    "request.timeout.ms",
+    "retries",
+    "retry.backoff.",
+    "sticky.partitioning.linger.ms",
+];
+
+#[derive(Clone, Copy, PartialEq)]
+enum Role {
+    Consumer,
+    Producer,
+    Admin,
+}
+
+impl KafkaConfig {
+    /// Adds what is wrong with this section to `mistakes`.
+    pub fn check(&self, mistakes: &mut Vec<String>) {
+        if self.brokers.trim().is_empty() {
+            mistakes.push("kafka.brokers is empty: say where the brokers are, such as \"localhost:9092\"".into());
+        }
+        if self.group_id.is_empty() {
+            mistakes.push("kafka.group_id is empty: workers need a consumer group".into());
+        }
+        let mut native = ClientConfig::new();
+        for (name, value) in &self.properties {
+            let name = canonical(name);
+            if let Some((_, reason)) = OWNED.iter().find(|(owned, _)| *owned == name) {
+                mistakes.push(format!("kafka.properties.\"{name}\" can't be set: {reason}"));
+            } else {
+                native.set(name, value.to_string());
+            }
+        }
+        // librdkafka knows its names and ranges best; this creates no client.
+        if let Err(error) = native.create_native_config() {
+            // The error's own words would show the value, which may be a secret.
+            mistakes.push(match error {
+                KafkaError::ClientConfig(_, reason, name, _) => format!("kafka.properties.\"{name}\": {reason}"),
+                other => format!("kafka.properties: {other}"),
+            });
+        }
+    }
+
+    /// The settings of a worker's consumer; `number` tells the workers of a process apart.
+    pub(crate) fn consumer(&self, number: usize) -> ClientConfig {
+        let mut config = self.base(Role::Consumer);
+        // Two members of one name would throw each other out.
+        if let Some(instance) = config.get("group.instance.id").map(str::to_owned) {
+            config.set("group.instance.id", format!("{instance}-{number}"));
+        }
+        config
+            .set("group.id", &self.group_id)
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false");
+        // librdkafka's default, latest, loses the first records of a topic that is created after subscribing.
+        default(&mut config, "auto.offset.reset", "earliest");
+        // A worker that is faster than the fetcher would wait out the default of one second each time its local
+        // queue was full.
+        default(&mut config, "fetch.queue.backoff.ms", "5");
+        // Fetched ahead per client: enough for full speed, and a bound on memory.
+        default(&mut config, "queued.max.messages.kbytes", "16384");
+        // The new protocol refuses it: there the broker assigns.
+        if config.get("group.protocol") != Some("consumer") {
+            default(&mut config, "partition.assignment.strategy", "cooperative-sticky");
+        }
+        config
+    }
+
+    /// The settings of a worker's producer, for topics with these limits.
+    pub(crate) fn producer(&self, limits: &OutputLimits) -> ClientConfig {
+        let mut config = self.base(Role::Producer);
+        config
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            // A record is retried until the broker has it: nothing is lost to a long outage.
+            .set("message.timeout.ms", "0")
+            .set("partitioner", super::PARTITIONER)
+            .set("message.max.bytes", limits.message_max_bytes().to_string())
+            // A topic refuses a produce request that is over its limit as a whole.
+            .set("batch.size", limits.batch_size().to_string());
+        // What may wait in the producer, so that memory stays bounded; one record of the largest size must fit.
+        let queue = (65_536).max(limits.message_max_bytes() / 1_024 + 1);
+        default(&mut config, "queue.buffering.max.kbytes", &queue.to_string());
+        if config.get("queue.buffering.max.ms").is_none() {
+            default(&mut config, "linger.ms", "1");
+        }
+        config
+    }
+
+    /// The settings of a client that only asks questions.
+    pub(crate) fn admin(&self) -> ClientConfig {
+        self.base(Role::Admin)
+    }
+
+    fn base(&self, role: Role) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &self.brokers)
+            .set("client.id", &self.client_id)
+            // The consumer reads librdkafka's log lines: they must come whatever level is shown, and begin with what
+            // they are about.
+            .set("log.thread.name", "false")
+            .set_log_level(RDKafkaLogLevel::Info);
+        for (name, value) in &self.properties {
+            let name = canonical(name);
+            let is = |list: &[&str]| list.iter().any(|prefix| name.starts_with(prefix));
+            let meant = match role {
+                Role::Consumer => !is(PRODUCER_ONLY),
+                Role::Producer => !is(CONSUMER_ONLY),
+                Role::Admin => !is(PRODUCER_ONLY) && !is(CONSUMER_ONLY),
+            };
+            if meant {
+                config.set(name, value.to_string());
+            }
+        }
+        config
+    }
+
+    /// The value of a property that the user set.
+    pub fn property(&self, name: &str) -> Option<String> {
+        // The last one: what comes from the environment is written with underscores, and sorts behind.
+        self.properties.iter().rfind(|(set, _)| canonical(set) == name).map(|(_, value)| value.to_string())
+    }
+}
+
+/// librdkafka's name of a property: an environment variable can't hold dots, and no property holds an underscore.
+fn canonical(name: &str) -> String {
+    name.replace('_', ".")
+}
+
+fn default(config: &mut ClientConfig, name: &str, value: &str) {
+    if config.get(name).is_none() {
+        config.set(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(properties: &[(&str, &str)]) -> KafkaConfig {
+        KafkaConfig {
+            brokers: "localhost:9092".into(),
+            group_id: "g".into(),
+            client_id: "c".into(),
+            properties: properties.iter().map(|(k, v)| ((*k).into(), Property::Text((*v).into()))).collect(),
+        }
+    }
+
+    fn mistakes(properties: &[(&str, &str)]) -> Vec<String> {
+        let mut mistakes = Vec::new();
+        config(properties).check(&mut mistakes);
+        mistakes
+    }
+
+    #[test]
+    fn any_property_passes_but_the_owned_ones() {
+        assert_eq!(
+            mistakes(&[("security.protocol", "sasl_ssl"), ("sasl_mechanism", "PLAIN"), ("linger.ms", "5")]),
+            Vec::<String>::new()
+        );
+        assert!(mistakes(&[("acks", "1")])[0].contains("acks"));
+        assert!(mistakes(&[("enable_auto_commit", "true")])[0].contains("enable.auto.commit"));
+        assert!(mistakes(&[("no.such.property", "1")])[0].contains("no.such.property"));
+        assert!(mistakes(&[("linger.ms", "soon")])[0].contains("linger.ms"));
+        let secret = mistakes(&[("sasl.oauthbearer.method", "hunter2")]).concat();
+        assert!(secret.contains("sasl.oauthbearer.method") && !secret.contains("hunter2"), "{secret}");
+    }
+
+    #[test]
+    fn the_codecs_and_security_protocols_are_built_in() {
+        for (name, value) in [
+            ("compression.type", "zstd"),
+            ("compression.type", "gzip"),
+            ("compression.type", "lz4"),
+            ("compression.type", "snappy"),
+            ("security.protocol", "ssl"),
+            ("sasl.mechanism", "SCRAM-SHA-512"),
+        ] {
+            assert_eq!(mistakes(&[(name, value)]), Vec::<String>::new(), "{name}={value}");
+        }
+    }
+
+    #[test]
+    fn a_property_goes_to_the_client_that_takes_it_and_overrides_a_default() {
+        let config = config(&[("fetch.queue.backoff.ms", "9"), ("linger.ms", "7"), ("security.protocol", "ssl")]);
+        let (consumer, producer) = (config.consumer(0), config.producer(&OutputLimits::default()));
+        assert_eq!(consumer.get("fetch.queue.backoff.ms"), Some("9"));
+        assert_eq!(consumer.get("linger.ms"), None);
+        assert_eq!(producer.get("linger.ms"), Some("7"));
+        assert_eq!(producer.get("fetch.queue.backoff.ms"), None);
+        for client in [consumer, producer, config.admin()] {
+            assert_eq!(client.get("security.protocol"), Some("ssl"));
+        }
+    }
+
+    #[test]
+    fn the_group_protocol_decides_about_assignor_and_instance() {
+        let assignor =
+            |properties| config(properties).consumer(3).get("partition.assignment.strategy").map(str::to_owned);
+        assert_eq!(assignor(&[]).as_deref(), Some("cooperative-sticky"));
+        assert_eq!(assignor(&[("group.protocol", "classic")]).as_deref(), Some("cooperative-sticky"));
+        assert_eq!(assignor(&[("group.protocol", "consumer")]), None);
+        let consumer = config(&[("group.instance.id", "pod-1")]).consumer(3);
+        assert_eq!(consumer.get("group.instance.id"), Some("pod-1-3"));
+    }
+
+    #[test]
+    fn a_password_is_never_printed() {
+        let shown = format!("{:?}", config(&[("sasl.password", "hunter2")]));
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}
