@@ -7,13 +7,15 @@
 //! ```
 //!
 //! In reading order: [`record`] is what travels; [`codec`] turns payloads into rows and predictions into payloads;
-//! `batch` says when rows go together; [`engine`] is the network; [`model`] is a version of it with all that belongs
+//! [`batch`] says when rows go together; [`engine`] is the network; [`model`] is a version of it with all that belongs
 //! to it, on disk and in memory; [`score`] puts these together for a batch; [`kafka`] is all that names rdkafka;
-//! `worker` is the line; `serve` starts and stops it; [`monitor`] counts and [`http`] tells; [`train`] makes
-//! models; `config` and `cli` are how people reach it.
+//! [`worker`] is the line; [`serve`] starts and stops it; [`monitor`] counts and [`http`] tells; [`train`] makes
+//! models; [`config`] and `cli` are how people reach it.
 
+pub mod batch;
 pub mod broker;
 pub mod codec;
+pub mod config;
 pub mod engine;
 pub mod http;
 pub mod kafka;
@@ -21,5 +23,8 @@ pub mod logging;
 pub mod model;
 pub mod monitor;
 pub mod record;
+pub mod route;
 pub mod score;
+pub mod serve;
 pub mod train;
+pub mod worker;

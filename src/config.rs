@@ -1,0 +1,349 @@
+//! The configuration: defaults < file < environment, and every mistake told at once.
+//!
+//! Each module owns its section and checks it; here they are gathered, and what concerns several sections is checked.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::path::Path;
+
+use config::{Environment, File, FileFormat, Value};
+use serde::de::DeserializeOwned;
+
+use crate::batch::BatchConfig;
+use crate::http::HttpConfig;
+use crate::kafka::settings::KafkaConfig;
+use crate::logging::LogConfig;
+use crate::model::store::StoreConfig;
+use crate::monitor::MonitorConfig;
+use crate::route::RouteConfig;
+use crate::worker::{REVOKE_TIMEOUT, WorkerConfig};
+
+/// Every key with its default and a line that says what it is.
+pub const DEFAULTS: &str = include_str!("../config/weir.toml");
+
+/// The whole configuration, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The brokers and the group.
+    pub kafka: KafkaConfig,
+    /// The worker threads.
+    pub worker: WorkerConfig,
+    /// When batches fire.
+    pub batch: BatchConfig,
+    /// Where the models are.
+    pub store: StoreConfig,
+    /// Where metrics, health and inference are served.
+    pub http: HttpConfig,
+    /// What is watched.
+    pub monitor: MonitorConfig,
+    /// How logs are written.
+    pub log: LogConfig,
+    /// What is done.
+    pub routes: Vec<RouteConfig>,
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Debug)]
+pub struct ConfigError {
+    /// One mistake each, ready to print.
+    pub mistakes: Vec<String>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.mistakes.as_slice() {
+            [only] => write!(f, "the configuration can't be used: {only}"),
+            all => {
+                write!(f, "the configuration can't be used, for {} reasons:", all.len())?;
+                all.iter().try_for_each(|mistake| write!(f, "\n  - {mistake}"))
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// Reads the defaults, the file and the environment variables `WEIR__SECTION__KEY`, and checks the whole.
+    pub fn load(path: &Path) -> Result<Config, ConfigError> {
+        // Values from the environment stay text: a number is read as one where one is expected, and a password of
+        // digits keeps its leading zeros.
+        Config::from_sources(
+            File::from(path).format(FileFormat::Toml),
+            Environment::with_prefix("WEIR").separator("__"),
+        )
+    }
+
+    /// Reads the defaults and this text alone, and checks the whole.
+    pub fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::from_sources(
+            File::from_str(text, FileFormat::Toml),
+            Environment::default().source(Some(Default::default())),
+        )
+    }
+
+    fn from_sources(
+        file: impl config::Source + Send + Sync + 'static,
+        environment: Environment,
+    ) -> Result<Config, ConfigError> {
+        let merged = config::Config::builder()
+            .add_source(File::from_str(DEFAULTS, FileFormat::Toml))
+            .add_source(file)
+            .add_source(environment)
+            .build()
+            .and_then(|config| config.try_deserialize::<HashMap<String, Value>>())
+            .map_err(|error| ConfigError { mistakes: vec![error.to_string()] })?;
+        Config::from_sections(merged)
+    }
+
+    fn from_sections(sections: HashMap<String, Value>) -> Result<Config, ConfigError> {
+        let mut sections = Sections { sections, mistakes: Vec::new() };
+        let (kafka, worker, batch) = (sections.take("kafka"), sections.take("worker"), sections.take("batch"));
+        let (store, http) = (sections.take("store"), sections.take("http"));
+        let (monitor, log) = (sections.take("monitor"), sections.take("log"));
+        let routes = sections.take_routes();
+        let Sections { sections, mut mistakes } = sections;
+        mistakes.extend(sections.keys().map(|name| unknown_key(name)));
+        let complete = (|| {
+            Some(Config {
+                kafka: kafka?,
+                worker: worker?,
+                batch: batch?,
+                store: store?,
+                http: http?,
+                monitor: monitor?,
+                log: log?,
+                routes: routes?,
+            })
+        })();
+        if let Some(config) = &complete {
+            config.check(&mut mistakes);
+        }
+        match complete {
+            Some(config) if mistakes.is_empty() => Ok(config),
+            _ => Err(ConfigError { mistakes }),
+        }
+    }
+
+    fn check(&self, mistakes: &mut Vec<String>) {
+        self.kafka.check(mistakes);
+        self.worker.check(mistakes);
+        self.batch.check(mistakes);
+        self.monitor.check(mistakes);
+        self.log.check(mistakes);
+        for route in &self.routes {
+            route.check(mistakes);
+        }
+        self.check_routes_together(mistakes);
+        let limit = self.kafka.property("max.poll.interval.ms").and_then(|value| value.parse().ok());
+        if limit.is_some_and(|limit: u128| limit <= REVOKE_TIMEOUT.as_millis()) {
+            mistakes.push(format!(
+                "kafka.properties.\"max.poll.interval.ms\" has to be more than the {} s that finishing a revoked \
+                 partition may take",
+                REVOKE_TIMEOUT.as_secs()
+            ));
+        }
+    }
+
+    fn check_routes_together(&self, mistakes: &mut Vec<String>) {
+        if self.routes.is_empty() {
+            mistakes.push("there is no [[route]]: say which topics go through which model".into());
+        }
+        let mut readers: HashMap<&str, &str> = HashMap::new();
+        let mut names = HashSet::new();
+        for route in &self.routes {
+            if !names.insert(&route.name) {
+                mistakes.push(format!("two routes are called {:?}", route.name));
+            }
+            for topic in &route.input.topics {
+                if let Some(other) = readers.insert(topic, &route.name) {
+                    mistakes.push(format!(
+                        "topic {topic:?} is read by routes {other:?} and {:?}: a group reads a topic once, so run one \
+                         of them with a kafka.group_id of its own",
+                        route.name
+                    ));
+                }
+            }
+        }
+        for route in &self.routes {
+            if self.comes_round(route) {
+                mistakes.push(format!(
+                    "route {:?}: what it puts out comes back to its input by way of other routes, round and round",
+                    route.name
+                ));
+            }
+        }
+    }
+
+    /// Whether records of this route's outputs reach its input again.
+    fn comes_round(&self, start: &RouteConfig) -> bool {
+        let feeds = |from: &RouteConfig, to: &RouteConfig| from.outputs().iter().any(|t| to.input.topics.contains(t));
+        let mut reached: Vec<&RouteConfig> = vec![start];
+        let mut at = 0;
+        while let Some(&from) = reached.get(at) {
+            at += 1;
+            for to in self.routes.iter().filter(|to| to.name != from.name && feeds(from, to)) {
+                if to.name == start.name {
+                    return true;
+                }
+                if !reached.iter().any(|known| known.name == to.name) {
+                    reached.push(to);
+                }
+            }
+        }
+        false
+    }
+}
+
+/// The sections that are not read yet, and what was wrong with those that are.
+struct Sections {
+    sections: HashMap<String, Value>,
+    mistakes: Vec<String>,
+}
+
+impl Sections {
+    fn take<T: DeserializeOwned>(&mut self, name: &str) -> Option<T> {
+        let value = self.sections.remove(name)?;
+        self.read(name, value)
+    }
+
+    fn take_routes(&mut self) -> Option<Vec<RouteConfig>> {
+        let Some(value) = self.sections.remove("route") else { return Some(Vec::new()) };
+        let Ok(routes) = value.into_array() else {
+            self.mistakes.push("route: it is a list, so each one is headed [[route]]".into());
+            return None;
+        };
+        let read: Vec<_> =
+            routes.into_iter().enumerate().map(|(at, route)| self.read(&format!("route[{at}]"), route)).collect();
+        read.into_iter().collect()
+    }
+
+    /// Reads a section; notes unknown keys, and where a value isn't what it should be.
+    fn read<T: DeserializeOwned>(&mut self, name: &str, value: Value) -> Option<T> {
+        let mut unknown = Vec::new();
+        let mut note = |path: serde_ignored::Path<'_>| unknown.push(format!("{name}.{path}"));
+        let result = serde_path_to_error::deserialize(serde_ignored::Deserializer::new(value, &mut note));
+        self.mistakes.extend(unknown.iter().map(|key| unknown_key(key)));
+        result
+            .map_err(|error| {
+                let path = error.path().to_string();
+                let at = if path == "." { name.to_owned() } else { format!("{name}.{path}") };
+                self.mistakes.push(format!("{at}: {}", error.into_inner()));
+            })
+            .ok()
+    }
+}
+
+fn unknown_key(key: &str) -> String {
+    format!("{key} is not a key of weir (`weir check --defaults` prints them all)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str = r#"
+        [kafka]
+        brokers = "localhost:9092"
+        [[route]]
+        name = "flights"
+        model = "flights@production"
+        input = { topics = ["in"] }
+        output = { topic = "out" }
+        dead_letter = { topic = "dead" }
+    "#;
+
+    fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let variables = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Config::from_sources(
+            File::from_str(text, FileFormat::Toml),
+            Environment::with_prefix("WEIR").separator("__").source(Some(variables)),
+        )
+    }
+
+    #[test]
+    fn defaults_then_file_then_environment() {
+        let config = load(MINIMAL, &[]).unwrap();
+        assert_eq!(config.batch.max_rows, 512);
+        assert_eq!(config.routes[0].output.fields, ["id"]);
+        let text = format!("{MINIMAL}\n[batch]\nmax_rows = 64");
+        assert_eq!(load(&text, &[]).unwrap().batch.max_rows, 64);
+        assert_eq!(load(&text, &[("WEIR__BATCH__MAX_ROWS", "32")]).unwrap().batch.max_rows, 32);
+    }
+
+    #[test]
+    fn a_secret_from_the_environment_arrives_as_it_is() {
+        let config = load(MINIMAL, &[("WEIR__KAFKA__PROPERTIES__SASL_PASSWORD", "0123")]).unwrap();
+        assert_eq!(config.kafka.property("sasl.password").as_deref(), Some("0123"));
+    }
+
+    #[test]
+    fn every_mistake_is_told_at_once() {
+        let text = r#"
+            [kafka]
+            brokers = ""
+            brokres = "localhost:9092"
+            properties = { "acks" = "0" }
+            [batch]
+            max_rows = 0
+            [worke]
+            threads = 2
+            [[route]]
+            name = "a"
+            model = "flights@production"
+            input = { topics = ["in"], fromat = "json" }
+            output = { topic = "in" }
+            dead_letter = { topic = "dead" }
+            [[route]]
+            name = "a"
+            model = "flights@production"
+            input = { topics = ["in"] }
+            output = { topic = "out" }
+            dead_letter = { topic = "out" }
+        "#;
+        let told = load(text, &[]).unwrap_err().mistakes.join("\n");
+        for part in [
+            "kafka.brokers is empty",
+            "kafka.brokres is not a key",
+            "\"acks\" can't be set",
+            "batch.max_rows is 0",
+            "worke is not a key",
+            "route[0].input.fromat is not a key",
+            "output.topic \"in\" is also an input",
+            "two routes are called \"a\"",
+            "topic \"in\" is read by routes",
+            "both go to \"out\"",
+        ] {
+            assert!(told.contains(part), "{part:?} is missing in:\n{told}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_type_says_where() {
+        let told = load(&MINIMAL.replace("[\"in\"]", "7"), &[]).unwrap_err().to_string();
+        assert!(told.contains("route[0].input.topics"), "{told}");
+        let told = load(&MINIMAL.replace("flights@production", "flights"), &[]).unwrap_err().to_string();
+        assert!(told.contains("route[0].model"), "{told}");
+    }
+
+    #[test]
+    fn records_must_not_come_round() {
+        let route = |name: &str, input: &str, output: &str| {
+            format!(
+                "[[route]]\nname = \"{name}\"\nmodel = \"m@latest\"\ninput = {{ topics = [\"{input}\"] }}\n\
+                 output = {{ topic = \"{output}\" }}\ndead_letter = {{ topic = \"dead\" }}\n"
+            )
+        };
+        let kafka = "[kafka]\nbrokers = \"b:1\"\n";
+        let chain = [kafka.into(), route("a", "x", "y"), route("b", "y", "z")].concat();
+        assert!(load(&chain, &[]).is_ok(), "one route may feed another");
+        let told = load(&[chain, route("c", "z", "x")].concat(), &[]).unwrap_err().to_string();
+        assert!(told.contains("round and round"), "{told}");
+    }
+
+    #[test]
+    fn there_has_to_be_a_route() {
+        let told = load("[kafka]\nbrokers = \"b:1\"", &[]).unwrap_err().to_string();
+        assert!(told.contains("there is no [[route]]"), "{told}");
+    }
+}

@@ -1,0 +1,285 @@
+//! `weir serve`: starts everything in order, keeps it running, and stops it in order.
+//!
+//! HTTP comes first, so that a probe gets an answer from the start. Then models and topics are waited for: a broker
+//! or a store that is absent is said so, and tried again. Then come the workers; one that fails is replaced, with
+//! growing pauses, and takes up where the commits are.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::http::{self, Condition, Health, Served};
+use crate::kafka::admin::{Admin, AdminError, Topic};
+use crate::logging::chain;
+use crate::model::rollout::{Event, Rollout};
+use crate::model::slot::Slot;
+use crate::model::store::{Store, StoreError};
+use crate::monitor::metrics::Metrics;
+use crate::worker::{self, Route, Setup, Stop, WorkerError};
+
+/// The pause before absent brokers are asked again, and before a failed worker is replaced: the first, and the
+/// longest that it grows to.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How often the brokers are asked whether they are there, for readiness.
+const BROKER_CHECK: Duration = Duration::from_secs(5);
+
+/// How often drift is computed.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Why serving could not start, or didn't end well.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The store's URL can't be used.
+    #[error("the store can't be used")]
+    Store(#[from] StoreError),
+    /// No client with these settings.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The HTTP server failed.
+    #[error("the HTTP server failed")]
+    Http(#[source] std::io::Error),
+    /// A thread could not be started.
+    #[error("a worker thread could not be started")]
+    Thread(#[source] std::io::Error),
+    /// A worker could not finish in time.
+    #[error("a worker did not stop in order")]
+    Worker(#[source] WorkerError),
+}
+
+/// Runs until `shutdown` is done, then drains and commits.
+pub async fn run(
+    config: Config,
+    metrics: Metrics,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ServeError> {
+    let stopping = CancellationToken::new();
+    tokio::spawn({
+        let stopping = stopping.clone();
+        async move {
+            shutdown.await;
+            stopping.cancel();
+        }
+    });
+
+    let health = Health::default();
+    let routes: Vec<Route> =
+        config.routes.iter().map(|route| Route { config: route.clone(), slot: Arc::new(Slot::new()) }).collect();
+    let served = routes.iter().map(|route| Served {
+        route: route.config.name.clone(),
+        reference: route.config.model.clone(),
+        slot: route.slot.clone(),
+    });
+    let state = http::State { metrics: metrics.clone(), health: health.clone(), routes: served.collect() };
+    // Probes and scrapes are answered until everything is drained.
+    let drained = CancellationToken::new();
+    let server = tokio::spawn(http::serve(listener, state, drained.clone().cancelled_owned()));
+
+    let result = serve_routes(&config, routes, &metrics, &health, &stopping).await;
+    drained.cancel();
+    let served = server.await.unwrap_or(Ok(())).map_err(ServeError::Http);
+    result.and(served)
+}
+
+/// Everything but HTTP.
+async fn serve_routes(
+    config: &Config,
+    routes: Vec<Route>,
+    metrics: &Metrics,
+    health: &Health,
+    stopping: &CancellationToken,
+) -> Result<(), ServeError> {
+    let store = Store::open(&config.store.url)?;
+    let admin = Arc::new(Admin::new(&config.kafka)?);
+    let broker = health.condition("broker", "not asked yet");
+    let threads = config.worker.threads();
+    let workers: Vec<Condition> =
+        (0..threads).map(|n| health.condition(format!("worker {n}"), "not started yet")).collect();
+
+    let targets: Vec<_> = routes.iter().map(|route| (route.config.model.clone(), route.slot.clone())).collect();
+    let rollout = Rollout::new(store, targets, observer(metrics.clone(), &routes));
+    let mut filled = rollout.filled();
+    let poll = Duration::from_millis(config.store.poll_ms);
+    let rollout = tokio::spawn(rollout.watch(poll, stopping.clone().cancelled_owned()));
+    tokio::spawn(tick(metrics.clone(), stopping.clone()));
+
+    let ready = async {
+        let topics = wait_for_topics(&admin, &routes, &broker).await;
+        // The rollout ends, and with it this wait, only when everything stops.
+        let _ = filled.wait_for(|&filled| filled).await;
+        topics
+    };
+    let topics = tokio::select! {
+        topics = ready => topics,
+        () = stopping.cancelled() => return Ok(()),
+    };
+    let watched = topics.keys().next().cloned().unwrap_or_default();
+    let broker_watch = tokio::spawn(watch_broker(admin.clone(), watched, broker, stopping.clone()));
+
+    let stop = Arc::new(Stop::new(Duration::from_millis(config.worker.drain_timeout_ms)));
+    let setup = Setup {
+        kafka: config.kafka.clone(),
+        worker: config.worker,
+        batch: config.batch,
+        routes,
+        topics,
+        metrics: metrics.clone(),
+        stop: stop.clone(),
+    };
+    tracing::info!(threads, group = config.kafka.group_id, "the workers start");
+    let workers = workers
+        .into_iter()
+        .enumerate()
+        .map(|(number, ready)| supervise(number, setup.clone(), admin.clone(), ready))
+        .collect::<Result<Vec<_>, _>>();
+    if workers.is_ok() {
+        stopping.cancelled().await;
+        tracing::info!("stopping: draining what is in flight");
+    }
+    stop.request();
+    let result = match workers {
+        Ok(workers) => tokio::task::spawn_blocking(|| join(workers))
+            .await
+            .unwrap_or(Err(ServeError::Worker(WorkerError::Panicked))),
+        Err(error) => Err(ServeError::Thread(error)),
+    };
+    let _ = tokio::join!(rollout, broker_watch);
+    if result.is_ok() {
+        tracing::info!("stopped: everything consumed is delivered and committed");
+    }
+    result
+}
+
+/// Tells the metrics of what the rollout does.
+fn observer(metrics: Metrics, routes: &[Route]) -> impl FnMut(Event) + Send + 'static {
+    let routes: Vec<_> = routes.iter().map(|route| (route.config.name.clone(), route.config.model.clone())).collect();
+    move |event| match event {
+        Event::Loaded { reference, model, took, .. } => {
+            if let Some(took) = took {
+                metrics.model_loaded(model.name(), took);
+            }
+            for (route, _) in routes.iter().filter(|(_, of)| *of == reference) {
+                metrics.serving(route, &reference, &model);
+            }
+        }
+        Event::Refused { reference, .. } => metrics.model_refused(&reference.name),
+        Event::Unresolved { .. } => {}
+    }
+}
+
+/// Waits until the brokers answer and every topic exists, saying each time what is missing.
+async fn wait_for_topics(admin: &Arc<Admin>, routes: &[Route], broker: &Condition) -> BTreeMap<String, Topic> {
+    let names = topic_names(routes);
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let (admin, asked) = (admin.clone(), names.clone());
+        let runtime = tokio::runtime::Handle::current();
+        let described = tokio::task::spawn_blocking(move || runtime.block_on(admin.describe(&asked))).await;
+        match described {
+            Ok(Ok(topics)) => {
+                broker.ready();
+                return topics;
+            }
+            Ok(Err(errors)) => {
+                let reasons: Vec<_> = errors.iter().map(|error| chain(error)).collect();
+                let reason = reasons.join("; ");
+                tracing::warn!(retry_in_s = pause.as_secs(), "waiting for the brokers and topics: {reason}");
+                broker.not_ready(reason);
+            }
+            Err(error) => tracing::error!(%error, "asking for the topics failed"),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Every topic of the routes, once.
+fn topic_names(routes: &[Route]) -> Vec<String> {
+    let of_route =
+        |route: &Route| [route.config.input.topics.clone(), route.config.outputs().map(String::clone).into()];
+    let mut names: Vec<String> = routes.iter().flat_map(of_route).flatten().collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// Keeps the readiness condition of the brokers true to what they answer.
+async fn watch_broker(admin: Arc<Admin>, topic: String, broker: Condition, stopping: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            () = tokio::time::sleep(BROKER_CHECK) => {}
+        }
+        let (admin, topic) = (admin.clone(), topic.clone());
+        let asked = tokio::task::spawn_blocking(move || admin.partitions(&topic));
+        let answer = tokio::select! {
+            () = stopping.cancelled() => return,
+            answer = asked => answer,
+        };
+        match answer {
+            Ok(Ok(_)) => broker.ready(),
+            Ok(Err(error)) => broker.not_ready(chain(&error)),
+            Err(error) => tracing::error!(%error, "asking the brokers failed"),
+        }
+    }
+}
+
+/// Computes the drift once a second.
+async fn tick(metrics: Metrics, stopping: CancellationToken) {
+    let mut ticks = tokio::time::interval(TICK);
+    loop {
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            _ = ticks.tick() => metrics.tick(Instant::now()),
+        }
+    }
+}
+
+type Supervised = JoinHandle<Result<(), WorkerError>>;
+
+/// Starts a worker's thread, on which a worker that fails is replaced.
+fn supervise(number: usize, mut setup: Setup, admin: Arc<Admin>, ready: Condition) -> std::io::Result<Supervised> {
+    let runtime = tokio::runtime::Handle::current();
+    std::thread::Builder::new().name(format!("weir-worker-{number}")).spawn(move || {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            ready.not_ready("joining the group");
+            let started = Instant::now();
+            let Err(error) = worker::run(&setup, number, &ready) else { return Ok(()) };
+            if setup.stop.requested() {
+                return Err(error);
+            }
+            if started.elapsed() > LONGEST_PAUSE {
+                pause = FIRST_PAUSE;
+            }
+            let reason = chain(&error);
+            tracing::error!(worker = number, restart_in_s = pause.as_secs(), "the worker failed: {reason}");
+            ready.not_ready(format!("failed, restarting: {reason}"));
+            setup.metrics.worker_restarted();
+            if setup.stop.wait(pause) {
+                return Ok(());
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            // A topic may take less than it did: its successor has to know, or it meets the same refusal.
+            if let Ok(topics) = runtime.block_on(admin.describe(&topic_names(&setup.routes))) {
+                setup.topics = topics;
+            }
+        }
+    })
+}
+
+/// Waits for all workers; the first failure is returned.
+fn join(workers: Vec<Supervised>) -> Result<(), ServeError> {
+    let ended: Vec<_> = workers.into_iter().map(JoinHandle::join).collect();
+    ended.into_iter().try_for_each(|worker| match worker {
+        Ok(result) => result.map_err(ServeError::Worker),
+        Err(_) => Err(ServeError::Worker(WorkerError::Panicked)),
+    })
+}

@@ -1,0 +1,192 @@
+//! The consuming end of a worker: records in, commits out.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::ledger::{Ledger, Partition};
+use crate::kafka::KafkaError;
+use crate::kafka::consumer::{Consumer, GroupEvent, Polled, Record, TopicPartition};
+
+/// How long an assignment waits for the committed offsets, which only the lag needs.
+const COMMITTED_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A record that the worker holds, with the number of its partition's books.
+pub(super) struct Held<'c> {
+    pub(super) record: Record<'c>,
+    pub(super) partition: Partition,
+    /// The number of assignments that there had been when it was polled.
+    pub(super) assignment: u64,
+}
+
+/// A consumer, the partitions it has, and the commit that is under way.
+pub(super) struct Source<'c> {
+    consumer: &'c Consumer,
+    topics: Vec<String>,
+    /// Where the last record's topic is in `topics`: mostly also the next one's.
+    last_topic: usize,
+    assigned: Vec<TopicPartition>,
+    /// Where consuming began, of assigned partitions with a commit: their position until something is consumed.
+    started_at: HashMap<TopicPartition, i64>,
+    /// How many assignments there have been.
+    assignments: u64,
+    /// When the group was last polled.
+    polled_at: Instant,
+    paused: bool,
+    commit: Option<Vec<(Partition, i64)>>,
+}
+
+impl<'c> Source<'c> {
+    /// Subscribes to `topics`; their order gives them their numbers.
+    pub(super) fn new(consumer: &'c Consumer, topics: Vec<String>) -> Result<Source<'c>, KafkaError> {
+        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+        consumer.subscribe(&names)?;
+        Ok(Source {
+            consumer,
+            topics,
+            last_topic: 0,
+            assigned: Vec::new(),
+            started_at: HashMap::new(),
+            assignments: 0,
+            polled_at: Instant::now(),
+            paused: false,
+            commit: None,
+        })
+    }
+
+    /// The name of a topic.
+    pub(super) fn topic(&self, number: usize) -> &str {
+        &self.topics[number]
+    }
+
+    /// The next record, if one comes in time. `None` may also mean that a group event waits.
+    pub(super) fn poll(&mut self, timeout: Duration) -> Result<Option<Held<'c>>, KafkaError> {
+        let consumer = self.consumer;
+        if !timeout.is_zero() || self.paused {
+            // The first poll of a batch will do: the others follow within it.
+            self.polled_at = Instant::now();
+        }
+        let Polled::Record(record) = consumer.poll(timeout)? else { return Ok(None) };
+        let topic = record.origin().topic;
+        if self.topics[self.last_topic] != topic {
+            // The subscription is by name: nothing else comes.
+            self.last_topic = self.number_of(topic).unwrap_or(self.last_topic);
+        }
+        let partition = Partition { topic: self.last_topic, partition: record.partition() };
+        Ok(Some(Held { record, partition, assignment: self.assignments }))
+    }
+
+    /// The next group event.
+    pub(super) fn next_event(&self) -> Option<GroupEvent> {
+        self.consumer.next_event()
+    }
+
+    /// How many assignments there have been.
+    pub(super) fn assignments(&self) -> u64 {
+        self.assignments
+    }
+
+    /// How long the group hasn't been polled.
+    pub(super) fn unpolled(&self) -> Duration {
+        self.polled_at.elapsed()
+    }
+
+    /// Whether fetching is stopped.
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Takes up partitions that the group gives to this worker.
+    pub(super) fn take_up(&mut self, partitions: Vec<TopicPartition>, ledger: &mut Ledger) -> Result<(), KafkaError> {
+        self.consumer.assign(&partitions)?;
+        if self.paused {
+            self.consumer.pause(&partitions)?;
+        }
+        self.assignments += 1;
+        for partition in &partitions {
+            if let Some(numbered) = self.numbered(partition) {
+                ledger.assign(numbered, self.assignments);
+            }
+        }
+        if !partitions.is_empty() {
+            self.started_at.extend(self.consumer.committed(&partitions, COMMITTED_TIMEOUT));
+        }
+        self.assigned.extend(partitions);
+        Ok(())
+    }
+
+    /// Lets partitions go, and closes their books.
+    pub(super) fn let_go(&mut self, partitions: &[TopicPartition], ledger: &mut Ledger) -> Result<(), KafkaError> {
+        for partition in partitions {
+            if let Some(numbered) = self.numbered(partition) {
+                ledger.revoke(numbered);
+            }
+        }
+        self.assigned.retain(|assigned| !partitions.contains(assigned));
+        self.started_at.retain(|partition, _| !partitions.contains(partition));
+        self.consumer.unassign(partitions)
+    }
+
+    /// Stops fetching, or starts again.
+    pub(super) fn set_paused(&mut self, paused: bool) -> Result<(), KafkaError> {
+        if self.paused == paused {
+            return Ok(());
+        }
+        self.paused = paused;
+        if paused { self.consumer.pause(&self.assigned) } else { self.consumer.resume(&self.assigned) }
+    }
+
+    /// Starts a commit of what is done, unless one is under way or nothing is new.
+    pub(super) fn start_commit(&mut self, ledger: &Ledger) -> Result<(), KafkaError> {
+        let offsets = ledger.committable();
+        if self.commit.is_some() || offsets.is_empty() {
+            return Ok(());
+        }
+        let named: Vec<_> = offsets
+            .iter()
+            .map(|&(Partition { topic, partition }, offset)| {
+                (TopicPartition { topic: self.topics[topic].clone(), partition }, offset)
+            })
+            .collect();
+        self.consumer.start_commit(&named)?;
+        self.commit = Some(offsets);
+        Ok(())
+    }
+
+    /// The outcome of the commit under way, if it comes in time.
+    pub(super) fn finish_commit(&mut self, timeout: Duration, ledger: &mut Ledger) -> Option<Result<(), KafkaError>> {
+        self.commit.as_ref()?;
+        let result = self.consumer.commit_result(timeout)?;
+        let offsets = self.commit.take()?;
+        if result.is_ok() {
+            for (partition, offset) in offsets {
+                ledger.committed(partition, offset);
+            }
+        }
+        Some(result)
+    }
+
+    /// Whether a commit is under way.
+    pub(super) fn is_committing(&self) -> bool {
+        self.commit.is_some()
+    }
+
+    /// How many records of each assigned partition are still to be consumed, where that is known. Taken from the
+    /// position, not from commits: offsets have gaps (compaction, control records).
+    pub(super) fn lag(&self) -> Vec<(TopicPartition, i64)> {
+        let mut positions = self.started_at.clone();
+        positions.extend(self.consumer.positions());
+        let lag = |(partition, position): (TopicPartition, i64)| {
+            let behind = (self.consumer.end(&partition)? - position).max(0);
+            Some((partition, behind))
+        };
+        positions.into_iter().filter_map(lag).collect()
+    }
+
+    fn numbered(&self, partition: &TopicPartition) -> Option<Partition> {
+        Some(Partition { topic: self.number_of(&partition.topic)?, partition: partition.partition })
+    }
+
+    fn number_of(&self, topic: &str) -> Option<usize> {
+        self.topics.iter().position(|name| name == topic)
+    }
+}
