@@ -10,12 +10,14 @@
 //! [`batch`] says when rows go together; [`engine`] is the network; [`model`] is a version of it with all that belongs
 //! to it, on disk and in memory; [`score`] puts these together for a batch; [`kafka`] is all that names rdkafka;
 //! [`worker`] is the line; [`serve`] starts and stops it; [`monitor`] counts and [`http`] tells; [`train`] makes
-//! models; [`config`] and `cli` are how people reach it.
+//! models; [`config`] and [`cli`] are how people reach it.
 
 pub mod batch;
 pub mod broker;
+pub mod cli;
 pub mod codec;
 pub mod config;
+pub mod demo;
 pub mod engine;
 pub mod http;
 pub mod kafka;

@@ -1,0 +1,188 @@
+//! `weir check`: what is wrong with a configuration, its broker, topics, store and models, all at once.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::config::{Config, DEFAULTS};
+use crate::kafka::admin::{Admin, AdminError, OutputLimits};
+use crate::kafka::consumer::Consumer;
+use crate::kafka::producer::Producer;
+use crate::logging::chain;
+use crate::model::store::Store;
+use crate::route::RouteConfig;
+
+/// Check a configuration, and the broker, topics, store and models that it names.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  weir check -c flights.toml\n  weir check --offline -c flights.toml\n  weir check --defaults"
+)]
+pub struct Args {
+    /// The configuration file (TOML).
+    #[arg(short, long, value_name = "FILE", required_unless_present = "defaults")]
+    config: Option<PathBuf>,
+    /// Check the configuration alone: ask no broker and no store.
+    #[arg(long)]
+    offline: bool,
+    /// Print the findings as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Print every key with its default, and end.
+    #[arg(long, conflicts_with_all = ["config", "offline", "json"])]
+    defaults: bool,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+struct Finding {
+    level: Level,
+    subject: String,
+    detail: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Level {
+    Ok,
+    Warning,
+    Failed,
+}
+
+/// Runs the verb: 0 when nothing failed, 1 when something did, 2 when the configuration itself is wrong.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let mut out = std::io::stdout().lock();
+    let Some(path) = args.config.filter(|_| !args.defaults) else {
+        out.write_all(DEFAULTS.as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let mut report = Report::default();
+    let mut code = ExitCode::SUCCESS;
+    match Config::load(&path) {
+        Ok(config) => {
+            let routes: Vec<&str> = config.routes.iter().map(|route| route.name.as_str()).collect();
+            report.ok("configuration", format!("{}, routes: {}", path.display(), routes.join(", ")));
+            if !args.offline {
+                check_models(&config, &mut report);
+                check_brokers(&config, &mut report)?;
+            }
+            if report.0.iter().any(|finding| finding.level == Level::Failed) {
+                code = ExitCode::from(1);
+            }
+        }
+        Err(error) => {
+            error.mistakes.into_iter().for_each(|mistake| report.failed("configuration", mistake));
+            code = ExitCode::from(2);
+        }
+    }
+    report.print(args.json, &mut out)?;
+    Ok(code)
+}
+
+#[derive(Default)]
+struct Report(Vec<Finding>);
+
+impl Report {
+    fn ok(&mut self, subject: impl Into<String>, detail: impl Into<String>) {
+        self.0.push(Finding { level: Level::Ok, subject: subject.into(), detail: detail.into() });
+    }
+
+    fn warning(&mut self, subject: impl Into<String>, detail: impl Into<String>) {
+        self.0.push(Finding { level: Level::Warning, subject: subject.into(), detail: detail.into() });
+    }
+
+    fn failed(&mut self, subject: impl Into<String>, detail: impl Into<String>) {
+        self.0.push(Finding { level: Level::Failed, subject: subject.into(), detail: detail.into() });
+    }
+
+    fn print(&self, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
+        if json {
+            serde_json::to_writer_pretty(&mut *out, &self.0)?;
+            writeln!(out)?;
+            return Ok(());
+        }
+        for Finding { level, subject, detail } in &self.0 {
+            let mark = match level {
+                Level::Ok => "ok     ",
+                Level::Warning => "warning",
+                Level::Failed => "FAILED ",
+            };
+            writeln!(out, "{mark}  {subject}: {detail}")?;
+        }
+        Ok(())
+    }
+}
+
+fn check_models(config: &Config, report: &mut Report) {
+    let store = match Store::open(&config.store.url) {
+        Ok(store) => store,
+        Err(error) => return report.failed("store", chain(&error)),
+    };
+    for route in &config.routes {
+        let subject = format!("route {}, model {}", route.name, route.model);
+        let loaded = store.resolve(&route.model).and_then(|version| store.load(&route.model.name, version));
+        match loaded {
+            Ok(model) => report
+                .ok(subject, format!("version {}, digest {}, goldens pass", model.version(), model.short_digest())),
+            Err(error) => report.failed(subject, chain(&error)),
+        }
+    }
+}
+
+fn check_brokers(config: &Config, report: &mut Report) -> anyhow::Result<()> {
+    let admin = match Admin::new(&config.kafka) {
+        Ok(admin) => admin,
+        Err(error) => {
+            report.failed("brokers", chain(&error));
+            return Ok(());
+        }
+    };
+    // Properties that contradict each other are found only by making the clients.
+    if let Err(error) = Consumer::new(&config.kafka, 0) {
+        report.failed("consumer", chain(&error));
+    }
+    if let Err(error) = Producer::new(&config.kafka, &OutputLimits::default()) {
+        report.failed("producer", chain(&error));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    for route in &config.routes {
+        let names: Vec<String> = route.input.topics.iter().chain(route.outputs()).cloned().collect();
+        match runtime.block_on(admin.describe(&names)) {
+            Ok(topics) => {
+                for (name, topic) in &topics {
+                    let detail = format!("{} partitions, takes {} bytes", topic.partitions, topic.max_message_bytes);
+                    report.ok(format!("topic {name}"), detail);
+                }
+                warn_of_order(route, |name| topics.get(name).map_or(0, |topic| topic.partitions), report);
+            }
+            Err(errors) => {
+                let unreachable = matches!(errors.as_slice(), [AdminError::Unreachable { .. }]);
+                for error in errors {
+                    report.failed(format!("route {}", route.name), chain(&error));
+                }
+                if unreachable {
+                    // The other routes have the same brokers.
+                    return Ok(());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// With other partition counts the records of a partition spread by key: in order per key, not per partition.
+fn warn_of_order(route: &RouteConfig, partitions: impl Fn(&str) -> i32, report: &mut Report) {
+    let output = &route.output.topic;
+    for input in route.input.topics.iter().filter(|input| partitions(input) != partitions(output)) {
+        report.warning(
+            format!("route {}", route.name),
+            format!(
+                "{input} has {} partitions and {output} has {}: predictions keep the order of their key, not of \
+                 their partition",
+                partitions(input),
+                partitions(output)
+            ),
+        );
+    }
+}

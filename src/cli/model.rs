@@ -1,0 +1,427 @@
+//! `weir model`: the versions and aliases of a store, for a person and for scripts.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use crate::model::bundle::{Manifest, Network};
+use crate::model::reference::{ModelRef, ReferenceError, check_alias};
+use crate::model::signature::{Feature, Kind, Missing, Signature, Target, Unknown};
+use crate::model::store::{Store, StoreError};
+
+/// Look at the versions in a store, check them, and move aliases.
+#[derive(Debug, clap::Subcommand)]
+pub enum ModelCommand {
+    /// List every version of every model
+    #[command(after_help = "Example:\n  weir model list --store file:models")]
+    List {
+        /// Where the models are.
+        #[command(flatten)]
+        store: StoreOption,
+        /// Print a JSON array instead of a table
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what a version takes, answers and scored in training
+    #[command(after_help = "Example:\n  weir model show flights@production")]
+    Show {
+        /// NAME@VERSION, NAME@ALIAS or NAME@latest
+        #[arg(value_name = "MODEL_REF")]
+        reference: ModelRef,
+        /// Where the models are.
+        #[command(flatten)]
+        store: StoreOption,
+        /// Print JSON: digest, aliases and the whole manifest
+        #[arg(long)]
+        json: bool,
+    },
+    /// Verify a version and point an alias to it; workers follow within the store's poll interval
+    #[command(after_help = "Example:\n  weir model promote flights@7 production")]
+    Promote {
+        /// NAME@VERSION, NAME@ALIAS or NAME@latest
+        #[arg(value_name = "MODEL_REF")]
+        reference: ModelRef,
+        /// The alias to move, for example production
+        #[arg(value_parser = parse_alias)]
+        alias: String,
+        /// Where the models are.
+        #[command(flatten)]
+        store: StoreOption,
+    },
+    /// Check a version as a worker does before it serves it: digests, shapes, golden rows
+    #[command(after_help = "Example:\n  weir model verify flights@latest")]
+    Verify {
+        /// NAME@VERSION, NAME@ALIAS or NAME@latest
+        #[arg(value_name = "MODEL_REF")]
+        reference: ModelRef,
+        /// Where the models are.
+        #[command(flatten)]
+        store: StoreOption,
+    },
+}
+
+/// Where the models are.
+#[derive(Debug, clap::Args)]
+pub struct StoreOption {
+    /// Where the models are: file:PATH or a path
+    #[arg(long = "store", value_name = "URL", default_value = "file:models")]
+    url: String,
+}
+
+/// Runs the verb; what it reports goes to `out`.
+pub fn run(command: &ModelCommand, out: &mut impl Write) -> anyhow::Result<()> {
+    match command {
+        ModelCommand::List { store, json } => list(&store.open()?, *json, out),
+        ModelCommand::Show { reference, store, json } => show(&store.open()?, reference, *json, out),
+        ModelCommand::Promote { reference, alias, store } => promote(&store.open()?, reference, alias, out),
+        ModelCommand::Verify { reference, store } => verify(&store.open()?, reference, out),
+    }
+}
+
+impl StoreOption {
+    fn open(&self) -> Result<Store, StoreError> {
+        Store::open(&self.url)
+    }
+}
+
+fn parse_alias(text: &str) -> Result<String, ReferenceError> {
+    check_alias(text)?;
+    Ok(text.into())
+}
+
+/// A version in `list --json`; either `error` says why it is unreadable, or the rest is there.
+#[derive(Serialize)]
+struct Listed {
+    model: String,
+    version: u64,
+    aliases: Vec<String>,
+    #[serde(flatten)]
+    details: Details,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Details {
+    Readable { created: String, parent: Option<u64>, network: Vec<usize>, metrics: BTreeMap<String, f64> },
+    Broken { error: String },
+}
+
+fn list(store: &Store, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
+    let mut versions = Vec::new();
+    for model in store.models()? {
+        let aliases = store.aliases(&model)?;
+        for version in store.versions(&model)? {
+            // One damaged version must not hide the others.
+            let details = match store.manifest(&model, version) {
+                Ok(manifest) => Details::Readable {
+                    created: manifest.created,
+                    parent: manifest.parent,
+                    network: widths(&manifest.network),
+                    metrics: manifest.training.metrics,
+                },
+                Err(error) => Details::Broken { error: format!("{:#}", anyhow::Error::from(error)) },
+            };
+            versions.push(Listed { model: model.clone(), version, aliases: names_of(version, &aliases), details });
+        }
+    }
+    if json {
+        serde_json::to_writer_pretty(&mut *out, &versions)?;
+        writeln!(out)?;
+    } else if versions.is_empty() {
+        writeln!(out, "no models in {}", store.place())?;
+    } else {
+        let heads = ["MODEL", "VERSION", "ALIASES", "CREATED", "NETWORK", "METRICS"].map(String::from).to_vec();
+        let rows = versions.iter().map(|listed| {
+            let mut row = vec![listed.model.clone(), listed.version.to_string(), or_dash(listed.aliases.join(", "))];
+            match &listed.details {
+                Details::Readable { created, network, metrics, .. } => {
+                    row.extend([created.clone(), dashed(network), or_dash(summary(metrics))]);
+                }
+                Details::Broken { error } => row.push(format!("unreadable: {error}")),
+            }
+            row
+        });
+        write_table(out, "", std::iter::once(heads).chain(rows).collect())?;
+    }
+    Ok(())
+}
+
+/// What `show --json` prints.
+#[derive(Serialize)]
+struct Shown {
+    digest: String,
+    aliases: Vec<String>,
+    manifest: Manifest,
+}
+
+fn show(store: &Store, reference: &ModelRef, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
+    let version = store.resolve(reference)?;
+    let manifest = store.manifest(&reference.name, version)?;
+    let aliases = names_of(version, &store.aliases(&reference.name)?);
+    let digest = store.digest(&reference.name, version)?;
+    if json {
+        serde_json::to_writer_pretty(&mut *out, &Shown { digest, aliases, manifest })?;
+        writeln!(out)?;
+        return Ok(());
+    }
+    let Manifest { name, created, parent, signature, network, training, .. } = &manifest;
+    writeln!(out, "{name} version {version}")?;
+    let parent = parent.map_or_else(|| "-".into(), |parent| parent.to_string());
+    let rows = [
+        ("created", created.clone()),
+        ("digest", digest),
+        ("aliases", or_dash(aliases.join(", "))),
+        ("parent", parent),
+        ("answers", answers(signature)),
+        ("network", describe_network(network)),
+    ];
+    write_table(out, "  ", rows.map(|(key, value)| vec![key.into(), value]).to_vec())?;
+    writeln!(out, "features, in the order of a positional record")?;
+    write_table(out, "  ", signature.features.iter().map(describe_feature).collect())?;
+    if !training.metrics.is_empty() {
+        writeln!(out, "metrics")?;
+        let rows = training.metrics.iter().map(|(key, value)| vec![key.clone(), format!("{value:.4}")]);
+        write_table(out, "  ", rows.collect())?;
+    }
+    if !training.recipe.is_empty() {
+        writeln!(out, "recipe")?;
+        let rows = training.recipe.iter().map(|(key, value)| vec![key.clone(), value.to_string()]);
+        write_table(out, "  ", rows.collect())?;
+    }
+    Ok(())
+}
+
+fn promote(store: &Store, reference: &ModelRef, alias: &str, out: &mut impl Write) -> anyhow::Result<()> {
+    let name = &reference.name;
+    let version = store.resolve(reference)?;
+    // No worker would take a version that doesn't load: better said here, before the alias moves.
+    store.load(name, version).with_context(|| format!("{name}@{alias} stays as it is"))?;
+    match store.promote(name, alias, version)? {
+        Some(before) if before == version => writeln!(out, "{name}@{alias}: version {version} as before")?,
+        Some(before) => writeln!(out, "{name}@{alias}: version {before} → {version}")?,
+        None => writeln!(out, "{name}@{alias}: new alias → version {version}")?,
+    }
+    Ok(())
+}
+
+fn verify(store: &Store, reference: &ModelRef, out: &mut impl Write) -> anyhow::Result<()> {
+    let version = store.resolve(reference)?;
+    let mut written = Ok(());
+    let model = store.verify(&reference.name, version, |check| {
+        if written.is_ok() {
+            written = writeln!(out, "ok  {check}");
+        }
+    });
+    written?;
+    let model = model?;
+    writeln!(out, "{} version {version} can serve; digest {}", model.name(), model.digest)?;
+    Ok(())
+}
+
+fn names_of(version: u64, aliases: &BTreeMap<String, u64>) -> Vec<String> {
+    aliases.iter().filter(|&(_, &target)| target == version).map(|(alias, _)| alias.clone()).collect()
+}
+
+fn widths(network: &Network) -> Vec<usize> {
+    let input = network.layers.first().map(|layer| layer.inputs);
+    input.into_iter().chain(network.layers.iter().map(|layer| layer.outputs)).collect()
+}
+
+fn describe_network(network: &Network) -> String {
+    let activations: Vec<_> = network.layers.iter().map(|layer| layer.activation.as_str()).collect();
+    format!("{} ({})", dashed(&widths(network)), activations.join(", "))
+}
+
+fn answers(signature: &Signature) -> String {
+    match &signature.target {
+        Target::Classification { name, classes } => format!("{name}, one of {}", classes.join(", ")),
+        Target::Regression { names } => names.join(", "),
+    }
+}
+
+/// Name, kind and what happens to a gap.
+fn describe_feature(feature: &Feature) -> Vec<String> {
+    let missing = match feature.missing {
+        Missing::Reject => "missing: rejected".into(),
+        Missing::Mean { value } => format!("missing: mean {value}"),
+        Missing::Median { value } => format!("missing: median {value}"),
+        Missing::Constant { value } => format!("missing: {value}"),
+        Missing::Zeros => "missing: zeros".into(),
+    };
+    let (kind, gaps) = match &feature.kind {
+        Kind::Numeric => ("number".into(), missing),
+        Kind::Categorical { categories, unknown } => {
+            let unknown = match unknown {
+                Unknown::Reject => "rejected",
+                Unknown::Zeros => "zeros",
+            };
+            (format!("{} categories", categories.len()), format!("{missing}, unknown: {unknown}"))
+        }
+    };
+    vec![feature.name.clone(), kind, gaps]
+}
+
+/// The first metrics, as many as a line has room for.
+fn summary(metrics: &BTreeMap<String, f64>) -> String {
+    let shown: Vec<_> = metrics.iter().take(3).map(|(name, value)| format!("{name} {value:.4}")).collect();
+    shown.join(", ")
+}
+
+fn dashed(widths: &[usize]) -> String {
+    widths.iter().map(usize::to_string).collect::<Vec<_>>().join("-")
+}
+
+fn or_dash(text: String) -> String {
+    if text.is_empty() { "-".into() } else { text }
+}
+
+/// Writes rows with their columns aligned; the last cell of a row may be of any length.
+fn write_table(out: &mut impl Write, indent: &str, rows: Vec<Vec<String>>) -> std::io::Result<()> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let mut widths = vec![0; columns];
+    for row in &rows {
+        if let Some((_, padded)) = row.split_last() {
+            for (width, cell) in widths.iter_mut().zip(padded) {
+                *width = (*width).max(cell.chars().count());
+            }
+        }
+    }
+    for row in &rows {
+        let Some((last, padded)) = row.split_last() else { continue };
+        write!(out, "{indent}")?;
+        for (cell, &width) in padded.iter().zip(&widths) {
+            write!(out, "{cell:width$}  ")?;
+        }
+        writeln!(out, "{last}")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use clap::{CommandFactory, Parser};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::model::testing;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(subcommand)]
+        command: ModelCommand,
+    }
+
+    /// A store with two versions of `flights` and one of `delay`; `production` is `flights@1`.
+    fn store() -> TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path().to_str().unwrap()).unwrap();
+        store.publish(&testing::classification("flights")).unwrap();
+        store.publish(&testing::classification("flights")).unwrap();
+        store.publish(&testing::regression("delay", 1.0)).unwrap();
+        store.promote("flights", "production", 1).unwrap();
+        directory
+    }
+
+    fn weir_model(store: &TempDir, arguments: &[&str]) -> anyhow::Result<String> {
+        let option = ["--store", store.path().to_str().unwrap()];
+        let cli = Cli::try_parse_from(["model"].iter().chain(arguments).chain(&option))?;
+        let mut out = Vec::new();
+        run(&cli.command, &mut out)?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn every_verb_has_help_with_an_example() {
+        for verb in Cli::command().get_subcommands() {
+            let help = verb.get_after_help().unwrap().to_string();
+            let example = help.lines().nth(1).unwrap().trim().strip_prefix("weir ").unwrap();
+            Cli::try_parse_from(example.split(' ')).unwrap_or_else(|error| panic!("{example}: {error}"));
+        }
+    }
+
+    #[test]
+    fn list_is_a_table_or_json() {
+        let store = store();
+        let table = weir_model(&store, &["list"]).unwrap();
+        let lines: Vec<_> = table.lines().collect();
+        assert_eq!(lines[0], "MODEL    VERSION  ALIASES     CREATED               NETWORK  METRICS");
+        assert_eq!(lines.len(), 4);
+        assert!(lines[1].starts_with("delay    1        -           2"), "{table}");
+        assert!(lines[2].starts_with("flights  1        production  2"), "{table}");
+        assert!(lines[2].ends_with("Z  4-3-2    accuracy 0.7500"), "{table}");
+
+        let json: serde_json::Value = serde_json::from_str(&weir_model(&store, &["list", "--json"]).unwrap()).unwrap();
+        assert_eq!(json[1]["model"], "flights");
+        assert_eq!(json[1]["aliases"], serde_json::json!(["production"]));
+        assert_eq!(json[2]["network"], serde_json::json!([4, 3, 2]));
+
+        fs::write(store.path().join("flights/1/model.json"), "{").unwrap();
+        let table = weir_model(&store, &["list"]).unwrap();
+        assert!(table.contains("production  unreadable: model \"flights\" version 1"), "{table}");
+        assert_eq!(table.lines().count(), 4);
+        let empty = tempfile::tempdir().unwrap();
+        assert!(weir_model(&empty, &["list"]).unwrap().starts_with("no models in /"));
+        assert_eq!(weir_model(&empty, &["list", "--json"]).unwrap(), "[]\n");
+    }
+
+    #[test]
+    fn show_tells_what_a_version_is() {
+        let store = store();
+        let text = weir_model(&store, &["show", "flights@production"]).unwrap();
+        for part in [
+            "flights version 1\n",
+            "  aliases  production\n",
+            "  answers  y, one of no, yes\n",
+            "  network  4-3-2 (relu, identity)\n",
+            "  x       number        missing: mean 1.5\n",
+            "  colour  3 categories  missing: zeros, unknown: zeros\n",
+            "  accuracy  0.7500\n",
+            "  solver  \"by hand\"\n",
+        ] {
+            assert!(text.contains(part), "{part:?} in {text}");
+        }
+        let json = weir_model(&store, &["show", "flights@2", "--json"]).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["manifest"]["version"], 2);
+        assert_eq!(json["digest"].as_str().unwrap().len(), 64);
+        assert!(weir_model(&store, &["show", "flights@3"]).is_err());
+    }
+
+    #[test]
+    fn promote_moves_an_alias_and_says_from_where() {
+        let store = store();
+        let promote = |reference, alias| weir_model(&store, &["promote", reference, alias]);
+        assert_eq!(promote("flights@latest", "production").unwrap(), "flights@production: version 1 → 2\n");
+        assert_eq!(promote("flights@2", "production").unwrap(), "flights@production: version 2 as before\n");
+        assert_eq!(promote("flights@1", "canary").unwrap(), "flights@canary: new alias → version 1\n");
+        assert!(promote("flights@canary", "latest").unwrap_err().is::<clap::Error>());
+        assert!(promote("flights", "production").unwrap_err().is::<clap::Error>());
+
+        fs::write(store.path().join("flights/1/golden.json"), "{}").unwrap();
+        let error = format!("{:#}", promote("flights@1", "production").unwrap_err());
+        assert!(error.starts_with("flights@production stays as it is: model \"flights\" version 1"), "{error}");
+        assert!(error.contains("golden.json has sha256"), "{error}");
+        assert!(weir_model(&store, &["show", "flights@production"]).unwrap().starts_with("flights version 2\n"));
+    }
+
+    #[test]
+    fn verify_says_each_check() {
+        let store = store();
+        let text = weir_model(&store, &["verify", "delay@1"]).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 7, "{text}");
+        assert!(lines[..6].iter().all(|line| line.starts_with("ok  ")), "{text}");
+        assert_eq!(lines[5], "ok  3 golden rows answered as published: largest difference 0.0e0");
+        assert!(lines[6].starts_with("delay version 1 can serve; digest "), "{text}");
+
+        let weights = store.path().join("delay/1/weights.safetensors");
+        let mut bytes = fs::read(&weights).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&weights, bytes).unwrap();
+        assert!(weir_model(&store, &["verify", "delay@1"]).is_err());
+    }
+}

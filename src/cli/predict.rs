@@ -1,0 +1,217 @@
+//! `weir predict`: JSON lines in, predictions out, scored as on the topic.
+
+use std::io::{self, BufRead, BufWriter, ErrorKind, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+
+use crate::codec::{self, DecodeOptions, Format};
+use crate::model::reference::ModelRef;
+use crate::model::store::Store;
+use crate::score::{Options, Scorer};
+use crate::train::dataset;
+
+/// Lines that are scored together.
+const BATCH: usize = 512;
+
+/// Score JSON lines with a published model.
+///
+/// Each line becomes the same prediction record as on an output topic. A line that can't be scored is told on stderr
+/// with its number and the reason, and makes the exit code 1. Empty lines are skipped.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  weir predict flights@production july.jsonl.gz --store file:models --fields id > predictions.jsonl"
+)]
+pub struct Args {
+    /// The model: NAME@VERSION, NAME@ALIAS or NAME@latest.
+    #[arg(value_name = "MODEL_REF")]
+    model: ModelRef,
+
+    /// JSON lines, plain or gzipped; standard input if it isn't given.
+    file: Option<PathBuf>,
+
+    /// Where the bundles live.
+    #[arg(long, value_name = "URL", default_value = "file:models")]
+    store: String,
+
+    /// Members of the record to copy to the prediction.
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    fields: Vec<String>,
+
+    /// Dotted path of the object or array that holds the features; the top level if it isn't given.
+    #[arg(long, value_name = "PATH", default_value = "", hide_default_value = true)]
+    features: String,
+
+    /// Accept "12.5" where a number is expected.
+    #[arg(long)]
+    numeric_strings: bool,
+}
+
+/// Runs the verb.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let mut output = BufWriter::new(io::stdout().lock());
+    let Tally { predicted, rejected } = match predict(&args, &mut output, &mut io::stderr()) {
+        // Whoever read the predictions has seen enough.
+        Err(error) if is_broken_pipe(&error) => return Ok(ExitCode::SUCCESS),
+        tally => tally?,
+    };
+    eprintln!("{predicted} predicted, {rejected} rejected, by {}", args.model);
+    Ok(if rejected == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[derive(Debug, Default, PartialEq)]
+struct Tally {
+    predicted: u64,
+    rejected: u64,
+}
+
+fn predict(args: &Args, output: &mut dyn Write, rejections: &mut dyn Write) -> anyhow::Result<Tally> {
+    if let Err(problem) = codec::validate_fields(&args.fields) {
+        bail!("--fields: {problem}");
+    }
+    let store = Store::open(&args.store)?;
+    let model = store.load(&args.model.name, store.resolve(&args.model)?)?;
+    let options = Options {
+        input: Format::Json,
+        decode: DecodeOptions {
+            features: args.features.clone(),
+            numeric_strings: args.numeric_strings,
+            fields: args.fields.clone(),
+        },
+        max_bytes: usize::MAX,
+        output: Format::Json,
+    };
+    let mut scorer = Scorer::new(Arc::new(model), &options);
+
+    let name = args.file.as_ref().map_or("standard input".into(), |path| path.display().to_string());
+    let cannot_read = || format!("can't read {name}");
+    let mut input: Box<dyn BufRead> = match &args.file {
+        Some(path) => dataset::open(path).with_context(cannot_read)?,
+        None => Box::new(io::stdin().lock()),
+    };
+    let mut lines = Lines::default();
+    let mut tally = Tally::default();
+    while lines.fill(&mut input).with_context(cannot_read)? {
+        scorer.decode(lines.payloads());
+        scorer.score();
+        scorer.encode(lines.payloads());
+        for (result, number) in scorer.results().zip(lines.numbers()) {
+            match result {
+                Ok(prediction) => {
+                    tally.predicted += 1;
+                    output.write_all(prediction.record)?;
+                    output.write_all(b"\n")?;
+                }
+                Err(rejection) => {
+                    tally.rejected += 1;
+                    writeln!(rejections, "{name}, line {number}: {rejection}")?;
+                }
+            }
+        }
+    }
+    output.flush()?;
+    Ok(tally)
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}
+
+/// Up to a batch of lines, in buffers that are used again.
+#[derive(Default)]
+struct Lines {
+    /// The lines, one after the other.
+    bytes: Vec<u8>,
+    /// Each line's end and its number in the input, from 1.
+    ends: Vec<(usize, u64)>,
+    /// How many lines were read so far, empty ones included.
+    read: u64,
+}
+
+impl Lines {
+    /// Reads the next lines; whether there were any.
+    fn fill(&mut self, input: &mut dyn BufRead) -> io::Result<bool> {
+        self.bytes.clear();
+        self.ends.clear();
+        while self.ends.len() < BATCH {
+            let start = self.bytes.len();
+            if input.read_until(b'\n', &mut self.bytes)? == 0 {
+                break;
+            }
+            self.read += 1;
+            if self.bytes.ends_with(b"\n") {
+                self.bytes.pop();
+            }
+            if self.bytes[start..].trim_ascii().is_empty() {
+                self.bytes.truncate(start);
+            } else {
+                self.ends.push((self.bytes.len(), self.read));
+            }
+        }
+        Ok(!self.ends.is_empty())
+    }
+
+    fn payloads(&self) -> impl Iterator<Item = Option<&[u8]>> {
+        let starts = std::iter::once(0).chain(self.ends.iter().map(|&(end, _)| end));
+        starts.zip(&self.ends).map(|(start, &(end, _))| Some(&self.bytes[start..end]))
+    }
+
+    fn numbers(&self) -> impl Iterator<Item = u64> {
+        self.ends.iter().map(|&(_, number)| number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use clap::{Args as _, Command, FromArgMatches};
+
+    use super::*;
+    use crate::model::testing;
+
+    #[test]
+    fn each_line_becomes_a_prediction_or_a_message_with_its_number() {
+        Args::augment_args(Command::new("predict")).debug_assert();
+        let folder = tempfile::tempdir().unwrap();
+        let store = format!("file:{}", folder.path().join("models").display());
+        Store::open(&store).unwrap().publish(&testing::regression("m", 0.5)).unwrap();
+        let file = folder.path().join("rows.jsonl");
+        fs::write(&file, "{\"id\":\"a\",\"x\":1}\n\nnonsense\n{\"x\":2}").unwrap();
+
+        let arguments = ["predict", "m@latest", file.to_str().unwrap(), "--store", &store, "--fields", "id"];
+        let matches = Args::augment_args(Command::new("predict")).try_get_matches_from(arguments).unwrap();
+        let (mut output, mut rejections) = (Vec::new(), Vec::new());
+        let tally = predict(&Args::from_arg_matches(&matches).unwrap(), &mut output, &mut rejections).unwrap();
+        assert_eq!(tally, Tally { predicted: 2, rejected: 1 });
+        assert_eq!(
+            String::from_utf8(output).unwrap(),
+            "{\"id\":\"a\",\"prediction\":2.5,\"model\":\"m\",\"version\":1}\n\
+             {\"prediction\":4.5,\"model\":\"m\",\"version\":1}\n"
+        );
+        let rejections = String::from_utf8(rejections).unwrap();
+        assert!(rejections.contains("rows.jsonl, line 3: malformed: "), "{rejections}");
+        assert_eq!(rejections.lines().count(), 1);
+    }
+
+    #[test]
+    fn lines_keep_their_numbers_over_empty_ones_and_batches() {
+        let mut text = "a\n\n  \r\nb\r\n".to_owned();
+        for line in 0..BATCH {
+            text.push_str(&format!("{line}\n"));
+        }
+        text.push_str("last");
+        let mut input = text.as_bytes();
+        let mut lines = Lines::default();
+        assert!(lines.fill(&mut input).unwrap());
+        let first: Vec<(u64, &[u8])> = lines.numbers().zip(lines.payloads().flatten()).take(3).collect();
+        assert_eq!(first, [(1, &b"a"[..]), (4, &b"b\r"[..]), (5, &b"0"[..])]);
+        assert_eq!(lines.numbers().count(), BATCH);
+        assert!(lines.fill(&mut input).unwrap());
+        let last: Vec<(u64, &[u8])> = lines.numbers().zip(lines.payloads().flatten()).last().into_iter().collect();
+        assert_eq!(last, [(4 + BATCH as u64 + 1, &b"last"[..])]);
+        assert!(!lines.fill(&mut input).unwrap());
+    }
+}
