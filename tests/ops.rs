@@ -1,0 +1,568 @@
+//! What operators install, judged by the tools that will judge it there: the chart by helm, by the Kubernetes schemas and
+//! by `weir check`, the rules by promtool, the dashboard by a Prometheus that scrapes a running weir.
+//!
+//! The value sets and the tests of the rules are in `tests/helm/`. `scripts/setup test` brings the tools.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// The value sets, by file name in `tests/helm/`.
+const VALUE_SETS: [&str; 4] = ["minimal", "full", "sasl-tls", "operators"];
+
+/// The oldest Kubernetes that the chart says it supports.
+const KUBERNETES: &str = "1.27.0";
+
+/// Every query of the dashboard, those of its variables included, with its variables filled in.
+pub(crate) fn dashboard_queries() -> Vec<String> {
+    let dashboard: Value = serde_json::from_str(&read("helm/weir/dashboards/weir.json")).unwrap();
+    let panels = list(&dashboard["panels"]).iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+    let panels = panels.map(|target| text(&target["expr"]).to_owned());
+    // label_values(SERIES, LABEL): the series are what must be there.
+    let variables = list(&dashboard["templating"]["list"]).iter().filter_map(|variable| {
+        let series = variable["definition"].as_str()?.strip_prefix("label_values(")?.rsplit_once(',')?.0;
+        Some(series.to_owned())
+    });
+    let fill = |query: String| {
+        let query = query.replace("$__rate_interval", "10s");
+        ["$job", "$route", "$model"].iter().fold(query, |query, variable| query.replace(variable, ".*"))
+    };
+    panels.chain(variables).map(fill).collect()
+}
+
+/// Lets a Prometheus with the chart's rules scrape `metrics_addr` (host:port) every second, until each query of the
+/// dashboard has answered a number, each metric that the rules name exists, and each rule can be evaluated.
+///
+/// What is scraped must meanwhile score over 100 records a second, and have rejected some. Panics after a minute
+/// with what is still missing.
+pub(crate) fn assert_every_query_gives_data(metrics_addr: &str) {
+    let queries = dashboard_queries();
+    assert!(queries.len() > 20, "the dashboard has {} queries", queries.len());
+    let mut prometheus = Prometheus::scraping(metrics_addr);
+    // A query once answered stays so: a rare event needn't lie within the last ten seconds at the very end.
+    let mut open: Vec<_> = queries.iter().map(String::as_str).collect();
+    eventually(Duration::from_secs(60), || {
+        prometheus.assert_running();
+        open.retain(|query| !prometheus.answers(query));
+        if !open.is_empty() {
+            return Err(format!("no data for:\n{}", open.join("\n")));
+        }
+        let known = prometheus.metric_names();
+        let missing: Vec<_> = metrics_of_the_rules().into_iter().filter(|name| !known.contains(name)).collect();
+        if !missing.is_empty() {
+            return Err(format!("the rules name metrics that don't exist: {missing:?}"));
+        }
+        prometheus.rules_are_healthy()
+    });
+}
+
+#[test]
+fn helm_finds_nothing_to_complain_about() {
+    for set in VALUE_SETS {
+        succeed(helm("lint").args(["--strict", "--values"]).arg(values_file(set)).arg(chart()));
+    }
+}
+
+#[test]
+fn kubernetes_accepts_what_the_chart_renders() {
+    for set in VALUE_SETS {
+        let folder = tempfile::tempdir().unwrap();
+        let own = Chart::render(set, &[]).0.into_iter().filter(|object| !is_custom(object));
+        let files: Vec<_> = own
+            .enumerate()
+            .map(|(at, object)| {
+                let file = folder.path().join(format!("{at}-{}.yaml", text(&object["kind"])));
+                fs::write(&file, object.to_string()).unwrap();
+                file
+            })
+            .collect();
+        // The oldest version that the chart supports, and the newest that the schemas know.
+        for version in [Some(KUBERNETES), None] {
+            let mut validate = Command::new(tool("kubernetes-validate"));
+            validate.arg("--strict").args(version.iter().flat_map(|version| ["--kubernetes-version", version]));
+            let output = succeed(validate.args(&files));
+            // A kind without a schema is a warning only.
+            let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+            assert!(!said.contains("WARN"), "{set}: {said}");
+            assert_eq!(said.matches(" passed ").count(), files.len(), "{set}: {said}");
+        }
+    }
+}
+
+#[test]
+fn custom_resources_say_what_their_operators_need() {
+    let chart = Chart::render("operators", &[]);
+    let deployment = chart.only("Deployment");
+    let pod = &deployment["spec"]["template"];
+
+    let monitor = chart.only("PodMonitor");
+    assert_eq!(monitor["apiVersion"], "monitoring.coreos.com/v1");
+    assert_eq!(monitor["metadata"]["labels"]["release"], "prometheus");
+    let selected = monitor["spec"]["selector"]["matchLabels"].as_object().unwrap();
+    assert!(selected.iter().all(|(label, value)| pod["metadata"]["labels"][label] == *value), "{monitor}");
+    let endpoint = &monitor["spec"]["podMetricsEndpoints"];
+    assert_eq!(*endpoint, json!([{"port": "http", "path": "/metrics", "interval": "5s"}]));
+    assert_eq!(pod["spec"]["containers"][0]["ports"][0]["name"], "http");
+
+    let rules = chart.only("PrometheusRule");
+    assert_eq!(rules["apiVersion"], "monitoring.coreos.com/v1");
+    assert_eq!(rules["metadata"]["labels"]["release"], "prometheus");
+    assert_eq!(rules["spec"], yaml_file("helm/weir/rules/weir.yaml"));
+
+    let scaled = chart.only("ScaledObject");
+    assert_eq!(scaled["apiVersion"], "keda.sh/v1alpha1");
+    assert_eq!(scaled["spec"]["scaleTargetRef"]["name"], deployment["metadata"]["name"]);
+    assert!(deployment["spec"]["replicas"].is_null(), "helm would undo at each upgrade what KEDA has scaled");
+    assert_eq!((&scaled["spec"]["minReplicaCount"], &scaled["spec"]["maxReplicaCount"]), (&json!(2), &json!(12)));
+    let trigger = |topic| {
+        json!({
+            "type": "kafka",
+            "metadata": {"bootstrapServers": "kafka:9092", "consumerGroup": "weir", "topic": topic,
+                "lagThreshold": "1000000", "offsetResetPolicy": "earliest", "sasl": "scram_sha512", "tls": "enable"},
+            "authenticationRef": {"name": "kafka"},
+        })
+    };
+    let topics = ["flights.features", "flights.backfill", "fares.features"];
+    assert_eq!(scaled["spec"]["triggers"], Value::from_iter(topics.map(trigger)));
+
+    let dashboards =
+        chart.0.iter().find(|object| !object["metadata"]["labels"]["grafana_dashboard"].is_null()).unwrap();
+    let dashboard: Value = serde_json::from_str(text(&dashboards["data"]["weir.json"])).unwrap();
+    assert_eq!(dashboard, serde_json::from_str::<Value>(&read("helm/weir/dashboards/weir.json")).unwrap());
+
+    let minimal = Chart::render("minimal", &[]);
+    assert!(!minimal.0.iter().any(is_custom), "a cluster without those operators takes the defaults");
+}
+
+#[test]
+fn pods_are_confined_probed_and_given_the_time_to_drain() {
+    for set in VALUE_SETS {
+        let chart = Chart::render(set, &[]);
+        let spec = &chart.only("Deployment")["spec"]["template"]["spec"];
+        let container = &spec["containers"][0];
+
+        assert_eq!(spec["automountServiceAccountToken"], false);
+        assert_eq!(
+            (&spec["securityContext"]["runAsNonRoot"], &spec["securityContext"]["runAsUser"]),
+            (&json!(true), &json!(10001))
+        );
+        assert_eq!(spec["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+        let confined = json!({
+            "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]},
+        });
+        assert_eq!(container["securityContext"], confined);
+        assert!(container["resources"]["limits"]["memory"].is_string());
+
+        for (probe, path) in [("startupProbe", "/livez"), ("livenessProbe", "/livez"), ("readinessProbe", "/readyz")] {
+            assert_eq!(container[probe]["httpGet"], json!({"path": path, "port": "http"}));
+        }
+        let configuration = chart.configuration();
+        let port = &container["ports"][0]["containerPort"];
+        assert!(text(&configuration["http"]["listen"]).ends_with(&format!(":{port}")), "{set}: port {port}");
+        let (grace, drain) = (&spec["terminationGracePeriodSeconds"], &configuration["worker"]["drain_timeout_ms"]);
+        assert!(grace.as_u64().unwrap() * 1000 > drain.as_u64().unwrap(), "{set}: {grace} s for a drain of {drain} ms");
+
+        let store = text(&configuration["store"]["url"]).strip_prefix("file:").unwrap();
+        let mounts: BTreeSet<_> = list(&container["volumeMounts"]).iter().map(|mount| text(&mount["name"])).collect();
+        let volumes: BTreeSet<_> = list(&spec["volumes"]).iter().map(|volume| text(&volume["name"])).collect();
+        assert_eq!(mounts, volumes, "{set}");
+        assert!(list(&container["volumeMounts"]).iter().any(|mount| mount["mountPath"] == store), "{set}: no {store}");
+    }
+}
+
+#[test]
+fn a_changed_configuration_rolls_the_pods() {
+    let checksum = |arguments: &[&str]| {
+        let chart = Chart::render("minimal", arguments);
+        chart.only("Deployment")["spec"]["template"]["metadata"]["annotations"]["checksum/config"].clone()
+    };
+    let before = checksum(&[]);
+    assert_eq!(before, checksum(&["--set", "replicas=5"]));
+    assert_ne!(before, checksum(&["--set", "config.batch.max_rows=64"]));
+    assert_ne!(before, checksum(&["--set", "routes[0].model=flights@8"]));
+}
+
+#[test]
+fn values_come_back_from_the_rendered_configuration() {
+    for set in VALUE_SETS {
+        let values = yaml_file(&format!("tests/helm/{set}.yaml"));
+        let rendered = Chart::render(set, &[]).configuration();
+        assert_eq!(rendered["route"], values["routes"], "{set}");
+        for (section, keys) in values["config"].as_object().unwrap() {
+            for (key, value) in keys.as_object().unwrap() {
+                match (value.as_object(), &rendered[section][key]) {
+                    (None, found) => assert_eq!(found, value, "{set}: {section}.{key}"),
+                    // librdkafka's properties are strings, whatever YAML takes them for.
+                    (Some(properties), found) => {
+                        let string = |value: &Value| value.as_str().map_or(value.to_string(), str::to_owned);
+                        let wanted: BTreeMap<_, _> =
+                            properties.iter().map(|(key, value)| (key, string(value))).collect();
+                        assert_eq!(*found, json!(wanted), "{set}: {section}.{key}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn weir_accepts_the_rendered_configuration() {
+    for set in VALUE_SETS {
+        let chart = Chart::render(set, &[]);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("weir.toml");
+        fs::write(&file, chart.toml()).unwrap();
+        let mut check = Command::new(env!("CARGO_BIN_EXE_weir"));
+        check.args(["check", "--offline", "-c"]).arg(&file);
+        let container = &chart.only("Deployment")["spec"]["template"]["spec"]["containers"][0];
+        for variable in container["env"].as_array().into_iter().flatten() {
+            check.env(text(&variable["name"]), variable["value"].as_str().unwrap_or("from a Secret"));
+        }
+        succeed(&mut check);
+    }
+}
+
+#[test]
+fn the_chart_has_every_key_of_the_configuration_and_its_default() {
+    let reference = read("config/weir.toml");
+    let (defaults, mut chart) = (toml(&reference), Chart::render("minimal", &[]).configuration());
+    assert!(chart.as_object_mut().unwrap().remove("route").is_some());
+    // Where a pod differs from a process on someone's machine; values.yaml says why.
+    let own = [
+        ("/kafka/brokers", json!("kafka:9092")),
+        ("/worker/threads", json!(1)),
+        ("/store/url", json!("file:/models")),
+        ("/http/listen", json!("0.0.0.0:8080")),
+        ("/log/format", json!("json")),
+    ];
+    for (key, value) in own {
+        let found = chart.pointer_mut(key).unwrap();
+        assert_eq!(*found, value);
+        *found = defaults.pointer(key).unwrap().clone();
+    }
+    assert_eq!(chart, defaults);
+
+    // The route is an example in comments; its keys are in the schema.
+    let example = reference.lines().skip_while(|line| *line != "# [[route]]");
+    let example: String = example.map(|line| format!("{}\n", line.trim_start_matches('#'))).collect();
+    let schema: Value = serde_json::from_str(&read("helm/weir/values.schema.json")).unwrap();
+    let mut in_schema = BTreeSet::new();
+    for (key, value) in schema["$defs"]["route"]["properties"].as_object().unwrap() {
+        match value["properties"].as_object() {
+            Some(inner) => in_schema.extend(inner.keys().map(|inner| format!("{key}.{inner}"))),
+            None => _ = in_schema.insert(key.clone()),
+        }
+    }
+    assert_eq!(leaves("", &toml(&example)["route"][0]), in_schema);
+}
+
+#[test]
+fn wrong_values_are_refused_with_the_place() {
+    let cases: [(&[&str], &str); 13] = [
+        (&["--set", "replicas=two"], "replicas"),
+        (&["--set", "replica=2"], "'replica'"),
+        (&["--set", "config.batch.max_row=5"], "'max_row'"),
+        (&["--set", "config.batch.max_rows=0"], "max_rows"),
+        (&["--set-string", "config.worker.threads=2"], "threads"),
+        (&["--set", "config.kafka.brokers=kafka"], "brokers"),
+        (&["--set", "config.http.listen=0.0.0.0:0"], "listen"),
+        (&["--set", "routes[0].output.topics=x"], "'topics'"),
+        (&["--set", "routes[0].model=flights"], "model"),
+        (&["--set", "routes[0].output.headers[0]=weir-mode"], "headers"),
+        (&["--set", "keda.minReplicas=0"], "minReplicas"),
+        // Not for the schema, but for the templates.
+        (&["--set", r"config.kafka.properties.sasl\.password=x"], "WEIR__KAFKA__PROPERTIES__SASL_PASSWORD"),
+        (&["--set", "config.store.url=file:models"], "config.store.url"),
+    ];
+    for (arguments, place) in cases {
+        let message = fail(template("minimal").args(arguments));
+        assert!(message.contains(place), "{arguments:?}: {message}");
+    }
+    let nothing_set = fail(helm("template").arg("w").arg(chart()));
+    assert!(nothing_set.contains("brokers") && nothing_set.contains("routes"), "{nothing_set}");
+}
+
+#[test]
+fn the_charts_readme_has_every_value() {
+    let mut values = yaml_file("helm/weir/values.yaml");
+    // Documented where it belongs, in config/weir.toml.
+    let _ = values.as_object_mut().unwrap().remove("config").unwrap();
+    let readme = read("helm/weir/README.md");
+    let rows = readme.lines().filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned()));
+    let mut documented: BTreeSet<_> = rows.collect();
+    assert!(documented.remove("config"));
+    assert_eq!(documented, leaves("", &values));
+}
+
+#[test]
+fn alerts_are_tested_and_say_what_to_do() {
+    let tests = root().join("tests/helm/rules_test.yaml");
+    succeed(Command::new(tool("promtool")).args(["check", "rules"]).arg(root().join("helm/weir/rules/weir.yaml")));
+    succeed(Command::new(tool("promtool")).args(["test", "rules"]).arg(&tests));
+
+    let tests = fs::read_to_string(tests).unwrap();
+    for rule in rules().iter().filter(|rule| rule["alert"].is_string()) {
+        let name = text(&rule["alert"]);
+        let fires = format!(r#"ALERTS{{alertname="{name}", alertstate="firing""#);
+        assert!(tests.contains(&fires), "no test lets {name} fire");
+        for annotation in ["summary", "description", "action"] {
+            assert!(rule["annotations"][annotation].is_string(), "{name} has no {annotation}");
+        }
+        assert!(["warning", "critical"].contains(&text(&rule["labels"]["severity"])), "{name}");
+    }
+}
+
+#[test]
+fn the_dashboard_is_whole() {
+    let dashboard: Value = serde_json::from_str(&read("helm/weir/dashboards/weir.json")).unwrap();
+    let (mut ids, mut cells) = (BTreeSet::new(), BTreeSet::new());
+    for panel in list(&dashboard["panels"]) {
+        let title = text(&panel["title"]);
+        assert!(ids.insert(panel["id"].as_u64()), "{title}: its id is taken");
+        let [x, y, w, h] = ["x", "y", "w", "h"].map(|key| panel["gridPos"][key].as_u64().unwrap());
+        let place = (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y)));
+        assert!(x + w <= 24 && place.into_iter().all(|cell| cells.insert(cell)), "{title}: it lies over another");
+        if panel["type"] != "row" {
+            assert!(panel["description"].is_string(), "{title}: no description");
+            let targets = list(&panel["targets"]);
+            assert!(targets.iter().all(|target| target["datasource"]["uid"] == "${datasource}"), "{title}");
+        }
+    }
+    // What is left of a `$` is a variable that nothing fills in.
+    assert!(dashboard_queries().iter().all(|query| !query.contains('$')), "{:?}", dashboard_queries());
+}
+
+/// What the chart makes of a value set.
+struct Chart(Vec<Value>);
+
+impl Chart {
+    fn render(set: &str, arguments: &[&str]) -> Chart {
+        let output = succeed(template(set).args(arguments));
+        Chart(yaml(&String::from_utf8(output.stdout).unwrap()))
+    }
+
+    /// The object of this kind, where there is one.
+    fn only(&self, kind: &str) -> &Value {
+        let found: Vec<_> = self.0.iter().filter(|object| object["kind"] == kind).collect();
+        assert_eq!(found.len(), 1, "{kind}");
+        found[0]
+    }
+
+    fn toml(&self) -> &str {
+        self.0.iter().find_map(|object| object["data"]["weir.toml"].as_str()).unwrap()
+    }
+
+    fn configuration(&self) -> Value {
+        toml(self.toml())
+    }
+}
+
+/// A Prometheus of Debian's on a free port, stopped when dropped.
+struct Prometheus {
+    process: Child,
+    folder: tempfile::TempDir,
+    api: String,
+    agent: ureq::Agent,
+}
+
+impl Prometheus {
+    fn scraping(metrics_addr: &str) -> Prometheus {
+        let folder = tempfile::tempdir().unwrap();
+        // JSON is YAML.
+        let configuration = json!({
+            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+            "rule_files": [root().join("helm/weir/rules/weir.yaml")],
+            "scrape_configs": [{"job_name": "weir", "static_configs": [{"targets": [metrics_addr]}]}],
+        });
+        let file = folder.path().join("prometheus.yml");
+        fs::write(&file, configuration.to_string()).unwrap();
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let log = File::create(folder.path().join("log")).unwrap();
+        let process = Command::new(tool("prometheus"))
+            .arg(format!("--config.file={}", file.display()))
+            .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
+            .arg(format!("--web.listen-address={address}"))
+            .arg("--log.level=warn")
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        // An error's body says more than its status.
+        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        Prometheus { process, folder, api: format!("http://{address}/api/v1"), agent }
+    }
+
+    fn assert_running(&mut self) {
+        if let Some(status) = self.process.try_wait().unwrap() {
+            panic!("prometheus, {status}: {}", fs::read_to_string(self.folder.path().join("log")).unwrap());
+        }
+    }
+
+    /// The data of an answer; `None` as long as Prometheus isn't up.
+    fn get(&self, path: &str, parameters: &[(&str, &str)]) -> Option<Value> {
+        let request = self.agent.get(format!("{}/{path}", self.api)).query_pairs(parameters.iter().copied());
+        let mut answer: Value = request.call().ok()?.body_mut().read_json().ok()?;
+        assert_eq!(answer["status"], "success", "{parameters:?}: {answer}");
+        Some(answer["data"].take())
+    }
+
+    /// Does the query give at least one number? NaN and the infinities are none.
+    fn answers(&self, query: &str) -> bool {
+        let data = self.get("query", &[("query", query)]);
+        let is_number = |series: &Value| text(&series["value"][1]).parse().is_ok_and(f64::is_finite);
+        data.is_some_and(|data| list(&data["result"]).iter().any(is_number))
+    }
+
+    fn metric_names(&self) -> BTreeSet<String> {
+        let names = self.get("label/__name__/values", &[]).unwrap_or_default();
+        names.as_array().into_iter().flatten().map(|name| text(name).to_owned()).collect()
+    }
+
+    fn rules_are_healthy(&self) -> Result<(), String> {
+        let groups = self.get("rules", &[]).ok_or("no answer about the rules")?;
+        let mut rules = list(&groups["groups"]).iter().flat_map(|group| list(&group["rules"]));
+        match rules.find(|rule| rule["health"] != "ok") {
+            Some(rule) => Err(format!("a rule can't be evaluated: {rule}")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The rules of all groups.
+fn rules() -> Vec<Value> {
+    let groups = yaml_file("helm/weir/rules/weir.yaml");
+    list(&groups["groups"]).iter().flat_map(|group| list(&group["rules"])).cloned().collect()
+}
+
+/// The names of weir's own metrics in the rules.
+fn metrics_of_the_rules() -> BTreeSet<String> {
+    let rules = rules();
+    let words =
+        rules.iter().flat_map(|rule| text(&rule["expr"]).split(|c: char| c != '_' && !c.is_ascii_alphanumeric()));
+    words.filter(|word| word.starts_with("weir_")).map(str::to_owned).collect()
+}
+
+fn is_custom(object: &Value) -> bool {
+    ["monitoring.coreos.com/v1", "keda.sh/v1alpha1"].contains(&text(&object["apiVersion"]))
+}
+
+fn template(set: &str) -> Command {
+    let mut command = helm("template");
+    command.arg("w").arg(chart()).arg("--values").arg(values_file(set));
+    command
+}
+
+fn helm(verb: &str) -> Command {
+    let mut command = Command::new(tool("helm"));
+    // A helm built by `go install` takes itself for a client of Kubernetes 1.20.
+    command.args([verb, "--kube-version", KUBERNETES]);
+    command
+}
+
+fn chart() -> PathBuf {
+    root().join("helm/weir")
+}
+
+fn values_file(set: &str) -> PathBuf {
+    root().join(format!("tests/helm/{set}.yaml"))
+}
+
+/// The dotted paths of all values that aren't objects with members.
+fn leaves(path: &str, value: &Value) -> BTreeSet<String> {
+    match value.as_object().filter(|object| !object.is_empty()) {
+        None => BTreeSet::from([path.to_owned()]),
+        Some(object) => {
+            let dot = if path.is_empty() { "" } else { "." };
+            object.iter().flat_map(|(key, value)| leaves(&format!("{path}{dot}{key}"), value)).collect()
+        }
+    }
+}
+
+fn toml(text: &str) -> Value {
+    let source = config::File::from_str(text, config::FileFormat::Toml);
+    config::Config::builder().add_source(source).build().unwrap().try_deserialize().unwrap()
+}
+
+fn yaml_file(path: &str) -> Value {
+    let mut documents = yaml(&read(path));
+    assert_eq!(documents.len(), 1, "{path}");
+    documents.remove(0)
+}
+
+/// The documents of a YAML text. PyYAML is there for kubernetes-validate anyway.
+fn yaml(text: &str) -> Vec<Value> {
+    const TO_JSON: &str =
+        "import json, sys, yaml; json.dump([d for d in yaml.safe_load_all(sys.stdin) if d], sys.stdout)";
+    let mut python = Command::new(tool("python"));
+    python.args(["-c", TO_JSON]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut python = python.spawn().unwrap();
+    python.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = python.wait_with_output().unwrap();
+    assert!(output.status.success(), "not YAML: {text}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// A program that `scripts/setup test` has put into its cache, or has found on PATH.
+fn tool(name: &str) -> PathBuf {
+    let home = std::env::home_dir().unwrap();
+    let cache = std::env::var_os("XDG_CACHE_HOME").map_or(home.join(".cache"), PathBuf::from).join("weir");
+    let path = std::env::var_os("PATH").unwrap();
+    // Any python would do, were it sure to have PyYAML.
+    let folders = match name {
+        "python" => vec![cache.join("python/bin")],
+        _ => [cache.join("bin")].into_iter().chain(std::env::split_paths(&path)).collect(),
+    };
+    let mut candidates = folders.iter().map(|folder| folder.join(name));
+    candidates.find(|file| file.is_file()).unwrap_or_else(|| panic!("{name} is missing: run `scripts/setup test`"))
+}
+
+fn succeed(command: &mut Command) -> Output {
+    let output = command.output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?}: {}\n{out}{err}", output.status);
+    output
+}
+
+/// What the command says when it refuses.
+fn fail(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(!output.status.success(), "{command:?} should fail");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn eventually(patience: Duration, mut attempt: impl FnMut() -> Result<(), String>) {
+    let deadline = Instant::now() + patience;
+    while let Err(reason) = attempt() {
+        assert!(Instant::now() < deadline, "after {patience:?}: {reason}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("not a string: {value}"))
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().unwrap_or_else(|| panic!("not an array: {value}"))
+}

@@ -1,0 +1,70 @@
+//! Brokers that are absent at the start, and later, or that refuse: weir waits or begins anew, says so, and goes on.
+
+use std::net::TcpListener;
+
+use weir::train::recipe::Impute;
+
+use crate::support::eventually;
+use crate::support::kafka::{Kafka, Reader, Record, alter_topic, produce};
+use crate::support::models::{promote, publish, year};
+use crate::support::weir::{Setup, Weir};
+
+#[test]
+fn weir_waits_for_its_brokers_and_outlives_their_absence() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let setup = Setup::named(&format!("127.0.0.1:{port}"));
+    promote(&setup.store(), "production", publish(&setup.store(), 1, Impute::Mean));
+    let data = tempfile::tempdir().unwrap();
+    let flight =
+        |key: &str| Record { key: Some(key.into()), value: Some(year()[0].json.clone().into()), ..Record::default() };
+    let not_ready = |weir: &Weir, reason: &str| {
+        let (status, body) = weir.get("/readyz");
+        (status == 503 && body.contains(reason)).then_some(())
+    };
+
+    // No broker: alive, not ready, and the reason.
+    let weir = Weir::start(&setup.config(""));
+    eventually("it says that no broker answers", || not_ready(&weir, "no answer from the brokers"));
+    assert_eq!(weir.get("/livez").0, 200);
+
+    // A broker without the topics: which ones are missing.
+    let kafka = Kafka::start(port, Some(data.path()), &[]);
+    eventually("it says which topic is missing", || not_ready(&weir, &format!("topic \\\"{}\\\"", setup.output)));
+    setup.create_topics(2);
+    eventually("it is ready", || (weir.get("/readyz").0 == 200).then_some(()));
+    produce(&setup.brokers, &setup.input, [flight("before")]);
+    let reader = Reader::new(&setup.brokers, &setup.output);
+    assert_eq!(reader.take(1)[0].key.as_deref(), Some(b"before".as_slice()));
+
+    // The broker goes, and comes back.
+    drop(kafka);
+    eventually("it sees that the broker is gone", || not_ready(&weir, "broker"));
+    let _kafka = Kafka::start(port, Some(data.path()), &[]);
+    produce(&setup.brokers, &setup.input, [flight("after")]);
+    let reader = Reader::new(&setup.brokers, &setup.output);
+    let keys: Vec<_> = reader.take(2).into_iter().map(|record| record.key.unwrap()).collect();
+    assert!(keys.contains(&b"after".to_vec()), "{keys:?}");
+    eventually("it is ready again", || (weir.get("/readyz").0 == 200).then_some(()));
+    assert_eq!(weir.metric("weir_worker_restarts_total", ""), 0.0, "an outage costs no worker");
+    assert!(weir.stop().success());
+}
+
+#[test]
+fn a_worker_whose_record_is_refused_is_replaced_and_the_record_has_an_outcome() {
+    let setup = Setup::on_kafka(1);
+    promote(&setup.store(), "production", publish(&setup.store(), 1, Impute::Mean));
+    let weir = Weir::ready(&setup.config(""));
+    // While weir runs, the output topic's limit falls below what any prediction takes: the broker refuses it.
+    alter_topic(&setup.brokers, &setup.output, "max.message.bytes", "100");
+    let record =
+        Record { key: Some(b"refused".into()), value: Some(year()[0].json.clone().into()), ..Record::default() };
+    produce(&setup.brokers, &setup.input, [record.clone()]);
+    let letter = Reader::new(&setup.brokers, &setup.dead_letter).take(1).remove(0);
+    assert_eq!(letter.header("weir-error-reason"), Some("output_too_large"));
+    assert_eq!((letter.key, letter.value), (record.key, record.value));
+    // The other worker may have taken the partition over, and met the same refusal.
+    let restarts = weir.metric("weir_worker_restarts_total", "");
+    assert!((1.0..=2.0).contains(&restarts), "{restarts} restarts");
+    eventually("it is ready again", || (weir.get("/readyz").0 == 200).then_some(()));
+    assert!(weir.stop().success());
+}

@@ -1,0 +1,8 @@
+//! Starting things, feeding and reading topics. Whatever is started here stops with the test, or with the test run.
+
+pub(crate) mod kafka;
+pub(crate) mod models;
+pub(crate) mod wait;
+pub(crate) mod weir;
+
+pub(crate) use wait::{PATIENCE, eventually};

@@ -1,0 +1,244 @@
+//! A real Kafka, and clients for the tests.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::PATIENCE;
+
+/// A broker started by `scripts/kafka`; it stops when this is dropped, or when the test process ends in whatever way.
+pub(crate) struct Kafka {
+    process: Child,
+    pub(crate) brokers: String,
+}
+
+impl Kafka {
+    /// Starts a broker. `port` 0 is a free one; `data` keeps its data there; `settings` are `KEY=VALUE`.
+    pub(crate) fn start(port: u16, data: Option<&Path>, settings: &[&str]) -> Kafka {
+        let mut command = Command::new("scripts/kafka");
+        command.args(["--until-stdin-closes", "--port", &port.to_string()]);
+        if let Some(data) = data {
+            command.arg("--data").arg(data);
+        }
+        for setting in settings {
+            command.args(["--set", setting]);
+        }
+        let mut process = command
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("scripts/kafka can be run");
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let ready = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .find_map(|line| line.strip_prefix("kafka is ready at ").map(str::to_owned));
+        let brokers = ready.expect("the broker starts (it says above why not)");
+        Kafka { process, brokers }
+    }
+}
+
+impl Drop for Kafka {
+    fn drop(&mut self) {
+        drop(self.process.stdin.take());
+        let _ = self.process.wait();
+    }
+}
+
+/// The brokers of this test run: those of `WEIR_TEST_BROKERS`, or one that is started for it.
+pub(crate) fn brokers() -> &'static str {
+    static BROKERS: OnceLock<(String, Option<Kafka>)> = OnceLock::new();
+    let (brokers, _) = BROKERS.get_or_init(|| match std::env::var("WEIR_TEST_BROKERS") {
+        Ok(brokers) => (brokers, None),
+        Err(_) => {
+            // Members that start together join in one generation, as with Kafka's own default of three seconds: a test
+            // that wants a rebalance makes one.
+            let kafka = Kafka::start(0, None, &["group.initial.rebalance.delay.ms=1000"]);
+            (kafka.brokers.clone(), Some(kafka))
+        }
+    });
+    brokers
+}
+
+/// A name that no other test has.
+pub(crate) fn unique(name: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("{name}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Creates a topic.
+pub(crate) fn create_topic(brokers: &str, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
+    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+    for (key, value) in settings {
+        topic = topic.set(key, value);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+    let created = runtime.block_on(admin.create_topics([&topic], &options)).unwrap();
+    assert!(created.iter().all(Result::is_ok), "{created:?}");
+}
+
+/// Changes a setting of a topic.
+pub(crate) fn alter_topic(brokers: &str, name: &str, key: &str, value: &str) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
+    let change = AlterConfig::new(ResourceSpecifier::Topic(name)).set(key, value);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+    let altered = runtime.block_on(admin.alter_configs([&change], &options)).unwrap();
+    assert!(altered.iter().all(Result::is_ok), "{altered:?}");
+}
+
+/// A record to produce, or one that came out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Record {
+    pub(crate) partition: i32,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+    pub(crate) headers: Vec<(String, Vec<u8>)>,
+    pub(crate) timestamp: i64,
+}
+
+impl Record {
+    /// The last header of this name, as text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.headers.iter().rfind(|(key, _)| key == name)?;
+        std::str::from_utf8(value).ok()
+    }
+
+    /// The value as JSON.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(self.value.as_ref().expect("a value")).expect("JSON")
+    }
+}
+
+/// Produces records, waiting until the brokers have them all. Partition -1 is any.
+pub(crate) fn produce(brokers: &str, topic: &str, records: impl IntoIterator<Item = Record>) {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("enable.idempotence", "true")
+        .set("message.max.bytes", "20000000")
+        .create()
+        .unwrap();
+    for record in records {
+        let headers = record
+            .headers
+            .iter()
+            .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
+        let mut outgoing: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).headers(headers);
+        outgoing.key = record.key.as_deref();
+        outgoing.payload = record.value.as_deref();
+        outgoing.partition = (record.partition >= 0).then_some(record.partition);
+        outgoing.timestamp = (record.timestamp > 0).then_some(record.timestamp);
+        loop {
+            match producer.send(outgoing) {
+                Ok(()) => break,
+                Err((_, again)) => {
+                    outgoing = again;
+                    producer.poll(Duration::from_millis(10));
+                }
+            }
+        }
+        producer.poll(Duration::ZERO);
+    }
+    producer.flush(PATIENCE).expect("everything is produced");
+}
+
+/// Reads a topic from its start, all partitions, on and on.
+pub(crate) struct Reader {
+    consumer: BaseConsumer,
+    topic: String,
+}
+
+impl Reader {
+    /// A reader of `topic` from its start.
+    pub(crate) fn new(brokers: &str, topic: &str) -> Reader {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", brokers)
+            .set("group.id", unique("reader"))
+            .set("enable.auto.commit", "false")
+            .set("fetch.queue.backoff.ms", "5")
+            .create()
+            .unwrap();
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+        let mut assignment = TopicPartitionList::new();
+        for partition in metadata.topics()[0].partitions() {
+            assignment.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
+        }
+        consumer.assign(&assignment).unwrap();
+        Reader { consumer, topic: topic.into() }
+    }
+
+    /// The next record, if one comes in time.
+    pub(crate) fn next(&self, timeout: Duration) -> Option<Record> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.consumer.poll(left) {
+                Some(message) => return Some(record(&message.expect("the brokers are there"))),
+                None if left.is_zero() => return None,
+                None => {}
+            }
+        }
+    }
+
+    /// The next `count` records.
+    pub(crate) fn take(&self, count: usize) -> Vec<Record> {
+        let mut records = Vec::with_capacity(count);
+        while records.len() < count {
+            let next = self.next(PATIENCE);
+            let read = records.len();
+            records.push(next.unwrap_or_else(|| panic!("{}: {read} records of {count}, then no more", self.topic)));
+        }
+        records
+    }
+
+    /// Everything that comes until the end of each partition as it is now.
+    pub(crate) fn rest(&self) -> Vec<Record> {
+        let mut ends = BTreeMap::new();
+        for element in self.consumer.assignment().unwrap().elements() {
+            let (_, high) = self.consumer.fetch_watermarks(&self.topic, element.partition(), PATIENCE).unwrap();
+            ends.insert(element.partition(), high);
+        }
+        let mut records = Vec::new();
+        let is_behind = || {
+            self.consumer.position().unwrap().elements().iter().any(|element| match element.offset() {
+                Offset::Offset(next) => next < ends[&element.partition()],
+                _ => ends[&element.partition()] > 0,
+            })
+        };
+        while is_behind() {
+            records.push(self.next(PATIENCE).unwrap_or_else(|| panic!("{}: the end doesn't come", self.topic)));
+        }
+        records
+    }
+}
+
+fn record(message: &BorrowedMessage<'_>) -> Record {
+    let headers = message.headers().map(|headers| headers.iter().collect::<Vec<_>>()).unwrap_or_default();
+    Record {
+        partition: message.partition(),
+        key: message.key().map(<[u8]>::to_vec),
+        value: message.payload().map(<[u8]>::to_vec),
+        headers: headers
+            .into_iter()
+            .map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec()))
+            .collect(),
+        timestamp: message.timestamp().to_millis().unwrap_or(0),
+    }
+}

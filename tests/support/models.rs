@@ -1,0 +1,52 @@
+//! Models of real flights, trained within a second or two.
+
+use std::fs::File;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use flate2::read::GzDecoder;
+use weir::demo::flights::{self, Departure};
+use weir::model::store::Store;
+use weir::train::dataset::Table;
+use weir::train::recipe::{Impute, Solver};
+use weir::train::{Recipe, fit};
+
+/// Publishes a version of `flights`, trained on a part of the sample. The seed makes versions that differ.
+pub(crate) fn publish(store: &Path, seed: u64, impute: Impute) -> u64 {
+    static TABLE: OnceLock<Table> = OnceLock::new();
+    let table = TABLE.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let table = flights::table(folder.path()).unwrap();
+        table.select(&(0..table.len()).step_by(8).collect::<Vec<_>>())
+    });
+    let recipe = Recipe {
+        impute,
+        hidden_layer_sizes: vec![32, 16],
+        solver: Solver::Adam,
+        max_iter: 3,
+        random_state: seed,
+        ..Recipe::default()
+    };
+    let nothing = table.select(&[]);
+    let trained = fit(table, &nothing, &recipe, &mut |_| ControlFlow::Continue(())).unwrap();
+    open(store).publish(&trained.into_draft("flights", [])).unwrap()
+}
+
+/// Points an alias of `flights` to a version.
+pub(crate) fn promote(store: &Path, alias: &str, version: u64) {
+    open(store).promote("flights", alias, version).unwrap();
+}
+
+/// The whole year of flights, as records: `scripts/setup test` makes the file.
+pub(crate) fn year() -> Vec<Departure> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"));
+    let path = cache.join("weir/flights.csv.gz");
+    let file = File::open(&path).unwrap_or_else(|error| panic!("{}: {error}; run scripts/setup test", path.display()));
+    flights::read(GzDecoder::new(file)).unwrap()
+}
+
+fn open(store: &Path) -> Store {
+    Store::open(&format!("file:{}", store.display())).unwrap()
+}

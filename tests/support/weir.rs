@@ -1,0 +1,186 @@
+//! The real binary, as an operator runs it.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+
+use super::{eventually, kafka};
+
+/// Topics of a test's own, a store, and the configuration that joins them.
+pub(crate) struct Setup {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) brokers: String,
+    pub(crate) input: String,
+    pub(crate) output: String,
+    pub(crate) dead_letter: String,
+    pub(crate) group: String,
+    pub(crate) commit_interval_ms: u32,
+}
+
+impl Setup {
+    /// Names for topics, none created yet.
+    pub(crate) fn named(brokers: &str) -> Setup {
+        let name = kafka::unique("flights");
+        Setup {
+            folder: tempfile::tempdir().unwrap(),
+            brokers: brokers.into(),
+            input: format!("{name}.features"),
+            output: format!("{name}.predictions"),
+            dead_letter: format!("{name}.dead-letter"),
+            group: name,
+            commit_interval_ms: 200,
+        }
+    }
+
+    /// Topics on the real Kafka, with this many partitions for input and output.
+    pub(crate) fn on_kafka(partitions: i32) -> Setup {
+        let setup = Setup::named(kafka::brokers());
+        setup.create_topics(partitions);
+        setup
+    }
+
+    /// Creates the topics.
+    pub(crate) fn create_topics(&self, partitions: i32) {
+        kafka::create_topic(&self.brokers, &self.input, partitions, &[]);
+        kafka::create_topic(&self.brokers, &self.output, partitions, &[]);
+        kafka::create_topic(&self.brokers, &self.dead_letter, 1, &[]);
+    }
+
+    /// Where the models are.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.folder.path().join("models")
+    }
+
+    /// Writes the configuration; `more` is added to its end, within the route's `output` section.
+    pub(crate) fn config(&self, more: &str) -> PathBuf {
+        let path = self.folder.path().join("weir.toml");
+        let Setup { brokers, input, output, dead_letter, group, commit_interval_ms, .. } = self;
+        let text = format!(
+            r#"
+            [kafka]
+            brokers = "{brokers}"
+            group_id = "{group}"
+            [worker]
+            threads = 2
+            commit_interval_ms = {commit_interval_ms}
+            [store]
+            url = "file:{}"
+            poll_ms = 100
+            [http]
+            listen = "127.0.0.1:0"
+            [[route]]
+            name = "flights"
+            model = "flights@production"
+            [route.input]
+            topics = ["{input}"]
+            [route.dead_letter]
+            topic = "{dead_letter}"
+            [route.output]
+            topic = "{output}"
+            {more}
+            "#,
+            self.store().display()
+        );
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+/// A running `weir serve`; killed when dropped.
+pub(crate) struct Weir {
+    process: Child,
+    pub(crate) http: String,
+    log: Arc<Mutex<String>>,
+}
+
+impl Weir {
+    /// Starts `weir serve` and waits until it listens.
+    pub(crate) fn start(config: &Path) -> Weir {
+        let mut process = command().args(["serve", "-c"]).arg(config).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stderr = BufReader::new(process.stderr.take().unwrap());
+        let mut log = String::new();
+        let http = loop {
+            let line_start = log.len();
+            assert!(stderr.read_line(&mut log).unwrap() > 0, "weir ended at once:\n{log}");
+            let line = &log[line_start..];
+            if let Some((_, rest)) = line.split_once("http=") {
+                break rest.split_whitespace().next().unwrap().to_owned();
+            }
+        };
+        let log = Arc::new(Mutex::new(log));
+        // The pipe has to be emptied; what it says is shown when a test fails.
+        std::thread::spawn({
+            let log = log.clone();
+            move || {
+                let mut line = String::new();
+                while stderr.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
+                    log.lock().unwrap().push_str(&line);
+                    line.clear();
+                }
+            }
+        });
+        Weir { process, http, log }
+    }
+
+    /// Starts `weir serve` and waits until it is ready.
+    pub(crate) fn ready(config: &Path) -> Weir {
+        let weir = Weir::start(config);
+        eventually("weir is ready", || (weir.get("/readyz").0 == 200).then_some(()));
+        weir
+    }
+
+    /// A GET request: status and body.
+    pub(crate) fn get(&self, path: &str) -> (u16, String) {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let mut response = agent.get(format!("http://{}{path}", self.http)).call().expect("weir answers");
+        let mut body = String::new();
+        response.body_mut().as_reader().read_to_string(&mut body).unwrap();
+        (response.status().as_u16(), body)
+    }
+
+    /// A POST request with a JSON body: status and answer.
+    pub(crate) fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let mut response = agent.post(format!("http://{}{path}", self.http)).send_json(body).expect("weir answers");
+        (response.status().as_u16(), response.body_mut().read_json().unwrap())
+    }
+
+    /// The sum of a metric over the series whose labels contain `labels`.
+    pub(crate) fn metric(&self, name: &str, labels: &str) -> f64 {
+        let (status, text) = self.get("/metrics");
+        assert_eq!(status, 200);
+        let of_name = text.lines().filter_map(|line| line.strip_prefix(name));
+        let of_name = of_name.filter(|rest| rest.starts_with(['{', ' ']) && rest.contains(labels));
+        of_name.filter_map(|rest| rest.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+    }
+
+    /// Asks for an orderly stop (SIGTERM) and waits for it.
+    pub(crate) fn stop(mut self) -> ExitStatus {
+        let status = Command::new("kill").arg(self.process.id().to_string()).status().unwrap();
+        assert!(status.success());
+        self.process.wait().unwrap()
+    }
+}
+
+impl Drop for Weir {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        if std::thread::panicking() {
+            eprintln!("the log of weir:\n{}", self.log.lock().map_or_else(|_| String::new(), |log| log.clone()));
+        }
+    }
+}
+
+/// The binary, without configuration from this environment.
+pub(crate) fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("WEIR__")) {
+        command.env_remove(name);
+    }
+    command.env("NO_COLOR", "1");
+    command
+}

@@ -1,0 +1,23 @@
+//! All integration tests in one binary: one link, one Kafka.
+//!
+//! | module | what belongs there |
+//! | --- | --- |
+//! | `demo` | the demo as a person runs it, and its account |
+//! | `delivery` | records through `weir serve` on a real Kafka: each once, in order, over swaps, stops and rebalances |
+//! | `rejection` | records that can't be scored: each becomes a dead letter with its reason |
+//! | `outage` | brokers that are absent at the start, and later |
+//! | `commands` | the verbs of the command line |
+//! | `ops` | chart, dashboard and alert rules, judged by their own tools |
+//! | `tidy` | rules about the source and the documents |
+//! | `support` | starting things, feeding and reading topics |
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on panics")]
+
+mod commands;
+mod delivery;
+mod demo;
+mod ops;
+mod outage;
+mod rejection;
+mod support;
+mod tidy;
