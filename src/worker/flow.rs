@@ -69,9 +69,6 @@ impl<'c> Flow<'c> {
         is_met: impl Fn(&Ledger) -> bool,
         done: &mut impl FnMut(&mut Sent),
     ) -> Result<(), WorkerError> {
-        if is_met(&self.ledger) {
-            return Ok(());
-        }
         while !is_met(&self.ledger) {
             self.settle(SETTLE_STEP, &mut *done)?;
             self.commit_if_due(Instant::now());
