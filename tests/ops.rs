@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::support::tools::{run_json, tool};
+
 /// The value sets, by file name in `tests/helm/`.
 const VALUE_SETS: [&str; 4] = ["minimal", "full", "sasl-tls", "operators"];
 
@@ -506,27 +508,8 @@ fn yaml_file(path: &str) -> Value {
 fn yaml(text: &str) -> Vec<Value> {
     const TO_JSON: &str =
         "import json, sys, yaml; json.dump([d for d in yaml.safe_load_all(sys.stdin) if d], sys.stdout)";
-    let mut python = Command::new(tool("python"));
-    python.args(["-c", TO_JSON]).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut python = python.spawn().unwrap();
-    python.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    let output = python.wait_with_output().unwrap();
-    assert!(output.status.success(), "not YAML: {text}");
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-/// A program that `scripts/setup test` has put into its cache, or has found on PATH.
-fn tool(name: &str) -> PathBuf {
-    let home = std::env::home_dir().unwrap();
-    let cache = std::env::var_os("XDG_CACHE_HOME").map_or(home.join(".cache"), PathBuf::from).join("weir");
-    let path = std::env::var_os("PATH").unwrap();
-    // Any python would do, were it sure to have PyYAML.
-    let folders = match name {
-        "python" => vec![cache.join("python/bin")],
-        _ => [cache.join("bin")].into_iter().chain(std::env::split_paths(&path)).collect(),
-    };
-    let mut candidates = folders.iter().map(|folder| folder.join(name));
-    candidates.find(|file| file.is_file()).unwrap_or_else(|| panic!("{name} is missing: run `scripts/setup test`"))
+    let documents = run_json(Command::new(tool("python")).args(["-c", TO_JSON]), text.into());
+    documents.as_array().unwrap().clone()
 }
 
 fn succeed(command: &mut Command) -> Output {

@@ -247,7 +247,14 @@ fn describe_feature(feature: &Feature) -> Vec<String> {
         Missing::Reject => "missing: rejected".into(),
         Missing::Mean { value } => format!("missing: mean {value}"),
         Missing::Median { value } => format!("missing: median {value}"),
+        Missing::MostFrequent { value } => format!("missing: most frequent {value}"),
         Missing::Constant { value } => format!("missing: {value}"),
+        Missing::Category { index } => match &feature.kind {
+            Kind::Categorical { categories, .. } if index < categories.len() => {
+                format!("missing: {:?}", categories[index])
+            }
+            _ => format!("missing: category {index}"),
+        },
         Missing::Zeros => "missing: zeros".into(),
     };
     let (kind, gaps) = match &feature.kind {
@@ -256,6 +263,7 @@ fn describe_feature(feature: &Feature) -> Vec<String> {
             let unknown = match unknown {
                 Unknown::Reject => "rejected",
                 Unknown::Zeros => "zeros",
+                Unknown::Other => "other",
             };
             (format!("{} categories", categories.len()), format!("{missing}, unknown: {unknown}"))
         }

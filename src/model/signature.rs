@@ -59,13 +59,37 @@ pub enum Missing {
         /// That median.
         value: f64,
     },
+    /// The most frequent number of the training data, for numeric features.
+    MostFrequent {
+        /// That number.
+        value: f64,
+    },
     /// A number chosen by the user, for numeric features.
     Constant {
         /// That number.
         value: f64,
     },
+    /// One of the categories, for categorical features.
+    Category {
+        /// Its index in their list.
+        index: usize,
+    },
     /// No column of the one-hot group is set, for categorical features.
     Zeros,
+}
+
+impl Missing {
+    /// The row value that stands in for a missing one, if any.
+    pub fn fill(self) -> Option<f64> {
+        match self {
+            Missing::Mean { value }
+            | Missing::Median { value }
+            | Missing::MostFrequent { value }
+            | Missing::Constant { value } => Some(value),
+            Missing::Category { index } => Some(index as f64),
+            Missing::Reject | Missing::Zeros => None,
+        }
+    }
 }
 
 /// What happens to a category that the signature doesn't list.
@@ -76,6 +100,8 @@ pub enum Unknown {
     Reject,
     /// No column of the one-hot group is set.
     Zeros,
+    /// A column of its own is set, behind those of the categories: it stands for all that are too rare to have one.
+    Other,
 }
 
 /// What the model answers.
@@ -118,19 +144,23 @@ impl Signature {
         for feature in &self.features {
             let name = &feature.name;
             match (&feature.kind, feature.missing) {
-                (Kind::Numeric, Missing::Zeros) => {
-                    return Err(format!("feature {name:?} is numeric: a missing value can't become zeros"));
+                (Kind::Numeric, Missing::Zeros | Missing::Category { .. }) => {
+                    return Err(format!("feature {name:?} is numeric: a missing value can't become a category"));
                 }
-                (Kind::Numeric, Missing::Mean { value } | Missing::Median { value } | Missing::Constant { value })
-                    if !value.is_finite() =>
-                {
-                    return Err(format!("feature {name:?} is imputed by {value}, which is not finite"));
+                (Kind::Numeric, missing) if missing.fill().is_some_and(|value| !value.is_finite()) => {
+                    return Err(format!("feature {name:?} is imputed by a number that is not finite"));
                 }
                 (
                     Kind::Categorical { .. },
-                    Missing::Mean { .. } | Missing::Median { .. } | Missing::Constant { .. },
+                    Missing::Mean { .. }
+                    | Missing::Median { .. }
+                    | Missing::MostFrequent { .. }
+                    | Missing::Constant { .. },
                 ) => {
                     return Err(format!("feature {name:?} is categorical: it can't be imputed by a number"));
+                }
+                (Kind::Categorical { categories, .. }, Missing::Category { index }) if index >= categories.len() => {
+                    return Err(format!("feature {name:?} is imputed by category {index} of {}", categories.len()));
                 }
                 (Kind::Categorical { categories, .. }, _) => {
                     if categories.is_empty() {
@@ -186,7 +216,7 @@ impl Feature {
             }
             Gap::Missing => Ok(()),
             Gap::Unknown => match &self.kind {
-                Kind::Categorical { unknown: Unknown::Zeros, .. } => Ok(()),
+                Kind::Categorical { unknown: Unknown::Zeros | Unknown::Other, .. } => Ok(()),
                 _ => Err(Rejection::new(
                     Reason::UnknownCategory,
                     format!("feature {name:?}: a category that the model doesn't know"),
@@ -260,6 +290,11 @@ mod tests {
         let mut zeros = signature();
         zeros.features[0].missing = Missing::Zeros;
         assert!(zeros.validate().is_err());
+        let mut imputed = signature();
+        imputed.features[2].missing = Missing::Category { index: 1 };
+        assert_eq!(imputed.validate(), Ok(()));
+        imputed.features[2].missing = Missing::Category { index: 2 };
+        assert!(imputed.validate().is_err());
         let mut one_class = signature();
         one_class.target = Target::Classification { name: "y".into(), classes: vec!["no".into()] };
         assert!(one_class.validate().is_err());

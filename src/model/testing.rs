@@ -3,7 +3,7 @@
 use ndarray::{Array2, array};
 
 use super::bundle::{Draft, Training};
-use super::preprocess::{Preprocess, Transform};
+use super::preprocess::{Preprocess, Step, Transform};
 use super::signature::{Feature, Kind, Missing, Signature, Target, Unknown};
 use crate::engine::{Activation, Layer, Mlp, Output};
 use crate::monitor::drift::Baseline;
@@ -45,7 +45,10 @@ pub(crate) fn classification(name: &str) -> Draft {
         vec![Gap::Missing.value(), Gap::Missing.value()],
         vec![0.1, Gap::Unknown.value()],
     ];
-    let preprocessing = vec![Transform::Standardize { mean: 1.5, std: 2.0 }, Transform::OneHot];
+    let preprocessing = vec![
+        Transform::Numeric { steps: vec![Step::Standardize { mean: 1.5, std: 2.0 }], indicator: false },
+        Transform::OneHot,
+    ];
     draft(name, signature, preprocessing, layers, Output::Softmax, rows)
 }
 
@@ -57,7 +60,14 @@ pub(crate) fn regression(name: &str, bias: f32) -> Draft {
     };
     let layers = vec![Layer { weights: array![[2.0]], bias: array![bias], activation: Activation::Identity }];
     let rows = vec![vec![0.0], vec![-1.0], vec![3.5]];
-    draft(name, signature, vec![Transform::Standardize { mean: 0.0, std: 1.0 }], layers, Output::Identity, rows)
+    draft(
+        name,
+        signature,
+        vec![Transform::Numeric { steps: vec![Step::Standardize { mean: 0.0, std: 1.0 }], indicator: false }],
+        layers,
+        Output::Identity,
+        rows,
+    )
 }
 
 fn draft(

@@ -5,7 +5,7 @@ use ndarray::{Array2, array};
 use crate::engine::{Activation, Layer, Mlp, Output};
 use crate::model::Model;
 use crate::model::bundle::{LayerShape, Manifest, Network, Training};
-use crate::model::preprocess::{Preprocess, Transform};
+use crate::model::preprocess::{Preprocess, Step, Transform};
 use crate::model::signature::{Feature, Kind, Missing, Signature, Target, Unknown};
 use crate::monitor::drift::Baseline;
 
@@ -27,7 +27,10 @@ pub(crate) fn flights(version: u64) -> Model {
     };
     let rows = Array2::from_shape_fn((100, 2), |(row, column)| if column == 0 { row } else { row % 2 } as f64);
     let layer = Layer { weights: array![[1.0], [0.0], [100.0]], bias: array![0.0], activation: Activation::Identity };
-    let transforms = vec![Transform::Standardize { mean: 0.0, std: 1.0 }, Transform::OneHot];
+    let transforms = vec![
+        Transform::Numeric { steps: vec![Step::Standardize { mean: 0.0, std: 1.0 }], indicator: false },
+        Transform::OneHot,
+    ];
     model("flights", version, signature, transforms, layer, Output::Logistic, &rows)
 }
 
@@ -41,7 +44,8 @@ pub(crate) fn arithmetic(version: u64) -> Model {
     let rows = Array2::from_shape_fn((50, 2), |(row, column)| (row * (column + 1)) as f64);
     let layer =
         Layer { weights: array![[1.0, 1.0], [1.0, -1.0]], bias: array![0.0, 0.0], activation: Activation::Identity };
-    let transforms = vec![Transform::Standardize { mean: 0.0, std: 1.0 }; 2];
+    let transforms =
+        vec![Transform::Numeric { steps: vec![Step::Standardize { mean: 0.0, std: 1.0 }], indicator: false }; 2];
     model("arithmetic", version, signature, transforms, layer, Output::Identity, &rows)
 }
 

@@ -8,7 +8,7 @@ use ndarray::{Array2, ArrayView1};
 use super::TrainError;
 use super::dataset::{Column, Table};
 use super::recipe::{Impute, Recipe};
-use crate::model::preprocess::Transform;
+use crate::model::preprocess::{Step, Transform};
 use crate::model::signature::{Feature, Kind, Missing, Unknown};
 use crate::record::Gap;
 
@@ -45,26 +45,20 @@ fn fit_column(
                 Impute::Constant(value) => Missing::Constant { value },
                 Impute::Reject => Missing::Reject,
             };
-            (Kind::Numeric, missing, standardize(&values, missing))
+            let step = standardize(&values, missing);
+            let step = step.ok_or_else(|| TrainError::TooLarge { feature: column.name.clone() })?;
+            (Kind::Numeric, missing, Transform::Numeric { steps: vec![step], indicator: false })
         }
     };
-    if let Transform::Standardize { mean, std } = transform
-        && !(mean.is_finite() && std.is_finite())
-    {
-        return Err(TrainError::TooLarge { feature: column.name.clone() });
-    }
     Ok((Feature { name: column.name.clone(), kind, missing }, transform))
 }
 
-/// Mean and deviation of the column as the network will see it, that is after imputation.
-fn standardize(values: &ArrayView1<'_, f64>, missing: Missing) -> Transform {
-    let fill = match missing {
-        Missing::Mean { value } | Missing::Median { value } | Missing::Constant { value } => value,
-        Missing::Reject | Missing::Zeros => f64::NAN,
-    };
+/// Mean and deviation of the column as the network will see it, that is after imputation; `None` if they aren't finite.
+fn standardize(values: &ArrayView1<'_, f64>, missing: Missing) -> Option<Step> {
+    let fill = missing.fill().unwrap_or(f64::NAN);
     let filled: Vec<f64> = values.iter().map(|&value| if value.is_nan() { fill } else { value }).collect();
     let (mean, std) = mean_and_std(&filled);
-    Transform::Standardize { mean, std }
+    (mean.is_finite() && std.is_finite()).then_some(Step::Standardize { mean, std })
 }
 
 /// Mean and population standard deviation; 1 for the latter where the values are constant but for rounding, by the
@@ -150,7 +144,8 @@ mod tests {
         for (impute, missing, mean, std) in cases {
             let (features, transforms) = fit(&table, &Recipe { impute, ..Recipe::default() }).unwrap();
             assert_eq!(features[0].missing, missing);
-            let Transform::Standardize { mean: found_mean, std: found_std } = transforms[0] else { panic!() };
+            let Transform::Numeric { steps, .. } = &transforms[0] else { panic!() };
+            let [Step::Standardize { mean: found_mean, std: found_std }] = **steps else { panic!() };
             assert_eq!(found_mean, mean);
             assert!((found_std - std).abs() < 1e-12, "{impute}: {found_std}");
         }
