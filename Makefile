@@ -20,7 +20,7 @@ demo: ## train, serve, swap and watch a model on real flights, on an embedded br
 test: ## all tests, on the embedded broker and on a real Kafka that is started for them
 	@scripts/setup test
 	@echo "test: building weir and its tests (some minutes the first time)"
-	cargo test --locked $(ARGS)
+	cargo test --locked --features mpi $(ARGS)
 
 check: ## format, lints with warnings denied, documentation
 	@scripts/setup demo

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::time::SystemTime;
 
 use anyhow::Context as _;
+use indicatif::{HumanBytes, HumanDuration};
 use serde::Serialize;
 
 use crate::model::bundle::{Manifest, Network};
@@ -50,6 +52,16 @@ pub enum ModelCommand {
         #[command(flatten)]
         store: StoreOption,
     },
+    /// Delete versions that no alias points to; their numbers aren't given out again
+    #[command(after_help = "Example:\n  weir model delete flights@3 flights@4")]
+    Delete {
+        /// NAME@VERSION
+        #[arg(value_name = "MODEL_REF", required = true)]
+        references: Vec<ModelRef>,
+        /// Where the models are.
+        #[command(flatten)]
+        store: StoreOption,
+    },
     /// Check a version as a worker does before it serves it: digests, shapes, golden rows
     #[command(after_help = "Example:\n  weir model verify flights@latest")]
     Verify {
@@ -76,6 +88,7 @@ pub fn run(command: &ModelCommand, out: &mut impl Write) -> anyhow::Result<()> {
         ModelCommand::List { store, json } => list(&store.open()?, *json, out),
         ModelCommand::Show { reference, store, json } => show(&store.open()?, reference, *json, out),
         ModelCommand::Promote { reference, alias, store } => promote(&store.open()?, reference, alias, out),
+        ModelCommand::Delete { references, store } => delete(&store.open()?, references, out),
         ModelCommand::Verify { reference, store } => verify(&store.open()?, reference, out),
     }
 }
@@ -104,7 +117,7 @@ struct Listed {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Details {
-    Readable { created: String, parent: Option<u64>, network: Vec<usize>, metrics: BTreeMap<String, f64> },
+    Readable { created: String, bytes: u64, parent: Option<u64>, network: Vec<usize>, metrics: BTreeMap<String, f64> },
     Broken { error: String },
 }
 
@@ -114,9 +127,11 @@ fn list(store: &Store, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
         let aliases = store.aliases(&model)?;
         for version in store.versions(&model)? {
             // One damaged version must not hide the others.
-            let details = match store.manifest(&model, version) {
-                Ok(manifest) => Details::Readable {
+            let read = store.manifest(&model, version).and_then(|it| Ok((it, store.size(&model, version)?)));
+            let details = match read {
+                Ok((manifest, bytes)) => Details::Readable {
                     created: manifest.created,
+                    bytes,
                     parent: manifest.parent,
                     network: widths(&manifest.network),
                     metrics: manifest.training.metrics,
@@ -132,13 +147,19 @@ fn list(store: &Store, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
     } else if versions.is_empty() {
         writeln!(out, "no models in {}", store.place())?;
     } else {
-        let heads = ["MODEL", "VERSION", "ALIASES", "CREATED", "NETWORK", "METRICS"].map(String::from).to_vec();
+        let heads = ["MODEL", "VERSION", "ALIASES", "AGE", "SIZE", "PARENT", "NETWORK", "METRICS"];
+        let heads = heads.map(String::from).to_vec();
+        let now = SystemTime::now();
         let rows = versions.iter().map(|listed| {
             let mut row = vec![listed.model.clone(), listed.version.to_string(), or_dash(listed.aliases.join(", "))];
             match &listed.details {
-                Details::Readable { created, network, metrics, .. } => {
-                    row.extend([created.clone(), dashed(network), or_dash(summary(metrics))]);
-                }
+                Details::Readable { created, bytes, parent, network, metrics } => row.extend([
+                    age(created, now),
+                    HumanBytes(*bytes).to_string(),
+                    or_dash(parent.map(|parent| parent.to_string()).unwrap_or_default()),
+                    dashed(network),
+                    or_dash(summary(metrics)),
+                ]),
                 Details::Broken { error } => row.push(format!("unreadable: {error}")),
             }
             row
@@ -206,6 +227,19 @@ fn promote(store: &Store, reference: &ModelRef, alias: &str, out: &mut impl Writ
     Ok(())
 }
 
+fn delete(store: &Store, references: &[ModelRef], out: &mut impl Write) -> anyhow::Result<()> {
+    // All are looked at before the first one goes: `flights@latest` would be another version after it.
+    let mut versions = Vec::new();
+    for reference in references {
+        versions.push((&reference.name, store.resolve(reference)?));
+    }
+    for (name, version) in versions {
+        let freed = store.delete(name, version)?;
+        writeln!(out, "{name}@{version} deleted: {}", HumanBytes(freed))?;
+    }
+    Ok(())
+}
+
 fn verify(store: &Store, reference: &ModelRef, out: &mut impl Write) -> anyhow::Result<()> {
     let version = store.resolve(reference)?;
     let mut written = Ok(());
@@ -269,6 +303,15 @@ fn describe_feature(feature: &Feature) -> Vec<String> {
         }
     };
     vec![feature.name.clone(), kind, gaps]
+}
+
+/// How long ago an RFC 3339 time was, in its largest unit; the time itself if it isn't one, or lies ahead.
+fn age(created: &str, now: SystemTime) -> String {
+    let created_at = humantime::parse_rfc3339(created).ok();
+    match created_at.and_then(|created| now.duration_since(created).ok()) {
+        Some(age) => HumanDuration(age).to_string(),
+        None => created.into(),
+    }
 }
 
 /// The first metrics, as many as a line has room for.
@@ -356,11 +399,12 @@ mod tests {
         let store = store();
         let table = weir_model(&store, &["list"]).unwrap();
         let lines: Vec<_> = table.lines().collect();
-        assert_eq!(lines[0], "MODEL    VERSION  ALIASES     CREATED               NETWORK  METRICS");
+        let heads: Vec<_> = lines[0].split_whitespace().collect();
+        assert_eq!(heads, ["MODEL", "VERSION", "ALIASES", "AGE", "SIZE", "PARENT", "NETWORK", "METRICS"]);
         assert_eq!(lines.len(), 4);
-        assert!(lines[1].starts_with("delay    1        -           2"), "{table}");
-        assert!(lines[2].starts_with("flights  1        production  2"), "{table}");
-        assert!(lines[2].ends_with("Z  4-3-2    accuracy 0.7500"), "{table}");
+        assert!(lines[1].starts_with("delay    1        -           "), "{table}");
+        assert!(lines[2].starts_with("flights  1        production  "), "{table}");
+        assert!(lines[2].contains("KiB  -       4-3-2    accuracy 0.7500"), "{table}");
 
         let json: serde_json::Value = serde_json::from_str(&weir_model(&store, &["list", "--json"]).unwrap()).unwrap();
         assert_eq!(json[1]["model"], "flights");
@@ -414,6 +458,27 @@ mod tests {
         assert!(error.starts_with("flights@production stays as it is: model \"flights\" version 1"), "{error}");
         assert!(error.contains("golden.json has sha256"), "{error}");
         assert!(weir_model(&store, &["show", "flights@production"]).unwrap().starts_with("flights version 2\n"));
+    }
+
+    #[test]
+    fn delete_frees_a_version_that_nothing_points_to() {
+        let store = store();
+        let refused = format!("{:#}", weir_model(&store, &["delete", "flights@2", "flights@1"]).unwrap_err());
+        assert!(refused.starts_with("flights@1 is what production points to: move the alias first"), "{refused}");
+        let left = weir_model(&store, &["list"]).unwrap();
+        assert!(left.contains("flights  1") && !left.contains("flights  2"), "{left}");
+        // Not even the directory's name is free.
+        let gone = format!("{:#}", weir_model(&store, &["delete", "flights@2"]).unwrap_err());
+        assert!(gone.contains("has no version 2"), "{gone}");
+        assert_eq!(fs::read_dir(store.path().join("flights/2")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn an_age_is_told_in_its_largest_unit() {
+        let now = humantime::parse_rfc3339("2026-03-10T12:00:00Z").unwrap();
+        assert_eq!(age("2026-03-07T12:00:00Z", now), "3 days");
+        assert_eq!(age("2026-03-10T11:59:15Z", now), "45 seconds");
+        assert_eq!(age("2027-01-01T00:00:00Z", now), "2027-01-01T00:00:00Z");
     }
 
     #[test]

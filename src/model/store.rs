@@ -75,6 +75,19 @@ pub enum StoreError {
         /// Where it was looked for.
         place: String,
     },
+    /// The version can't be deleted.
+    #[error(
+        "{name}@{version} is what {} points to: move the alias first, by `weir model promote {name}@OTHER {}`",
+        aliases.join(", "), aliases[0]
+    )]
+    InUse {
+        /// The model.
+        name: String,
+        /// The version.
+        version: u64,
+        /// The aliases that point to it, at least one.
+        aliases: Vec<String>,
+    },
     /// The alias isn't there.
     #[error("model {name:?} has no alias {alias:?} in {place}: set it by `weir model promote {name}@VERSION {alias}`")]
     NoAlias {
@@ -246,6 +259,18 @@ impl Store {
         check_alias(alias)?;
         self.expect_version(name, version)?;
         self.local.set_alias(name, alias, version)
+    }
+
+    /// Deletes a version that no alias points to; gives how many bytes that freed. Its number isn't given out again.
+    pub fn delete(&self, name: &str, version: u64) -> Result<u64, StoreError> {
+        self.expect_version(name, version)?;
+        self.local.delete(name, version)
+    }
+
+    /// The bytes of a version's files.
+    pub fn size(&self, name: &str, version: u64) -> Result<u64, StoreError> {
+        self.expect_version(name, version)?;
+        self.local.size(name, version)
     }
 
     /// Where this store is, for messages.

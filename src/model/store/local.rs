@@ -4,8 +4,8 @@
 //! that another publisher has just made fails, and the next number is tried. Readers take no lock and see a version
 //! whole or not at all; the hidden directory that a killed publisher leaves behind is nothing to them.
 //!
-//! Any entry whose name is a number takes that number, so whoever deletes a version and leaves its directory keeps the
-//! number from being given out again.
+//! Any entry whose name is a number takes that number: the empty directory that a deleted version leaves keeps it from
+//! being given out again.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -111,12 +111,13 @@ impl Local {
         serde_json::from_slice(&bytes).map_err(|source| StoreError::Aliases { path, source })
     }
 
-    /// Sets an alias of a model that exists; gives what it was before.
+    /// Sets an alias; gives what it was before. The version must still be there, else the error says so.
     pub(super) fn set_alias(&self, name: &str, alias: &str, version: u64) -> Result<Option<u64>, StoreError> {
         let model = self.model(name);
-        // Unlocked when it is dropped, also by the death of the process.
-        let lock = on("create", &model.join(ALIASES_LOCK), File::create)?;
-        on("lock", &model.join(ALIASES_LOCK), |_| lock.lock())?;
+        let _lock = self.lock_aliases(name)?;
+        if !self.has(name, version)? {
+            return Err(self.no_version(name, version));
+        }
         let mut aliases = self.aliases(name)?;
         let before = aliases.insert(alias.into(), version);
         let path = model.join(ALIASES);
@@ -128,6 +129,51 @@ impl Local {
         on("replace", &path, |path| fs::rename(&new, path))?;
         on("sync", &model, sync_dir)?;
         Ok(before)
+    }
+
+    /// Removes a version that no alias points to, and gives how many bytes that freed. Its empty directory stays and
+    /// keeps the number from being given out again.
+    pub(super) fn delete(&self, name: &str, version: u64) -> Result<u64, StoreError> {
+        // While the lock is held nobody can point an alias to it.
+        let _lock = self.lock_aliases(name)?;
+        if !self.has(name, version)? {
+            return Err(self.no_version(name, version));
+        }
+        let aliases = self.aliases(name)?;
+        let pointing: Vec<String> =
+            aliases.into_iter().filter(|&(_, target)| target == version).map(|(alias, _)| alias).collect();
+        if !pointing.is_empty() {
+            return Err(StoreError::InUse { name: name.into(), version, aliases: pointing });
+        }
+        let freed = self.size(name, version)?;
+        let place = self.version(name, version);
+        // Without its manifest it is no version any more, so whoever is interrupted here leaves no half one.
+        on("remove", &place.join(MANIFEST), fs::remove_file)?;
+        on("sync", &place, sync_dir)?;
+        for file in entries(&place)? {
+            on("remove", &place.join(file), fs::remove_file)?;
+        }
+        on("sync", &place, sync_dir)?;
+        Ok(freed)
+    }
+
+    /// The bytes of a version's files.
+    pub(super) fn size(&self, name: &str, version: u64) -> Result<u64, StoreError> {
+        let place = self.version(name, version);
+        let size = |file| on("look at", &place.join(file), fs::metadata).map(|metadata| metadata.len());
+        entries(&place)?.into_iter().map(size).sum()
+    }
+
+    /// Unlocked when the file is dropped, also by the death of the process.
+    fn lock_aliases(&self, name: &str) -> Result<File, StoreError> {
+        let path = self.model(name).join(ALIASES_LOCK);
+        let lock = on("create", &path, File::create)?;
+        on("lock", &path, |_| lock.lock())?;
+        Ok(lock)
+    }
+
+    fn no_version(&self, name: &str, version: u64) -> StoreError {
+        StoreError::NoVersion { name: name.into(), version, place: self.to_string() }
     }
 
     /// The numbers that are taken, in no order.

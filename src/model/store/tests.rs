@@ -127,6 +127,25 @@ fn a_failed_write_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_deleted_version_is_gone_for_good() {
+    let (_directory, store) = store();
+    for bias in [1.0, 2.0] {
+        store.publish(&testing::regression("flights", bias)).unwrap();
+    }
+    store.promote("flights", "production", 1).unwrap();
+    let refused = store.delete("flights", 1).unwrap_err();
+    assert!(matches!(&refused, StoreError::InUse { aliases, .. } if *aliases == ["production"]), "{refused}");
+    assert_eq!(store.load("flights", 1).unwrap().version(), 1);
+
+    let size = store.size("flights", 2).unwrap();
+    assert_eq!(store.delete("flights", 2).unwrap(), size);
+    assert_eq!(store.versions("flights").unwrap(), [1]);
+    assert!(matches!(store.promote("flights", "production", 2), Err(StoreError::NoVersion { .. })));
+    assert!(matches!(store.delete("flights", 2), Err(StoreError::NoVersion { .. })));
+    assert_eq!(store.publish(&testing::regression("flights", 3.0)).unwrap(), 3);
+}
+
+#[test]
 fn publishers_at_the_same_time_get_numbers_of_their_own() {
     const PUBLISHERS: usize = 8;
     const EACH: usize = 5;
