@@ -17,7 +17,7 @@ demo: ## train, serve, swap and watch a model on real flights, on an embedded br
 	@echo "demo: building weir (some minutes the first time)"
 	@cargo run --release --locked -- demo $(ARGS)
 
-test: ## all tests, on the embedded broker and on a real Kafka that is started for them
+test: ## all tests, on the embedded broker, on a real Kafka and beside scikit-learn and onnxruntime
 	@scripts/setup test
 	@echo "test: building weir and its tests (some minutes the first time)"
 	cargo test --locked --features mpi $(ARGS)
@@ -28,10 +28,10 @@ check: ## format, lints with warnings denied, documentation
 	cargo clippy --locked --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps
 
-bench: ## weir beside a plain loop on a real Kafka, and the micro benchmarks
-	@scripts/setup kafka
+bench: ## weir beside a plain loop on a real Kafka, training beside scikit-learn, and the micro benchmarks
+	@scripts/setup test
 	@echo "bench: building weir and its benchmarks (some minutes the first time)"
-	cargo bench --locked $(ARGS)
+	cargo bench --locked --features mpi $(ARGS)
 
 kafka: ## a real Kafka broker on 127.0.0.1:9092 in the foreground (ARGS="--port 9093 --data DIR")
 	@scripts/setup kafka

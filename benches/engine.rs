@@ -69,10 +69,9 @@ impl Case {
             |rows, columns| Array2::from_shape_simple_fn((rows, columns), || rng.random_range(-0.1..0.1f32));
         let mut layers: Vec<Layer> = widths
             .windows(2)
-            .map(|pair| Layer {
-                weights: random(pair[0], pair[1]),
-                bias: random(1, pair[1]).remove_axis(ndarray::Axis(0)),
-                activation,
+            .map(|pair| {
+                let bias = random(1, pair[1]).remove_axis(ndarray::Axis(0));
+                Layer::new(random(pair[0], pair[1]), bias, activation)
             })
             .collect();
         if let Some(last) = layers.last_mut() {

@@ -1,7 +1,9 @@
 //! The command line: one file per verb.
 
 pub mod check;
+pub mod data;
 pub mod demo;
+pub mod evaluate;
 pub mod model;
 pub mod predict;
 pub mod serve;
@@ -12,6 +14,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::ConfigError;
+use crate::train::TrainError;
 
 /// A streaming inference worker for Apache Kafka: feature records in, predictions out.
 #[derive(Debug, Parser)]
@@ -28,6 +31,7 @@ enum Verb {
     Serve(serve::Args),
     Check(check::Args),
     Train(train::Args),
+    Evaluate(evaluate::Args),
     Predict(predict::Args),
     /// Look at the versions in a store, check them, and move aliases
     #[command(subcommand)]
@@ -41,11 +45,17 @@ pub fn run() -> ExitCode {
         Verb::Serve(args) => serve::run(args),
         Verb::Check(args) => check::run(args),
         Verb::Train(args) => train::run(args),
+        Verb::Evaluate(args) => evaluate::run(args),
         Verb::Predict(args) => predict::run(args),
         Verb::Model(command) => model::run(&command, &mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
+        // Arguments that only make sense, or not, beside what is on the disk.
+        if let Some(usage) = error.downcast_ref::<clap::Error>() {
+            usage.exit();
+        }
         eprintln!("weir: {error:#}");
-        ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
+        let usage = error.is::<ConfigError>() || matches!(error.downcast_ref(), Some(TrainError::Recipe(_)));
+        ExitCode::from(if usage { 2 } else { 1 })
     })
 }

@@ -1,4 +1,4 @@
-//! The engine: a multi-layer perceptron in f32, from a matrix of features to a matrix of answers.
+//! The engine: a multi-layer perceptron, from a matrix of features to a matrix of answers.
 //!
 //! [`Mlp::new`] packs the weights once, for the fastest kernel that this machine has ([`kernels`]); [`Mlp::forward`]
 //! sends blocks of rows through all layers while they are in cache, and allocates nothing. A row's answer depends on
@@ -6,37 +6,28 @@
 //! in whatever batch and at whatever place the row comes. Kernels round differently, so the bits may differ from one
 //! kind of CPU to another.
 //!
-//! In reading order: `mlp` walks through the layers, `dense` is one layer (packed weights and the tiles that multiply
-//! them), `activation` and `output` are the functions behind the layers, `math` their approximations, and `kernel` is the
-//! vector unit that all of it is written against.
+//! In reading order: `layer` is what a network is made of, `mlp` walks through the layers, `dense` is one layer (packed
+//! weights and the tiles that multiply them), `norm`, `activation` and `output` are the functions behind the layers,
+//! `math` their approximations, and `kernel` is the vector unit that all of it is written against.
 
 mod activation;
 mod aligned;
 mod dense;
 mod kernel;
+mod layer;
 mod math;
 mod mlp;
+mod norm;
 mod output;
 #[cfg(test)]
 mod tests;
-
-use ndarray::{Array1, Array2};
+pub mod training;
 
 pub use activation::Activation;
 pub use kernel::{Kernel, kernels};
+pub use layer::{Dtype, Int8Input, Layer, Norm, NormPlace, Weights};
 pub use mlp::{Mlp, Scratch};
 pub use output::Output;
-
-/// One layer: `activation(x · weights + bias)`.
-#[derive(Clone, Debug)]
-pub struct Layer {
-    /// Inputs × outputs, in any memory layout.
-    pub weights: Array2<f32>,
-    /// One per output.
-    pub bias: Array1<f32>,
-    /// The function behind the sums.
-    pub activation: Activation,
-}
 
 /// The class that a classifier's answer for a row stands for: the most probable one, the first of equals (as
 /// `numpy.argmax`); 0 without outputs.
@@ -70,6 +61,36 @@ pub enum EngineError {
         outputs: usize,
         /// Length of its bias.
         bias: usize,
+    },
+    /// A layer whose scales don't fit its int8 weights.
+    #[error("layer {layer} has {outputs} outputs but {scales} scales")]
+    Scales {
+        /// Counted from 0.
+        layer: usize,
+        /// Columns of its weights.
+        outputs: usize,
+        /// How many scales there are.
+        scales: usize,
+    },
+    /// A layer with more inputs than int8 sums have room for.
+    #[error("layer {layer} has {inputs} inputs, too many for int8 weights (at most {})", dense::int8::MAX_INPUTS)]
+    Int8Inputs {
+        /// Counted from 0.
+        layer: usize,
+        /// Rows of its weights.
+        inputs: usize,
+    },
+    /// A layer whose norm doesn't fit its weights.
+    #[error("layer {layer} has {outputs} outputs but its norm has {scale} scales and {shift} shifts")]
+    Norm {
+        /// Counted from 0.
+        layer: usize,
+        /// Columns of its weights.
+        outputs: usize,
+        /// Length of the norm's scale.
+        scale: usize,
+        /// Length of the norm's shift.
+        shift: usize,
     },
     /// A layer that doesn't fit the one before it.
     #[error("layer {layer} has {inputs} inputs but the layer before it has {previous} outputs")]

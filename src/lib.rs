@@ -10,7 +10,7 @@
 //! [`batch`] says when rows go together; [`engine`] is the network; [`model`] is a version of it with all that belongs
 //! to it, on disk and in memory; [`score`] puts these together for a batch; [`kafka`] is all that names rdkafka;
 //! [`worker`] is the line; [`serve`] starts and stops it; [`monitor`] counts and [`http`] tells; [`train`] makes
-//! models; [`config`] and [`cli`] are how people reach it.
+//! models and [`report`] shows how good they are; [`config`] and [`cli`] are how people reach it.
 
 pub mod batch;
 pub mod broker;
@@ -25,6 +25,7 @@ pub mod logging;
 pub mod model;
 pub mod monitor;
 pub mod record;
+pub mod report;
 pub mod route;
 pub mod score;
 pub mod serve;

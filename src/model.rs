@@ -5,6 +5,7 @@
 //! through a [`Slot`](slot::Slot) by the [`Rollout`](rollout::Rollout).
 
 pub mod bundle;
+pub mod evaluation;
 pub mod preprocess;
 pub mod reference;
 pub mod rollout;

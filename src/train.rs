@@ -1,19 +1,28 @@
 //! From a table to a bundle: `weir train`, and the demo while it serves.
 //!
 //! [`fit`] is the whole way: the preprocessing is fitted on the training rows, the network descends, the test rows
-//! are predicted by the same code that serves, and what a bundle needs is collected. It works on one thread, knows
-//! no clock and writes nothing; the same rows and [`Recipe`] give the same model on the same machine.
+//! are predicted by the same code that serves, and what a bundle needs is collected. It knows no clock and writes
+//! nothing but checkpoints; the same rows and [`Recipe`] give the same model on the same machine, by however many
+//! threads.
 
+pub mod checkpoint;
+pub mod class_weight;
 pub mod dataset;
+pub mod distributed;
 pub mod evaluate;
+pub mod preparation;
 pub mod recipe;
 pub mod split;
 pub mod time;
+pub mod warm;
 
 mod backprop;
 mod descent;
+mod error;
+mod inputs;
 mod optimizer;
 mod preprocessing;
+mod validation;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -22,15 +31,23 @@ use std::ops::ControlFlow;
 use ndarray::{Array2, ArrayView2, Axis};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use self::backprop::{Network, Truth};
+use self::checkpoint::{Checkpoints, Identity, Keeper};
+use self::dataset::examples::{self, Examples};
 use self::dataset::{Table, Target as TableTarget, TargetValues};
-use self::recipe::Impute;
+use self::descent::{Descent, Lesson};
+use self::distributed::Workers;
+pub use self::error::TrainError;
+use self::evaluate::Evaluation;
+use self::inputs::Inputs;
 pub use self::recipe::Recipe;
-use crate::engine::{EngineError, Mlp, Output};
+use self::validation::Division;
+use self::warm::Parent;
+use crate::engine::{Mlp, Output};
 use crate::model::bundle::{Draft, Training};
-use crate::model::preprocess::Preprocess;
+use crate::model::preprocess::{Preprocess, Transform};
 use crate::model::signature::{Signature, Target};
 use crate::monitor::drift::Baseline;
 
@@ -39,75 +56,6 @@ const GOLDEN_ROWS: usize = 32;
 
 /// Rows per call of the engine where all of a table is predicted.
 const PREDICT_ROWS: usize = 1024;
-
-/// Why training failed.
-#[derive(Debug, thiserror::Error)]
-pub enum TrainError {
-    /// The recipe can't be followed.
-    #[error("{0}")]
-    Recipe(String),
-    /// A split by time of a table without times.
-    #[error("a split by time needs a time column (--time)")]
-    NoTime,
-    /// A split left nothing on one side.
-    #[error("the split leaves no {side} rows")]
-    EmptySide {
-        /// `training` or `test`.
-        side: &'static str,
-    },
-    /// Every training row lacks a value, and the recipe leaves such rows out.
-    #[error(
-        "each of the {rows} training rows lacks a value: impute them (--impute mean) or --drop the column that lacks most"
-    )]
-    AllRowsDropped {
-        /// How many there were.
-        rows: usize,
-    },
-    /// All training rows are of one class.
-    #[error("the training rows have only one class of {target:?}: {class:?}")]
-    OneClass {
-        /// The target column.
-        target: String,
-        /// The class.
-        class: String,
-    },
-    /// A feature has no value in any training row.
-    #[error("column {feature:?} has no value in the training rows: leave it out (--drop {feature})")]
-    NoValues {
-        /// The column.
-        feature: String,
-    },
-    /// A feature's or the target's values are too large for a mean and a deviation.
-    #[error("column {feature:?} has values too large to standardise: rescale it or leave it out (--drop {feature})")]
-    TooLarge {
-        /// The column.
-        feature: String,
-    },
-    /// The test table lacks a feature.
-    #[error("the test rows have no column {feature:?}")]
-    NoFeature {
-        /// The column.
-        feature: String,
-    },
-    /// A column is numeric in one table and categorical in the other.
-    #[error("column {feature:?} is of another kind in the test rows than in the training rows")]
-    OtherKind {
-        /// The column.
-        feature: String,
-    },
-    /// The loss is NaN or infinite.
-    #[error("the loss isn't finite after epoch {epoch}: try a smaller --learning-rate-init")]
-    Diverged {
-        /// The epoch, from 1.
-        epoch: usize,
-    },
-    /// The signature that came out isn't valid.
-    #[error("the table makes no valid signature: {0}")]
-    Signature(String),
-    /// The engine doesn't take the network.
-    #[error("the engine refuses the network")]
-    Engine(#[from] EngineError),
-}
 
 /// What an observer learns after each epoch.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -118,19 +66,38 @@ pub struct Epoch {
     pub of: usize,
     /// The mean training loss, penalty included, as the epoch went along.
     pub loss: f64,
-    /// How many rows it had.
+    /// The score on the validation rows after it, with early stopping: accuracy, or R².
+    pub score: Option<f64>,
+    /// How many rows it trained on.
     pub rows: usize,
+}
+
+/// What an epoch's observer says: go on, or stop after it.
+pub type OnEpoch<'a> = &'a mut dyn FnMut(&Epoch) -> ControlFlow<()>;
+
+/// What a training begins with, and what it leaves on its way.
+#[derive(Debug, Default)]
+pub struct Session<'a> {
+    /// Start from this version instead of random weights. Features, preprocessing and the network's shape are then its
+    /// own, whatever the recipe says.
+    pub parent: Option<&'a Parent>,
+    /// Keep the state in a file, from which another training can go on.
+    pub checkpoints: Option<&'a Checkpoints>,
+    /// Who does the work of each minibatch together. How many threads there are makes no difference to the bits.
+    pub workers: Workers,
 }
 
 /// Why training ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// The loss didn't fall any more.
+    /// The loss didn't fall, or the validation score rise, any more.
     Converged,
     /// All epochs are done.
     MaxIter,
     /// The observer asked for it.
     Asked,
+    /// The loss or a weight wasn't finite any more; the last epoch before has the say.
+    Diverged,
 }
 
 impl Stop {
@@ -140,6 +107,7 @@ impl Stop {
             Stop::Converged => "converged",
             Stop::MaxIter => "max_iter",
             Stop::Asked => "asked",
+            Stop::Diverged => "diverged",
         }
     }
 }
@@ -160,10 +128,12 @@ pub struct Rows {
 /// A trained model that has no name yet.
 #[derive(Debug)]
 pub struct Trained {
-    /// Everything that a bundle holds, with an empty name.
+    /// Everything that a bundle holds; name and parent are those of the version that it started from, if any.
     draft: Draft,
     /// The training loss of each epoch.
     pub losses: Vec<f64>,
+    /// The validation score after each epoch, with early stopping.
+    pub scores: Vec<f64>,
     /// Why training ended.
     pub stop: Stop,
     /// How many rows went where.
@@ -177,14 +147,23 @@ impl Trained {
     }
 
     /// The metrics on the test rows by name (see [`evaluate`]), with `rows`, `test_rows`, `epochs` and the last
-    /// training `loss`.
+    /// training `loss`, and the best `validation_score` with early stopping.
     pub fn metrics(&self) -> &BTreeMap<String, f64> {
         &self.draft.training.metrics
     }
 
+    /// The same, and what is behind them.
+    pub fn evaluation(&self) -> Option<&Evaluation> {
+        self.draft.evaluation.as_ref()
+    }
+
     /// What to publish. `notes` are added to the recipe that the bundle keeps, such as where the data came from.
+    ///
+    /// If it started from a version with the same name, that is the `parent`.
     pub fn into_draft(self, name: &str, notes: impl IntoIterator<Item = (String, Value)>) -> Draft {
-        let mut draft = Draft { name: name.into(), ..self.draft };
+        // The number of a version only means something beside its name.
+        let parent = self.draft.parent.filter(|_| self.draft.name == name);
+        let mut draft = Draft { name: name.into(), parent, ..self.draft };
         draft.training.recipe.extend(notes);
         draft
     }
@@ -195,69 +174,188 @@ impl Trained {
 /// `on_epoch` is called after each epoch and may end the training there; the model is then what it has become.
 ///
 /// A regression trains on the standardised target, and its loss is of that; the last layer undoes it at the end.
-pub fn fit(
+pub fn fit(train: &Table, test: &Table, recipe: &Recipe, on_epoch: OnEpoch<'_>) -> Result<Trained, TrainError> {
+    fit_in(Session::default(), train, test, recipe, on_epoch)
+}
+
+/// [`fit`], from a version's weights or from a checkpoint, and by more than one thread or process: of several ranks all
+/// do the same, with the same arguments, and get the same model.
+pub fn fit_in(
+    session: Session<'_>,
     train: &Table,
     test: &Table,
     recipe: &Recipe,
-    on_epoch: &mut dyn FnMut(&Epoch) -> ControlFlow<()>,
+    on_epoch: OnEpoch<'_>,
 ) -> Result<Trained, TrainError> {
-    recipe.validate().map_err(TrainError::Recipe)?;
-    let all_rows = train.len();
-    let train = &*complete(train, recipe)?;
+    let ranks = &session.workers.ranks;
+    let ready = ranks.agree(Ready::new(&session, train, recipe))?;
+    let Ready { material, preprocess, x, output, division, sample_weight, mut described, mut descent } = ready;
+    let Material { signature, preprocessing, rows, truth, scale } = &material;
 
-    let Lesson { target, truth, scale } = lesson(&train.target)?;
-    let (features, preprocessing) = preprocessing::fit(train, recipe)?;
-    let signature = Signature { features, target };
-    signature.validate().map_err(TrainError::Signature)?;
-    let preprocess = Preprocess::new(&signature, &preprocessing).map_err(TrainError::Signature)?;
-    let rows = preprocessing::decode(train, &signature.features)?;
-    let x = inputs(&preprocess, rows.view());
-
-    let (output, last) = match signature.target.outputs() {
-        _ if matches!(signature.target, Target::Regression { .. }) => (Output::Identity, 1),
-        2 => (Output::Logistic, 1),
-        classes => (Output::Softmax, classes),
-    };
-    let widths = [&[preprocess.width()], &*recipe.hidden_layer_sizes, &[last]].concat();
-    let mut rng = ChaCha8Rng::seed_from_u64(recipe.random_state);
-    let mut network = Network::random(&widths, recipe.activation, output, &mut rng);
-    let (losses, stop) = descent::descend(&mut network, x.view(), &truth, recipe, &mut rng, on_epoch)?;
-    if let Some((mean, std)) = scale {
+    let identity = || Identity::new(described.clone(), signature, preprocessing, rows.view(), truth);
+    if ranks.count() > 1 && !ranks.have_same(identity().fingerprint(recipe.max_iter)) {
+        return ranks.agree(Err(TrainError::RanksDiffer));
+    }
+    let keeper = session.checkpoints.map(|checkpoints| Keeper::new(checkpoints, identity(), recipe.max_iter));
+    if let Some(keeper) = &keeper {
+        // The others may not even have the file.
+        let file = ranks.agree(if ranks.is_first() { keeper.read().map_err(TrainError::from) } else { Ok(None) })?;
+        let resumed = ranks.bytes_of_first(file).map_or(Ok(()), |file| keeper.resume(&file, &mut descent));
+        ranks.agree(resumed.map_err(TrainError::from))?;
+    }
+    let lesson = Lesson { x: &x, truth, sample_weight: sample_weight.as_deref(), division: &division };
+    let stop = descent.run(&lesson, recipe, &session.workers, keeper.as_ref(), on_epoch)?;
+    let Descent { mut network, losses, scores, best_figure, .. } = descent;
+    if let &Some((mean, std)) = scale {
         network.rescale(mean, std);
     }
 
     let mlp = Mlp::new(network.layers(), output)?;
-    let baseline = Baseline::fit(&signature, rows.view(), predict(&mlp, x.view()).view());
-    let (mut metrics, tested) = test_metrics(&mlp, &preprocess, &signature, test)?;
-    let counts =
-        Rows { train: train.len(), incomplete: all_rows - train.len(), test: tested, untestable: test.len() - tested };
+    let baseline = Baseline::fit(signature, rows.view(), predict(&mlp, &x).view());
+    let mut evaluation = evaluate_on(&mlp, &preprocess, signature, test)?;
+    evaluation.losses.clone_from(&losses);
+    evaluation.validation_scores.clone_from(&scores);
+    let counts = Rows {
+        train: rows.nrows(),
+        incomplete: train.len() - rows.nrows(),
+        test: evaluation.rows,
+        untestable: test.len() - evaluation.rows,
+    };
+    let mut metrics = evaluation.metrics.clone();
     metrics.extend([
         ("rows".to_owned(), counts.train as f64),
         ("test_rows".to_owned(), counts.test as f64),
         ("epochs".to_owned(), losses.len() as f64),
     ]);
     metrics.extend(losses.last().map(|&loss| ("loss".to_owned(), loss)));
-    let recipe = match serde_json::to_value(recipe) {
-        Ok(Value::Object(recipe)) => recipe,
-        _ => unreachable!("a recipe is a flat struct of numbers and names"),
-    };
+    if recipe.early_stopping && best_figure.is_finite() {
+        metrics.insert("validation_score".to_owned(), best_figure);
+    }
+    described.insert("stop".to_owned(), stop.as_str().into());
+    let (name, parent) = session.parent.map(Parent::version).unwrap_or_default();
     let draft = Draft {
-        name: String::new(),
-        parent: None,
-        preprocessing,
+        name,
+        parent,
         layers: network.layers(),
         output,
-        training: Training { recipe, metrics },
+        training: Training { recipe: described, metrics },
         baseline,
         golden_rows: golden_rows(rows.view()),
-        signature,
+        evaluation: Some(evaluation),
+        preprocessing: material.preprocessing,
+        signature: material.signature,
     };
-    Ok(Trained { draft, losses, stop, rows: counts })
+    Ok(Trained { draft, losses, scores, stop, rows: counts })
+}
+
+/// A training that can begin.
+struct Ready {
+    material: Material,
+    preprocess: Preprocess,
+    x: Inputs,
+    output: Output,
+    division: Division,
+    sample_weight: Option<Vec<f32>>,
+    /// The recipe, as the bundle tells it.
+    described: Map<String, Value>,
+    descent: Descent,
+}
+
+impl Ready {
+    fn new(session: &Session<'_>, train: &Table, recipe: &Recipe) -> Result<Ready, TrainError> {
+        recipe.validate().map_err(TrainError::Recipe)?;
+        let material = match session.parent {
+            Some(parent) => parent.material(train)?,
+            None => material(train, recipe)?,
+        };
+        let Material { signature, preprocessing, rows, scale, .. } = &material;
+        signature.validate().map_err(TrainError::Signature)?;
+        let preprocess = Preprocess::new(signature, preprocessing).map_err(TrainError::Signature)?;
+        let x = Inputs::new(&preprocess, signature, rows.view());
+
+        let mut rng = ChaCha8Rng::seed_from_u64(recipe.random_state);
+        let (network, output) = match session.parent {
+            Some(parent) => (parent.network(*scale), parent.output()),
+            None => random_network(&preprocess, &signature.target, recipe, &mut rng),
+        };
+        let division = division(&material, recipe, &mut rng)?;
+        let sample_weight = sample_weight(&material, recipe)?;
+        let mut described = match serde_json::to_value(recipe) {
+            Ok(Value::Object(recipe)) => recipe,
+            _ => unreachable!("a recipe is a flat struct of numbers and names"),
+        };
+        if let Some(parent) = session.parent {
+            parent.amend(&mut described);
+        }
+        let descent = Descent::new(network, recipe, rng);
+        Ok(Ready { material, preprocess, x, output, division, sample_weight, described, descent })
+    }
+}
+
+/// What a training works on.
+struct Material {
+    signature: Signature,
+    preprocessing: Vec<Transform>,
+    /// The training rows, decoded for the signature.
+    rows: Array2<f64>,
+    truth: Truth,
+    /// The mean and deviation that were taken out of a regression's target.
+    scale: Option<(f64, f64)>,
+}
+
+/// The training rows, and the preprocessing that they give.
+fn material(train: &Table, recipe: &Recipe) -> Result<Material, TrainError> {
+    let train = &*complete(train, recipe)?;
+    let Taught { target, truth, scale } = taught(&train.target)?;
+    let (features, preprocessing) = preprocessing::fit(train, &recipe.preparation)?;
+    let rows = examples::decode(&train.features, train.rows.view(), &features)?;
+    Ok(Material { signature: Signature { features, target }, preprocessing, rows, truth, scale })
+}
+
+fn random_network(
+    preprocess: &Preprocess,
+    target: &Target,
+    recipe: &Recipe,
+    rng: &mut ChaCha8Rng,
+) -> (Network, Output) {
+    let (output, last) = match target {
+        Target::Regression { .. } => (Output::Identity, 1),
+        Target::Classification { classes, .. } if classes.len() == 2 => (Output::Logistic, 1),
+        Target::Classification { classes, .. } => (Output::Softmax, classes.len()),
+    };
+    let widths = [&[preprocess.width()], &*recipe.hidden_layer_sizes, &[last]].concat();
+    (Network::random(&widths, recipe.activation, output, rng), output)
+}
+
+/// Which rows train, and which validate with early stopping.
+fn division(material: &Material, recipe: &Recipe, rng: &mut ChaCha8Rng) -> Result<Division, TrainError> {
+    if !recipe.early_stopping {
+        return Ok(Division { learn: (0..material.rows.nrows()).collect(), validate: vec![] });
+    }
+    let classes: &[String] = match &material.signature.target {
+        Target::Classification { classes, .. } => classes,
+        Target::Regression { .. } => &[],
+    };
+    validation::divide(&material.truth, classes, recipe.validation_fraction, rng)
+}
+
+/// How much each row counts, if not all the same.
+fn sample_weight(material: &Material, recipe: &Recipe) -> Result<Option<Vec<f32>>, TrainError> {
+    match (&recipe.class_weight, &material.truth, &material.signature.target) {
+        (None, ..) => Ok(None),
+        (Some(weight), Truth::Classes(rows), Target::Classification { classes, .. }) => {
+            weight.of_rows(classes, rows).map(Some)
+        }
+        (Some(_), _, Target::Regression { names }) => Err(TrainError::NoClasses { target: names.join(", ") }),
+        (Some(_), Truth::Numbers(_), Target::Classification { name, .. }) => {
+            Err(TrainError::NoClasses { target: name.clone() })
+        }
+    }
 }
 
 /// The rows that the recipe trains on: all, or those that lack nothing.
 fn complete<'a>(table: &'a Table, recipe: &Recipe) -> Result<Cow<'a, Table>, TrainError> {
-    if recipe.impute != Impute::Reject {
+    if !recipe.preparation.dropna {
         return Ok(Cow::Borrowed(table));
     }
     let lacks_nothing = |&row: &usize| table.rows.row(row).iter().all(|value| !value.is_nan());
@@ -268,15 +366,15 @@ fn complete<'a>(table: &'a Table, recipe: &Recipe) -> Result<Cow<'a, Table>, Tra
     Ok(Cow::Owned(table.select(&keep)))
 }
 
-/// What the network has to learn.
-struct Lesson {
+/// What the training rows should be answered.
+struct Taught {
     target: Target,
     truth: Truth,
     /// The mean and deviation that were taken out of a regression's target.
     scale: Option<(f64, f64)>,
 }
 
-fn lesson(target: &TableTarget) -> Result<Lesson, TrainError> {
+fn taught(target: &TableTarget) -> Result<Taught, TrainError> {
     let name = target.name.clone();
     match &target.values {
         TargetValues::Classes { names, rows } => {
@@ -290,7 +388,7 @@ fn lesson(target: &TableTarget) -> Result<Lesson, TrainError> {
             }
             let truth = rows.iter().filter_map(|&class| indices[class]).collect();
             let target = Target::Classification { name, classes };
-            Ok(Lesson { target, truth: Truth::Classes(truth), scale: None })
+            Ok(Taught { target, truth: Truth::Classes(truth), scale: None })
         }
         TargetValues::Numbers(numbers) => {
             let (mean, std) = preprocessing::mean_and_std(numbers);
@@ -299,69 +397,32 @@ fn lesson(target: &TableTarget) -> Result<Lesson, TrainError> {
             }
             let truth = numbers.iter().map(|number| ((number - mean) / std) as f32).collect();
             let target = Target::Regression { names: vec![name] };
-            Ok(Lesson { target, truth: Truth::Numbers(truth), scale: Some((mean, std)) })
+            Ok(Taught { target, truth: Truth::Numbers(truth), scale: Some((mean, std)) })
         }
     }
 }
 
-/// The network's input for each row.
-fn inputs(preprocess: &Preprocess, rows: ArrayView2<'_, f64>) -> Array2<f32> {
-    let mut x = Array2::zeros((rows.nrows(), preprocess.width()));
-    for (row, mut input) in rows.rows().into_iter().zip(x.rows_mut()) {
-        let (row, input) = (row.to_slice(), input.as_slice_mut());
-        let (Some(row), Some(input)) = (row, input) else { unreachable!("rows of fresh matrices are contiguous") };
-        preprocess.apply(row, input);
-    }
-    x
-}
-
 /// What the engine answers for each row.
-fn predict(mlp: &Mlp, x: ArrayView2<'_, f32>) -> Array2<f32> {
-    let mut outputs = Array2::zeros((x.nrows(), mlp.outputs()));
+fn predict(mlp: &Mlp, x: &Inputs) -> Array2<f32> {
+    let mut outputs = Array2::zeros((x.rows(), mlp.outputs()));
     let mut scratch = mlp.scratch();
-    let chunks = x.axis_chunks_iter(Axis(0), PREDICT_ROWS).zip(outputs.axis_chunks_iter_mut(Axis(0), PREDICT_ROWS));
-    for (x, out) in chunks {
-        mlp.forward(x, out, &mut scratch);
+    for (chunk, out) in outputs.axis_chunks_iter_mut(Axis(0), PREDICT_ROWS).enumerate() {
+        let start = chunk * PREDICT_ROWS;
+        mlp.forward(x.dense(start..start + out.nrows()).view(), out, &mut scratch);
     }
     outputs
 }
 
-/// Predicts the test rows that the model takes, and how good that is; also how many those are.
-fn test_metrics(
+/// How good the model is on those test rows that it takes and whose class it knows.
+fn evaluate_on(
     mlp: &Mlp,
     preprocess: &Preprocess,
     signature: &Signature,
     test: &Table,
-) -> Result<(BTreeMap<String, f64>, usize), TrainError> {
-    let rows = preprocessing::decode(test, &signature.features)?;
-    let class_of = |row: usize| match (&test.target.values, &signature.target) {
-        (TargetValues::Classes { names, rows }, Target::Classification { classes, .. }) => {
-            classes.iter().position(|class| *class == names[rows[row]])
-        }
-        _ => None,
-    };
-    let regression = matches!(signature.target, Target::Regression { .. });
-    let testable = |&row: &usize| {
-        let accepted = rows.row(row).to_slice().is_some_and(|row| signature.check(row).is_ok());
-        accepted && (regression || class_of(row).is_some())
-    };
-    let keep: Vec<usize> = (0..test.len()).filter(testable).collect();
-    if keep.is_empty() {
-        return Ok((BTreeMap::new(), 0));
-    }
-    let outputs = predict(mlp, inputs(preprocess, rows.select(Axis(0), &keep).view()).view());
-    let metrics = match &test.target.values {
-        TargetValues::Classes { .. } => {
-            let actual: Vec<usize> = keep.iter().filter_map(|&row| class_of(row)).collect();
-            evaluate::classification(&actual, outputs.view())
-        }
-        TargetValues::Numbers(numbers) => {
-            let actual: Vec<f64> = keep.iter().map(|&row| numbers[row]).collect();
-            let predicted: Vec<f64> = outputs.column(0).iter().map(|&value| f64::from(value)).collect();
-            evaluate::regression(&actual, &predicted)
-        }
-    };
-    Ok((metrics, keep.len()))
+) -> Result<Evaluation, TrainError> {
+    let examples = Examples::of(test, signature)?;
+    let outputs = predict(mlp, &Inputs::new(preprocess, signature, examples.rows.view())).mapv(f64::from);
+    Ok(evaluate::evaluation(&signature.target, &examples.truth, outputs.view()))
 }
 
 /// Rows spread over the training rows, a quarter of them (where there are so many) with missing values.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Output;
 
-use weir::train::recipe::Impute;
+use weir::train::preparation::Preparation;
 
 use crate::support::models::{promote, publish, year};
 use crate::support::weir::{Setup, command};
@@ -60,7 +60,7 @@ fn check_finds_everything_at_once() {
     );
     assert!(text(&without_model).contains(&format!("ok       topic {}: 2 partitions", setup.input)));
 
-    promote(&setup.store(), "production", publish(&setup.store(), 1, Impute::Mean));
+    promote(&setup.store(), "production", publish(&setup.store(), 1, Preparation::default()));
     let complete = weir(&["check", "-c", config, "--json"]);
     assert_eq!(complete.status.code(), Some(0), "{}", text(&complete));
     let findings: Vec<serde_json::Value> = serde_json::from_slice(&complete.stdout).unwrap();
@@ -105,7 +105,7 @@ fn every_verb_has_help_with_an_example() {
 #[test]
 fn predict_tells_which_line_it_rejects() {
     let setup = Setup::named("unused:1");
-    promote(&setup.store(), "production", publish(&setup.store(), 1, Impute::Mean));
+    promote(&setup.store(), "production", publish(&setup.store(), 1, Preparation::default()));
     let lines = setup.folder.path().join("lines.jsonl");
     std::fs::write(&lines, format!("{}\nbroken\n{}\n", year()[0].json, year()[1].json)).unwrap();
     let store = url(&setup.store());

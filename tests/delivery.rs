@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use weir::demo::flights::Departure;
-use weir::train::recipe::Impute;
+use weir::train::preparation::Preparation;
 
 use crate::ops;
 use crate::support::kafka::{Reader, Record, produce};
@@ -82,7 +82,7 @@ fn a_year_of_flights_passes_while_the_alias_moves_twice() {
     let departures = year();
     assert!(departures.len() > 300_000);
     let setup = Setup::on_kafka(PARTITIONS);
-    let versions = [1, 2, 3].map(|seed| publish(&setup.store(), seed, Impute::Mean));
+    let versions = [1, 2, 3].map(|seed| publish(&setup.store(), seed, Preparation::default()));
     promote(&setup.store(), "production", versions[0]);
     let inputs = records(&departures);
 
@@ -128,7 +128,7 @@ fn a_year_of_flights_passes_while_the_alias_moves_twice() {
 fn a_stop_in_the_middle_loses_nothing_and_doubles_nothing() {
     let departures = &models::year()[..60_000];
     let setup = Setup::on_kafka(PARTITIONS);
-    promote(&setup.store(), "production", publish(&setup.store(), 1, Impute::Mean));
+    promote(&setup.store(), "production", publish(&setup.store(), 1, Preparation::default()));
     let inputs = records(departures);
     let config = setup.config("");
     let reader = Reader::new(&setup.brokers, &setup.output);
@@ -152,7 +152,7 @@ fn a_process_that_joins_and_one_that_leaves_lose_nothing() {
     let departures = &models::year()[..60_000];
     // No commit but those of a rebalance and of a stop: what they leave out comes twice.
     let setup = Setup { commit_interval_ms: 600_000, ..Setup::on_kafka(PARTITIONS) };
-    promote(&setup.store(), "production", publish(&setup.store(), 1, Impute::Mean));
+    promote(&setup.store(), "production", publish(&setup.store(), 1, Preparation::default()));
     let inputs = records(departures);
     let config = setup.config("");
     let reader = Reader::new(&setup.brokers, &setup.output);
@@ -178,7 +178,7 @@ fn a_process_that_joins_and_one_that_leaves_lose_nothing() {
 #[test]
 fn key_timestamp_and_headers_are_kept_and_asked_for_headers_added() {
     let setup = Setup::on_kafka(2);
-    promote(&setup.store(), "production", publish(&setup.store(), 1, Impute::Mean));
+    promote(&setup.store(), "production", publish(&setup.store(), 1, Preparation::default()));
     let weir = Weir::ready(&setup.config(
         r#"headers = ["weir-model", "weir-version", "weir-digest", "weir-source"]
            fields = ["id", "dest"]"#,
@@ -210,8 +210,8 @@ fn key_timestamp_and_headers_are_kept_and_asked_for_headers_added() {
 fn one_process_serves_several_routes() {
     let setup = Setup::on_kafka(2);
     let nested = Setup::on_kafka(1);
-    promote(&setup.store(), "production", publish(&setup.store(), 1, Impute::Mean));
-    promote(&setup.store(), "canary", publish(&setup.store(), 2, Impute::Mean));
+    promote(&setup.store(), "production", publish(&setup.store(), 1, Preparation::default()));
+    promote(&setup.store(), "canary", publish(&setup.store(), 2, Preparation::default()));
     let weir = Weir::ready(&setup.config(&format!(
         r#"
         [[route]]
@@ -238,9 +238,9 @@ fn one_process_serves_several_routes() {
 #[test]
 fn a_broken_version_is_refused_and_the_running_one_serves_on() {
     let setup = Setup::on_kafka(1);
-    promote(&setup.store(), "production", publish(&setup.store(), 1, Impute::Mean));
+    promote(&setup.store(), "production", publish(&setup.store(), 1, Preparation::default()));
     let weir = Weir::ready(&setup.config(""));
-    let broken = publish(&setup.store(), 2, Impute::Mean);
+    let broken = publish(&setup.store(), 2, Preparation::default());
     let weights = setup.store().join(format!("flights/{broken}/weights.safetensors"));
     let mut bytes = std::fs::read(&weights).unwrap();
     let last = bytes.len() - 1;
@@ -264,7 +264,7 @@ fn a_broken_version_is_refused_and_the_running_one_serves_on() {
 #[test]
 fn http_answers_as_the_topic_does_and_every_query_of_the_dashboard_has_data() {
     let setup = Setup::on_kafka(PARTITIONS);
-    promote(&setup.store(), "production", publish(&setup.store(), 1, Impute::Mean));
+    promote(&setup.store(), "production", publish(&setup.store(), 1, Preparation::default()));
     let weir = Weir::ready(&setup.config(""));
     let departures = &models::year()[..20_000];
     let (stop, stopped) = mpsc::channel::<()>();

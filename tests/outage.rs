@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use weir::train::recipe::Impute;
+use weir::train::preparation::Preparation;
 
 use crate::support::eventually;
 use crate::support::kafka::{Kafka, Reader, Record, alter_topic, produce};
@@ -13,7 +13,7 @@ use crate::support::weir::{Setup, Weir};
 fn weir_waits_for_its_brokers_and_outlives_their_absence() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let setup = Setup::named(&format!("127.0.0.1:{port}"));
-    promote(&setup.store(), "production", publish(&setup.store(), 1, Impute::Mean));
+    promote(&setup.store(), "production", publish(&setup.store(), 1, Preparation::default()));
     let data = tempfile::tempdir().unwrap();
     let flight =
         |key: &str| Record { key: Some(key.into()), value: Some(year()[0].json.clone().into()), ..Record::default() };
@@ -52,7 +52,7 @@ fn weir_waits_for_its_brokers_and_outlives_their_absence() {
 #[test]
 fn a_worker_whose_record_is_refused_is_replaced_and_the_record_has_an_outcome() {
     let setup = Setup::on_kafka(1);
-    promote(&setup.store(), "production", publish(&setup.store(), 1, Impute::Mean));
+    promote(&setup.store(), "production", publish(&setup.store(), 1, Preparation::default()));
     let weir = Weir::ready(&setup.config(""));
     // While weir runs, the output topic's limit falls below what any prediction takes: the broker refuses it.
     alter_topic(&setup.brokers, &setup.output, "max.message.bytes", "100");

@@ -1,6 +1,6 @@
 //! Records that can't be scored: each becomes a dead letter with its reason and its own bytes, and weir lives on.
 
-use weir::train::recipe::Impute;
+use weir::train::preparation::Preparation;
 
 use crate::support::kafka::{Reader, Record, create_topic, produce, unique};
 use crate::support::models::{promote, publish, year};
@@ -19,7 +19,11 @@ fn every_kind_of_poison_becomes_a_dead_letter() {
     create_topic(&setup.brokers, &setup.input, 2, &large);
     create_topic(&setup.brokers, &setup.output, 2, &[("max.message.bytes", "3000")]);
     create_topic(&setup.brokers, &setup.dead_letter, 1, &large);
-    promote(&setup.store(), "production", publish(&setup.store(), 1, Impute::Reject));
+    promote(
+        &setup.store(),
+        "production",
+        publish(&setup.store(), 1, Preparation { dropna: true, ..Preparation::default() }),
+    );
     let weir = Weir::ready(&setup.config(""));
 
     let good = complete();
@@ -114,7 +118,7 @@ fn a_value_that_the_dead_letter_topic_does_not_take_is_left_out_and_said_so() {
     create_topic(&setup.brokers, &setup.input, 1, &[]);
     create_topic(&setup.brokers, &setup.output, 1, &[]);
     create_topic(&setup.brokers, &setup.dead_letter, 1, &[("max.message.bytes", "5000")]);
-    promote(&setup.store(), "production", publish(&setup.store(), 1, Impute::Mean));
+    promote(&setup.store(), "production", publish(&setup.store(), 1, Preparation::default()));
     let weir = Weir::ready(&setup.config(""));
     let record =
         Record { key: Some(unique("key").into()), value: Some("no JSON ".repeat(10_000).into()), ..Record::default() };

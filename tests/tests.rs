@@ -7,17 +7,30 @@
 //! | `rejection` | records that can't be scored: each becomes a dead letter with its reason |
 //! | `outage` | brokers that are absent at the start, and later |
 //! | `commands` | the verbs of the command line |
+//! | `bad_data` | data that can't be trained on: each is one line that says what to do |
+//! | `preprocessing` | features beside scikit-learn's, of the same rows; and that test rows leave no trace |
+//! | `parity` | training beside scikit-learn's |
+//! | `training` | `weir train`: its options, interruptions, and going on |
+//! | `distributed` | training on several ranks, with the feature `mpi` |
+//! | `evaluation` | metrics beside scikit-learn's, of the same predictions |
 //! | `ops` | chart, dashboard and alert rules, judged by their own tools |
 //! | `tidy` | rules about the source and the documents |
 //! | `support` | starting things, feeding and reading topics |
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on panics")]
 
+mod bad_data;
 mod commands;
 mod delivery;
 mod demo;
+#[cfg(feature = "mpi")]
+mod distributed;
+mod evaluation;
 mod ops;
 mod outage;
+mod parity;
+mod preprocessing;
 mod rejection;
 mod support;
 mod tidy;
+mod training;

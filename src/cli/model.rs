@@ -1,5 +1,6 @@
 //! `weir model`: the versions and aliases of a store, for a person and for scripts.
 
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::SystemTime;
@@ -9,9 +10,11 @@ use indicatif::{HumanBytes, HumanDuration};
 use serde::Serialize;
 
 use crate::model::bundle::{Manifest, Network};
+use crate::model::evaluation::Evaluation;
 use crate::model::reference::{ModelRef, ReferenceError, check_alias};
 use crate::model::signature::{Feature, Kind, Missing, Signature, Target, Unknown};
 use crate::model::store::{Store, StoreError};
+use crate::report;
 
 /// Look at the versions in a store, check them, and move aliases.
 #[derive(Debug, clap::Subcommand)]
@@ -35,7 +38,7 @@ pub enum ModelCommand {
         /// Where the models are.
         #[command(flatten)]
         store: StoreOption,
-        /// Print JSON: digest, aliases and the whole manifest
+        /// Print JSON: digest, aliases, the whole manifest and the evaluation with its curves
         #[arg(long)]
         json: bool,
     },
@@ -175,6 +178,7 @@ struct Shown {
     digest: String,
     aliases: Vec<String>,
     manifest: Manifest,
+    evaluation: Option<Evaluation>,
 }
 
 fn show(store: &Store, reference: &ModelRef, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
@@ -182,8 +186,9 @@ fn show(store: &Store, reference: &ModelRef, json: bool, out: &mut impl Write) -
     let manifest = store.manifest(&reference.name, version)?;
     let aliases = names_of(version, &store.aliases(&reference.name)?);
     let digest = store.digest(&reference.name, version)?;
+    let evaluation = store.evaluation(&reference.name, version)?;
     if json {
-        serde_json::to_writer_pretty(&mut *out, &Shown { digest, aliases, manifest })?;
+        serde_json::to_writer_pretty(&mut *out, &Shown { digest, aliases, manifest, evaluation })?;
         writeln!(out)?;
         return Ok(());
     }
@@ -203,8 +208,10 @@ fn show(store: &Store, reference: &ModelRef, json: bool, out: &mut impl Write) -
     write_table(out, "  ", signature.features.iter().map(describe_feature).collect())?;
     if !training.metrics.is_empty() {
         writeln!(out, "metrics")?;
-        let rows = training.metrics.iter().map(|(key, value)| vec![key.clone(), format!("{value:.4}")]);
-        write_table(out, "  ", rows.collect())?;
+        report::write_metrics(out, &training.metrics)?;
+    }
+    if let Some(evaluation) = &evaluation {
+        report::write_detail(out, evaluation)?;
     }
     if !training.recipe.is_empty() {
         writeln!(out, "recipe")?;
@@ -358,7 +365,9 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::model::bundle::Draft;
     use crate::model::testing;
+    use crate::train::evaluate::classification;
 
     #[derive(Parser)]
     struct Cli {
@@ -441,6 +450,29 @@ mod tests {
         assert_eq!(json["manifest"]["version"], 2);
         assert_eq!(json["digest"].as_str().unwrap().len(), 64);
         assert!(weir_model(&store, &["show", "flights@3"]).is_err());
+    }
+
+    #[test]
+    fn show_tells_how_good_a_version_was_found_to_be() {
+        let folder = store();
+        let store = Store::open(folder.path().to_str().unwrap()).unwrap();
+        let probabilities = ndarray::array![[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]];
+        let evaluation = classification(&["no".into(), "yes".into()], &[0, 1, 1], probabilities.view());
+        let draft = Draft { evaluation: Some(evaluation.clone()), ..testing::classification("flights") };
+        store.publish(&draft).unwrap();
+        let text = weir_model(&folder, &["show", "flights@3"]).unwrap();
+        for part in [
+            "\nclasses\n",
+            "  yes     1.0000  0.5000  0.6667   1.0000             1.0000     2\n",
+            "\nconfusion matrix: rows are actual classes, columns predicted ones\n       no  yes\n  no    1    0\n",
+        ] {
+            assert!(text.contains(part), "{part:?} in {text}");
+        }
+        let json: serde_json::Value =
+            serde_json::from_str(&weir_model(&folder, &["show", "flights@3", "--json"]).unwrap()).unwrap();
+        assert_eq!(serde_json::from_value::<Evaluation>(json["evaluation"].clone()).unwrap(), evaluation);
+        let verified = weir_model(&folder, &["verify", "flights@3"]).unwrap();
+        assert!(verified.contains("ok  evaluation.json has the sha256"), "{verified}");
     }
 
     #[test]

@@ -1,40 +1,56 @@
-//! `weir train`: a CSV file in, a published model out.
+//! `weir train`: data in, a published model out.
 
-use std::io::{self, IsTerminal, Write};
+mod column_options;
+mod interrupt;
+mod preprocessing_options;
+mod progress;
+mod session_options;
+mod split_options;
+mod training_options;
+
+use std::io::{self, Write};
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::thread;
 
 use anyhow::Context;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use crate::engine::Activation;
+use self::column_options::ColumnArgs;
+use self::interrupt::Interrupt;
+use self::preprocessing_options::PreprocessingArgs;
+use self::progress::Progress;
+use self::session_options::SessionArgs;
+use self::split_options::SplitArgs;
+use self::training_options::TrainingArgs;
+use super::data::{self, DataArgs, first_few};
+use super::evaluate::{check_report, write_report};
+use crate::model::bundle::{Draft, Manifest};
 use crate::model::reference::{check_alias, check_name};
-use crate::model::signature::{Target, Unknown};
+use crate::model::signature::{Feature, Kind, Target};
 use crate::model::store::Store;
+use crate::report;
+use crate::train::checkpoint::Checkpoints;
 use crate::train::dataset::{Columns, Table, Task};
-use crate::train::recipe::{BatchSize, Impute, Solver};
-use crate::train::split::Split;
-use crate::train::{self, Epoch, Recipe, Rows, Trained};
+use crate::train::distributed::{Ranks, Workers};
+use crate::train::warm::Parent;
+use crate::train::{self, Recipe, Rows, Session, Stop, TrainError, Trained};
 
-/// Train a model on a CSV file and publish it.
+/// Train a model on data and publish it.
 ///
-/// Every column that isn't the target, the id or the time is a feature: numeric if all its values are numbers,
-/// otherwise categorical. A target of texts, or of up to 20 different whole numbers, makes a classification, other
-/// numbers a regression. Empty cells, NA, NaN and null are missing values; rows without a target are left out.
+/// Every column that isn't the target, the id or the time is a feature: in CSV numeric if all its values are numbers,
+/// otherwise categorical; in Parquet what its type says. A target of texts, or of up to 20 different whole numbers, makes
+/// a classification, other numbers a regression. Missing values are nulls and NaNs, in CSV empty cells, NA, NaN and null;
+/// rows without a target are left out.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  weir train flights.csv.gz --target late --id id --time time --test-from 2013-07-01 \\\n    --name flights --store file:models --hidden-layer-sizes 100,100 --max-iter 20 --promote production"
 )]
 pub struct Args {
-    /// CSV with a header, plain or gzipped.
-    data: PathBuf,
-
-    /// The column to predict.
-    #[arg(long, value_name = "COLUMN")]
-    target: String,
+    #[command(flatten)]
+    data: DataArgs,
 
     /// The model's name.
     #[arg(long, value_name = "MODEL")]
@@ -48,6 +64,15 @@ pub struct Args {
     #[arg(long, value_name = "ALIAS")]
     promote: Option<String>,
 
+    /// How many threads train [default: the cores there are, divided by the ranks of MPI]; the result is the same with any
+    /// number.
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+
+    /// Write a page with metrics and plots: HTML that needs no other file.
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+
     /// Print one JSON object instead of text and progress.
     #[arg(long)]
     json: bool,
@@ -60,152 +85,86 @@ pub struct Args {
     preprocessing: PreprocessingArgs,
     #[command(flatten, next_help_heading = "Training, as in scikit-learn")]
     training: TrainingArgs,
-}
-
-#[derive(Debug, clap::Args)]
-struct ColumnArgs {
-    /// Columns that are categories even where they look like numbers.
-    #[arg(long, value_name = "COLUMN,…", value_delimiter = ',')]
-    categorical: Vec<String>,
-    /// Columns that must be numbers.
-    #[arg(long, value_name = "COLUMN,…", value_delimiter = ',')]
-    numeric: Vec<String>,
-    /// Columns to leave out.
-    #[arg(long, value_name = "COLUMN,…", value_delimiter = ',')]
-    drop: Vec<String>,
-    /// A column that names the row; not a feature.
-    #[arg(long, value_name = "COLUMN")]
-    id: Option<String>,
-    /// When the row happened, a number or ISO 8601; not a feature.
-    #[arg(long, value_name = "COLUMN")]
-    time: Option<String>,
-    /// What the target is [default: as its values suggest].
-    #[arg(long, value_parser = task)]
-    task: Option<Task>,
-}
-
-#[derive(Debug, clap::Args)]
-struct SplitArgs {
-    /// The share of rows to test on.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = share)]
-    test_size: f64,
-    /// Choose them at random, or take the latest by --time.
-    #[arg(long, value_name = "random|time", default_value = "random", value_parser = ["random", "time"])]
-    split_by: String,
-    /// Test on the rows from this value of --time on.
-    #[arg(long, value_name = "TIME", requires = "time", conflicts_with_all = ["test_size", "split_by"])]
-    test_from: Option<String>,
-    /// Test on this file, and train on all of DATA.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["test_size", "split_by", "test_from"])]
-    test: Option<PathBuf>,
-}
-
-#[derive(Debug, clap::Args)]
-struct PreprocessingArgs {
-    /// What a missing number becomes: mean, median, constant:VALUE, or reject (the row is left out).
-    #[arg(long, default_value_t = Impute::Mean)]
-    impute: Impute,
-    /// What happens to categories that the training rows don't have: zeros or reject.
-    #[arg(long, default_value = "zeros", value_parser = unknown)]
-    unknown: Unknown,
-}
-
-#[derive(Debug, clap::Args)]
-struct TrainingArgs {
-    /// Neurons of each hidden layer.
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "100")]
-    hidden_layer_sizes: Vec<usize>,
-    /// identity, relu, leaky_relu, elu, tanh, logistic, gelu or silu.
-    #[arg(long, default_value = "relu")]
-    activation: Activation,
-    /// sgd or adam.
-    #[arg(long, default_value = "adam")]
-    solver: Solver,
-    /// L2 penalty.
-    #[arg(long, default_value_t = Recipe::default().alpha)]
-    alpha: f64,
-    /// Rows per step; auto is 200.
-    #[arg(long, default_value_t = BatchSize::Auto)]
-    batch_size: BatchSize,
-    /// The step size.
-    #[arg(long, default_value_t = Recipe::default().learning_rate_init)]
-    learning_rate_init: f64,
-    /// How much of the last step goes on into the next (sgd).
-    #[arg(long, default_value_t = Recipe::default().momentum)]
-    momentum: f64,
-    /// Nesterov's momentum instead of the plain one (sgd).
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
-    nesterovs_momentum: bool,
-    /// Epochs at most.
-    #[arg(long, default_value_t = Recipe::default().max_iter)]
-    max_iter: usize,
-    /// By how much an epoch's loss must be lower than the best one.
-    #[arg(long, default_value_t = Recipe::default().tol)]
-    tol: f64,
-    /// Stop after more than this many epochs in a row that weren't.
-    #[arg(long, default_value_t = Recipe::default().n_iter_no_change)]
-    n_iter_no_change: usize,
-    /// Whether each epoch takes the rows in a new order.
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
-    shuffle: bool,
-    /// The seed of the weights, the order of the rows, and the random split.
-    #[arg(long, default_value_t = Recipe::default().random_state)]
-    random_state: u64,
-}
-
-fn task(text: &str) -> Result<Task, String> {
-    let named = [Task::Classification, Task::Regression].into_iter().find(|task| task.as_str() == text);
-    named.ok_or_else(|| "expected classification or regression".into())
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    let share = text.parse().ok().filter(|share| (0.0..1.0).contains(share));
-    share.ok_or_else(|| "expected a number from 0 to below 1".into())
-}
-
-fn unknown(text: &str) -> Result<Unknown, String> {
-    match text {
-        "zeros" => Ok(Unknown::Zeros),
-        "reject" => Ok(Unknown::Reject),
-        _ => Err("expected zeros or reject".into()),
-    }
+    #[command(flatten, next_help_heading = "Going on from what is there")]
+    session: SessionArgs,
 }
 
 /// Runs the verb.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    train(&args, &mut io::stdout().lock())?;
-    Ok(ExitCode::SUCCESS)
+    let ranks = Ranks::join()?;
+    let interrupt = Interrupt::listen(ranks.is_first())?;
+    let mut out: Box<dyn Write> = if ranks.is_first() { Box::new(io::stdout().lock()) } else { Box::new(io::sink()) };
+    match train(&args, &ranks, &|| interrupt.asked(), &mut out) {
+        Err(error) if ranks.count() > 1 => {
+            ranks.fail(|| eprintln!("weir: {error:#}"));
+            Ok(ExitCode::FAILURE)
+        }
+        outcome => outcome.map(|()| ExitCode::SUCCESS),
+    }
 }
 
-fn train(args: &Args, out: &mut dyn Write) -> anyhow::Result<()> {
-    // What can fail at once must not fail after the training.
-    check_name(&args.name)?;
-    if let Some(alias) = &args.promote {
-        check_alias(alias)?;
-    }
-    let store = Store::open(&args.store)?;
-    let columns = args.columns();
+/// What a training needs besides the options.
+struct Material {
+    recipe: Recipe,
+    store: Store,
+    parent: Option<Parent>,
+    columns: Columns,
+    train: Table,
+    test: Table,
+    without_target: usize,
+}
 
-    let table = Table::read(&args.data, &columns)?;
-    let (train, test) = args.divide(&table)?;
-    if !args.json {
-        show_data(out, &table, &train, &test)?;
-    }
+/// `asked` tells after each epoch whether to end there.
+fn train(args: &Args, ranks: &Ranks, asked: &dyn Fn() -> bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    let material = ranks.agree(args.material(out))?;
+    let Material { recipe, parent, train, test, .. } = &material;
 
-    let mut progress = Progress { quiet: args.json, started: Instant::now(), bar: None };
-    let trained = train::fit(&train, &test, &args.recipe(), &mut |epoch| {
+    let checkpoints = args.session.checkpoints();
+    if let Some(Checkpoints { path, .. }) = checkpoints.as_ref().filter(|found| found.resume && !found.path.exists())
+        && ranks.is_first()
+    {
+        eprintln!("weir: there is no checkpoint {} yet: starting at the beginning", path.display());
+    }
+    let mut progress = Progress::new(args.json || !ranks.is_first());
+    let workers = Workers { threads: args.threads(ranks), ranks: ranks.clone() };
+    let session = Session { parent: parent.as_ref(), checkpoints: checkpoints.as_ref(), workers };
+    let trained = train::fit_in(session, train, test, recipe, &mut |epoch| {
         progress.show(epoch);
-        ControlFlow::Continue(())
+        if asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     let seconds = progress.finish();
+    ranks.agree(if ranks.is_first() { publish(args, &material, trained, seconds, out) } else { Ok(()) })
+}
+
+/// Publishes what was learnt, and reports it.
+fn publish(
+    args: &Args,
+    material: &Material,
+    trained: Trained,
+    seconds: f64,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
     if !args.json {
         show_trained(out, &trained, seconds)?;
     }
 
-    let (rows, losses, stop) = (trained.rows, trained.losses.clone(), trained.stop);
-    let draft = trained.into_draft(&args.name, args.notes(&columns));
-    let version = store.publish(&draft)?;
-    if let Some(alias) = &args.promote {
+    let Material { store, columns, without_target, .. } = material;
+    let (rows, losses, scores, stop) = (trained.rows, trained.losses.clone(), trained.scores.clone(), trained.stop);
+    let cut_short = cut_short(stop, losses.len());
+    let draft = trained.into_draft(&args.name, args.notes(columns));
+    let published = store.publish(&draft);
+    let version = match &cut_short {
+        Some(reason) => published.with_context(|| format!("{reason}, and what was learnt can't be published"))?,
+        None => published?,
+    };
+    if let Some(path) = &args.report {
+        let manifest = store.manifest(&args.name, version)?;
+        let written = write_report(path, &report_of(&draft, &manifest, rows));
+        written.with_context(|| format!("{}@{version} is published, but not its report", args.name))?;
+    }
+    // Nobody has decided yet that a model of half a training should serve.
+    let promote = args.promote.as_ref().filter(|_| cut_short.is_none());
+    if let Some(alias) = promote {
         let moved = store.promote(&args.name, alias, version);
         moved.with_context(|| format!("{}@{version} is published, but {alias} can't be moved to it", args.name))?;
     }
@@ -213,113 +172,137 @@ fn train(args: &Args, out: &mut dyn Write) -> anyhow::Result<()> {
         let summary = json!({
             "model": args.name,
             "version": version,
-            "promoted": args.promote,
+            "promoted": promote,
             "signature": draft.signature,
             "recipe": draft.training.recipe,
             "metrics": draft.training.metrics,
             "left_out": {
-                "without_target": table.without_target,
+                "without_target": without_target,
                 "incomplete": rows.incomplete,
                 "untestable": rows.untestable,
             },
             "losses": losses,
+            "validation_scores": scores,
             "stop": stop.as_str(),
             "seconds": seconds,
         });
         writeln!(out, "{summary}")?;
     } else {
-        match &args.promote {
+        match promote {
             Some(alias) => writeln!(out, "\npublished {}@{version}, and {alias} points to it", draft.name)?,
             None => writeln!(out, "\npublished {}@{version}", draft.name)?,
         }
     }
-    Ok(())
+    match (cut_short, &args.promote) {
+        (Some(reason), Some(alias)) => {
+            let name = &args.name;
+            anyhow::bail!(
+                "{reason}; {name}@{version} has what was learnt until then, and {alias} wasn't moved to it: do it by \
+                 `weir model promote {name}@{version} {alias}` if it is good enough"
+            )
+        }
+        (Some(reason), None) if stop == Stop::Diverged => {
+            anyhow::bail!("{reason}; {}@{version} has what was learnt until then", args.name)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Why a training ended before it was done, if it did.
+fn cut_short(stop: Stop, epochs: usize) -> Option<String> {
+    match stop {
+        Stop::Converged | Stop::MaxIter => None,
+        Stop::Asked => Some(format!("interrupted after epoch {epochs}")),
+        Stop::Diverged => {
+            Some(format!("the loss isn't finite in epoch {} (try a smaller --learning-rate-init)", epochs + 1))
+        }
+    }
 }
 
 impl Args {
-    fn columns(&self) -> Columns {
-        Columns {
-            target: self.target.clone(),
-            id: self.columns.id.clone(),
-            time: self.columns.time.clone(),
-            drop: self.columns.drop.clone(),
-            categorical: self.columns.categorical.clone(),
-            numeric: self.columns.numeric.clone(),
-            task: self.columns.task,
+    /// Reads what is there, and says so.
+    fn material(&self, out: &mut dyn Write) -> anyhow::Result<Material> {
+        // What can fail at once must not fail after the training.
+        check_name(&self.name)?;
+        if let Some(alias) = &self.promote {
+            check_alias(alias)?;
         }
+        if let Some(path) = &self.report {
+            check_report(path)?;
+        }
+        let recipe = self.recipe()?;
+        recipe.validate().map_err(TrainError::Recipe)?;
+        let store = Store::open(&self.store)?;
+        let parent = self.session.parent(&store)?;
+        let columns = self.columns(&recipe, parent.as_ref());
+
+        let table = Table::read(&self.data.files()?, &columns)?;
+        let without_target = table.without_target;
+        if !self.json {
+            data::show(out, &table)?;
+        }
+        let (train, test) = self.split.divide(table, columns.time.as_deref(), recipe.random_state)?;
+        if !self.json {
+            show_rows(out, &train, &test, without_target)?;
+        }
+        Ok(Material { recipe, store, parent, columns, train, test, without_target })
     }
 
-    fn recipe(&self) -> Recipe {
-        let TrainingArgs { hidden_layer_sizes, activation, solver, alpha, batch_size, .. } = &self.training;
-        Recipe {
-            impute: self.preprocessing.impute,
-            unknown: self.preprocessing.unknown,
-            hidden_layer_sizes: hidden_layer_sizes.clone(),
-            activation: *activation,
-            solver: *solver,
-            alpha: *alpha,
-            batch_size: *batch_size,
-            learning_rate_init: self.training.learning_rate_init,
-            momentum: self.training.momentum,
-            nesterovs_momentum: self.training.nesterovs_momentum,
-            max_iter: self.training.max_iter,
-            tol: self.training.tol,
-            n_iter_no_change: self.training.n_iter_no_change,
-            shuffle: self.training.shuffle,
-            random_state: self.training.random_state,
-        }
+    /// The threads of each rank: together as many as there are cores, unless the options say otherwise.
+    fn threads(&self, ranks: &Ranks) -> usize {
+        let cores = || thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        self.threads.map_or_else(|| (cores() / ranks.here()).max(1), NonZeroUsize::get)
     }
 
-    /// The training and the test rows.
-    fn divide(&self, table: &Table) -> anyhow::Result<(Table, Table)> {
-        let SplitArgs { test_size, split_by, test_from, test } = &self.split;
-        if let Some(path) = test {
-            let test = table.read_like(path, self.columns.time.as_deref())?;
-            return Ok((table.clone(), test));
-        }
-        let split = match (test_from, split_by.as_str()) {
-            (Some(from), _) => Split::From(table.time(from)?),
-            (None, "time") => Split::Time { test_size: *test_size },
-            (None, _) => Split::Random { test_size: *test_size, seed: self.training.random_state },
+    /// What the columns are; those that are a parent's features are what they are to it.
+    fn columns(&self, recipe: &Recipe, parent: Option<&Parent>) -> Columns {
+        let columns = self.columns.columns(recipe.preparation.max_categories.is_some());
+        let Some(signature) = parent.map(Parent::signature) else { return columns };
+        let (numeric, categorical): (Vec<_>, Vec<_>) =
+            signature.features.iter().partition(|feature| feature.kind == Kind::Numeric);
+        let names = |features: Vec<&Feature>| features.into_iter().map(|feature| feature.name.clone()).collect();
+        let task = match signature.target {
+            Target::Classification { .. } => Task::Classification,
+            Target::Regression { .. } => Task::Regression,
         };
-        Ok(split.divide(table)?)
+        Columns { categorical: names(categorical), numeric: names(numeric), task: Some(task), ..columns }
+    }
+
+    fn recipe(&self) -> Result<Recipe, TrainError> {
+        Ok(Recipe { preparation: self.preprocessing.preparation()?, ..self.training.recipe() })
     }
 
     /// What the bundle's recipe should say about the data.
     fn notes(&self, columns: &Columns) -> Vec<(String, Value)> {
-        let file_name = |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
-        let split = match &self.split {
-            SplitArgs { test: Some(path), .. } => json!({ "test": file_name(path) }),
-            SplitArgs { test_from: Some(from), .. } => json!({ "test_from": from }),
-            SplitArgs { split_by, test_size, .. } => json!({ "split_by": split_by, "test_size": test_size }),
-        };
         vec![
-            ("data".into(), json!(file_name(&self.data))),
-            ("split".into(), split),
+            ("data".into(), self.data.note()),
+            ("split".into(), self.split.note()),
             ("time".into(), json!(columns.time)),
         ]
     }
 }
 
-/// What was inferred.
-fn show_data(out: &mut dyn Write, table: &Table, train: &Table, test: &Table) -> io::Result<()> {
-    writeln!(out, "target     {}, {}", table.target.name, table.task().as_str())?;
+/// The page about a model that was just trained.
+fn report_of(draft: &Draft, manifest: &Manifest, rows: Rows) -> String {
+    let Rows { train, incomplete, test, untestable } = rows;
+    let counts = [
+        ("rows trained on", train),
+        ("left out for a missing value", incomplete),
+        ("rows tested on", test),
+        ("left out of the test", untestable),
+    ];
+    let counted = counts.into_iter().filter(|&(_, rows)| rows > 0);
+    let data: Vec<(String, String)> = counted.map(|(what, rows)| (what.into(), rows.to_string())).collect();
+    let evaluation = draft.evaluation.clone().unwrap_or_default();
+    report::page(report::Subject { manifest, evaluation: &evaluation }, &data)
+}
+
+fn show_rows(out: &mut dyn Write, train: &Table, test: &Table, without_target: usize) -> io::Result<()> {
     write!(out, "rows       {} to train on, {} to test on", train.len(), test.len())?;
-    match table.without_target {
-        0 => writeln!(out)?,
-        rows => writeln!(out, ", {rows} left out without a target")?,
+    match without_target {
+        0 => writeln!(out),
+        rows => writeln!(out, ", {rows} left out without a target"),
     }
-    let width = table.features.iter().map(|column| column.name.chars().count()).max().unwrap_or(0).max(7);
-    writeln!(out, "\n{:width$}  kind         missing  values", "feature")?;
-    for (column, values) in table.features.iter().zip(table.rows.columns()) {
-        let missing = values.iter().filter(|value| value.is_nan()).count();
-        let (kind, shown) = match &column.categories {
-            Some(categories) => ("categorical", first_few(categories)),
-            None => ("numeric", range(values.iter().copied())),
-        };
-        writeln!(out, "{:width$}  {kind:11}  {missing:7}  {shown}", column.name)?;
-    }
-    writeln!(out)
 }
 
 fn show_trained(out: &mut dyn Write, trained: &Trained, seconds: f64) -> io::Result<()> {
@@ -340,67 +323,9 @@ fn show_trained(out: &mut dyn Write, trained: &Trained, seconds: f64) -> io::Res
             writeln!(out, "           precision, recall and f1 are those of {positive:?}")?;
         }
     }
-    for (name, value) in trained.metrics() {
-        match name.as_str() {
-            "rows" | "test_rows" | "epochs" => writeln!(out, "{name:10} {value}")?,
-            _ => writeln!(out, "{name:10} {value:.4}")?,
-        }
-    }
-    Ok(())
-}
-
-/// The first few of some names.
-fn first_few(names: &[String]) -> String {
-    const SHOWN: usize = 6;
-    let first = names[..names.len().min(SHOWN)].join(", ");
-    match names.len().saturating_sub(SHOWN) {
-        0 => first,
-        more => format!("{first} and {more} more"),
-    }
-}
-
-fn range(values: impl Iterator<Item = f64>) -> String {
-    let widen = |range: Option<(f64, f64)>, value: f64| {
-        Some(range.map_or((value, value), |(least, most)| (least.min(value), most.max(value))))
-    };
-    match values.filter(|value| !value.is_nan()).fold(None, widen) {
-        Some((least, most)) => format!("{least} to {most}"),
-        None => "none".into(),
-    }
-}
-
-/// How far the training is, on stderr: a bar on a terminal, a line per epoch elsewhere.
-struct Progress {
-    quiet: bool,
-    started: Instant,
-    bar: Option<ProgressBar>,
-}
-
-impl Progress {
-    fn show(&mut self, epoch: &Epoch) {
-        if self.quiet {
-            return;
-        }
-        let rate = (epoch.number * epoch.rows) as f64 / self.started.elapsed().as_secs_f64();
-        if io::stderr().is_terminal() {
-            let bar = self.bar.get_or_insert_with(|| {
-                let style = ProgressStyle::with_template("epoch {pos}/{len} {wide_bar} {msg}");
-                ProgressBar::new(epoch.of as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-            });
-            bar.set_position(epoch.number as u64);
-            bar.set_message(format!("loss {:.6}, {rate:.0} rows/s", epoch.loss));
-        } else {
-            eprintln!("epoch {}/{}: loss {:.6}, {rate:.0} rows/s", epoch.number, epoch.of, epoch.loss);
-        }
-    }
-
-    /// Takes the bar away; the seconds since the beginning.
-    fn finish(self) -> f64 {
-        if let Some(bar) = self.bar {
-            bar.finish_and_clear();
-        }
-        self.started.elapsed().as_secs_f64()
-    }
+    writeln!(out, "\nmetrics")?;
+    report::write_metrics(out, trained.metrics())?;
+    trained.evaluation().map_or(Ok(()), |evaluation| report::write_detail(out, evaluation))
 }
 
 #[cfg(test)]
@@ -420,7 +345,7 @@ mod tests {
     fn the_options_defaults_are_the_recipes() {
         Args::augment_args(Command::new("train")).debug_assert();
         let args = parse(&["data.csv", "--target", "y", "--name", "m"]).unwrap();
-        assert_eq!(args.recipe(), Recipe::default());
+        assert_eq!(args.recipe().unwrap(), Recipe::default());
     }
 
     #[test]
@@ -440,6 +365,7 @@ mod tests {
             (0..200).map(|n| format!("{n},{},{}\n", n % 7, if n % 7 > 3 { "high" } else { "low" })).collect();
         fs::write(&data, format!("t,x,y\n{lines}")).unwrap();
         let store = format!("file:{}", folder.path().join("models").display());
+        let report = folder.path().join("m.html");
         let arguments = [
             data.to_str().unwrap(),
             "--target",
@@ -456,10 +382,12 @@ mod tests {
             "0.01",
             "--promote",
             "production",
+            "--report",
+            report.to_str().unwrap(),
             "--json",
         ];
         let mut out = Vec::new();
-        train(&parse(&arguments).unwrap(), &mut out).unwrap();
+        train(&parse(&arguments).unwrap(), &Ranks::alone(), &|| false, &mut out).unwrap();
         let summary: Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(summary["version"], 1);
         assert_eq!((&summary["metrics"]["rows"], &summary["metrics"]["test_rows"]), (&json!(150.0), &json!(50.0)));
@@ -470,5 +398,17 @@ mod tests {
         let model = store.load("m", 1).unwrap();
         assert_eq!(model.manifest.training.recipe["split"], json!({ "test_from": "150" }));
         assert_eq!(model.manifest.training.recipe["data"], "data.csv");
+
+        let evaluation = store.evaluation("m", 1).unwrap().unwrap();
+        assert_eq!((evaluation.rows, &json!(evaluation.losses)), (50, &summary["losses"]));
+        let page = fs::read_to_string(report).unwrap();
+        assert!(page.contains("<h1>m@1</h1>") && page.contains("Confusion matrix") && page.contains("Training loss"));
+    }
+
+    #[test]
+    fn a_report_that_cannot_be_written_is_told_before_the_training() {
+        let words = ["no-such.csv", "--target", "y", "--name", "m", "--report", "no/such/place.html"];
+        let error = train(&parse(&words).unwrap(), &Ranks::alone(), &|| false, &mut Vec::new()).unwrap_err();
+        assert!(error.to_string().contains("can't write no/such/place.html: no/such is no directory"), "{error}");
     }
 }

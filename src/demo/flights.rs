@@ -34,7 +34,7 @@ pub fn table(folder: &Path) -> anyhow::Result<Table> {
     std::fs::write(&path, SAMPLE).with_context(|| format!("writing {}", path.display()))?;
     let columns =
         Columns { target: TARGET.into(), id: Some("id".into()), time: Some("time".into()), ..Columns::default() };
-    Ok(Table::read(&path, &columns)?)
+    Ok(Table::read(&[path], &columns)?)
 }
 
 /// The sample as records, in order of time.

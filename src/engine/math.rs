@@ -101,7 +101,7 @@ fn reduce<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
 
 /// The nearest whole number, for |x| < 2²²: adding 1.5 · 2²³ leaves no bits for a fraction.
 #[inline(always)]
-fn round<S: Simd>(s: S, x: S::V) -> S::V {
+pub(super) fn round<S: Simd>(s: S, x: S::V) -> S::V {
     let shift = s.splat(12_582_912.0);
     s.sub(s.add(x, shift), shift)
 }

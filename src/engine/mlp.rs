@@ -5,9 +5,10 @@ use std::fmt;
 use ndarray::{ArrayView2, ArrayViewMut2, s};
 
 use super::aligned::Aligned;
+use super::dense::int8::{MAX_INPUTS, Quantized};
 use super::dense::{Dense, TALLEST};
 use super::kernel::{Backend, Kernel, Operation, Simd};
-use super::{EngineError, Layer, Output};
+use super::{Dtype, EngineError, Int8Input, Layer, Output, Weights};
 
 /// Bytes of inputs and outputs of the widest layer that a block of rows should have: they stay in the first and second
 /// level cache beside a few columns of weights.
@@ -29,15 +30,17 @@ pub struct Mlp {
 #[derive(Default)]
 pub struct Scratch {
     /// A layer reads one and writes the other.
-    buffers: [Aligned; 2],
+    buffers: [Aligned<f32>; 2],
+    /// What an int8 layer reads.
+    quantized: Quantized,
 }
 
 impl Mlp {
     /// Packs the layers for the fastest kernel of this machine.
     ///
     /// # Errors
-    /// If there are no layers, one is empty, its bias doesn't fit its weights or it doesn't fit the layer before it, or
-    /// the last one has more than one output where `output` is logistic.
+    /// If there are no layers, one is empty, its bias, scales or norm don't fit its weights or it doesn't fit the layer
+    /// before it, or the last one has more than one output where `output` is logistic.
     pub fn new(layers: Vec<Layer>, output: Output) -> Result<Mlp, EngineError> {
         Mlp::pack(&layers, output, Backend::best())
     }
@@ -53,7 +56,9 @@ impl Mlp {
     fn pack(layers: &[Layer], output: Output, backend: Backend) -> Result<Mlp, EngineError> {
         check(layers, output)?;
         let lanes = backend.run(Lanes);
-        let layers: Vec<Dense> = layers.iter().map(|layer| Dense::pack(layer, lanes)).collect();
+        let last_quantizing = layers.iter().rposition(quantizes).unwrap_or(0);
+        let pack = |(index, layer)| Dense::pack(layer, lanes, index < last_quantizing);
+        let layers: Vec<Dense> = layers.iter().enumerate().map(pack).collect();
 
         let floats = layers.iter().map(|layer| layer.inputs() + layer.width()).max().unwrap_or(0);
         let rows = BLOCK_BYTES / (size_of::<f32>() * floats);
@@ -79,11 +84,16 @@ impl Mlp {
     /// Memory for [`forward`](Mlp::forward), to be used again and again by one thread.
     pub fn scratch(&self) -> Scratch {
         let floats = self.scratch_floats();
-        Scratch { buffers: [Aligned::zeros(floats), Aligned::zeros(floats)] }
+        let buffers = [Aligned::zeros(floats), Aligned::zeros(floats)];
+        Scratch { buffers, quantized: Quantized::new(self.block_rows, self.quantized_bytes()) }
     }
 
     fn scratch_floats(&self) -> usize {
         self.block_rows * self.layers.iter().map(Dense::width).max().unwrap_or(0)
+    }
+
+    fn quantized_bytes(&self) -> usize {
+        self.layers.iter().map(Dense::quantized_bytes).max().unwrap_or(0)
     }
 
     /// Computes the answers `out`, rows × [`outputs`](Mlp::outputs), to `x`, rows × [`inputs`](Mlp::inputs). Allocates
@@ -96,7 +106,9 @@ impl Mlp {
         assert_eq!(x.ncols(), self.inputs(), "columns of x");
         assert_eq!(out.dim(), (rows, self.outputs()), "rows and columns of out");
         let Some(x) = x.to_slice() else { panic!("x must be in standard layout") };
-        assert!(scratch.buffers[0].len() >= self.scratch_floats(), "the scratch is one of a smaller network");
+        let has_room = scratch.buffers[0].len() >= self.scratch_floats()
+            && scratch.quantized.holds(self.block_rows, self.quantized_bytes());
+        assert!(has_room, "the scratch is one of a smaller network");
         self.backend.run(Forward { mlp: self, rows, x, out, scratch });
     }
 }
@@ -120,15 +132,34 @@ impl fmt::Debug for Scratch {
     }
 }
 
+/// Whether a layer rounds its inputs to few bits: what differs in their last place might then differ in the first.
+fn quantizes(layer: &Layer) -> bool {
+    matches!(layer.weights, Weights::Int8 { input: Int8Input::Dynamic | Int8Input::Range { .. }, .. })
+}
+
 fn check(layers: &[Layer], output: Output) -> Result<(), EngineError> {
     let mut previous = None;
-    for (layer, Layer { weights, bias, .. }) in layers.iter().enumerate() {
-        let (inputs, outputs) = weights.dim();
+    for (layer, Layer { weights, bias, norm, .. }) in layers.iter().enumerate() {
+        let (inputs, outputs) = (weights.inputs(), weights.outputs());
         if inputs == 0 || outputs == 0 {
             return Err(EngineError::EmptyLayer { layer, inputs, outputs });
         }
         if bias.len() != outputs {
             return Err(EngineError::Bias { layer, outputs, bias: bias.len() });
+        }
+        if let Weights::Int8 { scales, .. } = weights
+            && scales.len() != outputs
+        {
+            return Err(EngineError::Scales { layer, outputs, scales: scales.len() });
+        }
+        if weights.dtype() == Dtype::Int8 && inputs > MAX_INPUTS {
+            return Err(EngineError::Int8Inputs { layer, inputs });
+        }
+        if let Some(norm) = norm
+            && (norm.scale.len(), norm.shift.len()) != (outputs, outputs)
+        {
+            let (scale, shift) = (norm.scale.len(), norm.shift.len());
+            return Err(EngineError::Norm { layer, outputs, scale, shift });
         }
         match previous.replace(outputs) {
             Some(previous) if previous != inputs => return Err(EngineError::Chain { layer, inputs, previous }),
@@ -168,12 +199,13 @@ impl Operation for Forward<'_> {
     #[inline(always)]
     fn call<S: Simd>(mut self, s: S) {
         let Mlp { layers, output, block_rows, .. } = self.mlp;
-        let [mut here, mut there] = self.scratch.buffers.each_mut();
+        let Scratch { buffers, quantized } = self.scratch;
+        let [mut here, mut there] = buffers.each_mut();
         for start in (0..self.rows).step_by(*block_rows) {
             let rows = (self.rows - start).min(*block_rows);
-            layers[0].forward(s, &self.x[start * layers[0].inputs()..], layers[0].inputs(), rows, here);
+            layers[0].forward(s, &self.x[start * layers[0].inputs()..], layers[0].inputs(), rows, here, quantized);
             for pair in layers.windows(2) {
-                pair[1].forward(s, here, pair[0].width(), rows, there);
+                pair[1].forward(s, here, pair[0].width(), rows, there, quantized);
                 std::mem::swap(&mut here, &mut there);
             }
             let width = layers[layers.len() - 1].width();

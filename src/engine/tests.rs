@@ -1,6 +1,8 @@
 //! Every kernel that the machine has, against f64: all small shapes, odd ones, large ones, and what must not depend on the
 //! batch. `cargo test -- --nocapture kernels_of_this_machine` shows which kernels those were.
 
+mod narrow;
+
 use ndarray::{Array1, Array2, ArrayView2, Axis, s};
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
@@ -8,16 +10,15 @@ use rand_chacha::ChaCha8Rng;
 
 use super::activation::tests::exact;
 use super::dense::Dense;
+use super::dense::int8::Quantized;
 use super::kernel::{Backend, Operation, Portable, Simd};
 use super::*;
 
 fn layer(rng: &mut ChaCha8Rng, inputs: usize, outputs: usize, activation: Activation) -> Layer {
     let scale = 1.0 / (inputs as f32).sqrt();
-    Layer {
-        weights: Array2::from_shape_simple_fn((inputs, outputs), || rng.random_range(-scale..scale)),
-        bias: Array1::from_shape_simple_fn(outputs, || rng.random_range(-1.0..1.0)),
-        activation,
-    }
+    let weights = Array2::from_shape_simple_fn((inputs, outputs), || rng.random_range(-scale..scale));
+    let bias = Array1::from_shape_simple_fn(outputs, || rng.random_range(-1.0..1.0));
+    Layer::new(weights, bias, activation)
 }
 
 /// Layers of these widths, from the inputs to the outputs, the last one with identity.
@@ -44,9 +45,17 @@ fn bits(matrix: ArrayView2<'_, f32>) -> Vec<u32> {
 /// The answers in f64.
 fn reference(layers: &[Layer], output: Output, x: ArrayView2<'_, f32>) -> Array2<f64> {
     let mut values = x.mapv(f64::from);
-    for Layer { weights, bias, activation } in layers {
-        values = values.dot(&weights.mapv(f64::from)) + bias.mapv(f64::from);
+    for Layer { weights, bias, activation, norm } in layers {
+        values = values.dot(&weights.to_f32().mapv(f64::from)) + bias.mapv(f64::from);
+        match norm {
+            Some(norm) if norm.place == NormPlace::BeforeActivation => normalize(norm, &mut values),
+            _ => {}
+        }
         values.mapv_inplace(|value| exact(*activation, value));
+        match norm {
+            Some(norm) if norm.place == NormPlace::AfterActivation => normalize(norm, &mut values),
+            _ => {}
+        }
     }
     match output {
         Output::Identity => values,
@@ -59,6 +68,18 @@ fn reference(layers: &[Layer], output: Output, x: ArrayView2<'_, f32>) -> Array2
                 row /= sum;
             }
             values
+        }
+    }
+}
+
+/// The norm in f64.
+fn normalize(norm: &Norm, values: &mut Array2<f64>) {
+    for mut row in values.rows_mut() {
+        let mean = row.mean().unwrap();
+        let deviation = (row.mapv(|y| (y - mean).powi(2)).mean().unwrap() + f64::from(norm.epsilon)).sqrt();
+        let parameters = norm.scale.iter().zip(&norm.shift);
+        for (y, (&scale, &shift)) in row.iter_mut().zip(parameters) {
+            *y = (*y - mean) / deviation * f64::from(scale) + f64::from(shift);
         }
     }
 }
@@ -185,9 +206,11 @@ impl Operation for OneLayer<'_> {
 
     #[inline(always)]
     fn call<S: Simd>(self, s: S) -> Array2<f32> {
-        let dense = Dense::pack(self.layer, S::LANES);
+        let dense = Dense::pack(self.layer, S::LANES, false);
+        let mut quantized = Quantized::new(self.x.nrows(), dense.quantized_bytes());
         let mut y = Array2::from_elem((self.x.nrows(), dense.width()), f32::NAN);
-        dense.forward(s, self.x.to_slice().unwrap(), self.x.ncols(), self.x.nrows(), y.as_slice_mut().unwrap());
+        let (x, stride, rows) = (self.x.to_slice().unwrap(), self.x.ncols(), self.x.nrows());
+        dense.forward(s, x, stride, rows, y.as_slice_mut().unwrap(), &mut quantized);
         y.slice_move(s![.., ..dense.outputs()])
     }
 }
@@ -211,6 +234,29 @@ fn tiles_of_other_kernels_match_f64() {
 }
 
 #[test]
+fn norms_match_f64() {
+    let mut rng = ChaCha8Rng::seed_from_u64(12);
+    for outputs in (1..=40).chain([100, 1000]) {
+        for place in [NormPlace::BeforeActivation, NormPlace::AfterActivation] {
+            let mut layer = layer(&mut rng, 1, outputs, Activation::Silu);
+            layer.bias *= 100.0; // a mean far from 0
+            layer.norm = Some(Norm {
+                scale: Array1::from_shape_simple_fn(outputs, || rng.random_range(0.5..2.0)),
+                shift: Array1::from_shape_simple_fn(outputs, || rng.random_range(-1.0..1.0)),
+                epsilon: 1e-5,
+                place,
+            });
+            let x = rows(&mut rng, 14, 1);
+            let expected = reference(std::slice::from_ref(&layer), Output::Identity, x.view());
+            for kernel in kernels() {
+                let mlp = Mlp::with_kernel(vec![layer.clone()], Output::Identity, kernel).unwrap();
+                assert_close(kernel, &forward(&mlp, x.view()), &expected, 1e-5);
+            }
+        }
+    }
+}
+
+#[test]
 fn forward_applies_the_very_activations() {
     let mut rng = ChaCha8Rng::seed_from_u64(4);
     let x = rows(&mut rng, 31, 9);
@@ -226,7 +272,7 @@ fn forward_applies_the_very_activations() {
 
 /// A network that gives its inputs to the output function.
 fn output_only(columns: usize, output: Output, kernel: Kernel) -> Mlp {
-    let layer = Layer { weights: Array2::eye(columns), bias: Array1::zeros(columns), activation: Activation::Identity };
+    let layer = Layer::new(Array2::eye(columns), Array1::zeros(columns), Activation::Identity);
     Mlp::with_kernel(vec![layer], output, kernel).unwrap()
 }
 
@@ -251,11 +297,7 @@ fn softmax_keeps_its_digits_and_never_overflows() {
         for kernel in kernels() {
             let mlp = output_only(classes, Output::Softmax, kernel);
             let expected = reference(
-                &[Layer {
-                    weights: Array2::eye(classes),
-                    bias: Array1::zeros(classes),
-                    activation: Activation::Identity,
-                }],
+                &[Layer::new(Array2::eye(classes), Array1::zeros(classes), Activation::Identity)],
                 Output::Softmax,
                 z.view(),
             );
@@ -303,8 +345,7 @@ fn softmax_of_infinities() {
         assert!(forward(&mlp, ndarray::arr2(&[[inf, 0.0]]).view())[[0, 1]].is_nan());
 
         let bias = |bias: [f32; 2]| {
-            let layer =
-                Layer { weights: Array2::zeros((1, 2)), bias: bias.to_vec().into(), activation: Activation::Identity };
+            let layer = Layer::new(Array2::zeros((1, 2)), bias.to_vec().into(), Activation::Identity);
             forward(&Mlp::with_kernel(vec![layer], Output::Softmax, kernel).unwrap(), Array2::zeros((1, 1)).view())
         };
         assert_eq!(bias([0.0, -inf]), ndarray::arr2(&[[1.0, 0.0]]));
@@ -321,8 +362,9 @@ fn any_layout_of_weights_and_answers() {
     let expected = forward(&Mlp::new(vec![standard.clone()], Output::Softmax).unwrap(), x.view());
 
     let mut transposed = standard;
-    transposed.weights = transposed.weights.t().as_standard_layout().to_owned().reversed_axes();
-    assert!(!transposed.weights.is_standard_layout());
+    let weights = transposed.weights.to_f32().t().as_standard_layout().to_owned().reversed_axes();
+    assert!(!weights.is_standard_layout());
+    transposed.weights = Weights::F32(weights);
     let mlp = Mlp::new(vec![transposed], Output::Softmax).unwrap();
     let mut out = Array2::zeros((11, 20)).reversed_axes();
     mlp.forward(x.view(), out.view_mut(), &mut mlp.scratch());
@@ -355,9 +397,9 @@ fn wrong_shapes_are_errors() {
     let error = |layers, output| Mlp::new(layers, output).unwrap_err();
 
     assert_eq!(error(vec![], Output::Identity), EngineError::NoLayers);
-    let empty = Layer { weights: Array2::zeros((3, 0)), bias: Array1::zeros(0), activation: Activation::Relu };
+    let empty = Layer::new(Array2::zeros((3, 0)), Array1::zeros(0), Activation::Relu);
     assert_eq!(error(vec![empty], Output::Identity), EngineError::EmptyLayer { layer: 0, inputs: 3, outputs: 0 });
-    let empty = Layer { weights: Array2::zeros((0, 3)), bias: Array1::zeros(3), activation: Activation::Relu };
+    let empty = Layer::new(Array2::zeros((0, 3)), Array1::zeros(3), Activation::Relu);
     assert_eq!(error(vec![empty], Output::Identity), EngineError::EmptyLayer { layer: 0, inputs: 0, outputs: 3 });
     let mut short = layer(4, 3);
     short.bias = Array1::zeros(2);
@@ -367,6 +409,14 @@ fn wrong_shapes_are_errors() {
         EngineError::Chain { layer: 1, inputs: 5, previous: 4 }
     );
     assert_eq!(error(vec![layer(2, 2)], Output::Logistic), EngineError::Logits(2));
+
+    let mut unscaled = layer(2, 3);
+    unscaled.weights = Weights::Int8 { values: Array2::zeros((2, 3)), scales: Array1::zeros(2), input: Int8Input::F32 };
+    assert_eq!(error(vec![unscaled], Output::Identity), EngineError::Scales { layer: 0, outputs: 3, scales: 2 });
+    let mut normed = layer(2, 3);
+    let (scale, shift) = (Array1::zeros(3), Array1::zeros(1));
+    normed.norm = Some(Norm { scale, shift, epsilon: 0.0, place: NormPlace::AfterActivation });
+    assert_eq!(error(vec![normed], Output::Identity), EngineError::Norm { layer: 0, outputs: 3, scale: 3, shift: 1 });
 }
 
 #[test]

@@ -3,9 +3,10 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `model.json` | the [`Manifest`]: what the model is, how it came to be, the sha256 of the other files |
-//! | `weights.safetensors` | `layers.N.weight` (inputs × outputs) and `layers.N.bias`, f32 |
+//! | `weights.safetensors` | `layers.N.weight` (inputs × outputs), `layers.N.bias` and what else a layer has |
 //! | `baseline.json` | bins and frequencies of the training data |
 //! | `golden.json` | some rows and what this model must answer for them |
+//! | `evaluation.json` | how good it was on the test rows; only to look at, and not every version has it |
 //!
 //! This module is about bytes, not about where they lie: a store reads and writes [`Files`]. Since `model.json` holds
 //! the digests of the others, its own sha256 stands for the whole bundle.
@@ -20,9 +21,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Model;
+use super::evaluation::Evaluation;
 use super::preprocess::{Preprocess, Transform};
 use super::signature::{Signature, Target};
-use crate::engine::{Activation, EngineError, Layer, Mlp, Output};
+use crate::engine::{Activation, Dtype, EngineError, Int8Input, Layer, Mlp, NormPlace, Output, Weights};
 use crate::monitor::drift::Baseline;
 
 use golden::Goldens;
@@ -35,6 +37,8 @@ pub const WEIGHTS: &str = "weights.safetensors";
 pub const BASELINE: &str = "baseline.json";
 /// The file of the rows with known answers.
 pub const GOLDEN: &str = "golden.json";
+/// The file of the quality; a version may be without it, and loading one doesn't read it.
+pub const EVALUATION: &str = "evaluation.json";
 
 /// `model.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -71,7 +75,7 @@ pub struct Network {
 }
 
 /// The shape of one layer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LayerShape {
     /// Rows of its weights.
@@ -80,6 +84,25 @@ pub struct LayerShape {
     pub outputs: usize,
     /// The function behind it.
     pub activation: Activation,
+    /// What its weights are stored as; f32 where nothing is said.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub dtype: Dtype,
+    /// What int8 weights are multiplied with; they have it, and no others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Int8Input>,
+    /// Its layer normalisation, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub norm: Option<NormShape>,
+}
+
+/// A layer normalisation, without its vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NormShape {
+    /// Added to the variance.
+    pub epsilon: f32,
+    /// On which side of the activation it is.
+    pub place: NormPlace,
 }
 
 /// How the model came to be, and how good it was.
@@ -114,6 +137,8 @@ pub struct Draft {
     /// Decoded rows ([`crate::record`]), before imputation, that the signature accepts; at least one. Publishing
     /// computes what the model answers for them.
     pub golden_rows: Vec<Vec<f64>>,
+    /// How good the model is, in more detail than [`Training::metrics`], where that is known.
+    pub evaluation: Option<Evaluation>,
 }
 
 /// The bytes of a bundle's files.
@@ -127,6 +152,8 @@ pub struct Files {
     pub baseline: Vec<u8>,
     /// `golden.json`.
     pub golden: Vec<u8>,
+    /// `evaluation.json`, if the version has it and whoever gathered the files wanted it.
+    pub evaluation: Option<Vec<u8>>,
 }
 
 /// Why a bundle can't be used, or a draft not be published.
@@ -229,19 +256,21 @@ impl fmt::Display for Check {
 }
 
 impl Files {
-    /// Gathers the files by their names.
+    /// Gathers the files that a model is loaded from by their names.
     pub fn read<E>(mut read: impl FnMut(&'static str) -> Result<Vec<u8>, E>) -> Result<Files, E> {
         Ok(Files {
             manifest: read(MANIFEST)?,
             weights: read(WEIGHTS)?,
             baseline: read(BASELINE)?,
             golden: read(GOLDEN)?,
+            evaluation: None,
         })
     }
 
     /// The files that the manifest gives digests of, with their names.
-    pub fn described(&self) -> [(&'static str, &[u8]); 3] {
-        [(WEIGHTS, &self.weights), (BASELINE, &self.baseline), (GOLDEN, &self.golden)]
+    pub fn described(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
+        let needed = [(WEIGHTS, &*self.weights), (BASELINE, &self.baseline), (GOLDEN, &self.golden)];
+        needed.into_iter().chain(self.evaluation.as_deref().map(|bytes| (EVALUATION, bytes)))
     }
 }
 
@@ -256,6 +285,30 @@ impl Manifest {
         json(MANIFEST, self)
     }
 
+    /// Whether a version with this manifest has a file.
+    pub fn lists(&self, file: &str) -> bool {
+        self.files.contains_key(file)
+    }
+
+    /// Whether a file is the one that was published.
+    fn check_digest(&self, file: &'static str, bytes: &[u8]) -> Result<(), BundleError> {
+        let Some(expected) = self.files.get(file) else {
+            let reason = format!("it has no sha256 for {file}");
+            return Err(BundleError::Invalid { file: MANIFEST, reason });
+        };
+        let found = sha256(bytes);
+        if found != *expected {
+            return Err(BundleError::Digest { file, expected: expected.clone(), found });
+        }
+        Ok(())
+    }
+
+    /// Reads `evaluation.json` of the version with this manifest.
+    pub fn evaluation(&self, bytes: &[u8]) -> Result<Evaluation, BundleError> {
+        self.check_digest(EVALUATION, bytes)?;
+        serde_json::from_slice(bytes).map_err(|source| BundleError::Json { file: EVALUATION, source })
+    }
+
     /// Checks that signature, preprocessing and network fit each other; gives the preprocessing ready to apply.
     fn check(&self) -> Result<Preprocess, BundleError> {
         let invalid = |reason| BundleError::Invalid { file: MANIFEST, reason };
@@ -263,6 +316,23 @@ impl Manifest {
         let preprocess = Preprocess::new(&self.signature, &self.preprocessing).map_err(invalid)?;
         self.network.check(preprocess.width(), &self.signature.target).map_err(invalid)?;
         Ok(preprocess)
+    }
+}
+
+impl LayerShape {
+    /// The shape of a layer.
+    pub fn of(layer: &Layer) -> LayerShape {
+        LayerShape {
+            inputs: layer.inputs(),
+            outputs: layer.outputs(),
+            activation: layer.activation,
+            dtype: layer.weights.dtype(),
+            input: match layer.weights {
+                Weights::Int8 { input, .. } => Some(input),
+                Weights::F32(_) | Weights::F16(_) | Weights::Bf16(_) => None,
+            },
+            norm: layer.norm.as_ref().map(|norm| NormShape { epsilon: norm.epsilon, place: norm.place }),
+        }
     }
 }
 
@@ -301,6 +371,28 @@ impl Network {
 }
 
 impl Draft {
+    /// A version taken apart again, to make another one from it: the draft it was published from, with that version as
+    /// the parent.
+    pub fn of(files: &Files) -> Result<Draft, BundleError> {
+        let model = Model::load(files, |_| {})?;
+        let layers = weights::decode(&files.weights, &model.manifest.network.layers)?;
+        let golden_rows = Goldens::from_json(&files.golden)?.decoded(model.signature())?;
+        let Manifest { name, version, signature, preprocessing, network, training, .. } = model.manifest;
+        Ok(Draft {
+            name,
+            parent: Some(version),
+            signature,
+            preprocessing,
+            layers,
+            output: network.output,
+            training,
+            baseline: model.baseline,
+            // It is that version's, not of what will be made from it.
+            evaluation: None,
+            golden_rows: golden_rows.rows().into_iter().map(|row| row.to_vec()).collect(),
+        })
+    }
+
     /// The manifest and the files of this draft under a version number. The files load: that is tried here.
     ///
     /// `created` is RFC 3339, UTC.
@@ -309,11 +401,7 @@ impl Draft {
             let reason = format!("metric {name:?} is {value}, which JSON can't say");
             return Err(BundleError::Invalid { file: MANIFEST, reason });
         }
-        let layers = self.layers.iter().map(|layer| LayerShape {
-            inputs: layer.weights.nrows(),
-            outputs: layer.weights.ncols(),
-            activation: layer.activation,
-        });
+        let layers = self.layers.iter().map(LayerShape::of);
         let mut manifest = Manifest {
             name: self.name.clone(),
             version,
@@ -331,10 +419,14 @@ impl Draft {
             weights: weights::encode(&self.layers)?,
             baseline: json(BASELINE, &self.baseline)?,
             golden: json(GOLDEN, &Goldens::record(&model, &self.golden_rows)?)?,
+            evaluation: self.evaluation.as_ref().map(|evaluation| json(EVALUATION, evaluation)).transpose()?,
         };
-        manifest.files = files.described().map(|(name, bytes)| (name.to_owned(), sha256(bytes))).into();
+        manifest.files = files.described().map(|(name, bytes)| (name.to_owned(), sha256(bytes))).collect();
         files.manifest = manifest.to_json()?;
         Model::load(&files, |_| {})?;
+        if let Some(bytes) = &files.evaluation {
+            manifest.evaluation(bytes)?;
+        }
         Ok((manifest, files))
     }
 }
@@ -347,26 +439,18 @@ impl Model {
         passed(Check::Manifest { features: manifest.signature.features.len() });
 
         for (file, bytes) in files.described() {
-            let Some(expected) = manifest.files.get(file) else {
-                let reason = format!("it has no sha256 for {file}");
-                return Err(BundleError::Invalid { file: MANIFEST, reason });
-            };
-            let found = sha256(bytes);
-            if found != *expected {
-                return Err(BundleError::Digest { file, expected: expected.clone(), found });
-            }
+            manifest.check_digest(file, bytes)?;
             passed(Check::Digest { file });
         }
 
         let layers = weights::decode(&files.weights, &manifest.network.layers)?;
-        let parameters = layers.iter().map(|layer| layer.weights.len() + layer.bias.len()).sum();
+        let parameters = layers.iter().map(|layer| layer.inputs() * layer.outputs() + layer.bias.len()).sum();
         let baseline =
             serde_json::from_slice(&files.baseline).map_err(|source| BundleError::Json { file: BASELINE, source })?;
         let model = Model::assemble(manifest, sha256(&files.manifest), layers, baseline)?;
         passed(Check::Network { parameters });
 
-        let goldens: Goldens =
-            serde_json::from_slice(&files.golden).map_err(|source| BundleError::Json { file: GOLDEN, source })?;
+        let goldens = Goldens::from_json(&files.golden)?;
         let largest = goldens.check(&model)?;
         passed(Check::Goldens { rows: goldens.rows.len(), largest });
         Ok(model)
@@ -385,6 +469,11 @@ impl Model {
         let mlp = Mlp::new(layers, manifest.network.output)?;
         Ok(Model { manifest, digest, preprocess, mlp, baseline })
     }
+}
+
+/// Whether serde needn't say it.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn json(file: &'static str, value: &impl Serialize) -> Result<Vec<u8>, BundleError> {

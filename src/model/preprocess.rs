@@ -77,7 +77,7 @@ pub enum Step {
 
 impl Step {
     #[inline]
-    fn apply(self, x: f64) -> f64 {
+    pub(crate) fn apply(self, x: f64) -> f64 {
         match self {
             // NaN stays NaN.
             Step::Clip { low, high } => x.clamp(low, high),
@@ -88,6 +88,19 @@ impl Step {
             Step::Multiply { value } => x * value,
             Step::Divide { value } => x / value,
             Step::Round => f64::from(x as f32),
+        }
+    }
+
+    /// A number that [`apply`](Step::apply) turns into `y`, where there is one, but for rounding.
+    pub(super) fn undo(self, y: f64) -> f64 {
+        match self {
+            Step::Clip { .. } | Step::Round => y,
+            Step::Log1p => y.exp_m1(),
+            Step::Standardize { mean, std } => y * std + mean,
+            Step::MinMax { min, max } => y * (max - min) + min,
+            Step::Add { value } => y - value,
+            Step::Multiply { value } => y / value,
+            Step::Divide { value } => y * value,
         }
     }
 

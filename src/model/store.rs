@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use super::Model;
 use super::bundle::{self, BundleError, Check, Draft, Files, Manifest};
+use super::evaluation::Evaluation;
 use super::reference::{ModelRef, ReferenceError, Selector, check_alias, check_name};
 
 use local::Local;
@@ -197,6 +198,16 @@ impl Store {
         Ok(manifest)
     }
 
+    /// How good a version was found to be when it was made, if it says so.
+    pub fn evaluation(&self, name: &str, version: u64) -> Result<Option<Evaluation>, StoreError> {
+        let manifest = self.manifest(name, version)?;
+        if !manifest.lists(bundle::EVALUATION) {
+            return Ok(None);
+        }
+        let bytes = self.local.read(name, version, bundle::EVALUATION)?;
+        manifest.evaluation(&bytes).map(Some).map_err(|source| self.broken(name, version, source))
+    }
+
     /// The digest of a version: the sha256 of its `model.json`, 64 hex digits.
     pub fn digest(&self, name: &str, version: u64) -> Result<String, StoreError> {
         self.expect_version(name, version)?;
@@ -227,16 +238,33 @@ impl Store {
 
     /// Reads a version, checks digests and shapes, runs the goldens, which warms it up.
     pub fn load(&self, name: &str, version: u64) -> Result<Model, StoreError> {
-        self.verify(name, version, |_| {})
-    }
-
-    /// [`Store::load`], where `passed` hears of each check as it passes.
-    pub fn verify(&self, name: &str, version: u64, passed: impl FnMut(Check)) -> Result<Model, StoreError> {
         self.expect_version(name, version)?;
         let files = Files::read(|file| self.local.read(name, version, file))?;
-        let model = Model::load(&files, passed).map_err(|source| self.broken(name, version, source))?;
+        self.model(name, version, &files, |_| {})
+    }
+
+    /// [`Store::load`] that checks also what a worker has no need of; `passed` hears of each check as it passes.
+    pub fn verify(&self, name: &str, version: u64, passed: impl FnMut(Check)) -> Result<Model, StoreError> {
+        let manifest = self.manifest(name, version)?;
+        let mut files = Files::read(|file| self.local.read(name, version, file))?;
+        if manifest.lists(bundle::EVALUATION) {
+            files.evaluation = Some(self.local.read(name, version, bundle::EVALUATION)?);
+        }
+        self.model(name, version, &files, passed)
+    }
+
+    fn model(&self, name: &str, version: u64, files: &Files, passed: impl FnMut(Check)) -> Result<Model, StoreError> {
+        let model = Model::load(files, passed).map_err(|source| self.broken(name, version, source))?;
         self.expect_in_place(name, version, &model.manifest)?;
         Ok(model)
+    }
+
+    /// A version taken apart again, to make another one from it: it passed the checks of [`Store::load`] and is the
+    /// draft's parent.
+    pub fn draft(&self, name: &str, version: u64) -> Result<Draft, StoreError> {
+        self.load(name, version)?;
+        let files = Files::read(|file| self.local.read(name, version, file))?;
+        Draft::of(&files).map_err(|source| self.broken(name, version, source))
     }
 
     /// Writes a bundle under the next free version, whole or not at all, and gives that version. What wouldn't load
@@ -247,7 +275,7 @@ impl Store {
         let unfit = |source| StoreError::Draft { name: name.clone(), source };
         let created = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         let (mut manifest, files) = draft.bundle(1, created).map_err(unfit)?;
-        self.local.publish(name, &files.described(), |version| {
+        self.local.publish(name, &files.described().collect::<Vec<_>>(), |version| {
             manifest.version = version;
             manifest.to_json().map_err(unfit)
         })

@@ -27,16 +27,12 @@ pub(crate) fn classification(name: &str) -> Draft {
         target: Target::Classification { name: "y".into(), classes: vec!["no".into(), "yes".into()] },
     };
     let layers = vec![
-        Layer {
-            weights: array![[1.0, -1.0, 0.5], [0.25, 0.5, -0.5], [-0.75, 1.0, 0.0], [0.0, -0.25, 2.0]],
-            bias: array![0.1, 0.2, -0.3],
-            activation: Activation::Relu,
-        },
-        Layer {
-            weights: array![[1.0, -1.0], [0.5, 0.25], [-2.0, 1.0]],
-            bias: array![0.0, 0.125],
-            activation: Activation::Identity,
-        },
+        Layer::new(
+            array![[1.0, -1.0, 0.5], [0.25, 0.5, -0.5], [-0.75, 1.0, 0.0], [0.0, -0.25, 2.0]],
+            array![0.1, 0.2, -0.3],
+            Activation::Relu,
+        ),
+        Layer::new(array![[1.0, -1.0], [0.5, 0.25], [-2.0, 1.0]], array![0.0, 0.125], Activation::Identity),
     ];
     let rows = vec![
         vec![1.0, 0.0],
@@ -58,7 +54,7 @@ pub(crate) fn regression(name: &str, bias: f32) -> Draft {
         features: vec![Feature { name: "x".into(), kind: Kind::Numeric, missing: Missing::Reject }],
         target: Target::Regression { names: vec!["y".into()] },
     };
-    let layers = vec![Layer { weights: array![[2.0]], bias: array![bias], activation: Activation::Identity }];
+    let layers = vec![Layer::new(array![[2.0]], array![bias], Activation::Identity)];
     let rows = vec![vec![0.0], vec![-1.0], vec![3.5]];
     draft(
         name,
@@ -92,5 +88,16 @@ fn draft(
     let mut training = Training::default();
     training.recipe.insert("solver".into(), "by hand".into());
     training.metrics.insert("accuracy".into(), 0.75);
-    Draft { name: name.into(), parent: None, signature, preprocessing, layers, output, training, baseline, golden_rows }
+    Draft {
+        name: name.into(),
+        parent: None,
+        signature,
+        preprocessing,
+        layers,
+        output,
+        training,
+        baseline,
+        golden_rows,
+        evaluation: None,
+    }
 }

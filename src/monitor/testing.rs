@@ -26,7 +26,7 @@ pub(crate) fn flights(version: u64) -> Model {
         target: Target::Classification { name: "late".into(), classes: vec!["on_time".into(), "late".into()] },
     };
     let rows = Array2::from_shape_fn((100, 2), |(row, column)| if column == 0 { row } else { row % 2 } as f64);
-    let layer = Layer { weights: array![[1.0], [0.0], [100.0]], bias: array![0.0], activation: Activation::Identity };
+    let layer = Layer::new(array![[1.0], [0.0], [100.0]], array![0.0], Activation::Identity);
     let transforms = vec![
         Transform::Numeric { steps: vec![Step::Standardize { mean: 0.0, std: 1.0 }], indicator: false },
         Transform::OneHot,
@@ -42,8 +42,7 @@ pub(crate) fn arithmetic(version: u64) -> Model {
         target: Target::Regression { names: vec!["sum".into(), "difference".into()] },
     };
     let rows = Array2::from_shape_fn((50, 2), |(row, column)| (row * (column + 1)) as f64);
-    let layer =
-        Layer { weights: array![[1.0, 1.0], [1.0, -1.0]], bias: array![0.0, 0.0], activation: Activation::Identity };
+    let layer = Layer::new(array![[1.0, 1.0], [1.0, -1.0]], array![0.0, 0.0], Activation::Identity);
     let transforms =
         vec![Transform::Numeric { steps: vec![Step::Standardize { mean: 0.0, std: 1.0 }], indicator: false }; 2];
     model("arithmetic", version, signature, transforms, layer, Output::Identity, &rows)
@@ -59,8 +58,7 @@ fn model(
     rows: &Array2<f64>,
 ) -> Model {
     let preprocess = Preprocess::new(&signature, &preprocessing).unwrap();
-    let shape =
-        LayerShape { inputs: layer.weights.nrows(), outputs: layer.weights.ncols(), activation: layer.activation };
+    let shape = LayerShape::of(&layer);
     let mlp = Mlp::new(vec![layer], output).unwrap();
     let mut inputs = Array2::zeros((rows.nrows(), preprocess.width()));
     for (row, mut input) in rows.rows().into_iter().zip(inputs.rows_mut()) {

@@ -1,27 +1,41 @@
-//! A CSV file, plain or gzipped, as a table of decoded rows and a target.
+//! Files of data, CSV or Parquet, plain or compressed, as a table of decoded rows and a target.
 //!
-//! A column is numeric when each of its values is a finite number, otherwise categorical, unless [`Columns`] says what
-//! it is. An empty cell, `NA`, `NaN`, `nan` and `null` are missing values.
+//! In CSV a column is numeric when each of its values is a finite number, otherwise categorical; in Parquet its type
+//! says so; and [`Columns`] overrules both. What is missing, each format says in its own way.
 //!
 //! The rows are those of [`crate::record`], except that a category's index counts in the table's own list of
-//! categories, which may hold some that the training rows don't: `preprocessing` translates them to the signature's.
+//! categories, which may hold some that the training rows don't: [`examples`] translates them to a signature's.
+//!
+//! A file is a `source` of cells; `plan` reads it once to tell what the columns are, `decode` once more for the values.
 
-mod reading;
+pub mod examples;
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
-use std::path::{Path, PathBuf};
+mod decode;
+mod error;
+mod files;
+mod memory;
+mod plan;
+mod source;
 
-use flate2::bufread::MultiGzDecoder;
+use std::path::PathBuf;
+
 use ndarray::{Array2, Axis};
 
-use self::reading::Source;
+use self::decode::Decoded;
+pub use self::error::{DatasetError, Place};
+pub use self::examples::{Examples, Truth};
+pub use self::files::{files, open};
+use self::plan::Plan;
+use self::source::Source;
 use super::time::Scale;
 
 /// A categorical column or a target with more distinct values than this is most likely an id or broken numbers.
 pub const MAX_CATEGORIES: usize = 1000;
 
-/// What the user says about a file's columns; whatever isn't named here is a feature of an inferred kind.
+/// Where only the most frequent categories will be kept, a column may have this many different ones.
+pub const MAX_RARE_CATEGORIES: usize = 1_000_000;
+
+/// What the user says about the columns; whatever isn't named here is a feature of an inferred kind.
 #[derive(Clone, Debug, Default)]
 pub struct Columns {
     /// The column to predict.
@@ -38,6 +52,8 @@ pub struct Columns {
     pub numeric: Vec<String>,
     /// What the target is; `None` infers it.
     pub task: Option<Task>,
+    /// Whether a feature may have more than [`MAX_CATEGORIES`], since only its most frequent ones will be kept.
+    pub rare_categories: bool,
 }
 
 /// What is to be predicted.
@@ -62,7 +78,7 @@ impl Task {
 /// Decoded rows and what they should have been predicted as.
 #[derive(Clone, Debug)]
 pub struct Table {
-    /// The feature columns, in the order of the file.
+    /// The feature columns, in the order of the (first) file.
     pub features: Vec<Column>,
     /// One row per record, one column per feature: a number, the index of a category, or
     /// [`Gap::Missing`](crate::record::Gap::Missing).
@@ -71,7 +87,7 @@ pub struct Table {
     pub target: Target,
     /// When each row happened, if a time column was named.
     pub times: Option<Times>,
-    /// How many rows of the file were left out because their target is missing.
+    /// How many rows were left out because their target is missing.
     pub without_target: usize,
 }
 
@@ -116,104 +132,40 @@ pub struct Times {
     pub rows: Vec<f64>,
 }
 
-/// Why a file can't become a table.
-#[derive(Debug, thiserror::Error)]
-pub enum DatasetError {
-    /// The file can't be read.
-    #[error("can't read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// The file isn't CSV.
-    #[error("{} isn't valid CSV", path.display())]
-    Csv {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong and where.
-        source: csv::Error,
-    },
-    /// The header can't be used.
-    #[error("the header of {}: {problem}", path.display())]
-    Header {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// A cell isn't what its column is.
-    #[error("{}, line {line}, column {column:?}: {problem}", path.display())]
-    Cell {
-        /// The file.
-        path: PathBuf,
-        /// The line in the file, from 1; the header is line 1.
-        line: u64,
-        /// The column.
-        column: String,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// A column has more distinct texts than [`MAX_CATEGORIES`].
-    #[error(
-        "column {column:?} of {} has more than {MAX_CATEGORIES} different texts, such as {example:?} in line {line}: \
-         leave it out with --drop or --id, or use --numeric to see which of its cells isn't a number",
-        path.display()
-    )]
-    TooManyCategories {
-        /// The file.
-        path: PathBuf,
-        /// The column.
-        column: String,
-        /// The line that brought one too many.
-        line: u64,
-        /// The text there.
-        example: String,
-    },
-    /// A point in time that doesn't fit the time column.
-    #[error("{text:?} isn't {expected}, as the time column has it")]
-    Time {
-        /// What the user wrote.
-        text: String,
-        /// What the column has.
-        expected: &'static str,
-    },
-    /// No row has a target.
-    #[error("{} has no rows with a target ({without_target} rows lack it)", path.display())]
-    Empty {
-        /// The file.
-        path: PathBuf,
-        /// How many rows have none.
-        without_target: usize,
-    },
-}
-
-/// Opens a file for reading; one that starts with gzip's magic number is decompressed on the way.
-pub fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
-    let mut file = BufReader::with_capacity(1 << 16, File::open(path)?);
-    if file.fill_buf()?.starts_with(&[0x1f, 0x8b]) {
-        Ok(Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(file))))
-    } else {
-        Ok(Box::new(file))
-    }
-}
-
 impl Table {
-    /// Reads a CSV file with a header.
-    pub fn read(path: &Path, columns: &Columns) -> Result<Table, DatasetError> {
-        let source = Source { path };
-        let plan = source.infer(columns)?;
-        source.decode(plan)
+    /// Reads files that have the same columns, as if they were one.
+    ///
+    /// # Errors
+    ///
+    /// Files that can't be read or aren't what they seem, columns that aren't what `columns` says, and data that
+    /// doesn't fit into memory.
+    pub fn read(paths: &[PathBuf], columns: &Columns) -> Result<Table, DatasetError> {
+        let sources = open_all(paths)?;
+        let plan = Plan::infer(&sources, columns)?;
+        Table::of(plan.decode(&sources)?, columns.target.clone(), paths)
     }
 
-    /// Reads another CSV file with the same features, target and time as `self`; its other columns are ignored.
+    /// Reads more files with the same features, target and time as `self`; their other columns are ignored.
     ///
     /// `time` is the name of the time column, if there is one.
-    pub fn read_like(&self, path: &Path, time: Option<&str>) -> Result<Table, DatasetError> {
-        let source = Source { path };
-        let plan = source.plan_like(self, time)?;
-        source.decode(plan)
+    pub fn read_like(&self, paths: &[PathBuf], time: Option<&str>) -> Result<Table, DatasetError> {
+        let sources = open_all(paths)?;
+        Table::of(Plan::like(self, time).decode(&sources)?, self.target.name.clone(), paths)
+    }
+
+    fn of(decoded: Decoded, target: String, paths: &[PathBuf]) -> Result<Table, DatasetError> {
+        let Decoded { features, rows, targets, classes, times, without_target } = decoded;
+        if targets.is_empty() {
+            return Err(DatasetError::Empty { path: paths[0].clone(), without_target });
+        }
+        let values = match classes.is_empty() {
+            true => TargetValues::Numbers(targets),
+            false => TargetValues::Classes {
+                names: classes,
+                rows: targets.into_iter().map(|class| class as usize).collect(),
+            },
+        };
+        Ok(Table { features, rows, target: Target { name: target, values }, times, without_target })
     }
 
     /// How many rows there are.
@@ -256,6 +208,10 @@ impl Table {
             without_target: self.without_target,
         }
     }
+}
+
+fn open_all(paths: &[PathBuf]) -> Result<Vec<Source>, DatasetError> {
+    paths.iter().map(|path| Source::open(path)).collect()
 }
 
 fn pick<T: Copy>(values: &[T], rows: &[usize]) -> Vec<T> {

@@ -1,170 +1,232 @@
-//! How good predictions are: scikit-learn's metrics, as pure functions.
+//! How good predictions are: scikit-learn's metrics, as pure functions over f64.
 //!
-//! All of them take at least one row, and return what scikit-learn returns; where that is "undefined", `None`.
+//! [`classification`] and [`regression`] gather all of them in an [`Evaluation`]; each is also there by itself. They
+//! return what scikit-learn returns; what it calls undefined, refuses or answers by NaN is `None` or left out. Where an
+//! average is over classes, `macro` counts them alike and `weighted` by their rows, as there.
+
+mod comparison;
+mod ranking;
+mod scores;
+mod thin;
 
 use std::collections::BTreeMap;
 
-use ndarray::ArrayView2;
+use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 
-use crate::engine::predicted_class;
+pub use self::comparison::{Comparison, Disagreement, disagreement};
+pub use self::ranking::{Ranking, calibration};
+use self::scores::mean;
+pub use self::scores::{
+    Detection, accuracy, balanced_accuracy, brier_score, confusion, detections, log_loss, mae, r2, rmse,
+};
+pub use self::thin::thin;
+use super::dataset::Truth;
+use crate::model::Model;
+pub use crate::model::evaluation::Evaluation;
+use crate::model::evaluation::{ClassDetail, Classes, Curves, Detail, OutputDetail, Point};
+use crate::model::signature::Target;
 
-/// The metrics of a classifier by name. `outputs`: a row of probabilities per row of `actual`.
+/// With more than two classes so many have curves: more can't be told apart in a plot.
+const MAX_CURVES: usize = 10;
+
+/// Points that a curve keeps at most, and how far the others may be from it (both axes go from 0 to 1).
+const CURVE_POINTS: usize = 300;
+const CURVE_TOLERANCE: f64 = 5e-4;
+
+/// Rows that are scored at a time.
+const CHUNK_ROWS: usize = 1024;
+
+/// Rows of which a regression's actual and predicted values are kept.
+const SCATTER_POINTS: usize = 500;
+
+/// What a model answers for rows that its signature accepts: rows × outputs.
+pub fn answers(model: &Model, rows: ArrayView2<'_, f64>) -> Array2<f64> {
+    let mut answers = Array2::zeros((rows.nrows(), model.mlp.outputs()));
+    let mut scratch = model.scratch();
+    let chunks = rows.axis_chunks_iter(Axis(0), CHUNK_ROWS).zip(answers.axis_chunks_iter_mut(Axis(0), CHUNK_ROWS));
+    for (rows, mut answers) in chunks {
+        let mut out = Array2::zeros(answers.raw_dim());
+        model.score(rows.as_standard_layout().view(), out.view_mut(), &mut scratch);
+        answers.assign(&out.mapv(f64::from));
+    }
+    answers
+}
+
+/// Evaluates answers to rows of this target; an empty evaluation if the truth is of another kind.
+pub fn evaluation(target: &Target, truth: &Truth, answers: ArrayView2<'_, f64>) -> Evaluation {
+    match (target, truth) {
+        (Target::Classification { classes, .. }, Truth::Classes(actual)) => classification(classes, actual, answers),
+        (Target::Regression { names }, Truth::Numbers(actual)) => regression(names, actual.view(), answers),
+        _ => Evaluation::default(),
+    }
+}
+
+/// Evaluates a classifier. `actual`: each row's index in `classes`; `probabilities`: rows × classes. Rows with a
+/// probability that isn't finite are left out and counted.
 ///
-/// Always `accuracy` and `log_loss`; with two classes also `precision`, `recall` and `f1` of the second one, and
-/// `roc_auc` where both occur.
-pub fn classification(actual: &[usize], outputs: ArrayView2<'_, f32>) -> BTreeMap<String, f64> {
-    let predicted: Vec<usize> = outputs.rows().into_iter().map(predicted_class).collect();
-    let mut metrics = BTreeMap::from([
-        ("accuracy".to_owned(), accuracy(actual, &predicted)),
-        ("log_loss".to_owned(), log_loss(actual, outputs)),
+/// The metrics are `accuracy`, `balanced_accuracy`, `log_loss`, `brier_score`, and `precision`, `recall` and `f1` with
+/// `_macro` and `_weighted`; for two classes also `precision`, `recall`, `f1`, `roc_auc` and `average_precision` of the
+/// second one; for more `roc_auc_ovr` and `average_precision_macro` (each class against the rest; left out where a
+/// class doesn't occur), `roc_auc_ovr_weighted` and `average_precision_weighted`.
+pub fn classification(classes: &[String], actual: &[usize], probabilities: ArrayView2<'_, f64>) -> Evaluation {
+    let usable = finite_rows(probabilities);
+    let not_finite = actual.len() - usable.len();
+    let actual: Vec<usize> = usable.iter().map(|&row| actual[row]).collect();
+    if actual.is_empty() {
+        return Evaluation { not_finite, ..Evaluation::default() };
+    }
+    let probabilities = probabilities.select(Axis(0), &usable);
+    let confusion = confusion(classes.len(), &actual, &predicted_classes(probabilities.view()));
+    let found = detections(&confusion);
+    let mut metrics = named([
+        ("accuracy", accuracy(&confusion)),
+        ("balanced_accuracy", balanced_accuracy(&found)),
+        ("log_loss", log_loss(&actual, probabilities.view())),
+        ("brier_score", brier_score(&actual, probabilities.view())),
     ]);
-    if outputs.ncols() == 2 {
-        let positive: Vec<bool> = actual.iter().map(|&class| class == 1).collect();
-        let found: Vec<bool> = predicted.iter().map(|&class| class == 1).collect();
-        let Detection { precision, recall, f1 } = detection(&positive, &found);
-        metrics.extend([("precision".to_owned(), precision), ("recall".to_owned(), recall), ("f1".to_owned(), f1)]);
-        let scores: Vec<f64> = outputs.column(1).iter().map(|&score| f64::from(score)).collect();
-        metrics.extend(roc_auc(&positive, &scores).map(|area| ("roc_auc".to_owned(), area)));
+    metrics.extend(averages(&confusion, &found));
+
+    let with_curves = if classes.len() == 2 { vec![1] } else { commonest(&found) };
+    let (mut details, mut curves) = (Vec::new(), Vec::new());
+    for (class, (name, found)) in classes.iter().zip(&found).enumerate() {
+        let positive: Vec<bool> = actual.iter().map(|&actual| actual == class).collect();
+        let scores = probabilities.column(class).to_vec();
+        let ranking = Ranking::new(&positive, &scores);
+        let Detection { rows, precision, recall, f1 } = *found;
+        let (roc_auc, average_precision) = (ranking.roc_auc(), ranking.average_precision());
+        details.push(ClassDetail { name: name.clone(), rows, precision, recall, f1, roc_auc, average_precision });
+        if with_curves.contains(&class) {
+            curves.push(Curves {
+                class: name.clone(),
+                roc: ranking.roc_curve().map(stored).unwrap_or_default(),
+                precision_recall: ranking.precision_recall().map(steps).map(stored).unwrap_or_default(),
+                calibration: calibration(&positive, &scores),
+            });
+        }
+    }
+    metrics.extend(ranking_metrics(&details));
+    let detail = Detail::Classification(Classes { classes: details, confusion, curves });
+    Evaluation { rows: actual.len(), not_finite, metrics, detail: Some(detail), ..Evaluation::default() }
+}
+
+/// Evaluates a regression. `actual` and `predicted`: rows × outputs, the latter with these names. Rows with a prediction
+/// that isn't finite are left out and counted.
+///
+/// The metrics are `mae`, `rmse` and, for two rows and more, `r2`; with several outputs the means over them.
+pub fn regression(names: &[String], actual: ArrayView2<'_, f64>, predicted: ArrayView2<'_, f64>) -> Evaluation {
+    let usable = finite_rows(predicted);
+    let not_finite = actual.nrows() - usable.len();
+    if usable.is_empty() {
+        return Evaluation { not_finite, ..Evaluation::default() };
+    }
+    let (actual, predicted) = (actual.select(Axis(0), &usable), predicted.select(Axis(0), &usable));
+    let outputs = names.iter().zip(actual.columns()).zip(predicted.columns()).map(|((name, actual), predicted)| {
+        let (actual, predicted) = (actual.to_vec(), predicted.to_vec());
+        let mut metrics = named([("mae", mae(&actual, &predicted)), ("rmse", rmse(&actual, &predicted))]);
+        metrics.extend(r2(&actual, &predicted).map(|r2| ("r2".to_owned(), r2)));
+        // Errors of numbers near the end of f64's range have no finite square.
+        metrics.retain(|_, value| value.is_finite());
+        let shown = actual.len().min(SCATTER_POINTS);
+        let spread = (0..shown).map(|at| at * actual.len() / shown);
+        OutputDetail { name: name.clone(), metrics, points: spread.map(|row| [actual[row], predicted[row]]).collect() }
+    });
+    let outputs: Vec<OutputDetail> = outputs.collect();
+    let over_outputs = |name: &str| {
+        let values: Option<Vec<f64>> = outputs.iter().map(|output| output.metrics.get(name).copied()).collect();
+        Some((name.to_owned(), mean(values?.into_iter())))
+    };
+    let metrics = ["mae", "rmse", "r2"].into_iter().filter_map(over_outputs).collect();
+    let detail = Some(Detail::Regression { outputs });
+    Evaluation { rows: usable.len(), not_finite, metrics, detail, ..Evaluation::default() }
+}
+
+/// The class with the highest probability in each row, the first of those that share it: as in
+/// [`crate::engine::predicted_class`].
+pub fn predicted_classes(probabilities: ArrayView2<'_, f64>) -> Vec<usize> {
+    let highest = |row: ArrayView1<'_, f64>| {
+        row.iter().enumerate().fold(0, |best, (class, value)| if *value > row[best] { class } else { best })
+    };
+    probabilities.rows().into_iter().map(highest).collect()
+}
+
+/// The rows that have only finite values.
+fn finite_rows(answers: ArrayView2<'_, f64>) -> Vec<usize> {
+    (0..answers.nrows()).filter(|&row| answers.row(row).iter().all(|value| value.is_finite())).collect()
+}
+
+fn named<const N: usize>(metrics: [(&str, f64); N]) -> BTreeMap<String, f64> {
+    metrics.map(|(name, value)| (name.to_owned(), value)).into()
+}
+
+/// Precision, recall and F1: means over the classes that occur or were predicted, and for two classes the second one's.
+fn averages(confusion: &[Vec<u64>], found: &[Detection]) -> BTreeMap<String, f64> {
+    type Share = fn(&Detection) -> f64;
+    let concerns = |&class: &usize| found[class].rows > 0 || confusion.iter().any(|row| row[class] > 0);
+    let classes: Vec<usize> = (0..found.len()).filter(concerns).collect();
+    let rows: u64 = found.iter().map(|found| found.rows).sum();
+    let kinds: [(&str, Share); 3] =
+        [("precision", |found| found.precision), ("recall", |found| found.recall), ("f1", |found| found.f1)];
+    let mut metrics = BTreeMap::new();
+    for (name, value) in kinds {
+        let weighted = found.iter().map(|found| value(found) * found.rows as f64).sum::<f64>() / rows as f64;
+        metrics.insert(format!("{name}_macro"), mean(classes.iter().map(|&class| value(&found[class]))));
+        metrics.insert(format!("{name}_weighted"), weighted);
+        if let [_, second] = found {
+            metrics.insert(name.to_owned(), value(second));
+        }
     }
     metrics
 }
 
-/// The metrics of a regression by name: `mae`, `rmse` and `r2`.
-pub fn regression(actual: &[f64], predicted: &[f64]) -> BTreeMap<String, f64> {
-    let mean_of = |error: fn(f64) -> f64| {
-        actual.iter().zip(predicted).map(|(a, p)| error(a - p)).sum::<f64>() / actual.len() as f64
-    };
-    BTreeMap::from([
-        ("mae".to_owned(), mean_of(f64::abs)),
-        ("rmse".to_owned(), mean_of(|error| error * error).sqrt()),
-        ("r2".to_owned(), r2(actual, predicted)),
-    ])
-}
-
-/// The share of rows whose class was predicted.
-pub fn accuracy(actual: &[usize], predicted: &[usize]) -> f64 {
-    actual.iter().zip(predicted).filter(|(a, p)| a == p).count() as f64 / actual.len() as f64
-}
-
-/// The mean of −ln of the probability given to the actual class, each clipped to f64's precision.
-pub fn log_loss(actual: &[usize], outputs: ArrayView2<'_, f32>) -> f64 {
-    let loss = |(&class, row): (&usize, ndarray::ArrayView1<'_, f32>)| {
-        -f64::from(row[class]).clamp(f64::EPSILON, 1.0 - f64::EPSILON).ln()
-    };
-    actual.iter().zip(outputs.rows()).map(loss).sum::<f64>() / actual.len() as f64
-}
-
-/// How well the positive rows are found.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Detection {
-    /// The share of positives among what was found; 0 if nothing was.
-    pub precision: f64,
-    /// The share of positives that were found; 0 if there are none.
-    pub recall: f64,
-    /// The harmonic mean of the two; 0 if both are.
-    pub f1: f64,
-}
-
-/// Precision, recall and F1.
-pub fn detection(positive: &[bool], found: &[bool]) -> Detection {
-    let hits = positive.iter().zip(found).filter(|(p, f)| **p && **f).count() as f64;
-    let count = |flags: &[bool]| flags.iter().filter(|flag| **flag).count() as f64;
-    let ratio = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
-    let (positives, founds) = (count(positive), count(found));
-    Detection {
-        precision: ratio(hits, founds),
-        recall: ratio(hits, positives),
-        f1: ratio(2.0 * hits, positives + founds),
+/// ROC AUC and average precision: the second class's of two; else means over all classes.
+fn ranking_metrics(classes: &[ClassDetail]) -> BTreeMap<String, f64> {
+    if let [_, second] = classes {
+        let both = [("roc_auc", second.roc_auc), ("average_precision", second.average_precision)];
+        return both.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
     }
+    type Area = fn(&ClassDetail) -> Option<f64>;
+    let mut metrics = BTreeMap::new();
+    let kinds: [(&str, &str, Area); 2] = [
+        ("roc_auc_ovr", "roc_auc_ovr_weighted", |class| class.roc_auc),
+        ("average_precision_macro", "average_precision_weighted", |class| class.average_precision),
+    ];
+    for (alike, weighted, value) in kinds {
+        let mean_over = |classes: &[&ClassDetail], weight: fn(&ClassDetail) -> f64| {
+            let total: f64 = classes.iter().map(|class| weight(class)).sum();
+            classes.iter().map(|class| Some(value(class)? * weight(class) / total)).sum::<Option<f64>>()
+        };
+        let all: Vec<&ClassDetail> = classes.iter().collect();
+        let occurring: Vec<&ClassDetail> = classes.iter().filter(|class| class.rows > 0).collect();
+        metrics.extend(mean_over(&all, |_| 1.0).map(|mean| (alike.to_owned(), mean)));
+        metrics.extend(mean_over(&occurring, |class| class.rows as f64).map(|mean| (weighted.to_owned(), mean)));
+    }
+    metrics
 }
 
-/// The area under the ROC curve: how often a positive row scores higher than a negative one, ties counting half
-/// (the Mann–Whitney statistic). `None` if only one kind occurs.
-pub fn roc_auc(positive: &[bool], scores: &[f64]) -> Option<f64> {
-    let mut order: Vec<usize> = (0..scores.len()).collect();
-    order.sort_unstable_by(|&a, &b| scores[a].total_cmp(&scores[b]));
-    // Each positive wins against the negatives below it and half of those beside it.
-    let (mut wins, mut negatives_below) = (0.0, 0.0);
-    for tied in order.chunk_by(|&a, &b| scores[a] == scores[b]) {
-        let positives = tied.iter().filter(|&&row| positive[row]).count() as f64;
-        let negatives = tied.len() as f64 - positives;
-        wins += positives * (negatives_below + negatives / 2.0);
-        negatives_below += negatives;
-    }
-    let positives = scores.len() as f64 - negatives_below;
-    let pairs = positives * negatives_below;
-    (pairs > 0.0).then(|| wins / pairs)
+/// The classes with most rows, in their order.
+fn commonest(found: &[Detection]) -> Vec<usize> {
+    let mut classes: Vec<usize> = (0..found.len()).collect();
+    classes.sort_by_key(|&class| std::cmp::Reverse(found[class].rows));
+    classes.truncate(MAX_CURVES);
+    classes.sort_unstable();
+    classes
 }
 
-/// The share of the variance that is explained; where there is none, 1 for perfect predictions and 0 for others.
-pub fn r2(actual: &[f64], predicted: &[f64]) -> f64 {
-    let mean = actual.iter().sum::<f64>() / actual.len() as f64;
-    let total: f64 = actual.iter().map(|a| (a - mean).powi(2)).sum();
-    let unexplained: f64 = actual.iter().zip(predicted).map(|(a, p)| (a - p).powi(2)).sum();
-    match (total > 0.0, unexplained > 0.0) {
-        (true, _) => 1.0 - unexplained / total,
-        (false, false) => 1.0,
-        (false, true) => 0.0,
-    }
+/// The precision-recall curve as straight lines. Average precision takes a threshold's precision back to the recall of
+/// the threshold before, and so does the curve, so that its area is just that.
+fn steps(points: Vec<Point>) -> Vec<Point> {
+    let mut last = 0.0;
+    points
+        .into_iter()
+        .flat_map(|[recall, precision]| [[std::mem::replace(&mut last, recall), precision], [recall, precision]])
+        .collect()
+}
+
+/// What an evaluation keeps of a curve.
+fn stored(curve: Vec<Point>) -> Vec<Point> {
+    let rounded = |value: f64| (value * 1e5).round() / 1e5;
+    thin(&curve, CURVE_POINTS, CURVE_TOLERANCE).into_iter().map(|point| point.map(rounded)).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use ndarray::array;
-
-    use super::*;
-
-    fn close(found: f64, expected: f64) {
-        assert!((found - expected).abs() < 1e-7, "{found}, expected {expected}");
-    }
-
-    // from sklearn.metrics import *
-    // y = [0, 0, 1, 1, 1, 0, 1, 0]
-    // p = np.float32([.1, .4, .35, .8, .4, .4, .9, 1]); pred = p > .5; P = np.c_[1 - p, p].astype(float)
-    // accuracy_score(y, pred), log_loss(y, P), roc_auc_score(y, p), precision_score(y, pred), recall_score(y, pred), f1_score(y, pred)
-    #[test]
-    fn binary_metrics_are_scikit_learns() {
-        let p = array![0.1_f32, 0.4, 0.35, 0.8, 0.4, 0.4, 0.9, 1.0];
-        let outputs = ndarray::stack![ndarray::Axis(1), p.mapv(|p| 1.0 - p), p];
-        let metrics = classification(&[0, 0, 1, 1, 1, 0, 1, 0], outputs.view());
-        for (name, expected) in [
-            ("accuracy", 0.625),
-            ("log_loss", 4.933_160_254_548_557),
-            ("roc_auc", 0.5625),
-            ("precision", 2.0 / 3.0),
-            ("recall", 0.5),
-            ("f1", 0.571_428_571_428_571_4),
-        ] {
-            close(metrics[name], expected);
-        }
-    }
-
-    // P = np.float32([[.7, .2, .1], [.3, .3, .4], [.25, .5, .25], [.1, .6, .3]]).astype(float); y = [0, 2, 1, 2]
-    // accuracy_score(y, P.argmax(1)), log_loss(y, P, labels=[0, 1, 2])
-    #[test]
-    fn multiclass_metrics_are_scikit_learns() {
-        let outputs = array![[0.7_f32, 0.2, 0.1], [0.3, 0.3, 0.4], [0.25, 0.5, 0.25], [0.1, 0.6, 0.3]];
-        let metrics = classification(&[0, 2, 1, 2], outputs.view());
-        close(metrics["accuracy"], 0.75);
-        close(metrics["log_loss"], 0.792_521_405_772_769_4);
-        assert_eq!(metrics.len(), 2);
-    }
-
-    // y, p = [3, -0.5, 2, 7], [2.5, 0.0, 2, 8]
-    // mean_absolute_error(y, p), root_mean_squared_error(y, p), r2_score(y, p)
-    #[test]
-    fn regression_metrics_are_scikit_learns() {
-        let metrics = regression(&[3.0, -0.5, 2.0, 7.0], &[2.5, 0.0, 2.0, 8.0]);
-        close(metrics["mae"], 0.5);
-        close(metrics["rmse"], 0.612_372_435_695_794_5);
-        close(metrics["r2"], 0.948_608_137_044_967_9);
-        // r2_score([1, 1], [1, 2]), r2_score([1, 1], [1, 1])
-        assert_eq!((r2(&[1.0, 1.0], &[1.0, 2.0]), r2(&[1.0, 1.0], &[1.0, 1.0])), (0.0, 1.0));
-    }
-
-    #[test]
-    fn what_is_undefined_is_left_out_or_zero() {
-        assert_eq!(roc_auc(&[true, true], &[0.1, 0.9]), None);
-        assert_eq!(detection(&[true, false], &[false, false]), Detection { precision: 0.0, recall: 0.0, f1: 0.0 });
-    }
-}
+mod tests;

@@ -1,21 +1,20 @@
 //! How to train: what scikit-learn's `MLPClassifier` and `MLPRegressor` call their parameters, with the same names,
-//! defaults and meaning, and how missing and unknown values are treated.
+//! defaults, ranges and meaning, and how features are prepared.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
+use super::class_weight::ClassWeight;
+use super::preparation::Preparation;
 use crate::engine::Activation;
-use crate::model::signature::Unknown;
 
 /// Everything that training depends on besides the data.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Recipe {
-    /// What happens to missing values.
-    pub impute: Impute,
-    /// What happens to categories that the training rows don't have.
-    pub unknown: Unknown,
+    /// What happens to the features before the network.
+    pub preparation: Preparation,
     /// Neurons of each hidden layer; none of them makes a linear model.
     pub hidden_layer_sizes: Vec<usize>,
     /// The function behind each hidden layer.
@@ -26,40 +25,66 @@ pub struct Recipe {
     pub alpha: f64,
     /// Rows per step, at most all of them.
     pub batch_size: BatchSize,
-    /// The step size.
+    /// How the step size changes from epoch to epoch; sgd only.
+    pub learning_rate: LearningRate,
+    /// The step size, at first.
     pub learning_rate_init: f64,
+    /// The exponent of [`LearningRate::Invscaling`].
+    pub power_t: f64,
     /// How much of the last step goes on into the next; sgd only.
     pub momentum: f64,
     /// Nesterov's momentum instead of the plain one; sgd only.
     pub nesterovs_momentum: bool,
+    /// How much of the mean of the gradients is kept in each step; adam only.
+    pub beta_1: f64,
+    /// How much of the mean of their squares is kept in each step; adam only.
+    pub beta_2: f64,
+    /// What is added to the root of that mean, which divides; adam only.
+    pub epsilon: f64,
     /// Epochs at most.
     pub max_iter: usize,
-    /// An epoch whose training loss isn't lower than the best one by at least this counts as without improvement.
+    /// An epoch whose training loss isn't lower than the best one by at least this counts as without improvement; with
+    /// early stopping, one whose validation score isn't higher by that.
     pub tol: f64,
-    /// Training stops after more than this many epochs in a row without improvement.
+    /// Training stops after more than this many epochs in a row without improvement; `usize::MAX`, written `inf`: never.
+    #[serde(serialize_with = "or_inf")]
     pub n_iter_no_change: usize,
+    /// Whether some of the training rows validate each epoch instead of training; the weights with the best score
+    /// (accuracy, or R²) are the result.
+    pub early_stopping: bool,
+    /// The share of those rows; a part of a row counts as a whole one.
+    pub validation_fraction: f64,
+    /// How much a row counts, by its class.
+    pub class_weight: Option<ClassWeight>,
     /// Whether each epoch takes the rows in a new order.
     pub shuffle: bool,
-    /// The seed of everything random: the first weights, the order of the rows, and a random split.
+    /// The seed of everything random: the first weights, the order of the rows, and the random splits.
     pub random_state: u64,
 }
 
 impl Default for Recipe {
     fn default() -> Recipe {
         Recipe {
-            impute: Impute::Mean,
-            unknown: Unknown::Zeros,
+            preparation: Preparation::default(),
             hidden_layer_sizes: vec![100],
             activation: Activation::Relu,
             solver: Solver::Adam,
             alpha: 1e-4,
             batch_size: BatchSize::Auto,
+            learning_rate: LearningRate::Constant,
             learning_rate_init: 1e-3,
+            power_t: 0.5,
             momentum: 0.9,
             nesterovs_momentum: true,
+            beta_1: 0.9,
+            beta_2: 0.999,
+            epsilon: 1e-8,
             max_iter: 200,
             tol: 1e-4,
             n_iter_no_change: 10,
+            early_stopping: false,
+            validation_fraction: 0.1,
+            class_weight: None,
             shuffle: true,
             random_state: 0,
         }
@@ -67,35 +92,42 @@ impl Default for Recipe {
 }
 
 impl Recipe {
-    /// What is wrong with these values, if anything, in the words of the options.
+    /// What is wrong with these values, if anything, in the words of the options; the ranges are scikit-learn's.
     pub fn validate(&self) -> Result<(), String> {
-        let checks = [
-            (self.hidden_layer_sizes.contains(&0), "--hidden-layer-sizes: a layer needs at least one neuron"),
-            (!(self.alpha.is_finite() && self.alpha >= 0.0), "--alpha must not be negative"),
-            (self.batch_size == BatchSize::Rows(0), "--batch-size must be at least 1"),
+        self.preparation.validate()?;
+        let reals = [
+            ("--alpha", self.alpha, "[0, inf)", self.alpha >= 0.0),
+            ("--learning-rate-init", self.learning_rate_init, "(0, inf)", self.learning_rate_init > 0.0),
+            ("--power-t", self.power_t, "[0, inf)", self.power_t >= 0.0),
+            ("--momentum", self.momentum, "[0, 1]", (0.0..=1.0).contains(&self.momentum)),
+            ("--beta-1", self.beta_1, "[0, 1)", (0.0..1.0).contains(&self.beta_1)),
+            ("--beta-2", self.beta_2, "[0, 1)", (0.0..1.0).contains(&self.beta_2)),
+            ("--epsilon", self.epsilon, "(0, inf)", self.epsilon > 0.0),
+            ("--tol", self.tol, "[0, inf)", self.tol >= 0.0),
             (
-                !(self.learning_rate_init.is_finite() && self.learning_rate_init > 0.0),
-                "--learning-rate-init must be above 0",
+                "--validation-fraction",
+                self.validation_fraction,
+                "[0, 1)",
+                (0.0..1.0).contains(&self.validation_fraction),
             ),
-            (!(0.0..=1.0).contains(&self.momentum), "--momentum must be from 0 to 1"),
-            (self.max_iter == 0, "--max-iter must be at least 1"),
-            (self.tol.is_nan() || self.tol < 0.0, "--tol must not be negative"),
         ];
-        checks.into_iter().find(|(wrong, _)| *wrong).map_or(Ok(()), |(_, message)| Err(message.into()))
+        for (option, value, range, within) in reals {
+            if !within || value.is_infinite() {
+                return Err(format!("{option} must be a number in the range {range}, got {value}"));
+            }
+        }
+        let least_rows = if let BatchSize::Rows(rows) = self.batch_size { rows } else { 1 };
+        let counts = [
+            ("--hidden-layer-sizes", self.hidden_layer_sizes.iter().copied().min().unwrap_or(1)),
+            ("--batch-size", least_rows),
+            ("--max-iter", self.max_iter),
+            ("--n-iter-no-change", self.n_iter_no_change),
+        ];
+        match counts.into_iter().find(|(_, count)| *count == 0) {
+            Some((option, _)) => Err(format!("{option} must be a whole number in the range [1, inf), got 0")),
+            None => Ok(()),
+        }
     }
-}
-
-/// What a missing value of a numeric feature becomes. A missing category sets none of its columns.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Impute {
-    /// The mean of the training rows.
-    Mean,
-    /// The median of the training rows.
-    Median,
-    /// This number.
-    Constant(f64),
-    /// Nothing: rows with a missing value, numeric or not, are left out of training and rejected in serving.
-    Reject,
 }
 
 /// How the weights follow the gradient.
@@ -104,8 +136,21 @@ pub enum Impute {
 pub enum Solver {
     /// Stochastic gradient descent with momentum.
     Sgd,
-    /// Kingma and Ba, <https://arxiv.org/abs/1412.6980>, with their β₁ = 0.9, β₂ = 0.999 and ε = 1e-8.
+    /// Kingma and Ba, <https://arxiv.org/abs/1412.6980>.
     Adam,
+}
+
+/// How the step size of sgd changes from epoch to epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LearningRate {
+    /// Not at all.
+    Constant,
+    /// It is `learning_rate_init / (t + 1)^power_t` after an epoch, where t counts the rows trained on so far, all
+    /// epochs together.
+    Invscaling,
+    /// Where the training would stop for want of improvement, it is divided by 5, until it is 1e-6 or less.
+    Adaptive,
 }
 
 /// Rows per step.
@@ -128,40 +173,6 @@ impl BatchSize {
     }
 }
 
-impl FromStr for Impute {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Impute, String> {
-        match text.split_once(':') {
-            None if text == "mean" => Ok(Impute::Mean),
-            None if text == "median" => Ok(Impute::Median),
-            None if text == "reject" => Ok(Impute::Reject),
-            Some(("constant", value)) => match value.parse() {
-                Ok(value) if f64::is_finite(value) => Ok(Impute::Constant(value)),
-                _ => Err(format!("{value:?} isn't a finite number")),
-            },
-            _ => Err("expected mean, median, reject or constant:VALUE".into()),
-        }
-    }
-}
-
-impl fmt::Display for Impute {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Impute::Mean => f.write_str("mean"),
-            Impute::Median => f.write_str("median"),
-            Impute::Constant(value) => write!(f, "constant:{value}"),
-            Impute::Reject => f.write_str("reject"),
-        }
-    }
-}
-
-impl Serialize for Impute {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
 impl FromStr for Solver {
     type Err = String;
 
@@ -170,6 +181,19 @@ impl FromStr for Solver {
             "sgd" => Ok(Solver::Sgd),
             "adam" => Ok(Solver::Adam),
             _ => Err("expected sgd or adam".into()),
+        }
+    }
+}
+
+impl FromStr for LearningRate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<LearningRate, String> {
+        match text {
+            "constant" => Ok(LearningRate::Constant),
+            "invscaling" => Ok(LearningRate::Invscaling),
+            "adaptive" => Ok(LearningRate::Adaptive),
+            _ => Err("expected constant, invscaling or adaptive".into()),
         }
     }
 }
@@ -203,29 +227,56 @@ impl Serialize for BatchSize {
     }
 }
 
+/// JSON has no infinity, and nobody recognises the largest integer.
+fn or_inf<S: Serializer>(count: &usize, serializer: S) -> Result<S::Ok, S::Error> {
+    match *count {
+        usize::MAX => serializer.serialize_str("inf"),
+        count => serializer.serialize_u64(count as u64),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_recipe_is_written_in_the_words_of_the_options() {
-        let recipe = Recipe { impute: Impute::Constant(-1.5), batch_size: BatchSize::Rows(32), ..Recipe::default() };
+        let recipe = Recipe { batch_size: BatchSize::Rows(32), ..Recipe::default() };
         let json = serde_json::to_value(&recipe).unwrap();
-        assert_eq!(json["impute"], "constant:-1.5");
-        assert_eq!("constant:-1.5".parse(), Ok(recipe.impute));
+        assert_eq!(json["preparation"]["impute"], "mean");
         assert_eq!(json["batch_size"], 32);
         assert_eq!(json["solver"], "adam");
+        assert_eq!((&json["learning_rate"], &json["n_iter_no_change"]), (&"constant".into(), &10.into()));
         assert_eq!(json["activation"], "relu");
-        assert!("constant:inf".parse::<Impute>().is_err());
-        assert!("mode".parse::<Impute>().is_err());
     }
 
     #[test]
     fn impossible_values_are_named() {
         assert_eq!(Recipe::default().validate(), Ok(()));
-        let recipe = Recipe { momentum: 1.5, ..Recipe::default() };
-        assert!(recipe.validate().unwrap_err().contains("--momentum"));
-        let recipe = Recipe { tol: f64::NAN, ..Recipe::default() };
-        assert!(recipe.validate().unwrap_err().contains("--tol"));
+        let wrong = |recipe: Recipe| recipe.validate().unwrap_err();
+        assert_eq!(
+            wrong(Recipe { momentum: 1.5, ..Recipe::default() }),
+            "--momentum must be a number in the range [0, 1], got 1.5"
+        );
+        assert_eq!(
+            wrong(Recipe { hidden_layer_sizes: vec![3, 0], ..Recipe::default() }),
+            "--hidden-layer-sizes must be a whole number in the range [1, inf), got 0"
+        );
+        for (option, recipe) in [
+            ("--alpha", Recipe { alpha: -1.0, ..Recipe::default() }),
+            ("--learning-rate-init", Recipe { learning_rate_init: f64::INFINITY, ..Recipe::default() }),
+            ("--power-t", Recipe { power_t: -0.5, ..Recipe::default() }),
+            ("--beta-1", Recipe { beta_1: 1.0, ..Recipe::default() }),
+            ("--beta-2", Recipe { beta_2: -0.1, ..Recipe::default() }),
+            ("--epsilon", Recipe { epsilon: 0.0, ..Recipe::default() }),
+            ("--tol", Recipe { tol: f64::NAN, ..Recipe::default() }),
+            ("--validation-fraction", Recipe { validation_fraction: 1.0, ..Recipe::default() }),
+            ("--batch-size", Recipe { batch_size: BatchSize::Rows(0), ..Recipe::default() }),
+            ("--max-iter", Recipe { max_iter: 0, ..Recipe::default() }),
+            ("--n-iter-no-change", Recipe { n_iter_no_change: 0, ..Recipe::default() }),
+        ] {
+            let message = wrong(recipe);
+            assert!(message.starts_with(&format!("{option} must be")), "{option}: {message}");
+        }
     }
 }

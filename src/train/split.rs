@@ -5,7 +5,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::TrainError;
-use super::dataset::Table;
+use super::dataset::{Table, TargetValues};
 
 /// How to divide a table.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -13,6 +13,13 @@ pub enum Split {
     /// A random share tests.
     Random {
         /// The share, from 0 (nothing tests) to below 1; as in scikit-learn, a part of a row counts as a whole one.
+        test_size: f64,
+        /// The seed of the choice.
+        seed: u64,
+    },
+    /// A random share of each class tests, so that both sides have the classes in the proportions of the whole.
+    Stratified {
+        /// The share of all rows, as above.
         test_size: f64,
         /// The seed of the choice.
         seed: u64,
@@ -37,6 +44,12 @@ impl Split {
                 order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
                 cut(order, test_size)
             }
+            Split::Stratified { test_size, seed } => {
+                let TargetValues::Classes { names, rows } = &table.target.values else {
+                    return Err(TrainError::NoStrata { target: table.target.name.clone() });
+                };
+                stratify(rows, names.len(), test_size, &mut ChaCha8Rng::seed_from_u64(seed))
+            }
             Split::Time { test_size } => {
                 let times = times()?;
                 let mut order: Vec<usize> = rows.collect();
@@ -59,10 +72,54 @@ impl Split {
     }
 }
 
-fn cut(mut order: Vec<usize>, test_size: f64) -> (Vec<usize>, Vec<usize>) {
-    let test = (test_size * order.len() as f64).ceil() as usize;
-    let test = order.split_off(order.len() - test.min(order.len()));
+/// As scikit-learn's `StratifiedShuffleSplit` chooses: first how many of each class train, then how many of the others
+/// test, and which they are.
+pub(super) fn stratify(
+    classes: &[usize],
+    count: usize,
+    test_size: f64,
+    rng: &mut ChaCha8Rng,
+) -> (Vec<usize>, Vec<usize>) {
+    let mut members = vec![Vec::new(); count];
+    classes.iter().enumerate().for_each(|(row, &class)| members[class].push(row));
+    let wanted = test_rows(classes.len(), test_size);
+    let counts: Vec<usize> = members.iter().map(Vec::len).collect();
+    let training = proportions(&counts, classes.len() - wanted, rng);
+    let (mut train, mut test) = (Vec::new(), Vec::new());
+    for (mut members, training) in members.into_iter().zip(training) {
+        members.shuffle(rng);
+        test.extend(members.split_off(training));
+        train.extend(members);
+    }
+    train.shuffle(rng);
+    test.shuffle(rng);
+    (train, test)
+}
+
+/// How many of each class are drawn when `draws` are drawn of all, each as near to its proportion as whole numbers can
+/// be; ties are broken by the generator (scikit-learn's `_approximate_mode`).
+fn proportions(counts: &[usize], draws: usize, rng: &mut ChaCha8Rng) -> Vec<usize> {
+    let total: usize = counts.iter().sum();
+    let exact: Vec<f64> = counts.iter().map(|&count| count as f64 / total as f64 * draws as f64).collect();
+    let mut drawn: Vec<usize> = exact.iter().map(|share| share.floor() as usize).collect();
+    let mut order: Vec<usize> = (0..counts.len()).collect();
+    order.shuffle(rng);
+    // The sort keeps the order of equals: that is the tie, broken.
+    order.sort_by(|&a, &b| exact[b].fract().total_cmp(&exact[a].fract()));
+    let missing = draws.saturating_sub(drawn.iter().sum());
+    order.into_iter().take(missing).for_each(|class| drawn[class] += 1);
+    drawn
+}
+
+/// The last rows of an order test.
+pub(super) fn cut(mut order: Vec<usize>, test_size: f64) -> (Vec<usize>, Vec<usize>) {
+    let test = order.split_off(order.len() - test_rows(order.len(), test_size));
     (order, test)
+}
+
+/// How many of so many rows test.
+pub(super) fn test_rows(rows: usize, test_size: f64) -> usize {
+    rows.min((test_size * rows as f64).ceil() as usize)
 }
 
 #[cfg(test)]
@@ -70,7 +127,7 @@ mod tests {
     use ndarray::Array2;
 
     use super::*;
-    use crate::train::dataset::{Column, Target, TargetValues, Times};
+    use crate::train::dataset::{Column, Target, Times};
     use crate::train::time::Scale;
 
     fn table(times: &[f64]) -> Table {
@@ -116,9 +173,48 @@ mod tests {
         assert!(matches!(Split::From(1.0).divide(&timeless), Err(TrainError::NoTime)));
     }
 
+    // for counts in [62, 30, 10], [51, 27, 23], [5, 3, 2]:
+    //     y = np.repeat([0, 1, 2], counts)
+    //     train, test = train_test_split(y, test_size=0.25, stratify=y); print(np.bincount(test), np.bincount(train))
+    #[test]
+    fn a_stratified_split_keeps_the_proportions_of_the_classes() {
+        let cases = [
+            ([62, 30, 10], [16, 8, 2], [46, 22, 8]),
+            ([51, 27, 23], [13, 7, 6], [38, 20, 17]),
+            ([5, 3, 2], [1, 1, 1], [4, 2, 1]),
+        ];
+        for (counts, expected_test, expected_train) in cases {
+            let classes: Vec<usize> = (0..3).flat_map(|class| vec![class; counts[class]]).collect();
+            let names = ["a", "b", "c"].map(String::from).to_vec();
+            let values = TargetValues::Classes { names, rows: classes };
+            let table = Table { target: Target { name: "y".into(), values }, ..table(&vec![0.0; counts.iter().sum()]) };
+            let (train, test) = Split::Stratified { test_size: 0.25, seed: 1 }.divide(&table).unwrap();
+            let count = |table: &Table| {
+                let TargetValues::Classes { rows, .. } = &table.target.values else { panic!() };
+                [0, 1, 2].map(|class| rows.iter().filter(|&&row| row == class).count())
+            };
+            assert_eq!((count(&test), count(&train)), (expected_test, expected_train), "{counts:?}");
+            let mut all = [rows(&train), rows(&test)].concat();
+            all.sort_by(f64::total_cmp);
+            assert_eq!(all, rows(&table));
+        }
+        let numbers = Split::Stratified { test_size: 0.25, seed: 1 }.divide(&table(&[0.0; 4]));
+        assert!(matches!(numbers, Err(TrainError::NoStrata { .. })));
+    }
+
     #[test]
     fn a_share_of_nothing_tests_nothing() {
         let (train, test) = Split::Time { test_size: 0.0 }.divide(&table(&[1.0, 2.0])).unwrap();
         assert_eq!((train.len(), test.len()), (2, 0));
+    }
+
+    #[test]
+    fn ties_fall_to_either_side() {
+        // _approximate_mode([2, 2, 2, 1], n_draws=2) may be [0, 1, 1, 0] or any other two of the first three.
+        let drawn: Vec<Vec<usize>> =
+            (0..20).map(|seed| proportions(&[2, 2, 2, 1], 2, &mut ChaCha8Rng::seed_from_u64(seed))).collect();
+        assert!(drawn.iter().all(|drawn| drawn.iter().sum::<usize>() == 2 && drawn[3] == 0), "{drawn:?}");
+        assert!(drawn.iter().any(|other| *other != drawn[0]));
+        assert_eq!(proportions(&[5, 2], 4, &mut ChaCha8Rng::seed_from_u64(0)), [3, 1]);
     }
 }

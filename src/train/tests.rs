@@ -1,12 +1,13 @@
 use super::dataset::{Column, Target as TableTarget};
-use super::recipe::{BatchSize, Solver};
+use super::preparation::Preparation;
+use super::recipe::{BatchSize, LearningRate, Solver};
 use super::*;
 use crate::record::Gap;
 
 const GAP: f64 = Gap::Missing.value();
 
 /// Rows on whose first feature and category the class depends; the second feature is noise with gaps.
-fn table(rows: usize) -> Table {
+pub(super) fn table(rows: usize) -> Table {
     let features = vec![
         Column { name: "x".into(), categories: None },
         Column { name: "noise".into(), categories: None },
@@ -30,13 +31,13 @@ fn table(rows: usize) -> Table {
     }
 }
 
-fn regression(rows: usize) -> Table {
+pub(super) fn regression(rows: usize) -> Table {
     let numbers = (0..rows).map(|row| 5000.0 + 300.0 * (row as f64 * 1.3).sin()).collect();
     let target = TableTarget { name: "price".into(), values: TargetValues::Numbers(numbers) };
     Table { target, ..table(rows) }
 }
 
-fn recipe() -> Recipe {
+pub(super) fn recipe() -> Recipe {
     Recipe {
         hidden_layer_sizes: vec![8],
         solver: Solver::Sgd,
@@ -48,7 +49,11 @@ fn recipe() -> Recipe {
     }
 }
 
-fn halves(table: &Table) -> (Table, Table) {
+pub(super) fn dropna() -> Preparation {
+    Preparation { dropna: true, ..Preparation::default() }
+}
+
+pub(super) fn halves(table: &Table) -> (Table, Table) {
     let (train, test): (Vec<usize>, Vec<usize>) = (0..table.len()).partition(|row| row % 4 != 3);
     (table.select(&train), table.select(&test))
 }
@@ -116,11 +121,11 @@ fn the_same_seed_gives_the_same_model() {
 
 #[test]
 fn rows_that_lack_a_value_are_left_out_where_they_are_rejected() {
-    let trained = train(&table(400), &Recipe { impute: Impute::Reject, ..recipe() }).unwrap();
+    let trained = train(&table(400), &Recipe { preparation: dropna(), ..recipe() }).unwrap();
     assert_eq!(trained.rows, Rows { train: 240, incomplete: 60, test: 80, untestable: 20 });
     let mut all_lacking = table(40);
     all_lacking.rows.column_mut(1).fill(GAP);
-    let error = train(&all_lacking, &Recipe { impute: Impute::Reject, ..recipe() }).unwrap_err();
+    let error = train(&all_lacking, &Recipe { preparation: dropna(), ..recipe() }).unwrap_err();
     assert!(matches!(error, TrainError::AllRowsDropped { rows: 30 }));
 }
 
@@ -161,7 +166,7 @@ fn what_cannot_be_trained_is_named() {
     let TargetValues::Classes { rows, .. } = &mut one_class.target.values else { panic!() };
     rows.fill(2);
     let error = train(&one_class, &recipe()).unwrap_err().to_string();
-    assert_eq!(error, r#"the training rows have only one class of "y": "yes""#);
+    assert_eq!(error, r#"the training rows have only one class of "y": "yes"; it takes two to learn something"#);
     let error = train(&table(100), &Recipe { alpha: -1.0, ..recipe() }).unwrap_err().to_string();
     assert!(error.contains("--alpha"));
 }
@@ -174,4 +179,79 @@ fn the_draft_carries_recipe_metrics_and_notes() {
     assert_eq!(draft.training.recipe["hidden_layer_sizes"], serde_json::json!([8]));
     assert_eq!(draft.training.metrics["rows"], 75.0);
     assert_eq!(draft.layers.len(), 2);
+}
+
+#[test]
+fn early_stopping_keeps_the_weights_of_the_best_epoch() {
+    let early = Recipe { early_stopping: true, max_iter: 40, learning_rate_init: 0.5, n_iter_no_change: 8, ..recipe() };
+    for table in [table(400), regression(400)] {
+        let fitted = train(&table, &early).unwrap();
+        let best = fitted.scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let best_epoch = fitted.scores.iter().position(|&score| score == best).unwrap() + 1;
+        assert!(best_epoch < fitted.losses.len(), "{:?}", fitted.scores);
+        assert_eq!(fitted.metrics()["validation_score"], best);
+        assert_eq!(fitted.scores.len(), fitted.losses.len());
+        let until_best = train(&table, &Recipe { max_iter: best_epoch, ..early.clone() }).unwrap();
+        assert_eq!(fitted.into_draft("m", []).layers, until_best.into_draft("m", []).layers);
+    }
+}
+
+#[test]
+fn early_stopping_stops_when_the_score_does_not_rise_by_tol() {
+    let early = Recipe { early_stopping: true, tol: 1e9, n_iter_no_change: 4, ..recipe() };
+    let trained = train(&table(400), &early).unwrap();
+    // Even the first score isn't above minus infinity by a billion; six bad epochs are more than four... by one.
+    assert_eq!((trained.stop, trained.losses.len()), (Stop::Converged, 6));
+    assert!(
+        train(&table(8), &Recipe { early_stopping: true, ..recipe() }).unwrap_err().to_string().contains("validation")
+    );
+}
+
+#[test]
+fn without_early_stopping_the_last_weights_stay() {
+    let trained = train(&table(100), &recipe()).unwrap();
+    assert!(trained.scores.is_empty() && !trained.metrics().contains_key("validation_score"));
+    let shorter = train(&table(100), &Recipe { max_iter: trained.losses.len() - 1, ..recipe() }).unwrap();
+    assert_ne!(trained.into_draft("m", []).layers, shorter.into_draft("m", []).layers);
+}
+
+#[test]
+fn an_adaptive_rate_goes_finer_before_it_stops() {
+    let adaptive = Recipe {
+        learning_rate: LearningRate::Adaptive,
+        learning_rate_init: 1e-5,
+        tol: 1e9,
+        n_iter_no_change: 1,
+        ..recipe()
+    };
+    // Two bad epochs, 1e-5 / 5; three more times as many until 8e-8 is too small to be divided: 2e-6, 4e-7.
+    let trained = train(&table(100), &adaptive).unwrap();
+    assert_eq!((trained.stop, trained.losses.len()), (Stop::Converged, 7));
+}
+
+#[test]
+fn a_training_that_diverges_keeps_the_last_good_weights() {
+    let wild =
+        Recipe { learning_rate_init: 2.5, momentum: 0.99, max_iter: 1000, n_iter_no_change: usize::MAX, ..recipe() };
+    let trained = train(&regression(100), &wild).unwrap();
+    assert_eq!(trained.stop, Stop::Diverged);
+    let epochs = trained.losses.len();
+    assert!((1..1000).contains(&epochs) && trained.losses.iter().all(|loss| loss.is_finite()), "{epochs}");
+    let until_then = train(&regression(100), &Recipe { max_iter: epochs, ..wild }).unwrap();
+    assert_eq!(until_then.stop, Stop::MaxIter);
+    assert_eq!(trained.draft.layers, until_then.draft.layers);
+}
+
+#[test]
+fn classes_that_weigh_more_are_predicted_more() {
+    let recall = |class_weight: &str| {
+        let class_weight = Some(class_weight.parse().unwrap());
+        let weighted = Recipe { class_weight, learning_rate_init: 0.01, max_iter: 2, ..recipe() };
+        train(&table(400), &weighted).unwrap().metrics()["recall"]
+    };
+    assert!(recall("yes:20") > recall("no:20"));
+    let named = Recipe { class_weight: Some("maybe:2".parse().unwrap()), ..recipe() };
+    assert!(matches!(train(&table(100), &named), Err(TrainError::UnknownClass { .. })));
+    let error = train(&regression(100), &named).unwrap_err().to_string();
+    assert!(error.contains("--class-weight is for a classification"), "{error}");
 }

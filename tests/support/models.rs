@@ -9,11 +9,12 @@ use flate2::read::GzDecoder;
 use weir::demo::flights::{self, Departure};
 use weir::model::store::Store;
 use weir::train::dataset::Table;
-use weir::train::recipe::{Impute, Solver};
+use weir::train::preparation::Preparation;
+use weir::train::recipe::Solver;
 use weir::train::{Recipe, fit};
 
 /// Publishes a version of `flights`, trained on a part of the sample. The seed makes versions that differ.
-pub(crate) fn publish(store: &Path, seed: u64, impute: Impute) -> u64 {
+pub(crate) fn publish(store: &Path, seed: u64, preparation: Preparation) -> u64 {
     static TABLE: OnceLock<Table> = OnceLock::new();
     let table = TABLE.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
@@ -21,7 +22,7 @@ pub(crate) fn publish(store: &Path, seed: u64, impute: Impute) -> u64 {
         table.select(&(0..table.len()).step_by(8).collect::<Vec<_>>())
     });
     let recipe = Recipe {
-        impute,
+        preparation,
         hidden_layer_sizes: vec![32, 16],
         solver: Solver::Adam,
         max_iter: 3,

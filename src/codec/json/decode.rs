@@ -65,7 +65,8 @@ impl Decoder {
 
     /// Fills `row` with one value per feature (gaps as [`Gap`] says) and `fields` with one span per field.
     ///
-    /// A category is a string; a number or a boolean is one too if a category is called exactly as it is written.
+    /// A category is a string; a number or a boolean is one too if a category is called exactly as it is written, a
+    /// number also if a category is called so that it is the same number (`3` and `3.0`).
     /// `true` and `false` are 1 and 0 as numbers. Null is the same as absent, also on the way to the features. An
     /// array called `features` at the top level makes the features beside it meaningless.
     ///
@@ -298,8 +299,8 @@ impl Pass<'_> {
         match self.cursor.peek() {
             b'"' => Ok(categories.index_or(self.cursor.string()?.unescape(self.scratch)?, Gap::Unknown)),
             b'-' | b'0'..=b'9' => {
-                self.cursor.number()?;
-                Ok(categories.index_or(self.cursor.since(start), Gap::Unknown))
+                let number = self.cursor.number()?;
+                Ok(categories.number(self.cursor.since(start), number))
             }
             b't' | b'f' => {
                 self.cursor.skip()?;
@@ -322,12 +323,16 @@ impl Pass<'_> {
     }
 }
 
+/// The number that a text is, if it is one of JSON's.
+fn number(text: &[u8]) -> Option<f64> {
+    let mut cursor = Cursor::new(text);
+    cursor.number().ok().filter(|_| cursor.position() == text.len())
+}
+
 /// The row value that a string stands for where numbers are expected.
 fn numeric_string(text: &[u8]) -> f64 {
-    let mut cursor = Cursor::new(text);
-    let number = cursor.number().ok().filter(|_| cursor.position() == text.len());
     let unsigned = text.strip_prefix(b"-").or(text.strip_prefix(b"+")).unwrap_or(text);
-    match number {
+    match number(text) {
         Some(number) => finite(number),
         None if NOT_FINITE.iter().any(|name| unsigned.eq_ignore_ascii_case(name)) => Gap::NotFinite.value(),
         None => Gap::String.value(),
@@ -351,24 +356,50 @@ impl Kind {
         match kind {
             signature::Kind::Numeric => Kind::Numeric,
             signature::Kind::Categorical { categories, .. } => {
+                let indices = || (0_u32..).map(f64::from);
                 let names = categories.iter().map(|name| Box::<[u8]>::from(name.as_bytes()));
-                let mut sorted: Vec<_> = names.zip((0_u32..).map(f64::from)).collect();
-                sorted.sort_by(|(a, _), (b, _)| a.cmp(b));
-                Kind::Categorical(Categories(sorted))
+                let mut names: Vec<_> = names.zip(indices()).collect();
+                names.sort_by(|(a, _), (b, _)| a.cmp(b));
+                let numbers = categories.iter().map(|name| number(name.as_bytes()).map(|number| number + 0.0));
+                let numbers = numbers.zip(indices()).filter_map(|(number, index)| Some((number?, index)));
+                let mut numbers: Vec<_> = numbers.filter(|(number, _)| number.abs() < INEXACT).collect();
+                numbers.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+                // Of categories that are the same number the first one counts; each can be written as it is called.
+                numbers.dedup_by(|(next, _), (kept, _)| next == kept);
+                Kind::Categorical(Categories { names, numbers })
             }
         }
     }
 }
 
-/// Categories and their indices, sorted by name.
+/// From here on different integers are the same f64: such categories, ids perhaps, count as they are written only.
+const INEXACT: f64 = (1_u64 << 53) as f64;
+
+/// Categories and their indices.
 #[derive(Debug)]
-struct Categories(Vec<(Box<[u8]>, f64)>);
+struct Categories {
+    /// Sorted by name.
+    names: Vec<(Box<[u8]>, f64)>,
+    /// Those whose names are numbers, sorted by them.
+    numbers: Vec<(f64, f64)>,
+}
 
 impl Categories {
     /// The index of the category, as a row value; the gap if there is none of that name.
     fn index_or(&self, name: &[u8], gap: Gap) -> f64 {
-        let place = self.0.binary_search_by(|(category, _)| category.as_ref().cmp(name));
-        place.map_or(gap.value(), |place| self.0[place].1)
+        let place = self.names.binary_search_by(|(category, _)| category.as_ref().cmp(name));
+        place.map_or(gap.value(), |place| self.names[place].1)
+    }
+
+    /// The index of the category that is called as the number is written, or else is the same number.
+    fn number(&self, written: &[u8], number: f64) -> f64 {
+        let index = self.index_or(written, Gap::Unknown);
+        if !index.is_nan() || self.numbers.is_empty() {
+            return index;
+        }
+        // -0 is 0, which sorts behind it.
+        let place = self.numbers.binary_search_by(|(category, _)| category.total_cmp(&(number + 0.0)));
+        place.map_or(Gap::Unknown.value(), |place| self.numbers[place].1)
     }
 }
 

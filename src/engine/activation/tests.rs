@@ -39,8 +39,14 @@ pub(in crate::engine) fn exact(activation: Activation, x: f64) -> f64 {
         Activation::Tanh => x.tanh(),
         Activation::Logistic => 1.0 / (1.0 + (-x).exp()),
         Activation::Gelu => x * erfc(-x / std::f64::consts::SQRT_2) / 2.0,
+        Activation::GeluTanh => x / (1.0 + (-gelu_tanh_u(x)).exp()),
         Activation::Silu => x / (1.0 + (-x).exp()),
     }
+}
+
+/// 2 √(2/π) (x + 0.044715 x³)
+fn gelu_tanh_u(x: f64) -> f64 {
+    2.0 * (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))
 }
 
 fn exact_derivative(activation: Activation, x: f64) -> f64 {
@@ -54,6 +60,12 @@ fn exact_derivative(activation: Activation, x: f64) -> f64 {
         Activation::Logistic => 1.0 / (2.0 + x.exp() + (-x).exp()),
         Activation::Gelu => {
             erfc(-x / std::f64::consts::SQRT_2) / 2.0 + x * (-x * x / 2.0).exp() / std::f64::consts::TAU.sqrt()
+        }
+        Activation::GeluTanh => {
+            let (u, slope) =
+                (gelu_tanh_u(x), 2.0 * (2.0 / std::f64::consts::PI).sqrt() * (1.0 + 3.0 * 0.044715 * x * x));
+            let bell = 1.0 / (2.0 + u.exp() + (-u).exp());
+            1.0 / (1.0 + (-u).exp()) + if bell > 0.0 { x * slope * bell } else { 0.0 }
         }
         Activation::Silu => {
             let sigma = 1.0 / (1.0 + (-x).exp());
@@ -81,21 +93,22 @@ fn apply(kernel: crate::engine::Kernel, activation: Activation, values: &[f32]) 
 fn values_keep_their_error_bounds() {
     let inputs = whole_range();
     for kernel in kernels() {
-        for (activation, bound) in [
-            (Activation::Identity, 0.0),
-            (Activation::Relu, 0.0),
-            (Activation::LeakyRelu, 0.5),
-            (Activation::Elu, 2.0),
-            (Activation::Tanh, 3.0),
-            (Activation::Logistic, 2.5),
-            (Activation::Gelu, 5.0),
-            (Activation::Silu, 3.0),
+        for (activation, bound, negligible) in [
+            (Activation::Identity, 0.0, 1e-36),
+            (Activation::Relu, 0.0, 1e-36),
+            (Activation::LeakyRelu, 0.5, 1e-36),
+            (Activation::Elu, 2.0, 1e-36),
+            (Activation::Tanh, 3.0, 1e-36),
+            (Activation::Logistic, 2.5, 1e-36),
+            (Activation::Gelu, 5.0, 1e-36),
+            (Activation::GeluTanh, 5.0, 1e-7),
+            (Activation::Silu, 3.0, 1e-36),
         ] {
             let mut worst = (0.0, 0.0);
             for (&x, y) in inputs.iter().zip(apply(kernel, activation, &inputs)) {
                 let expected = exact(activation, f64::from(x));
                 let error = (f64::from(y) - expected).abs();
-                let error = if error <= 1e-36 { 0.0 } else { error / expected.abs() / EPSILON };
+                let error = if error <= negligible { 0.0 } else { error / expected.abs() / EPSILON };
                 assert!(!error.is_nan(), "{kernel} {activation}({x:e}) = {y}");
                 if error > worst.0 {
                     worst = (error, x);
@@ -155,7 +168,7 @@ fn nan_stays_and_infinities_give_limits() {
         for activation in Activation::ALL {
             let (left, right) = match activation {
                 Activation::Identity | Activation::LeakyRelu => (-inf, inf),
-                Activation::Relu | Activation::Gelu | Activation::Silu => (0.0, inf),
+                Activation::Relu | Activation::Gelu | Activation::GeluTanh | Activation::Silu => (0.0, inf),
                 Activation::Elu => (-1.0, inf),
                 Activation::Tanh => (-1.0, 1.0),
                 Activation::Logistic => (0.0, 1.0),

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{BundleError, GOLDEN};
 use crate::model::Model;
-use crate::model::signature::{Feature, Kind};
+use crate::model::signature::{Feature, Kind, Signature};
 use crate::record::Gap;
 
 /// Far above what kernels differ by (about 1e-6), far below what anyone would act on.
@@ -35,6 +35,10 @@ pub(super) struct Golden {
 }
 
 impl Goldens {
+    pub(super) fn from_json(bytes: &[u8]) -> Result<Goldens, BundleError> {
+        serde_json::from_slice(bytes).map_err(|source| BundleError::Json { file: GOLDEN, source })
+    }
+
     /// Takes down what the model answers for these decoded rows.
     pub(super) fn record(model: &Model, rows: &[Vec<f64>]) -> Result<Goldens, BundleError> {
         let features = &model.signature().features;
@@ -83,11 +87,18 @@ impl Goldens {
 
     /// What the model answers for the rows, all in one batch.
     fn answers(&self, model: &Model) -> Result<Array2<f32>, BundleError> {
+        let rows = self.decoded(model.signature())?;
+        let mut answers = Array2::zeros((self.rows.len(), model.mlp.outputs()));
+        model.score(rows.view(), answers.view_mut(), &mut model.scratch());
+        Ok(answers)
+    }
+
+    /// The rows as a record's decoding gives them; they are ones that the signature accepts.
+    pub(super) fn decoded(&self, signature: &Signature) -> Result<Array2<f64>, BundleError> {
         if self.rows.is_empty() {
             let reason = "there are no rows, at least one is needed".into();
             return Err(BundleError::Invalid { file: GOLDEN, reason });
         }
-        let signature = model.signature();
         let mut rows = Array2::zeros((self.rows.len(), signature.features.len()));
         for (index, (golden, mut row)) in self.rows.iter().zip(rows.rows_mut()).enumerate() {
             if golden.features.len() != row.len() {
@@ -98,9 +109,7 @@ impl Goldens {
             }
             signature.check(&row.to_vec()).map_err(|rejection| invalid(index, rejection.to_string()))?;
         }
-        let mut answers = Array2::zeros((self.rows.len(), model.mlp.outputs()));
-        model.score(rows.view(), answers.view_mut(), &mut model.scratch());
-        Ok(answers)
+        Ok(rows)
     }
 }
 

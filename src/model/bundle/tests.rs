@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use safetensors::{Dtype, tensor::TensorView};
 
 use super::*;
+use crate::engine::Norm;
 use crate::model::testing;
 use crate::record::Gap;
 
@@ -25,7 +26,7 @@ fn edit(files: &mut Files, change: impl FnOnce(&mut serde_json::Value)) {
 
 /// Brings the digests up to date, as one would who forges a bundle.
 fn sign(files: &mut Files) {
-    let digests: Vec<_> = files.described().iter().map(|(name, bytes)| (*name, sha256(bytes))).collect();
+    let digests: Vec<_> = files.described().map(|(name, bytes)| (name, sha256(bytes))).collect();
     edit(files, |manifest| {
         for (name, digest) in digests {
             manifest["files"][name] = digest.into();
@@ -72,10 +73,96 @@ fn a_loaded_model_is_what_was_drafted() {
     assert_eq!(checks[4], Check::Network { parameters: 4 * 3 + 3 + 3 * 2 + 2 });
     assert_eq!(checks[5], Check::Goldens { rows: 5, largest: 0.0 });
 
-    let layers = weights::decode(&files.weights, &model.manifest.network.layers).unwrap();
-    for (layer, drafted) in layers.iter().zip(&draft.layers) {
-        assert_eq!((&layer.weights, &layer.bias), (&drafted.weights, &drafted.bias));
-        assert_eq!(layer.activation, drafted.activation);
+    let again = Draft::of(&files).unwrap();
+    assert_eq!(again.parent, Some(7));
+    assert_eq!(again.layers, draft.layers);
+    assert_eq!(format!("{again:?}"), format!("{:?}", Draft { parent: Some(7), ..draft }));
+}
+
+/// A layer in every form that it may have in a file.
+fn layer_forms() -> Vec<Layer> {
+    let plain = Layer::new(array![[1.0, -2.0], [0.5, 0.25], [3.0, 127.0]], array![0.5, -0.5], Activation::GeluTanh);
+    let weights = plain.weights.to_f32().into_owned();
+    let int8 = |input| Weights::Int8 { values: weights.mapv(|w| w as i8), scales: array![0.5, 0.25], input };
+    let norm = |place| Some(Norm { scale: array![1.0, 2.0], shift: array![0.0, 0.1], epsilon: 1e-5, place });
+    vec![
+        Layer { weights: Weights::F16(weights.mapv(half::f16::from_f32)), ..plain.clone() },
+        Layer { weights: Weights::Bf16(weights.mapv(half::bf16::from_f32)), ..plain.clone() },
+        Layer { weights: int8(Int8Input::F32), ..plain.clone() },
+        Layer { weights: int8(Int8Input::Dynamic), ..plain.clone() },
+        Layer { weights: int8(Int8Input::Range { low: -0.1, high: 1e30 }), ..plain.clone() },
+        Layer { norm: norm(NormPlace::BeforeActivation), ..plain.clone() },
+        Layer { norm: norm(NormPlace::AfterActivation), weights: int8(Int8Input::Dynamic), ..plain.clone() },
+        plain,
+    ]
+}
+
+#[test]
+fn layers_of_every_form_come_back_as_they_were() {
+    let layers = layer_forms();
+    let shapes: Vec<_> = layers.iter().map(LayerShape::of).collect();
+    let json = serde_json::to_string(&shapes).unwrap();
+    assert_eq!(serde_json::from_str::<Vec<LayerShape>>(&json).unwrap(), shapes, "{json}");
+    weights::check(&layers).unwrap();
+    assert_eq!(weights::decode(&weights::encode(&layers).unwrap(), &shapes).unwrap(), layers);
+    // A plain layer is written as it always was.
+    let plain = serde_json::to_string(&shapes[shapes.len() - 1]).unwrap();
+    assert_eq!(plain, r#"{"inputs":3,"outputs":2,"activation":"gelu_tanh"}"#);
+}
+
+#[test]
+fn layers_that_can_not_be_computed_are_refused() {
+    let form = |index: usize| layer_forms().swap_remove(index);
+    let with = |mut layer: Layer, change: fn(&mut Layer)| {
+        change(&mut layer);
+        weights::check(&[layer]).unwrap_err().to_string()
+    };
+    fn scales(layer: &mut Layer) -> &mut ndarray::Array1<f32> {
+        let Weights::Int8 { scales, .. } = &mut layer.weights else { panic!("not int8") };
+        scales
+    }
+    fn set_range(layer: &mut Layer, bounds: [f32; 2]) {
+        let Weights::Int8 { input, .. } = &mut layer.weights else { panic!("not int8") };
+        *input = Int8Input::Range { low: bounds[0], high: bounds[1] };
+    }
+    fn norm(layer: &mut Layer) -> &mut Norm {
+        layer.norm.as_mut().unwrap()
+    }
+    for (message, reason) in [
+        (with(form(0), |it| it.weights = Weights::F16(array![[half::f16::INFINITY]])), "0.weight\" has the value inf"),
+        (with(form(1), |it| it.weights = Weights::Bf16(array![[half::bf16::NAN]])), "0.weight\" has the value NaN"),
+        (with(form(3), |it| scales(it)[1] = 0.0), "layers.0.scale\" has the value 0, a scale must be above 0"),
+        (with(form(3), |it| scales(it)[1] = -1.0), "the value -1, a scale must be above 0"),
+        (with(form(3), |it| scales(it)[0] = f32::NAN), "layers.0.scale\" has the value NaN"),
+        (with(form(3), |it| *scales(it) = array![1.0]), "layers.0.scale\" has 1 values for 2 outputs"),
+        (with(form(3), |it| set_range(it, [0.5, 1.0])), "inputs from 0.5 to 1: a range must include 0"),
+        (with(form(3), |it| set_range(it, [0.0, 0.0])), "a range must include 0"),
+        (with(form(3), |it| set_range(it, [f32::NAN, 1.0])), "a range must include 0"),
+        (with(form(3), |it| set_range(it, [f32::MIN, f32::MAX])), "a range must include 0"),
+        (with(form(5), |it| norm(it).epsilon = -1.0), "a norm whose epsilon is -1"),
+        (with(form(5), |it| norm(it).scale[0] = f32::INFINITY), "layers.0.norm.scale\" has the value inf"),
+        (with(form(5), |it| norm(it).shift = array![0.0]), "layers.0.norm.shift\" has 1 values"),
+    ] {
+        assert!(message.contains(reason), "{reason}: {message}");
+    }
+
+    // A file that isn't what model.json says.
+    let layers = [form(3)];
+    let bytes = weights::encode(&layers).unwrap();
+    let decode = |change: fn(&mut LayerShape)| {
+        let mut shape = LayerShape::of(&layers[0]);
+        change(&mut shape);
+        weights::decode(&bytes, &[shape]).unwrap_err().to_string()
+    };
+    for (message, reason) in [
+        (decode(|it| it.input = None), "model.json: layer 0 is int8: \"input\" belongs to int8"),
+        (decode(|it| it.dtype = super::Dtype::F16), "3 tensors for 1 layers, 2 are needed"),
+        (decode(|it| it.outputs = 3), "has shape [3, 2], model.json says [3, 3]"),
+    ] {
+        assert!(message.contains(reason), "{reason}: {message}");
+    }
+    for length in 0..bytes.len() {
+        weights::decode(&bytes[..length], &[LayerShape::of(&layers[0])]).unwrap_err();
     }
 }
 
@@ -134,7 +221,7 @@ fn a_model_that_answers_otherwise_is_refused_by_its_goldens() {
 
     // Preprocessing counts as well as weights.
     let mut files = self::files(&testing::regression("m", 1.0));
-    edit(&mut files, |manifest| manifest["preprocessing"][0]["std"] = 0.9.into());
+    edit(&mut files, |manifest| manifest["preprocessing"][0]["steps"][0]["std"] = 0.9.into());
     assert!(matches!(load(&files), Err(BundleError::Golden { row: 1, .. })));
 
     // What kernels differ by is no difference.
@@ -192,12 +279,9 @@ fn parts_that_do_not_fit_are_refused() {
     };
     for (change, reason) in [
         ((|it| it["signature"]["features"][1]["name"] = "x".into()) as fn(&mut serde_json::Value), "listed twice"),
-        (
-            |it| it["preprocessing"][1] = serde_json::json!({"transform": "standardize", "mean": 0, "std": 1}),
-            "another kind",
-        ),
+        (|it| it["preprocessing"][1] = serde_json::json!({"transform": "numeric", "steps": []}), "another kind"),
         (|it| it["preprocessing"] = serde_json::json!([]), "0 transforms for 2 features"),
-        (|it| it["preprocessing"][0]["std"] = 0.into(), "std 0"),
+        (|it| it["preprocessing"][0]["steps"][0]["std"] = 0.into(), "std: 0.0 }"),
         (|it| it["network"]["output"] = "identity".into(), "can't give probabilities"),
         (|it| it["network"]["output"] = "logistic".into(), "last layer has 2 outputs, the target needs 1"),
         (|it| it["signature"]["target"]["classes"] = serde_json::json!(["a", "b", "c"]), "the target needs 3"),
@@ -205,7 +289,7 @@ fn parts_that_do_not_fit_are_refused() {
             |it| it["signature"]["target"] = serde_json::json!({"task": "regression", "names": ["a", "b"]}),
             "not for a regression",
         ),
-        (|it| it["network"]["layers"] = serde_json::json!([]), "4 tensors for 0 layers"),
+        (|it| it["network"]["layers"] = serde_json::json!([]), "4 tensors for 0 layers, 0 are needed"),
         (
             |it| it["signature"]["features"][1]["kind"]["categories"] = serde_json::json!(["red"]),
             "layer 0 has 4 inputs, the preprocessing gives 2",
@@ -243,7 +327,10 @@ fn drafts_that_could_not_be_loaded_are_refused() {
         (|it| it.golden_rows[1][0] = Gap::String.value(), "feature \"x\": no record can say NaN"),
         (|it| it.signature.features[0].missing = crate::model::signature::Missing::Reject, "row 3: missing_feature"),
         (|it| it.golden_rows[1][0] = 1e300, "not finite"),
-        (|it| it.layers[1].weights[[0, 0]] = f32::INFINITY, "layers.1.weight\" has the value inf"),
+        (
+            |it| it.layers[1].weights = Weights::F32(Array2::from_elem((3, 2), f32::INFINITY)),
+            "layers.1.weight\" has the value inf",
+        ),
         (|it| it.layers[1].bias = array![1.0], "layers.1.bias\" has 1 values for 2 outputs"),
         (|it| it.layers.truncate(1), "last layer has 3 outputs"),
         (|it| it.layers.clear(), "no layers"),
@@ -263,8 +350,7 @@ fn drafts_that_could_not_be_loaded_are_refused() {
 fn one_logit_answers_for_two_classes() {
     let mut draft = testing::classification("m");
     draft.output = Output::Logistic;
-    draft.layers[1].weights = array![[1.0], [0.5], [-2.0]];
-    draft.layers[1].bias = array![0.25];
+    draft.layers[1] = Layer::new(array![[1.0], [0.5], [-2.0]], array![0.25], Activation::Identity);
     let model = load(&files(&draft)).unwrap();
     assert_eq!(model.mlp.outputs(), 2);
 }
@@ -272,7 +358,7 @@ fn one_logit_answers_for_two_classes() {
 #[test]
 fn weights_of_any_memory_layout_are_written_row_by_row() {
     let weights = Array2::from_shape_fn((2, 3), |(row, column)| (10 * row + column) as f32);
-    let layer = |weights| Layer { weights, bias: array![0.0, 0.0, 0.0], activation: Activation::Identity };
+    let layer = |weights| Layer::new(weights, array![0.0, 0.0, 0.0], Activation::Identity);
     let transposed = weights.t().as_standard_layout().into_owned().reversed_axes();
     assert!(!transposed.is_standard_layout());
     assert_eq!(weights::encode(&[layer(transposed)]).unwrap(), weights::encode(&[layer(weights)]).unwrap());

@@ -1,24 +1,44 @@
-//! `weights.safetensors`: `layers.N.weight` (inputs × outputs, row by row) and `layers.N.bias`, f32.
+//! `weights.safetensors`: the numbers of the layers, as they are stored in memory too.
+//!
+//! | tensor | holds |
+//! | --- | --- |
+//! | `layers.N.weight` | inputs × outputs, row by row: F32, F16, BF16 or I8 |
+//! | `layers.N.scale` | for I8: what a weight is multiplied with, F32, one per output |
+//! | `layers.N.bias` | F32, one per output |
+//! | `layers.N.norm.scale`, `layers.N.norm.shift` | where the layer has a norm: F32, one per output |
 //!
 //! Nothing is allocated that the file's own length doesn't cover, whatever its header claims.
 
-use ndarray::{Array1, Array2};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use half::{bf16, f16};
+use ndarray::{Array1, Array2, ArrayBase, ArrayRef, Dimension};
+use safetensors::{Dtype as Stored, SafeTensors, tensor::TensorView};
 
 use super::{BundleError, LayerShape, WEIGHTS};
-use crate::engine::Layer;
+use crate::engine::{Dtype, Int8Input, Layer, Norm, Weights};
 
 /// The file's bytes.
 pub(super) fn encode(layers: &[Layer]) -> Result<Vec<u8>, BundleError> {
-    let mut tensors = Vec::with_capacity(2 * layers.len());
+    let mut tensors = Vec::new();
     for (index, layer) in layers.iter().enumerate() {
-        let (weight, bias) = names(index);
-        tensors.push((weight, layer.weights.shape().to_vec(), to_bytes(layer.weights.iter())));
-        tensors.push((bias, layer.bias.shape().to_vec(), to_bytes(layer.bias.iter())));
+        let mut add = |part, tensor| tensors.push((name(index, part), tensor));
+        match &layer.weights {
+            Weights::F32(weights) => add("weight", Tensor::new(weights)),
+            Weights::F16(weights) => add("weight", Tensor::new(weights)),
+            Weights::Bf16(weights) => add("weight", Tensor::new(weights)),
+            Weights::Int8 { values, scales, .. } => {
+                add("weight", Tensor::new(values));
+                add("scale", Tensor::new(scales));
+            }
+        }
+        add("bias", Tensor::new(&layer.bias));
+        if let Some(norm) = &layer.norm {
+            add("norm.scale", Tensor::new(&norm.scale));
+            add("norm.shift", Tensor::new(&norm.shift));
+        }
     }
     let views = tensors
         .iter()
-        .map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
+        .map(|(name, tensor)| Ok((name, TensorView::new(tensor.dtype, tensor.shape.clone(), &tensor.bytes)?)))
         .collect::<Result<Vec<_>, BundleError>>()?;
     Ok(safetensors::serialize(views, None)?)
 }
@@ -26,58 +46,166 @@ pub(super) fn encode(layers: &[Layer]) -> Result<Vec<u8>, BundleError> {
 /// The layers, which must be exactly those of `shapes`.
 pub(super) fn decode(bytes: &[u8], shapes: &[LayerShape]) -> Result<Vec<Layer>, BundleError> {
     let file = SafeTensors::deserialize(bytes)?;
-    if file.len() != 2 * shapes.len() {
-        return Err(invalid(format!("{} tensors for {} layers, two each are needed", file.len(), shapes.len())));
+    let needed: usize = shapes.iter().map(tensors_of).sum();
+    if file.len() != needed {
+        return Err(invalid(format!("{} tensors for {} layers, {needed} are needed", file.len(), shapes.len())));
     }
-    let mut layers = Vec::with_capacity(shapes.len());
-    for (index, shape) in shapes.iter().enumerate() {
-        let (weight, bias) = names(index);
-        let weights = numbers(&file, &weight, &[shape.inputs, shape.outputs])?;
-        let weights = Array2::from_shape_vec((shape.inputs, shape.outputs), weights)
-            .map_err(|error| invalid(format!("tensor {weight:?}: {error}")))?;
-        let bias = Array1::from_vec(numbers(&file, &bias, &[shape.outputs])?);
-        layers.push(Layer { weights, bias, activation: shape.activation });
-    }
-    Ok(layers)
+    shapes.iter().enumerate().map(|(index, shape)| decode_layer(&file, index, shape)).collect()
 }
 
-/// Whether each layer has one bias per output, and finite numbers only.
+fn decode_layer(file: &SafeTensors<'_>, index: usize, shape: &LayerShape) -> Result<Layer, BundleError> {
+    let vector = |part| numbers(file, &name(index, part), &[shape.outputs]).map(Array1::from_vec);
+    let weights = match (shape.dtype, shape.input) {
+        (Dtype::F32, None) => Weights::F32(matrix(file, index, shape)?),
+        (Dtype::F16, None) => Weights::F16(matrix(file, index, shape)?),
+        (Dtype::Bf16, None) => Weights::Bf16(matrix(file, index, shape)?),
+        (Dtype::Int8, Some(input)) => {
+            Weights::Int8 { values: matrix(file, index, shape)?, scales: vector("scale")?, input }
+        }
+        (dtype, _) => {
+            let reason = format!("layer {index} is {dtype}: \"input\" belongs to int8, and to nothing else");
+            return Err(BundleError::Invalid { file: super::MANIFEST, reason });
+        }
+    };
+    let norm = match shape.norm {
+        Some(norm) => Some(Norm {
+            scale: vector("norm.scale")?,
+            shift: vector("norm.shift")?,
+            epsilon: norm.epsilon,
+            place: norm.place,
+        }),
+        None => None,
+    };
+    Ok(Layer { weights, bias: vector("bias")?, activation: shape.activation, norm })
+}
+
+/// Whether each layer has one bias, scale and so on per output, and numbers that can be computed with.
 pub(super) fn check(layers: &[Layer]) -> Result<(), BundleError> {
     for (index, layer) in layers.iter().enumerate() {
-        let (weight, bias) = names(index);
-        if layer.bias.len() != layer.weights.ncols() {
-            let (found, expected) = (layer.bias.len(), layer.weights.ncols());
-            return Err(invalid(format!("tensor {bias:?} has {found} values for {expected} outputs")));
+        let vector = |part, values: &Array1<f32>| {
+            if values.len() != layer.outputs() {
+                let (found, expected) = (values.len(), layer.outputs());
+                return Err(invalid(format!(
+                    "tensor {:?} has {found} values for {expected} outputs",
+                    name(index, part)
+                )));
+            }
+            all_finite(index, part, values)
+        };
+        match &layer.weights {
+            Weights::F32(weights) => all_finite(index, "weight", weights)?,
+            Weights::F16(weights) => all_finite(index, "weight", weights)?,
+            Weights::Bf16(weights) => all_finite(index, "weight", weights)?,
+            Weights::Int8 { scales, input, .. } => {
+                vector("scale", scales)?;
+                if let Some(scale) = scales.iter().find(|&&scale| scale <= 0.0) {
+                    let tensor = name(index, "scale");
+                    return Err(invalid(format!("tensor {tensor:?} has the value {scale}, a scale must be above 0")));
+                }
+                if let Int8Input::Range { low, high } = *input
+                    && !(low <= 0.0 && 0.0 <= high && low < high && (high - low).is_finite())
+                {
+                    let reason = format!("layer {index} has inputs from {low} to {high}: a range must include 0");
+                    return Err(BundleError::Invalid { file: super::MANIFEST, reason });
+                }
+            }
         }
-        let not_finite = |name, value| invalid(format!("tensor {name:?} has the value {value}, which is not finite"));
-        if let Some(value) = layer.weights.iter().find(|value| !value.is_finite()) {
-            return Err(not_finite(weight, value));
-        }
-        if let Some(value) = layer.bias.iter().find(|value| !value.is_finite()) {
-            return Err(not_finite(bias, value));
+        vector("bias", &layer.bias)?;
+        if let Some(norm) = &layer.norm {
+            vector("norm.scale", &norm.scale)?;
+            vector("norm.shift", &norm.shift)?;
+            if !(norm.epsilon >= 0.0 && norm.epsilon.is_finite()) {
+                let reason = format!("layer {index} has a norm whose epsilon is {}", norm.epsilon);
+                return Err(BundleError::Invalid { file: super::MANIFEST, reason });
+            }
         }
     }
     Ok(())
 }
 
-fn numbers(file: &SafeTensors<'_>, name: &str, shape: &[usize]) -> Result<Vec<f32>, BundleError> {
+/// How many tensors a layer is.
+fn tensors_of(shape: &LayerShape) -> usize {
+    2 + usize::from(shape.dtype == Dtype::Int8) + 2 * usize::from(shape.norm.is_some())
+}
+
+/// A number as it lies in the file.
+trait Number: Copy {
+    const STORED: Stored;
+    fn to_bytes(self) -> impl IntoIterator<Item = u8>;
+    fn from_bytes(bytes: &[u8]) -> Vec<Self>;
+    fn not_finite(self) -> Option<f32>;
+}
+
+/// Writes [`Number`] for a type with little-endian bytes.
+macro_rules! number {
+    ($type:ty, $stored:expr, $to_f32:expr) => {
+        impl Number for $type {
+            const STORED: Stored = $stored;
+
+            fn to_bytes(self) -> impl IntoIterator<Item = u8> {
+                self.to_le_bytes()
+            }
+
+            fn from_bytes(bytes: &[u8]) -> Vec<Self> {
+                bytes.as_chunks().0.iter().map(|&bytes| <$type>::from_le_bytes(bytes)).collect()
+            }
+
+            fn not_finite(self) -> Option<f32> {
+                let value: f32 = $to_f32(self);
+                (!value.is_finite()).then_some(value)
+            }
+        }
+    };
+}
+
+number!(f32, Stored::F32, std::convert::identity);
+number!(f16, Stored::F16, f32::from);
+number!(bf16, Stored::BF16, f32::from);
+number!(i8, Stored::I8, f32::from);
+
+/// A tensor to be written.
+struct Tensor {
+    dtype: Stored,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl Tensor {
+    fn new<T: Number, D: Dimension>(values: &ArrayRef<T, D>) -> Tensor {
+        let bytes = values.iter().flat_map(|value| value.to_bytes()).collect();
+        Tensor { dtype: T::STORED, shape: values.shape().to_vec(), bytes }
+    }
+}
+
+fn matrix<T: Number>(file: &SafeTensors<'_>, index: usize, shape: &LayerShape) -> Result<Array2<T>, BundleError> {
+    let name = name(index, "weight");
+    let values = numbers(file, &name, &[shape.inputs, shape.outputs])?;
+    ArrayBase::from_shape_vec((shape.inputs, shape.outputs), values)
+        .map_err(|error| invalid(format!("tensor {name:?}: {error}")))
+}
+
+fn numbers<T: Number>(file: &SafeTensors<'_>, name: &str, shape: &[usize]) -> Result<Vec<T>, BundleError> {
     let tensor = file.tensor(name)?;
-    if tensor.dtype() != Dtype::F32 {
-        return Err(invalid(format!("tensor {name:?} is {}, not F32", tensor.dtype())));
+    if tensor.dtype() != T::STORED {
+        return Err(invalid(format!("tensor {name:?} is {}, not {}", tensor.dtype(), T::STORED)));
     }
     if tensor.shape() != shape {
         return Err(invalid(format!("tensor {name:?} has shape {:?}, model.json says {shape:?}", tensor.shape())));
     }
-    let (values, _) = tensor.data().as_chunks();
-    Ok(values.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
+    Ok(T::from_bytes(tensor.data()))
 }
 
-fn names(index: usize) -> (String, String) {
-    (format!("layers.{index}.weight"), format!("layers.{index}.bias"))
+fn all_finite<T: Number, D: Dimension>(index: usize, part: &str, values: &ArrayRef<T, D>) -> Result<(), BundleError> {
+    match values.iter().find_map(|value| value.not_finite()) {
+        None => Ok(()),
+        Some(value) => {
+            Err(invalid(format!("tensor {:?} has the value {value}, which is not finite", name(index, part))))
+        }
+    }
 }
 
-fn to_bytes<'a>(values: impl Iterator<Item = &'a f32>) -> Vec<u8> {
-    values.flat_map(|value| value.to_le_bytes()).collect()
+fn name(index: usize, part: &str) -> String {
+    format!("layers.{index}.{part}")
 }
 
 fn invalid(reason: String) -> BundleError {

@@ -241,3 +241,41 @@ fn damage_is_named() {
     assert!(store.promote("flights", "production", 2).is_err());
     assert_eq!(fs::read(model.join("aliases.json")).unwrap(), b"[]", "what can't be read isn't overwritten");
 }
+
+#[test]
+fn the_evaluation_is_kept_beside_what_is_loaded() {
+    let (directory, store) = store();
+    let evaluation = Evaluation {
+        rows: 4,
+        metrics: [("r2".to_owned(), 0.1 + 0.2)].into(),
+        losses: vec![0.5],
+        ..Evaluation::default()
+    };
+    let draft = Draft { evaluation: Some(evaluation.clone()), ..testing::regression("m", 1.0) };
+    store.publish(&draft).unwrap();
+    assert_eq!(store.evaluation("m", 1).unwrap(), Some(evaluation.clone()));
+    let mut checks = Vec::new();
+    store.verify("m", 1, |check| checks.push(check)).unwrap();
+    assert!(checks.contains(&Check::Digest { file: bundle::EVALUATION }), "{checks:?}");
+
+    // A worker has no need of it; who looks at it or verifies the version learns that it was changed.
+    let path = directory.path().join("models/m/1/evaluation.json");
+    fs::write(&path, fs::read_to_string(&path).unwrap().replace("0.5", "0.1")).unwrap();
+    store.load("m", 1).unwrap();
+    for error in [store.evaluation("m", 1).unwrap_err(), store.verify("m", 1, |_| {}).unwrap_err()] {
+        let StoreError::Bundle { source: bundle::BundleError::Digest { file, .. }, .. } = error else {
+            panic!("{error}")
+        };
+        assert_eq!(file, bundle::EVALUATION);
+    }
+    fs::remove_file(&path).unwrap();
+    assert!(store.verify("m", 1, |_| {}).is_err());
+    store.load("m", 1).unwrap();
+
+    store.publish(&testing::regression("m", 2.0)).unwrap();
+    assert_eq!(store.evaluation("m", 2).unwrap(), None);
+    // JSON has no NaN: what couldn't be read again isn't published.
+    let evaluation = Evaluation { losses: vec![f64::NAN], ..evaluation };
+    let refused = store.publish(&Draft { evaluation: Some(evaluation), ..testing::regression("m", 3.0) });
+    assert!(matches!(refused, Err(StoreError::Draft { .. })));
+}

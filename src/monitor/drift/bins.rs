@@ -126,6 +126,8 @@ impl Plan {
             Bins::Classes => (Find::Class, names.to_vec()),
         };
         let (missing, unknown, outside) = match find {
+            // Nothing is outside of what training saw if it saw nothing.
+            Find::Number { .. } if histogram.counts.iter().sum::<u64>() == 0 => (Some(0), None, None),
             Find::Number { .. } => (Some(0), None, Some([1, bins.len() - 1])),
             Find::Category { .. } => (Some(0), Some(1), None),
             Find::Class => (None, None, None),

@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ndarray::{Array2, aview2};
 
 use super::*;
+use crate::monitor::drift::Baseline;
 use crate::monitor::testing::{arithmetic, flights};
 use crate::record::{Gap, Reason};
 
@@ -54,6 +55,27 @@ fn everything() -> (Metrics, WorkerMetrics, RouteMetrics, ModelMetrics) {
     seen.flush();
     metrics.tick(Instant::now());
     (metrics, worker, route, seen)
+}
+
+#[test]
+fn without_a_baseline_nothing_is_compared() {
+    let metrics = Metrics::new(WINDOW);
+    let mut model = flights(1);
+    model.baseline = Baseline::fit(model.signature(), Array2::zeros((0, 2)).view(), Array2::zeros((0, 2)).view());
+    metrics.serving("flights", &production(), &model);
+    let mut route = metrics.route("flights");
+    let mut seen = route.model(&model);
+    seen.observe_rows(delays(2_000, 0.0).view());
+    seen.observe_outputs(Array2::from_elem((2_000, 2), 0.5).view());
+    route.flush();
+    seen.flush();
+    metrics.tick(Instant::now());
+    let samples = samples(&metrics);
+    for (name, value) in &samples {
+        let compares = ["weir_baseline_bin_ratio", "weir_drift", "weir_feature_out_of_range_total"];
+        assert!(!value.is_nan() && !compares.iter().any(|metric| name.starts_with(metric)), "{name} {value}");
+    }
+    assert_eq!(samples[r#"weir_predictions_total{class="on_time",model="flights",version="1"}"#], 2_000.0);
 }
 
 #[test]

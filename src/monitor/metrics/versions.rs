@@ -115,7 +115,12 @@ impl Tally {
 
     fn set_baseline(&self, families: &Families) {
         for column in self.plan.columns() {
-            let rows = column.training.iter().sum::<u64>().max(1) as f64;
+            let rows = column.training.iter().sum::<u64>();
+            // An imported model without a baseline: shares of nothing would look like a baseline of their own.
+            if rows == 0 {
+                continue;
+            }
+            let rows = rows as f64;
             for (bin, &count) in column.bins.iter().zip(&column.training) {
                 let labels = [&self.model, &self.version, &column.label, bin];
                 families.baseline_bin.with_label_values(&labels).set(count as f64 / rows);

@@ -5,8 +5,11 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::train::descent::descend;
+use crate::engine::{Activation, Output};
+use crate::train::descent::{Descent, Lesson};
+use crate::train::distributed::tests::on_ranks;
 use crate::train::recipe::{BatchSize, Recipe, Solver};
+use crate::train::validation::Division;
 
 /// The losses of the first and the twentieth epoch beside scikit-learn's 1.9, from the same weights on the same rows
 /// in the same order, with a last batch smaller than the others. Its side of it:
@@ -69,9 +72,12 @@ fn the_loss_falls_as_scikit_learns_does() {
             alpha: 0.1,
             ..recipe
         };
-        let mut rng = ChaCha8Rng::seed_from_u64(0);
-        let go_on = &mut |_: &_| ControlFlow::Continue(());
-        let (losses, _) = descend(&mut network, x.view(), &truth, &recipe, &mut rng, go_on).unwrap();
+        let division = Division { learn: (0..20).collect(), validate: vec![] };
+        let x = Inputs::of_numbers(x);
+        let lesson = Lesson { x: &x, truth: &truth, sample_weight: None, division: &division };
+        let mut descent = Descent::new(network, &recipe, ChaCha8Rng::seed_from_u64(0));
+        descent.run(&lesson, &recipe, &Workers::default(), None, &mut |_| ControlFlow::Continue(())).unwrap();
+        let losses = descent.losses;
         for (epoch, expected) in [(1, first), (20, last)] {
             let found = losses[epoch - 1];
             assert!(
@@ -99,15 +105,220 @@ fn random_parameters_keep_to_glorots_bound() {
 fn rescaling_changes_the_answers_only() {
     let mut rng = ChaCha8Rng::seed_from_u64(7);
     let mut network = Network::random(&[2, 3, 1], Activation::Tanh, Output::Identity, &mut rng);
-    let x = ndarray::array![[0.3_f32, -0.2], [1.0, 2.0]];
+    let x = Inputs::of_numbers(ndarray::array![[0.3_f32, -0.2], [1.0, 2.0]]);
+    let workers = Workers::default();
     let answers = |network: &Network| {
-        let mut pass = Pass::new(network, 2);
-        pass.run(network, x.view(), &Truth::Numbers(vec![0.0; 2]), &[0, 1], 0.0);
-        pass.levels[1].post.column(0).to_vec()
+        let mut pass = Pass::new(network, &x, 2, &workers);
+        pass.answer(network, &[0, 1]).column(0).to_vec()
     };
     let before = answers(&network);
     network.rescale(100.0, 5.0);
     for (before, after) in before.into_iter().zip(answers(&network)) {
         assert!((after - (before * 5.0 + 100.0)).abs() < 1e-4, "{before} became {after}");
+    }
+}
+
+/// The activations in f64, by their definitions.
+fn exact(activation: Activation, x: f64) -> f64 {
+    match activation {
+        Activation::Identity => x,
+        Activation::Relu => x.max(0.0),
+        Activation::LeakyRelu => x.max(f64::from(0.01_f32) * x),
+        Activation::Elu => x.max(0.0) + x.min(0.0).exp_m1(),
+        Activation::Tanh => x.tanh(),
+        Activation::Logistic => 1.0 / (1.0 + (-x).exp()),
+        Activation::Gelu => {
+            // Φ by its Taylor series, enough for a few standard deviations.
+            let (mut term, mut sum) = (x / std::f64::consts::TAU.sqrt(), 0.0);
+            for n in 0..60 {
+                sum += term / (2 * n + 1) as f64;
+                term *= -x * x / 2.0 / (n + 1) as f64;
+            }
+            x * (0.5 + sum)
+        }
+        Activation::GeluTanh => {
+            x / 2.0 * (1.0 + (std::f64::consts::FRAC_2_PI.sqrt() * (x + 0.044715 * x.powi(3))).tanh())
+        }
+        Activation::Silu => x / (1.0 + (-x).exp()),
+    }
+}
+
+/// The loss of the rows in f64, by its definition.
+fn exact_loss(
+    network: &Network,
+    parameters: &[f64],
+    x: &Array2<f32>,
+    truth: &Truth,
+    weights: &[f32],
+    alpha: f64,
+) -> f64 {
+    let (mut sum, mut total, mut squares) = (0.0, 0.0, 0.0);
+    for (row, input) in x.rows().into_iter().enumerate() {
+        let mut values: Vec<f64> = input.iter().map(|&value| f64::from(value)).collect();
+        for shape in &network.shapes {
+            let neuron = |output: usize| {
+                let weight = |input: usize| parameters[shape.start + input * shape.outputs + output];
+                let products = values.iter().enumerate().map(|(input, value)| value * weight(input));
+                exact(shape.activation, products.sum::<f64>() + parameters[shape.weights_end() + output])
+            };
+            values = (0..shape.outputs).map(neuron).collect();
+        }
+        let loss = match truth {
+            Truth::Numbers(numbers) => (values[0] - f64::from(numbers[row])).powi(2) / 2.0,
+            Truth::Classes(classes) if network.output == Output::Logistic => {
+                let sign = if classes[row] == 1 { -1.0 } else { 1.0 };
+                (sign * values[0]).exp().ln_1p()
+            }
+            Truth::Classes(classes) => values.iter().map(|value| value.exp()).sum::<f64>().ln() - values[classes[row]],
+        };
+        sum += loss * f64::from(weights[row]);
+        total += f64::from(weights[row]);
+    }
+    for shape in &network.shapes {
+        squares += parameters[shape.start..shape.weights_end()].iter().map(|weight| weight * weight).sum::<f64>();
+    }
+    (sum + alpha / 2.0 * squares) / total
+}
+
+#[test]
+fn gradients_are_those_of_finite_differences() {
+    const STEP: f64 = 1e-5;
+    let x = Array2::from_shape_fn((7, 3), |(row, column)| ((row * 3 + column) as f64 * 1.7).sin() as f32);
+    let rows: Vec<usize> = (0..7).collect();
+    let weights: Vec<f32> = rows.iter().map(|&row| 0.5 + row as f32 / 4.0).collect();
+    let classes = |count: usize| Truth::Classes((0..7).map(|row| row % count).collect());
+    let numbers = Truth::Numbers((0..7).map(|row| row as f32 / 3.0 - 1.0).collect());
+    let targets = [
+        (Output::Logistic, 1, classes(2)),
+        (Output::Softmax, 3, classes(3)),
+        (Output::Softmax, 2, classes(2)),
+        (Output::Identity, 1, numbers),
+    ];
+    let (inputs, workers) = (Inputs::of_numbers(x.clone()), Workers::default());
+    for activation in Activation::ALL {
+        for (output, last, truth) in &targets {
+            let mut rng = ChaCha8Rng::seed_from_u64(5);
+            let network = Network::random(&[3, 5, 4, *last], activation, *output, &mut rng);
+            let mut pass = Pass::new(&network, &inputs, 7, &workers);
+            let loss = pass.run(&network, truth, Some(&weights), &rows, 0.3);
+            let mut parameters: Vec<f64> = network.parameters.iter().map(|&value| f64::from(value)).collect();
+            let expected = exact_loss(&network, &parameters, &x, truth, &weights, 0.3);
+            assert!((loss - expected).abs() < 1e-6, "{activation} {output:?}: loss {loss}, expected {expected}");
+            for (at, &found) in pass.gradient().iter().enumerate() {
+                let middle = parameters[at];
+                let mut beside = |value| {
+                    parameters[at] = value;
+                    exact_loss(&network, &parameters, &x, truth, &weights, 0.3)
+                };
+                let expected = (beside(middle + STEP) - beside(middle - STEP)) / (2.0 * STEP);
+                parameters[at] = middle;
+                assert!(
+                    (f64::from(found) - expected).abs() < 2e-6 + 1e-5 * expected.abs(),
+                    "{activation} {output:?}, parameter {at}: {found}, expected {expected}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn equal_weights_change_nothing() {
+    let x = Array2::from_shape_fn((6, 2), |(row, column)| (row * 2 + column) as f32 / 5.0 - 1.0);
+    let network = Network::random(&[2, 4, 1], Activation::Tanh, Output::Logistic, &mut ChaCha8Rng::seed_from_u64(1));
+    let truth = Truth::Classes(vec![0, 1, 1, 0, 1, 0]);
+    let (x, workers) = (Inputs::of_numbers(x), Workers::default());
+    let run = |weights| {
+        let mut pass = Pass::new(&network, &x, 6, &workers);
+        let loss = pass.run(&network, &truth, weights, &[0, 2, 3, 5], 0.1);
+        (loss, pass.gradient().to_vec())
+    };
+    assert_eq!(run(None), run(Some(&[1.0; 6])));
+}
+
+/// Three one-hot features between numbers, some rows without one of them, and the same with all columns as numbers.
+fn sparse_and_dense(rows: usize) -> (Inputs, Inputs) {
+    let category = |row: usize, feature: usize, categories: usize| match (row * 7 + feature * 5) % (categories + 1) {
+        at if at == categories => None,
+        at => Some(at),
+    };
+    let sparse = Inputs::testing(
+        rows,
+        &[(2, 3), (1, 1), (0, 150), (1, 0)],
+        |row, number| ((row * 5 + number) as f32 * 1.3).sin(),
+        category,
+    );
+    let dense = Inputs::of_numbers(sparse.dense(0..rows));
+    (sparse, dense)
+}
+
+#[test]
+fn one_hot_columns_are_columns() {
+    let (sparse, dense) = sparse_and_dense(40);
+    let truth = Truth::Classes((0..40).map(|row| row % 3).collect());
+    let weights: Vec<f32> = (0..40).map(|row| 0.5 + row as f32 / 8.0).collect();
+    let rows: Vec<usize> = (0..40).rev().step_by(2).collect();
+    for hidden in [5, 9, 100] {
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        let network = Network::random(&[158, hidden, 3], Activation::Tanh, Output::Softmax, &mut rng);
+        let run = |x| {
+            let workers = Workers::default();
+            let mut pass = Pass::new(&network, x, 20, &workers);
+            let loss = pass.run(&network, &truth, Some(&weights), &rows, 0.1);
+            (loss, pass.gradient().to_vec(), pass.answer(&network, &rows).to_owned())
+        };
+        let (found, expected) = (run(&sparse), run(&dense));
+        assert!((found.0 - expected.0).abs() < 1e-6);
+        for (at, (found, expected)) in found.1.iter().zip(&expected.1).enumerate() {
+            assert!((found - expected).abs() < 1e-6, "parameter {at}: {found}, expected {expected}");
+        }
+        assert!(found.2.iter().zip(&expected.2).all(|(found, expected)| (found - expected).abs() < 1e-6));
+    }
+}
+
+/// Also with more rows than a block has, and with fewer than threads.
+#[test]
+fn the_bits_are_the_same_with_any_number_of_threads() {
+    let rows = 2 * BLOCK_ROWS + 31;
+    let (x, _) = sparse_and_dense(rows);
+    let truth = Truth::Numbers((0..rows).map(|row| (row as f32).cos()).collect());
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    let network = Network::random(&[158, 70, 30, 1], Activation::Silu, Output::Identity, &mut rng);
+    for count in [1, 2, 50, rows] {
+        let rows: Vec<usize> = (0..count).collect();
+        let run = |threads| {
+            let workers = Workers { threads, ..Workers::default() };
+            let mut pass = Pass::new(&network, &x, count, &workers);
+            let loss = pass.run(&network, &truth, None, &rows, 0.1);
+            (loss, pass.gradient().to_vec(), pass.answer(&network, &rows).to_owned())
+        };
+        let one = run(1);
+        for threads in [2, 3, 7] {
+            assert!(run(threads) == one, "{count} rows, {threads} threads");
+        }
+    }
+}
+
+/// Also where a rank has no rows.
+#[test]
+fn ranks_compute_what_one_would() {
+    let (x, _) = sparse_and_dense(50);
+    let truth = Truth::Classes((0..50).map(|row| row % 2).collect());
+    let weights: Vec<f32> = (0..50).map(|row| 0.5 + row as f32 / 8.0).collect();
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    let network = Network::random(&[158, 20, 1], Activation::Relu, Output::Logistic, &mut rng);
+    for rows in [vec![7], (0..50).collect()] {
+        let run = |ranks: &Ranks| {
+            let workers = Workers { threads: 2, ranks: ranks.clone() };
+            let mut pass = Pass::new(&network, &x, 50, &workers);
+            let loss = pass.run(&network, &truth, Some(&weights), &rows, 0.1);
+            (loss, pass.gradient().to_vec())
+        };
+        let expected = run(&Ranks::alone());
+        for found in on_ranks(3, run) {
+            assert!((found.0 - expected.0).abs() < 1e-6, "loss {}, expected {}", found.0, expected.0);
+            for (at, (found, expected)) in found.1.iter().zip(&expected.1).enumerate() {
+                assert!((found - expected).abs() < 1e-6, "parameter {at}: {found}, expected {expected}");
+            }
+        }
     }
 }

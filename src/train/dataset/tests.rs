@@ -18,7 +18,7 @@ fn columns(target: &str) -> Columns {
 }
 
 fn read(text: &str, columns: &Columns) -> Result<Table, DatasetError> {
-    Table::read(file(text).path(), columns)
+    Table::read(&[file(text).path().into()], columns)
 }
 
 fn problem(text: &str, columns: &Columns) -> String {
@@ -72,7 +72,7 @@ fn gzip_and_a_byte_order_mark_make_no_difference() {
     bytes.extend(gzip.finish().unwrap());
     let mut file = NamedTempFile::new().unwrap();
     file.write_all(&bytes).unwrap();
-    let table = Table::read(file.path(), &columns("y")).unwrap();
+    let table = Table::read(&[file.path().into()], &columns("y")).unwrap();
     assert_eq!((table.features[0].name.as_str(), table.len()), ("x", 2));
 }
 
@@ -108,7 +108,7 @@ fn what_cannot_be_read_is_named_with_its_place() {
     assert!(problem("", &y).contains("the file is empty"));
     assert!(problem("y\n1\n2\n", &y).contains("no column is left"));
     assert!(problem("x,y\n1,NA\n2,\n", &y).contains("no rows with a target (2 rows lack it)"));
-    assert!(problem("x,y\n1,0\n1e999,1\n", &y).ends_with(r#"line 3, column "x": "1e999" isn't finite"#));
+    assert!(problem("x,y\n1,0\n1e999,1\n", &y).contains(r#"line 3, column "x": "1e999" isn't finite"#));
     let numeric = Columns { numeric: vec!["x".into()], ..y.clone() };
     assert!(problem("x,y\n1,0\noops,1\n", &numeric).ends_with(r#"line 3, column "x": "oops" isn't a number"#));
     let timed = Columns { time: Some("t".into()), ..y.clone() };
@@ -116,9 +116,8 @@ fn what_cannot_be_read_is_named_with_its_place() {
     let both = Columns { categorical: vec!["x".into()], ..numeric };
     assert!(problem("x,y\n1,0\n", &both).contains("can't be both"));
 
-    let DatasetError::Csv { source, .. } = read("x,y\n1,0\n1\n", &y).unwrap_err() else { panic!() };
-    assert_eq!(source.position().map(csv::Position::line), Some(3));
-    assert!(matches!(Table::read(Path::new("/nowhere"), &y), Err(DatasetError::Read { .. })));
+    assert!(problem("x,y\n1,0\n1\n", &y).contains("line 3: 1 cells, but the header has 2"));
+    assert!(matches!(Table::read(&["/nowhere".into()], &y), Err(DatasetError::Read { .. })));
 }
 
 #[test]
@@ -143,11 +142,69 @@ fn a_second_file_follows_the_first() {
     let table = read(FLIGHTS, &told).unwrap();
     // Other columns, another order, and a carrier that looks like a number.
     let second = "late,note,gate,carrier,delay,when\nyes,x,1,9,0.5,2014-01-01\n";
-    let second = table.read_like(file(second).path(), Some("when")).unwrap();
+    let second = table.read_like(&[file(second).path().into()], Some("when")).unwrap();
     let names = |table: &Table| table.features.iter().map(|column| column.name.clone()).collect::<Vec<_>>();
     assert_eq!(names(&second), names(&table));
     assert_eq!(second.features[1].categories, Some(vec!["9".to_owned()]));
     assert_eq!(second.rows.row(0).to_vec(), [0.5, 0.0, 1.0]);
-    let lacking = table.read_like(file("late,gate\nyes,1\n").path(), None).unwrap_err().to_string();
+    let lacking = table.read_like(&[file("late,gate\nyes,1\n").path().into()], None).unwrap_err().to_string();
     assert!(lacking.contains(r#"there is no column "delay", which the training data has"#));
+}
+
+#[test]
+fn zstandard_too() {
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(&zstd::encode_all(&b"x,y\n1,a\n2,b\n"[..], 1).unwrap()).unwrap();
+    assert_eq!(Table::read(&[file.path().into()], &columns("y")).unwrap().len(), 2);
+}
+
+#[test]
+fn several_files_are_one_table() {
+    let (first, second) = (file("x,c,y\n1,b,p\n2,,q\n"), file("y,x,c\np,3,a\n"));
+    let table = Table::read(&[first.path().into(), second.path().into()], &columns("y")).unwrap();
+    assert_eq!(table.rows.column(0).to_vec(), [1.0, 2.0, 3.0]);
+    assert_eq!(table.features[1].categories, Some(vec!["a".to_owned(), "b".to_owned()]));
+    assert_eq!((table.rows[[0, 1]], table.rows[[2, 1]]), (1.0, 0.0));
+    // A column that is text in one file is text in all.
+    let third = file("y,x,c\np,three,a\n");
+    let table = Table::read(&[first.path().into(), third.path().into()], &columns("y")).unwrap();
+    assert_eq!(table.features[0].categories.as_ref().unwrap(), &["1", "2", "three"]);
+
+    for (other, lacks) in [("x,y\n1,p\n", "\"c\""), ("x,y,c,d\n1,p,a,1\n", "\"d\"")] {
+        let other = file(other);
+        let error = Table::read(&[first.path().into(), other.path().into()], &columns("y")).unwrap_err().to_string();
+        assert!(error.contains(&format!("there is no column {lacks}")), "{error}");
+    }
+}
+
+#[test]
+fn lines_are_counted_as_an_editor_counts_them() {
+    let y = columns("y");
+    let numeric = Columns { numeric: vec!["x".into()], ..y.clone() };
+    for (text, line) in [
+        ("x,y\n\n\n1,a\n\noops,b\n", 6),
+        ("\n\nx,y\n1,a\noops,b\n", 5),
+        ("x,y\r\n1,a\r\n\r\noops,b\r\n", 4),
+        ("x,y\n1,\"a\nb\"\noops,b", 4),
+        ("\u{feff}x,y\n1,a\noops,b\n", 3),
+    ] {
+        let problem = problem(text, &numeric);
+        assert!(problem.contains(&format!("line {line}, column \"x\"")), "{text:?}: {problem}");
+    }
+    let ragged = problem("x,y\n1,a\n\n\n1,2,3\n", &y);
+    assert!(ragged.contains("line 5: 3 cells, but the header has 2"), "{ragged}");
+    let mut latin = NamedTempFile::new().unwrap();
+    latin.write_all(b"x,y\n\n1,caf\xe9\n").unwrap();
+    let error = Table::read(&[latin.path().into()], &y).unwrap_err().to_string();
+    assert!(error.contains("line 3: the text isn't UTF-8"), "{error}");
+}
+
+#[test]
+fn rare_categories_are_read_where_they_may_be_many() {
+    let lines: String = (0..MAX_CATEGORIES + 5).map(|row| format!("v{row},{}\n", row % 2)).collect();
+    let told = Columns { rare_categories: true, ..columns("y") };
+    let table = read(&format!("x,y\n{lines}"), &told).unwrap();
+    assert_eq!(table.features[0].categories.as_ref().unwrap().len(), MAX_CATEGORIES + 5);
+    let classes = problem(&format!("y,x\n{lines}"), &columns("y"));
+    assert!(classes.contains(r#"the target "y" has more than 1000 different values, such as "v1000" in line 1002"#));
 }

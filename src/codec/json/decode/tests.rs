@@ -197,13 +197,46 @@ fn every_kind_of_value_has_its_place() {
     for (json, gap) in [
         ("null", Gap::Missing),
         ("\"aa\"", Gap::Unknown),
-        ("7.0", Gap::Unknown),
+        ("7.5", Gap::Unknown),
         ("1e999", Gap::Unknown),
         ("false", Gap::Boolean),
         ("[\"AA\"]", Gap::Array),
         ("{}", Gap::Object),
     ] {
         assert_eq!(Gap::of(value(json, 1, false)), Some(gap), "{json}");
+    }
+}
+
+#[test]
+fn a_number_is_a_category_that_is_the_same_number() {
+    let categories = strings(&["3", "2.50", "-0", "1e2", "9007199254740993", "x", "03", "3.0"]);
+    let feature = Feature {
+        name: "level".into(),
+        kind: Kind::Categorical { categories, unknown: Unknown::Reject },
+        missing: Missing::Reject,
+    };
+    let mut decoder = Decoder::new(&signature(vec![feature]), &DecodeOptions::default());
+    let mut index = |json: &str| {
+        let mut row = [0.0];
+        decoder.decode(format!("{{\"level\":{json}}}").as_bytes(), &mut row, &mut []).unwrap();
+        if row[0].is_nan() { None } else { Some(row[0]) }
+    };
+    for (json, expected) in [
+        ("3", Some(0.0)),
+        ("3.00", Some(0.0)),
+        ("30e-1", Some(0.0)),
+        ("3.0", Some(7.0)),
+        ("\"3.00\"", None),
+        ("2.5", Some(1.0)),
+        ("0", Some(2.0)),
+        ("-0.0", Some(2.0)),
+        ("100", Some(3.0)),
+        ("9007199254740993", Some(4.0)),
+        // The same f64, but another number.
+        ("9007199254740992", None),
+        ("4", None),
+    ] {
+        assert_eq!(index(json), expected, "{json}");
     }
 }
 
@@ -290,7 +323,12 @@ fn model_value(value: &Value, kind: &Kind, numeric_strings: bool) -> f64 {
         }
         (Value::String(_), Kind::Numeric) => Gap::String.value(),
         (Value::String(text), Kind::Categorical { .. }) => index(text).unwrap_or(Gap::Unknown.value()),
-        (Value::Number(number), Kind::Categorical { .. }) => index(&number.to_string()).unwrap_or(Gap::Unknown.value()),
+        (Value::Number(number), Kind::Categorical { .. }) => {
+            let same =
+                |category: &&str| category.parse::<f64>().is_ok_and(|category| number.as_f64() == Some(category));
+            let same = || CATEGORIES.iter().position(same).map(|index| index as f64);
+            index(&number.to_string()).or_else(same).unwrap_or(Gap::Unknown.value())
+        }
         (Value::Bool(value), Kind::Categorical { .. }) => index(&value.to_string()).unwrap_or(Gap::Boolean.value()),
     }
 }

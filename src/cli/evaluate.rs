@@ -1,0 +1,407 @@
+//! `weir evaluate`: how good a published model is on labelled rows, or which of two is better.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, ensure};
+use clap::error::ErrorKind;
+use ndarray::{Array2, Axis};
+use serde_json::{Value, json};
+
+use crate::model::Model;
+use crate::model::evaluation::Evaluation;
+use crate::model::reference::ModelRef;
+use crate::model::signature::Target;
+use crate::model::store::Store;
+use crate::report::{self, Subject};
+use crate::train::dataset::{self, Examples, Truth};
+use crate::train::evaluate::{self, Comparison};
+
+/// Tell how good a published model is on labelled rows, or compare two.
+///
+/// The rows are preprocessed and scored as on a topic, and the metrics are scikit-learn's. Rows that the model rejects,
+/// and those whose target is missing or a class that it doesn't know, are left out and counted. A second argument that
+/// reads as a model reference, and isn't a file, is the model to compare with: both are then tested on the rows that
+/// both accept.
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "weir evaluate [OPTIONS] MODEL_REF [MODEL_REF] DATA...",
+    after_help = "Examples:\n  weir evaluate flights@production july.csv.gz --report july.html\n  weir evaluate flights@1 flights@2 july.csv.gz"
+)]
+pub struct Args {
+    /// The model, and one to compare it with: NAME@VERSION, NAME@ALIAS or NAME@latest.
+    #[arg(value_name = "MODEL_REF")]
+    model: ModelRef,
+
+    /// Files or patterns such as 'data/*.parquet', with the columns that the model was trained on.
+    #[arg(value_name = "DATA", required = true)]
+    data: Vec<String>,
+
+    /// Where the bundles live.
+    #[arg(long, value_name = "URL", default_value = "file:models")]
+    store: String,
+
+    /// Print one JSON object, with the curves behind the metrics.
+    #[arg(long)]
+    json: bool,
+
+    /// Write a page with metrics and plots: HTML that needs no other file.
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+}
+
+/// Runs the verb.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    evaluate(&args, &mut io::stdout().lock())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a report can be written there, as far as that can be told before it is made.
+pub(super) fn check_report(path: &Path) -> anyhow::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    ensure!(folder.is_dir(), "can't write {}: {} is no directory", path.display(), folder.display());
+    ensure!(!path.is_dir(), "can't write {}: it is a directory", path.display());
+    Ok(())
+}
+
+/// Writes a report.
+pub(super) fn write_report(path: &Path, page: &str) -> anyhow::Result<()> {
+    fs::write(path, page).with_context(|| format!("can't write {}", path.display()))
+}
+
+fn evaluate(args: &Args, out: &mut dyn Write) -> anyhow::Result<()> {
+    let (second, data) = args.second()?;
+    if let Some(path) = &args.report {
+        check_report(path)?;
+    }
+    let store = Store::open(&args.store)?;
+    let files = dataset::files(data)?;
+    match second {
+        None => evaluate_one(args, &store, &files, out),
+        Some(second) => compare(args, &second, &store, &files, out),
+    }
+}
+
+impl Args {
+    /// The second model, if the first word of the data is one, and the data.
+    fn second(&self) -> anyhow::Result<(Option<ModelRef>, &[String])> {
+        let [first, rest @ ..] = &*self.data else { return Ok((None, &self.data)) };
+        match first.parse() {
+            Ok(reference) if !Path::new(first).exists() => {
+                if rest.is_empty() {
+                    let problem =
+                        format!("{first} is taken for a second model, since no such file exists: DATA is missing\n");
+                    return Err(clap::Error::raw(ErrorKind::MissingRequiredArgument, problem).into());
+                }
+                Ok((Some(reference), rest))
+            }
+            _ => Ok((None, &self.data)),
+        }
+    }
+}
+
+/// A model, the rows that it accepts, and its answers to them.
+struct Tested {
+    model: Model,
+    examples: Examples,
+    answers: Array2<f64>,
+}
+
+impl Tested {
+    fn on(files: &[PathBuf], model: Model) -> anyhow::Result<Tested> {
+        let examples = Examples::read(files, model.signature())?;
+        let answers = evaluate::answers(&model, examples.rows.view());
+        Ok(Tested { model, examples, answers })
+    }
+
+    fn name(&self) -> String {
+        format!("{}@{}", self.model.name(), self.model.version())
+    }
+
+    /// The evaluation on all its rows, with the course of the training if the bundle tells it.
+    fn evaluation(&self, store: &Store) -> anyhow::Result<Evaluation> {
+        let found = evaluate::evaluation(&self.model.signature().target, &self.examples.truth, self.answers.view());
+        ensure!(
+            found.rows > 0,
+            "{} answers none of the {} rows by a finite number: its weights can't be used, or the rows are far from those \
+             that it was trained on",
+            self.name(),
+            found.not_finite
+        );
+        let told = store.evaluation(self.model.name(), self.model.version())?.unwrap_or_default();
+        Ok(Evaluation { losses: told.losses, validation_scores: told.validation_scores, ..found })
+    }
+
+    /// What was left out, in words.
+    fn left_out(&self) -> Vec<(String, String)> {
+        let Examples { rejected, without_target, .. } = self.examples;
+        let counts = [("rejected by the model", rejected), ("without a target that it knows", without_target)];
+        counts.into_iter().filter(|&(_, rows)| rows > 0).map(|(what, rows)| (what.into(), rows.to_string())).collect()
+    }
+
+    fn json(&self, evaluation: &Evaluation) -> Value {
+        json!({
+            "model": self.model.name(),
+            "version": self.model.version(),
+            "digest": self.model.digest,
+            "rejected": self.examples.rejected,
+            "without_target": self.examples.without_target,
+            "evaluation": evaluation,
+        })
+    }
+
+    /// Leaves these rows only, which are indices into its own.
+    fn select(&mut self, rows: &[usize]) {
+        self.answers = self.answers.select(Axis(0), rows);
+        self.examples.truth = match &self.examples.truth {
+            Truth::Classes(classes) => Truth::Classes(rows.iter().map(|&row| classes[row]).collect()),
+            Truth::Numbers(numbers) => Truth::Numbers(numbers.select(Axis(0), rows)),
+        };
+    }
+
+    /// The rows whose answer is finite, by their places in the data.
+    fn answered(&self) -> impl Iterator<Item = (usize, usize)> {
+        let finite = |row: &usize| self.answers.row(*row).iter().all(|value| value.is_finite());
+        (0..self.answers.nrows()).filter(finite).map(|row| (self.examples.places[row], row))
+    }
+}
+
+fn evaluate_one(args: &Args, store: &Store, files: &[PathBuf], out: &mut dyn Write) -> anyhow::Result<()> {
+    let tested = Tested::on(files, load(store, &args.model)?)?;
+    let evaluation = tested.evaluation(store)?;
+    if args.json {
+        let mut told = tested.json(&evaluation);
+        told["data"] = json!(files);
+        writeln!(out, "{told}")?;
+    } else {
+        writeln!(out, "{} on {}", tested.name(), list(files))?;
+        for (what, rows) in tested.left_out() {
+            writeln!(out, "{rows} rows left out: {what}")?;
+        }
+        report::write_evaluation(out, &evaluation)?;
+    }
+    if let Some(path) = &args.report {
+        let data = [vec![("files".into(), list(files)), rows(&evaluation)], tested.left_out()].concat();
+        let subject = Subject { manifest: &tested.model.manifest, evaluation: &evaluation };
+        write_report(path, &report::page(subject, &data))?;
+    }
+    Ok(())
+}
+
+fn compare(
+    args: &Args,
+    second: &ModelRef,
+    store: &Store,
+    files: &[PathBuf],
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let (first, second) = (load(store, &args.model)?, load(store, second)?);
+    let names = [&first, &second].map(|model| format!("{}@{}", model.name(), model.version()));
+    let order = same_outputs(&first.signature().target, &second.signature().target);
+    let order = order.with_context(|| names.join(" and "))?;
+    let mut first = Tested::on(files, first)?;
+    let mut second = Tested::on(files, second)?;
+    second.answers = second.answers.select(Axis(1), &order);
+
+    let of_second: HashMap<usize, usize> = second.answered().collect();
+    let common = first.answered().filter_map(|(place, row)| Some((row, *of_second.get(&place)?)));
+    let (of_first, of_second): (Vec<usize>, Vec<usize>) = common.unzip();
+    ensure!(!of_first.is_empty(), "there are no rows that both {} and {} answer", names[0], names[1]);
+    first.select(&of_first);
+    second.select(&of_second);
+
+    let target = &first.model.signature().target;
+    let evaluations =
+        [&first, &second].map(|it| evaluate::evaluation(target, &first.examples.truth, it.answers.view()));
+    let comparison = match &first.examples.truth {
+        Truth::Classes(actual) => {
+            let [a, b] = [&first, &second].map(|tested| evaluate::predicted_classes(tested.answers.view()));
+            Comparison::Classification(evaluate::disagreement(actual, &a, &b))
+        }
+        Truth::Numbers(_) => Comparison::Regression {
+            mean_difference: (&first.answers - &second.answers).mapv(f64::abs).mean().unwrap_or(0.0),
+        },
+    };
+    if args.json {
+        let models: Vec<Value> =
+            [&first, &second].iter().zip(&evaluations).map(|(tested, evaluation)| tested.json(evaluation)).collect();
+        writeln!(out, "{}", json!({ "data": files, "models": models, "comparison": comparison }))?;
+    } else {
+        writeln!(out, "{} and {} on {}", names[0], names[1], list(files))?;
+        for tested in [&first, &second] {
+            for (what, rows) in tested.left_out() {
+                writeln!(out, "{rows} rows left out for {}: {what}", tested.name())?;
+            }
+        }
+        report::write_comparison(out, names.each_ref().map(String::as_str), evaluations.each_ref(), &comparison)?;
+    }
+    if let Some(path) = &args.report {
+        let data = [("files".into(), list(files)), rows(&evaluations[0])];
+        let subject =
+            |at: usize| Subject { manifest: &[&first, &second][at].model.manifest, evaluation: &evaluations[at] };
+        write_report(path, &report::comparison_page([subject(0), subject(1)], &comparison, &data))?;
+    }
+    Ok(())
+}
+
+fn load(store: &Store, reference: &ModelRef) -> anyhow::Result<Model> {
+    Ok(store.load(&reference.name, store.resolve(reference)?)?)
+}
+
+/// Where the outputs of one target are among those of another, which must be the same but for their order.
+fn same_outputs(target: &Target, other: &Target) -> anyhow::Result<Vec<usize>> {
+    let outputs = |target: &Target| match target {
+        Target::Classification { classes, .. } => classes.clone(),
+        Target::Regression { names } => names.clone(),
+    };
+    let name = |target: &Target| match target {
+        Target::Classification { name, .. } => Some(name.clone()),
+        Target::Regression { .. } => None,
+    };
+    let (wanted, found) = (outputs(target), outputs(other));
+    let order: Option<Vec<usize>> =
+        wanted.iter().map(|output| found.iter().position(|other| other == output)).collect();
+    order.filter(|order| order.len() == found.len() && name(target) == name(other)).with_context(|| {
+        let say = |target: &Target, outputs: &[String]| match name(target) {
+            Some(name) => format!("{name} ({})", outputs.join(", ")),
+            None => outputs.join(", "),
+        };
+        format!("they predict different things: {} and {}", say(target, &wanted), say(other, &found))
+    })
+}
+
+fn rows(evaluation: &Evaluation) -> (String, String) {
+    ("rows".into(), evaluation.rows.to_string())
+}
+
+fn list(files: &[PathBuf]) -> String {
+    let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, Command, FromArgMatches};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::model::bundle::Draft;
+    use crate::model::testing;
+
+    /// A store with two versions of a classifier, a regression `y = 2x + bias` in two, and files for both.
+    fn folder() -> TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().join("models").to_str().unwrap()).unwrap();
+        store.publish(&testing::classification("colours")).unwrap();
+        let Draft { mut signature, layers, .. } = testing::classification("colours");
+        // The same classes in the other order, and so other answers.
+        let Target::Classification { classes, .. } = &mut signature.target else { panic!() };
+        classes.reverse();
+        let draft = Draft { signature, layers, ..testing::classification("colours") };
+        store.publish(&draft).unwrap();
+        for bias in [0.0, 1.0] {
+            store.publish(&testing::regression("line", bias)).unwrap();
+        }
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        write("colours.csv", "x,colour,y\n1,red,no\n-2.5,green,yes\n3,blue,yes\n,red,no\n4,red,maybe\n5,blue,\n");
+        write("line.csv", "x,y\n1,2\n2,4\n3,7\n,1\n");
+        folder
+    }
+
+    fn weir_evaluate(folder: &TempDir, arguments: &[&str]) -> anyhow::Result<String> {
+        let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let store = at("models");
+        let is_file = |word: &str| word.ends_with(".csv") || word.ends_with(".html");
+        let words = arguments.iter().map(|word| if is_file(word) { at(word) } else { (*word).into() });
+        let command = Args::augment_args(Command::new("evaluate"));
+        let words = ["evaluate".to_owned()].into_iter().chain(words).chain(["--store".into(), store]);
+        let args = Args::from_arg_matches(&command.try_get_matches_from(words)?)?;
+        let mut out = Vec::new();
+        evaluate(&args, &mut out)?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    fn json_of(folder: &TempDir, arguments: &[&str]) -> Value {
+        serde_json::from_str(&weir_evaluate(folder, &[arguments, &["--json"]].concat()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_model_is_evaluated_on_the_rows_that_it_takes() {
+        Args::augment_args(Command::new("evaluate")).debug_assert();
+        let folder = folder();
+        let text = weir_evaluate(&folder, &["line@1", "line.csv", "--report", "line.html"]).unwrap();
+        assert!(text.starts_with("line@1 on "), "{text}");
+        assert!(text.contains("\n1 rows left out: rejected by the model\nmetrics on 3 rows\n"), "{text}");
+        // Off by nothing, nothing, and 1.
+        assert!(text.contains("  mae   0.3333\n"), "{text}");
+        let page = fs::read_to_string(folder.path().join("line.html")).unwrap();
+        assert!(page.contains("<h1>line@1</h1>") && page.contains("Residuals"));
+
+        let told = json_of(&folder, &["colours@1", "colours.csv"]);
+        assert_eq!((&told["version"], &told["without_target"], &told["rejected"]), (&json!(1), &json!(2), &json!(0)));
+        let evaluation: Evaluation = serde_json::from_value(told["evaluation"].clone()).unwrap();
+        assert_eq!(evaluation.rows, 4);
+        assert!(evaluation.metrics.contains_key("roc_auc"));
+    }
+
+    #[test]
+    fn two_models_are_compared_on_the_rows_that_both_take() {
+        let folder = folder();
+        let text = weir_evaluate(&folder, &["line@1", "line@2", "line.csv", "--report", "both.html"]).unwrap();
+        assert!(text.contains("metrics on the same 3 rows\n"), "{text}");
+        assert!(text.contains("  mae   0.3333  0.6667     +0.3333  worse\n"), "{text}");
+        assert!(text.ends_with("The two predictions differ by 1.0000 in the mean.\n"), "{text}");
+        assert!(fs::read_to_string(folder.path().join("both.html")).unwrap().contains("<h2>line@2</h2>"));
+
+        // Its classes are listed the other way round: it predicts the opposite of the first.
+        let told = json_of(&folder, &["colours@1", "colours@2", "colours.csv"]);
+        assert_eq!(told["comparison"]["agreement"], 0.0);
+        let accuracy = |at: usize| told["models"][at]["evaluation"]["metrics"]["accuracy"].as_f64().unwrap();
+        assert_eq!(accuracy(0) + accuracy(1), 1.0);
+
+        let error = format!("{:#}", weir_evaluate(&folder, &["line@1", "colours@1", "colours.csv"]).unwrap_err());
+        assert!(error.contains("line@1 and colours@1: they predict different things: y and y (no, yes)"), "{error}");
+    }
+
+    #[test]
+    fn a_second_reference_is_a_model_unless_it_is_a_file() {
+        let folder = folder();
+        let usage = weir_evaluate(&folder, &["line@1", "line@2"]).unwrap_err();
+        assert_eq!(usage.downcast::<clap::Error>().unwrap().exit_code(), 2);
+        assert!(weir_evaluate(&folder, &["line@1"]).unwrap_err().is::<clap::Error>());
+        let odd = folder.path().join("odd@1");
+        fs::copy(folder.path().join("line.csv"), &odd).unwrap();
+        weir_evaluate(&folder, &["line@1", odd.to_str().unwrap()]).unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_one_clear_line() {
+        let folder = folder();
+        let error = |arguments: &[&str]| format!("{:#}", weir_evaluate(&folder, arguments).unwrap_err());
+        let other_data = error(&["line@1", "colours.csv"]);
+        assert!(other_data.contains("can use no row of"), "{other_data}");
+        assert!(error(&["line@9", "line.csv"]).contains("has no version 9"));
+        let nowhere = error(&["line@1", "line.csv", "--report", "no/such/place.html"]);
+        assert!(nowhere.contains("is no directory"), "{nowhere}");
+
+        // Weights that are fine for the goldens, and too large for other rows.
+        let store = Store::open(folder.path().join("models").to_str().unwrap()).unwrap();
+        let mut draft = testing::regression("huge", 1.0);
+        draft.layers[0] = crate::engine::Layer::new(
+            ndarray::array![[3e38]],
+            ndarray::array![1.0],
+            crate::engine::Activation::Identity,
+        );
+        draft.golden_rows = vec![vec![0.5]];
+        store.publish(&draft).unwrap();
+        fs::write(folder.path().join("large.csv"), "x,y\n5,1\n6,2\n").unwrap();
+        let infinite = error(&["huge@1", "large.csv"]);
+        assert!(infinite.contains("huge@1 answers none of the 2 rows by a finite number"), "{infinite}");
+        fs::write(folder.path().join("some.csv"), "x,y\n5,1\n0.5,1.5e38\n").unwrap();
+        let some = weir_evaluate(&folder, &["huge@1", "some.csv"]).unwrap();
+        assert!(some.contains("1 rows left out: the model's answer isn't finite"), "{some}");
+    }
+}

@@ -1,0 +1,69 @@
+//! The options that say which rows test.
+
+use serde_json::{Value, json};
+
+use crate::cli::data;
+use crate::train::dataset::{Table, files};
+use crate::train::split::Split;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct SplitArgs {
+    /// The share of rows to test on.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = share)]
+    test_size: f64,
+    /// Choose them at random, at random but of each class its share, or take the latest by --time.
+    #[arg(long, value_enum, default_value_t = By::Random)]
+    split_by: By,
+    /// Test on the rows from this value of --time on.
+    #[arg(long, value_name = "TIME", requires = "time", conflicts_with_all = ["test_size", "split_by"])]
+    test_from: Option<String>,
+    /// Test on this file, or these, and train on all of DATA.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["test_size", "split_by", "test_from"])]
+    test: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum By {
+    Random,
+    Stratified,
+    Time,
+}
+
+impl SplitArgs {
+    /// The training and the test rows. `time` is the name of the time column.
+    pub(super) fn divide(&self, table: Table, time: Option<&str>, seed: u64) -> anyhow::Result<(Table, Table)> {
+        if !self.test.is_empty() {
+            let test = table.read_like(&files(&self.test)?, time)?;
+            return Ok((table, test));
+        }
+        let test_size = self.test_size;
+        let split = match (&self.test_from, self.split_by) {
+            (Some(from), _) => Split::From(table.time(from)?),
+            (None, By::Time) => Split::Time { test_size },
+            (None, By::Stratified) => Split::Stratified { test_size, seed },
+            (None, By::Random) => Split::Random { test_size, seed },
+        };
+        Ok(split.divide(&table)?)
+    }
+
+    /// What the bundle's recipe should say about it.
+    pub(super) fn note(&self) -> Value {
+        if !self.test.is_empty() {
+            return json!({ "test": data::note(&self.test) });
+        }
+        if let Some(from) = &self.test_from {
+            return json!({ "test_from": from });
+        }
+        let by = match self.split_by {
+            By::Random => "random",
+            By::Stratified => "stratified",
+            By::Time => "time",
+        };
+        json!({ "split_by": by, "test_size": self.test_size })
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..1.0).contains(share));
+    share.ok_or_else(|| "expected a number from 0 to below 1".into())
+}

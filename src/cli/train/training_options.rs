@@ -1,0 +1,110 @@
+//! The options that scikit-learn's networks have as parameters, with the same names, defaults and meaning.
+
+use crate::engine::Activation;
+use crate::train::Recipe;
+use crate::train::class_weight::ClassWeight;
+use crate::train::recipe::{BatchSize, LearningRate, Solver};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct TrainingArgs {
+    /// Neurons of each hidden layer.
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "100")]
+    hidden_layer_sizes: Vec<usize>,
+    /// identity, relu, leaky_relu, elu, tanh, logistic, gelu, gelu_tanh or silu.
+    #[arg(long, default_value = "relu")]
+    activation: Activation,
+    /// sgd or adam.
+    #[arg(long, default_value = "adam")]
+    solver: Solver,
+    /// L2 penalty.
+    #[arg(long, default_value_t = Recipe::default().alpha)]
+    alpha: f64,
+    /// Rows per step; auto is 200.
+    #[arg(long, default_value_t = BatchSize::Auto)]
+    batch_size: BatchSize,
+    /// How the step size changes (sgd): constant, invscaling, or adaptive: a fifth where the loss doesn't fall any more.
+    #[arg(long, default_value = "constant")]
+    learning_rate: LearningRate,
+    /// The step size, at first.
+    #[arg(long, default_value_t = Recipe::default().learning_rate_init)]
+    learning_rate_init: f64,
+    /// The exponent of --learning-rate invscaling.
+    #[arg(long, default_value_t = Recipe::default().power_t)]
+    power_t: f64,
+    /// How much of the last step goes on into the next (sgd).
+    #[arg(long, default_value_t = Recipe::default().momentum)]
+    momentum: f64,
+    /// Nesterov's momentum instead of the plain one (sgd).
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    nesterovs_momentum: bool,
+    /// How much of the gradients' mean is kept in each step (adam).
+    #[arg(long = "beta-1", value_name = "BETA_1", default_value_t = Recipe::default().beta_1)]
+    beta_1: f64,
+    /// How much of the mean of their squares is kept in each step (adam).
+    #[arg(long = "beta-2", value_name = "BETA_2", default_value_t = Recipe::default().beta_2)]
+    beta_2: f64,
+    /// Added to the root of that mean (adam).
+    #[arg(long, default_value_t = Recipe::default().epsilon)]
+    epsilon: f64,
+    /// Epochs at most.
+    #[arg(long, default_value_t = Recipe::default().max_iter)]
+    max_iter: usize,
+    /// By how much an epoch's loss must be lower than the best one; its validation score higher, with --early-stopping.
+    #[arg(long, default_value_t = Recipe::default().tol)]
+    tol: f64,
+    /// Stop after more than this many epochs in a row that weren't; inf: never.
+    #[arg(long, value_parser = count_or_inf, default_value_t = Recipe::default().n_iter_no_change)]
+    n_iter_no_change: usize,
+    /// Set some training rows aside, stop when their score doesn't rise any more, and keep the weights of the best.
+    #[arg(long)]
+    early_stopping: bool,
+    /// The share of those rows.
+    #[arg(long, value_name = "SHARE", default_value_t = Recipe::default().validation_fraction)]
+    validation_fraction: f64,
+    /// How much the rows of each class count: balanced, or some weights, 1 for the classes without one.
+    #[arg(long, value_name = "balanced|CLASS:WEIGHT,…")]
+    class_weight: Option<ClassWeight>,
+    /// Whether each epoch takes the rows in a new order.
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    shuffle: bool,
+    /// The seed of the weights, the order of the rows, and the random splits.
+    #[arg(long, default_value_t = Recipe::default().random_state)]
+    pub(super) random_state: u64,
+}
+
+impl TrainingArgs {
+    /// The recipe, but for what these options don't say.
+    pub(super) fn recipe(&self) -> Recipe {
+        Recipe {
+            hidden_layer_sizes: self.hidden_layer_sizes.clone(),
+            activation: self.activation,
+            solver: self.solver,
+            alpha: self.alpha,
+            batch_size: self.batch_size,
+            learning_rate: self.learning_rate,
+            learning_rate_init: self.learning_rate_init,
+            power_t: self.power_t,
+            momentum: self.momentum,
+            nesterovs_momentum: self.nesterovs_momentum,
+            beta_1: self.beta_1,
+            beta_2: self.beta_2,
+            epsilon: self.epsilon,
+            max_iter: self.max_iter,
+            tol: self.tol,
+            n_iter_no_change: self.n_iter_no_change,
+            early_stopping: self.early_stopping,
+            validation_fraction: self.validation_fraction,
+            class_weight: self.class_weight.clone(),
+            shuffle: self.shuffle,
+            random_state: self.random_state,
+            ..Recipe::default()
+        }
+    }
+}
+
+fn count_or_inf(text: &str) -> Result<usize, String> {
+    match text {
+        "inf" => Ok(usize::MAX),
+        count => count.parse().map_err(|_| "expected a whole number or inf".into()),
+    }
+}

@@ -1,0 +1,73 @@
+//! How an evaluation is shown: as text on a terminal, and as an HTML page that stands alone.
+//!
+//! The page needs no other file, no network and no script, and its plots are inline SVG. Names (of classes, columns,
+//! files) come from data and may hold anything: all of them go through [`html::Escaped`].
+
+mod axis;
+mod html;
+mod matrix;
+mod metric;
+mod plot;
+mod text;
+
+pub use self::html::{Subject, comparison_page, page};
+pub use self::text::{write_comparison, write_detail, write_evaluation, write_metrics};
+
+use crate::train::evaluate::{Comparison, Disagreement};
+
+/// A number for people: a handful of digits, whatever its size.
+pub(crate) fn number(value: f64) -> String {
+    match value.abs() {
+        size if size == 0.0 || (1e-3..10.0).contains(&size) => format!("{value:.4}"),
+        size if (10.0..1e3).contains(&size) => format!("{value:.2}"),
+        size if (1e3..1e7).contains(&size) => format!("{value:.0}"),
+        _ => format!("{value:.3e}"),
+    }
+}
+
+/// How much larger `b` is than `a`, to the digits that [`number`] shows of them.
+pub(crate) fn difference(a: f64, b: f64) -> String {
+    let text = match a.abs().max(b.abs()) {
+        size if size < 10.0 => format!("{:+.4}", b - a),
+        size if size < 1e3 => format!("{:+.2}", b - a),
+        size if size < 1e7 => format!("{:+.0}", b - a),
+        _ => format!("{:+.3e}", b - a),
+    };
+    text.replace('-', "−")
+}
+
+/// How far two models agree, in words.
+fn verdict(comparison: &Comparison, [first, second]: [&str; 2]) -> String {
+    match comparison {
+        Comparison::Classification(Disagreement { agreement, only_first, only_second, p_value }) => {
+            let p_value = if *p_value < 1e-4 { "below 0.0001".into() } else { format!("{p_value:.4}") };
+            format!(
+                "Both predict the same class for {:.2} % of the rows. Only {first} is right on {} rows, only {second} on \
+                 {}: if they were equally good, a split as uneven as this would have a probability of {p_value} (McNemar's \
+                 exact test).",
+                agreement * 100.0,
+                count(*only_first),
+                count(*only_second)
+            )
+        }
+        Comparison::Regression { mean_difference } => {
+            format!("The two predictions differ by {} in the mean.", number(*mean_difference))
+        }
+    }
+}
+
+/// A count with its thousands apart.
+pub(crate) fn count(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

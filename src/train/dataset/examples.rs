@@ -1,0 +1,230 @@
+//! Rows for a model that exists: to evaluate it, to calibrate it, to give it a baseline.
+//!
+//! They are decoded as the codecs decode records, so what serving would reject is counted here and not an error.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use ndarray::{Array2, ArrayView2, Axis};
+
+use super::decode::Decoded;
+use super::plan::Plan;
+use super::source::Cell;
+use super::{Column, DatasetError, Table, TargetValues, open_all};
+use crate::model::signature::{Feature, Kind, Signature, Target};
+use crate::record::Gap;
+
+/// Rows that a model accepts, and what they should be predicted as.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Examples {
+    /// Rows × features in signature order, as [`crate::record`] describes them: gaps that the signature forgives are
+    /// still there.
+    pub rows: Array2<f64>,
+    /// One per row.
+    pub truth: Truth,
+    /// Which of the rows with a target each one is, from 0, ascending: it tells rows apart for models with the same
+    /// target, which may reject different ones.
+    pub places: Vec<usize>,
+    /// How many rows were left out since the signature rejects them.
+    pub rejected: usize,
+    /// How many were left out since they have no target, or one that the model can't answer.
+    pub without_target: usize,
+}
+
+/// What rows should be predicted as.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Truth {
+    /// The index of each row's class in the signature.
+    Classes(Vec<usize>),
+    /// Rows × outputs.
+    Numbers(Array2<f64>),
+}
+
+/// Rows that a model accepts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unlabelled {
+    /// As in [`Examples`].
+    pub rows: Array2<f64>,
+    /// How many rows were left out since the signature rejects them.
+    pub rejected: usize,
+}
+
+impl Examples {
+    /// Reads the features and the target of a signature; other columns are ignored.
+    ///
+    /// # Errors
+    ///
+    /// A feature or target that has no column, and data of which the model can use no row.
+    pub fn read(paths: &[PathBuf], signature: &Signature) -> Result<Examples, DatasetError> {
+        let decoded = read(paths, signature, true)?;
+        let rows = decode(&decoded.features, decoded.rows.view(), &signature.features)?;
+        let truth = match &signature.target {
+            Target::Classification { classes, .. } => {
+                let class = |&class: &f64| index_of(classes, &decoded.classes[class as usize]);
+                Labels::Classes(decoded.targets.iter().map(class).collect())
+            }
+            Target::Regression { names } => {
+                let shape = (rows.nrows(), names.len());
+                let numbers = Array2::from_shape_vec(shape, decoded.targets);
+                Labels::Numbers(numbers.unwrap_or_else(|_| unreachable!("each row brought all of its targets")))
+            }
+        };
+        let examples = Examples::accepted(signature, rows, &truth, decoded.without_target);
+        match examples.len() {
+            0 => Err(DatasetError::Unusable {
+                path: paths[0].clone(),
+                rejected: examples.rejected,
+                without_target: examples.without_target,
+            }),
+            _ => Ok(examples),
+        }
+    }
+
+    /// Reads the features of a signature; other columns are ignored.
+    ///
+    /// # Errors
+    ///
+    /// A feature that has no column, and data of which the model can use no row.
+    pub fn read_unlabelled(paths: &[PathBuf], signature: &Signature) -> Result<Unlabelled, DatasetError> {
+        let decoded = read(paths, signature, false)?;
+        let rows = decode(&decoded.features, decoded.rows.view(), &signature.features)?;
+        let keep: Vec<usize> = (0..rows.nrows()).filter(|&row| accepts(signature, &rows, row)).collect();
+        let rejected = rows.nrows() - keep.len();
+        match keep.len() {
+            0 => Err(DatasetError::Unusable { path: paths[0].clone(), rejected, without_target: 0 }),
+            _ => Ok(Unlabelled { rows: rows.select(Axis(0), &keep), rejected }),
+        }
+    }
+
+    /// Those rows of a table that a model can be tested on; there may be none.
+    pub(in crate::train) fn of(table: &Table, signature: &Signature) -> Result<Examples, DatasetError> {
+        let rows = decode(&table.features, table.rows.view(), &signature.features)?;
+        let truth = match (&table.target.values, &signature.target) {
+            (TargetValues::Classes { names, rows }, Target::Classification { classes, .. }) => {
+                Labels::Classes(rows.iter().map(|&class| index_of(classes, &names[class])).collect())
+            }
+            (TargetValues::Numbers(numbers), Target::Regression { .. }) => {
+                let numbers = Array2::from_shape_vec((numbers.len(), 1), numbers.clone());
+                Labels::Numbers(numbers.unwrap_or_else(|_| unreachable!("one column")))
+            }
+            _ => return Err(DatasetError::OtherKind { column: table.target.name.clone() }),
+        };
+        Ok(Examples::accepted(signature, rows, &truth, 0))
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.rows.nrows()
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn accepted(signature: &Signature, rows: Array2<f64>, labels: &Labels, without_target: usize) -> Examples {
+        let (mut keep, mut rejected, mut unknown) = (Vec::new(), 0, 0);
+        for row in 0..rows.nrows() {
+            if matches!(labels, Labels::Classes(classes) if classes[row].is_none()) {
+                unknown += 1;
+            } else if accepts(signature, &rows, row) {
+                keep.push(row);
+            } else {
+                rejected += 1;
+            }
+        }
+        let truth = match labels {
+            Labels::Classes(classes) => Truth::Classes(keep.iter().filter_map(|&row| classes[row]).collect()),
+            Labels::Numbers(numbers) => Truth::Numbers(numbers.select(Axis(0), &keep)),
+        };
+        let without_target = without_target + unknown;
+        Examples { rows: rows.select(Axis(0), &keep), truth, places: keep, rejected, without_target }
+    }
+}
+
+/// Targets in the terms of the signature.
+enum Labels {
+    /// `None` for a class that it doesn't have.
+    Classes(Vec<Option<usize>>),
+    Numbers(Array2<f64>),
+}
+
+fn read(paths: &[PathBuf], signature: &Signature, labelled: bool) -> Result<Decoded, DatasetError> {
+    let sources = open_all(paths)?;
+    for source in &sources {
+        let names = signature.features.iter().map(|feature| &feature.name);
+        let lacking: Vec<String> = names.filter(|name| source.position(name).is_none()).cloned().collect();
+        if !lacking.is_empty() {
+            return Err(DatasetError::NoFeatures { path: source.path.clone(), names: lacking });
+        }
+    }
+    Plan::of(signature, labelled).decode(&sources)
+}
+
+/// Rows as a codec would decode them for these features: columns by name, categories by the features' own lists.
+pub(in crate::train) fn decode(
+    columns: &[Column],
+    rows: ArrayView2<'_, f64>,
+    features: &[Feature],
+) -> Result<Array2<f64>, DatasetError> {
+    let mut decoded = Array2::zeros((rows.nrows(), features.len()));
+    for (feature, mut to) in features.iter().zip(decoded.columns_mut()) {
+        let other_kind = || DatasetError::OtherKind { column: feature.name.clone() };
+        let at = columns.iter().position(|column| column.name == feature.name).ok_or_else(other_kind)?;
+        match (&feature.kind, &columns[at].categories) {
+            (Kind::Numeric, None) => to.assign(&rows.column(at)),
+            (Kind::Categorical { categories, .. }, Some(names)) => {
+                let index = Index::of(categories);
+                let known = |name: &String| index.find(name).map_or(Gap::Unknown.value(), |index| index as f64);
+                let translated: Vec<f64> = names.iter().map(known).collect();
+                let translate = |&value: &f64| if value.is_nan() { value } else { translated[value as usize] };
+                to.assign(&rows.column(at).map(translate));
+            }
+            _ => return Err(other_kind()),
+        }
+    }
+    Ok(decoded)
+}
+
+/// Where categories are in their list.
+struct Index<'a> {
+    names: HashMap<&'a str, usize>,
+    /// By the bits of the number that a category is called.
+    numbers: HashMap<u64, usize>,
+}
+
+impl<'a> Index<'a> {
+    fn of(categories: &'a [String]) -> Index<'a> {
+        // Of several categories that are one number the first one counts, so it comes last here.
+        let listed = || categories.iter().enumerate().rev();
+        Index {
+            names: listed().map(|(index, name)| (name.as_str(), index)).collect(),
+            numbers: listed().filter_map(|(index, name)| Some((number(name)?, index))).collect(),
+        }
+    }
+
+    /// The category of this name, or else the one that is the same number, as the codecs have it.
+    fn find(&self, name: &str) -> Option<usize> {
+        let exact = self.names.get(name).copied();
+        exact.or_else(|| self.numbers.get(&number(name)?).copied())
+    }
+}
+
+/// The bits of the number that a text says, if no other integer has the same.
+fn number(text: &str) -> Option<u64> {
+    const AMBIGUOUS: f64 = (1_u64 << 53) as f64;
+    let number = Cell::Untyped(text).number().ok().filter(|number| number.abs() < AMBIGUOUS)?;
+    // -0 is 0.
+    Some((number + 0.0).to_bits())
+}
+
+fn accepts(signature: &Signature, rows: &Array2<f64>, row: usize) -> bool {
+    rows.row(row).to_slice().is_some_and(|row| signature.check(row).is_ok())
+}
+
+fn index_of(classes: &[String], name: &str) -> Option<usize> {
+    classes.iter().position(|class| class == name)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,221 @@
+//! A file as rows of cells: all that is known of its format ends here.
+//!
+//! A file is read as often as its reader likes, and each time in one pass, so that nothing of it needs to stay in
+//! memory.
+
+mod csv;
+mod parquet;
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{DatasetError, Place, open};
+use crate::record::Gap;
+
+/// The first bytes of Parquet.
+const PARQUET: &[u8] = b"PAR1";
+
+/// A file to read.
+pub(super) struct Source {
+    pub(super) path: PathBuf,
+    format: Format,
+    /// Its columns, in their order; each name once.
+    pub(super) header: Vec<Heading>,
+}
+
+enum Format {
+    Csv,
+    /// An open file, since one that was compressed as a whole is read from a decompressed copy.
+    Parquet(File),
+}
+
+/// A column of a file.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Heading {
+    pub(super) name: String,
+    pub(super) holds: Holds,
+}
+
+/// What the cells of a column are, as far as the format says.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Holds {
+    /// Numbers, texts, booleans: what [`Cell`] can be.
+    Values,
+    /// Dates or points in time.
+    Moments,
+    /// Something else, in the format's own word.
+    Other(String),
+}
+
+/// One value of a row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Cell<'a> {
+    /// None.
+    Missing,
+    /// A text that may mean a number, as everything in CSV.
+    Untyped(&'a str),
+    /// A text by its type.
+    Text(&'a str),
+    /// A number; not NaN.
+    Number(f64),
+    /// A whole number.
+    Integer(i64),
+    /// True or false.
+    Boolean(bool),
+    /// A point in time, in seconds since 1970.
+    Moment(f64),
+}
+
+/// Where a row is, as a format knows it at no cost; [`Source::place`] makes it readable.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Spot {
+    /// A byte of the (decompressed) text at which the row or the blank lines before it begin.
+    Byte(u64),
+    /// The row's number, from 0.
+    Row(u64),
+}
+
+/// Takes the rows of a file one by one; the cells are the wanted ones, in the order wanted.
+pub(super) type Visit<'a> = dyn FnMut(Spot, &[Cell<'_>]) -> Result<(), DatasetError> + 'a;
+
+impl Source {
+    /// Opens a file, tells its format and reads its header.
+    pub(super) fn open(path: &Path) -> Result<Source, DatasetError> {
+        let unreadable = |source| read_error(path, source);
+        let mut text = open(path).map_err(unreadable)?;
+        let (format, header) = if text.fill_buf().map_err(unreadable)?.starts_with(PARQUET) {
+            let mut file = File::open(path).map_err(unreadable)?;
+            if !starts_with(&mut file, PARQUET).map_err(unreadable)? {
+                file = tempfile::tempfile().map_err(unreadable)?;
+                io::copy(&mut text, &mut file).map_err(unreadable)?;
+            }
+            let header = parquet::header(path, &file)?;
+            (Format::Parquet(file), header)
+        } else {
+            (Format::Csv, csv::header(path)?)
+        };
+        let source = Source { path: path.into(), format, header };
+        source.check_header()?;
+        Ok(source)
+    }
+
+    fn check_header(&self) -> Result<(), DatasetError> {
+        if self.header.is_empty() {
+            return Err(self.bad_header("the file is empty"));
+        }
+        for (at, Heading { name, .. }) in self.header.iter().enumerate() {
+            if name.is_empty() {
+                let problem = format!(
+                    "column {} has no name: give it one, or leave it out (pandas writes its index so: \
+                     to_csv(…, index=False) doesn't)",
+                    at + 1
+                );
+                return Err(self.bad_header(problem));
+            }
+            if self.header[..at].iter().any(|other| other.name == *name) {
+                return Err(self.bad_header(format!("two columns are called {name:?}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// How many rows the file says it has, if it does.
+    pub(super) fn rows_claimed(&self) -> Result<Option<u64>, DatasetError> {
+        match &self.format {
+            Format::Csv => Ok(None),
+            Format::Parquet(file) => parquet::rows_claimed(&self.path, file).map(Some),
+        }
+    }
+
+    /// The place of a column in the header.
+    pub(super) fn position(&self, name: &str) -> Option<usize> {
+        self.header.iter().position(|heading| heading.name == name)
+    }
+
+    /// Reads the file; `wanted` are indices of the header.
+    pub(super) fn visit(&self, wanted: &[usize], visit: &mut Visit<'_>) -> Result<(), DatasetError> {
+        match &self.format {
+            Format::Csv => csv::visit(&self.path, wanted, visit),
+            Format::Parquet(file) => parquet::visit(&self.path, file, wanted, visit),
+        }
+    }
+
+    /// Where a row is, for a person.
+    pub(super) fn place(&self, spot: Spot) -> Place {
+        place(&self.path, spot)
+    }
+
+    pub(super) fn bad_header(&self, problem: impl Into<String>) -> DatasetError {
+        DatasetError::Header { path: self.path.clone(), problem: problem.into() }
+    }
+
+    pub(super) fn bad_cell(&self, spot: Spot, column: &str, problem: String) -> DatasetError {
+        DatasetError::Cell { path: self.path.clone(), place: self.place(spot), column: column.into(), problem }
+    }
+}
+
+impl Cell<'_> {
+    /// The number that this is or says; for anything else the gap that a codec would leave.
+    pub(super) fn number(self) -> Result<f64, Gap> {
+        let number = match self {
+            Cell::Missing => return Err(Gap::Missing),
+            Cell::Untyped(text) | Cell::Text(text) => fast_float2::parse(text).map_err(|_| Gap::String)?,
+            Cell::Number(number) => number,
+            Cell::Integer(number) => number as f64,
+            Cell::Boolean(boolean) => f64::from(u8::from(boolean)),
+            Cell::Moment(_) => return Err(Gap::String),
+        };
+        if number.is_finite() { Ok(number) } else { Err(Gap::NotFinite) }
+    }
+
+    /// What this is called as a category.
+    pub(super) fn text(&self) -> Cow<'_, str> {
+        match self {
+            Cell::Missing => Cow::Borrowed(""),
+            Cell::Untyped(text) | Cell::Text(text) => Cow::Borrowed(text),
+            Cell::Number(number) | Cell::Moment(number) => Cow::Owned(number.to_string()),
+            Cell::Integer(number) => Cow::Owned(number.to_string()),
+            Cell::Boolean(boolean) => Cow::Borrowed(if *boolean { "true" } else { "false" }),
+        }
+    }
+
+    /// Whether the cell is a category and not a number: by its type, or since it doesn't say a number.
+    pub(super) fn is_category(self) -> bool {
+        match self {
+            Cell::Text(_) | Cell::Boolean(_) => true,
+            _ => matches!(self.number(), Err(Gap::String)),
+        }
+    }
+}
+
+fn place(path: &Path, spot: Spot) -> Place {
+    match spot {
+        // A file that has just been read and can't be any more is not worth an error of its own.
+        Spot::Byte(byte) => Place::Line(csv::line(path, byte).unwrap_or(0)),
+        Spot::Row(row) => Place::Row(row + 1),
+    }
+}
+
+/// What failed reading is the system's or the data's own fault.
+fn read_error(path: &Path, source: io::Error) -> DatasetError {
+    let path = path.into();
+    match source.kind() {
+        io::ErrorKind::IsADirectory => DatasetError::Directory { path },
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
+            DatasetError::Damaged { path, source }
+        }
+        // Zstandard's own errors have no code of the system.
+        io::ErrorKind::Other if source.raw_os_error().is_none() => DatasetError::Damaged { path, source },
+        _ => DatasetError::Read { path, source },
+    }
+}
+
+fn starts_with(file: &mut File, magic: &[u8]) -> io::Result<bool> {
+    use io::{Read, Seek};
+    let mut start = vec![0; magic.len()];
+    let read = file.read(&mut start)?;
+    file.rewind()?;
+    Ok(start[..read] == *magic)
+}

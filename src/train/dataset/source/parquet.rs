@@ -1,0 +1,204 @@
+//! Parquet: its types say what a column is, and its nulls (and NaNs) are missing values.
+
+use std::fs::File;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    ArrowPrimitiveType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type,
+    DecimalType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type,
+    UInt16Type, UInt32Type, UInt64Type,
+};
+use arrow_array::{
+    AnyDictionaryArray, Array, BooleanArray, Float64Array, Int64Array, LargeStringArray, StringArray, StringViewArray,
+};
+use arrow_schema::{ArrowError, DataType, FieldRef, TimeUnit};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::errors::ParquetError;
+
+use super::super::DatasetError;
+use super::{Cell, Heading, Holds, Spot, Visit};
+
+/// Rows that are decoded at once.
+const BATCH: usize = 4096;
+
+pub(super) fn header(path: &Path, file: &File) -> Result<Vec<Heading>, DatasetError> {
+    let reader = open(path, file)?;
+    let heading = |field: &FieldRef| Heading { name: field.name().clone(), holds: holds(field.data_type()) };
+    Ok(reader.schema().fields().iter().map(heading).collect())
+}
+
+pub(super) fn rows_claimed(path: &Path, file: &File) -> Result<u64, DatasetError> {
+    let rows = open(path, file)?.metadata().file_metadata().num_rows();
+    u64::try_from(rows).map_err(|_| error(path, ParquetError::General(format!("it claims {rows} rows"))))
+}
+
+pub(super) fn visit(path: &Path, file: &File, wanted: &[usize], visit: &mut Visit<'_>) -> Result<(), DatasetError> {
+    let builder = open(path, file)?;
+    let mask = ProjectionMask::roots(builder.parquet_schema(), wanted.iter().copied());
+    let mut reader = builder.with_projection(mask).with_batch_size(BATCH).build().map_err(|e| error(path, e))?;
+    // A batch has the projected columns in the order of the file.
+    let mut order = wanted.to_vec();
+    order.sort_unstable();
+    let places: Vec<usize> = wanted.iter().map(|column| order.partition_point(|other| other < column)).collect();
+
+    let mut row = 0;
+    while let Some(batch) = guarded(path, || reader.next())? {
+        let batch = batch.map_err(|e| match e {
+            ArrowError::ParquetError(problem) => error(path, ParquetError::General(problem)),
+            other => error(path, other.into()),
+        })?;
+        let columns: Vec<Values> = places.iter().map(|&place| Values::of(batch.column(place))).collect();
+        for at in 0..batch.num_rows() {
+            let cells: Vec<Cell<'_>> = columns.iter().map(|column| column.cell(at)).collect();
+            visit(Spot::Row(row), &cells)?;
+            row += 1;
+        }
+    }
+    Ok(())
+}
+
+fn open(path: &Path, file: &File) -> Result<ParquetRecordBatchReaderBuilder<File>, DatasetError> {
+    let file = file.try_clone().map_err(|source| DatasetError::Read { path: path.into(), source })?;
+    guarded(path, || ParquetRecordBatchReaderBuilder::try_new(file))?.map_err(|e| error(path, e))
+}
+
+/// The reader trusts a file's pages: where one contradicts another, it panics.
+fn guarded<T>(path: &Path, read: impl FnOnce() -> T) -> Result<T, DatasetError> {
+    // After a panic the reader is dropped, so nobody sees what it left half done.
+    let read = panic::catch_unwind(AssertUnwindSafe(read));
+    read.map_err(|_| error(path, ParquetError::General("its pages contradict each other".into())))
+}
+
+fn error(path: &Path, source: ParquetError) -> DatasetError {
+    DatasetError::Parquet { path: path.into(), source }
+}
+
+fn holds(of: &DataType) -> Holds {
+    match of {
+        DataType::Date32 | DataType::Date64 | DataType::Timestamp(..) => Holds::Moments,
+        DataType::Dictionary(_, values) if holds(values) == Holds::Values => Holds::Values,
+        DataType::Null | DataType::Boolean | DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Holds::Values,
+        numeric if numeric.is_numeric() => Holds::Values,
+        DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => Holds::Other("lists".into()),
+        DataType::Struct(_) => Holds::Other("structs".into()),
+        DataType::Map(..) => Holds::Other("maps".into()),
+        other => Holds::Other(other.to_string()),
+    }
+}
+
+/// A column of a batch, as what its cells will be.
+enum Values {
+    Numbers(Float64Array),
+    Integers(Int64Array),
+    Booleans(BooleanArray),
+    Moments(Float64Array),
+    Texts(StringArray),
+    LargeTexts(LargeStringArray),
+    TextViews(StringViewArray),
+    /// A category by its type, whatever the dictionary's values are.
+    Names {
+        keys: Vec<Option<usize>>,
+        names: Vec<Option<String>>,
+    },
+    Nothing,
+}
+
+impl Values {
+    fn of(array: &dyn Array) -> Values {
+        match array.data_type() {
+            DataType::Boolean => Values::Booleans(array.as_boolean().clone()),
+            DataType::Int8 => integers::<Int8Type>(array),
+            DataType::Int16 => integers::<Int16Type>(array),
+            DataType::Int32 => integers::<Int32Type>(array),
+            DataType::Int64 => integers::<Int64Type>(array),
+            DataType::UInt8 => integers::<UInt8Type>(array),
+            DataType::UInt16 => integers::<UInt16Type>(array),
+            DataType::UInt32 => integers::<UInt32Type>(array),
+            DataType::UInt64 => Values::Numbers(numbers::<UInt64Type>(array, |value| value as f64)),
+            DataType::Float16 => Values::Numbers(numbers::<Float16Type>(array, f64::from)),
+            DataType::Float32 => Values::Numbers(numbers::<Float32Type>(array, f64::from)),
+            DataType::Float64 => Values::Numbers(numbers::<Float64Type>(array, f64::from)),
+            DataType::Decimal32(..) => decimals::<Decimal32Type>(array),
+            DataType::Decimal64(..) => decimals::<Decimal64Type>(array),
+            DataType::Decimal128(..) => decimals::<Decimal128Type>(array),
+            DataType::Decimal256(..) => decimals::<Decimal256Type>(array),
+            DataType::Date32 => moments::<Date32Type>(array, |days| days * 86_400.0),
+            DataType::Date64 => moments::<Date64Type>(array, |time| time / 1e3),
+            DataType::Timestamp(TimeUnit::Second, _) => moments::<TimestampSecondType>(array, |time| time),
+            DataType::Timestamp(TimeUnit::Millisecond, _) => {
+                moments::<TimestampMillisecondType>(array, |time| time / 1e3)
+            }
+            DataType::Timestamp(TimeUnit::Microsecond, _) => {
+                moments::<TimestampMicrosecondType>(array, |time| time / 1e6)
+            }
+            DataType::Timestamp(TimeUnit::Nanosecond, _) => {
+                moments::<TimestampNanosecondType>(array, |time| time / 1e9)
+            }
+            DataType::Utf8 => Values::Texts(array.as_string::<i32>().clone()),
+            DataType::LargeUtf8 => Values::LargeTexts(array.as_string::<i64>().clone()),
+            DataType::Utf8View => Values::TextViews(array.as_string_view().clone()),
+            DataType::Dictionary(..) => Values::names(array.as_any_dictionary()),
+            // `holds` lets nothing else come here but columns of nulls.
+            _ => Values::Nothing,
+        }
+    }
+
+    fn names(array: &dyn AnyDictionaryArray) -> Values {
+        let values = Values::of(array.values());
+        let name = |at| match values.cell(at) {
+            Cell::Missing => None,
+            cell => Some(cell.text().into_owned()),
+        };
+        let names: Vec<Option<String>> = (0..array.values().len()).map(name).collect();
+        // An empty dictionary has no keys to normalise.
+        let keys = if names.is_empty() { vec![0; array.len()] } else { array.normalized_keys() };
+        let key = |(row, key)| (array.is_valid(row) && !names.is_empty()).then_some(key);
+        Values::Names { keys: keys.into_iter().enumerate().map(key).collect(), names }
+    }
+
+    fn cell(&self, row: usize) -> Cell<'_> {
+        match self {
+            Values::Numbers(array) => number(array, row).map_or(Cell::Missing, Cell::Number),
+            Values::Moments(array) => number(array, row).map_or(Cell::Missing, Cell::Moment),
+            Values::Integers(array) if array.is_valid(row) => Cell::Integer(array.value(row)),
+            Values::Booleans(array) if array.is_valid(row) => Cell::Boolean(array.value(row)),
+            Values::Texts(array) if array.is_valid(row) => Cell::Text(array.value(row)),
+            Values::LargeTexts(array) if array.is_valid(row) => Cell::Text(array.value(row)),
+            Values::TextViews(array) if array.is_valid(row) => Cell::Text(array.value(row)),
+            Values::Names { keys, names } => {
+                keys[row].and_then(|key| names[key].as_deref()).map_or(Cell::Missing, Cell::Text)
+            }
+            _ => Cell::Missing,
+        }
+    }
+}
+
+fn number(array: &Float64Array, row: usize) -> Option<f64> {
+    array.is_valid(row).then(|| array.value(row)).filter(|number| !number.is_nan())
+}
+
+fn numbers<T: ArrowPrimitiveType>(array: &dyn Array, number: impl Fn(T::Native) -> f64) -> Float64Array {
+    array.as_primitive::<T>().unary(number)
+}
+
+fn integers<T: ArrowPrimitiveType<Native: Into<i64>>>(array: &dyn Array) -> Values {
+    Values::Integers(array.as_primitive::<T>().unary(Into::into))
+}
+
+fn moments<T: ArrowPrimitiveType<Native: Into<i64>>>(array: &dyn Array, seconds: impl Fn(f64) -> f64) -> Values {
+    Values::Moments(numbers::<T>(array, |value| seconds(value.into() as f64)))
+}
+
+/// The nearest f64 of each: by their decimal text, since a division by a power of ten would round twice.
+fn decimals<T: DecimalType>(array: &dyn Array) -> Values {
+    let decimals = array.as_primitive::<T>();
+    let number = |row| decimals.is_valid(row).then(|| decimals.value_as_string(row).parse().ok()).flatten();
+    Values::Numbers((0..decimals.len()).map(number).collect())
+}
+
+#[cfg(test)]
+mod tests;

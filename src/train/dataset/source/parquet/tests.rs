@@ -1,0 +1,244 @@
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow_array::types::Int8Type;
+use arrow_array::{
+    ArrayRef, Date32Array, Decimal128Array, DictionaryArray, Float32Array, Int8Array, ListArray, RecordBatch,
+    TimestampMillisecondArray, UInt64Array,
+};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, GzipLevel, ZstdLevel};
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, ParquetMetaDataWriter};
+use parquet::file::properties::WriterProperties;
+use tempfile::NamedTempFile;
+
+use super::super::super::{Columns, Table, TargetValues, Task};
+use super::*;
+use crate::record::Gap;
+use crate::train::time::Scale;
+
+fn array(values: impl Array + 'static) -> ArrayRef {
+    Arc::new(values)
+}
+
+fn write(columns: Vec<(&str, ArrayRef)>, compression: Compression) -> NamedTempFile {
+    let batch = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true)));
+    let batch = batch.unwrap();
+    let file = NamedTempFile::new().unwrap();
+    let properties = WriterProperties::builder().set_compression(compression).build();
+    let mut writer = ArrowWriter::try_new(file.reopen().unwrap(), batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    file
+}
+
+fn columns() -> Columns {
+    Columns { target: "y".into(), ..Columns::default() }
+}
+
+fn read(columns: Vec<(&str, ArrayRef)>, told: &Columns) -> Result<Table, DatasetError> {
+    Table::read(&[write(columns, Compression::SNAPPY).path().into()], told)
+}
+
+fn names(texts: &[&str]) -> Option<Vec<String>> {
+    Some(texts.iter().map(|text| text.to_string()).collect())
+}
+
+#[test]
+fn types_decide_the_kind() {
+    let dictionary: DictionaryArray<Int8Type> = [Some("red"), None, Some("blue")].into_iter().collect();
+    let numbered =
+        DictionaryArray::new(Int8Array::from(vec![Some(1), Some(0), None]), array(Int64Array::from(vec![30, 7])));
+    let decimals = Decimal128Array::from(vec![Some(12345), None, Some(-1)]).with_precision_and_scale(9, 3).unwrap();
+    let table = read(
+        vec![
+            ("float", array(Float64Array::from(vec![Some(1.5), None, Some(f64::NAN)]))),
+            ("single", array(Float32Array::from(vec![0.5, 0.25, -1.0]))),
+            ("whole", array(Int8Array::from(vec![Some(-3), Some(4), None]))),
+            ("large", array(UInt64Array::from(vec![0, 1 << 60, 7]))),
+            ("decimal", array(decimals)),
+            ("text", array(StringArray::from(vec![Some("10"), Some("NA"), None]))),
+            ("view", array(StringViewArray::from(vec!["b", "a", "b"]))),
+            ("flag", array(BooleanArray::from(vec![Some(true), Some(false), None]))),
+            ("colour", array(dictionary)),
+            ("code", array(numbered)),
+            ("y", array(Float64Array::from(vec![0.25, 0.5, 1.0]))),
+        ],
+        &columns(),
+    )
+    .unwrap();
+    let kinds: Vec<_> = table.features.iter().map(|column| (column.name.as_str(), column.categories.clone())).collect();
+    let expected = [
+        ("float", None),
+        ("single", None),
+        ("whole", None),
+        ("large", None),
+        ("decimal", None),
+        ("text", names(&["10", "NA"])),
+        ("view", names(&["a", "b"])),
+        ("flag", names(&["false", "true"])),
+        ("colour", names(&["blue", "red"])),
+        ("code", names(&["7", "30"])),
+    ];
+    assert_eq!(kinds, expected);
+    let gap = |row: usize, column: usize| Gap::of(table.rows[[row, column]]) == Some(Gap::Missing);
+    assert_eq!(table.rows[[0, 0]], 1.5);
+    assert!(gap(1, 0) && gap(2, 0) && gap(2, 2) && gap(1, 4) && gap(2, 5) && gap(2, 7) && gap(1, 8) && gap(2, 9));
+    assert_eq!(table.rows.column(1).to_vec(), [0.5, 0.25, -1.0]);
+    assert_eq!(table.rows.column(3).to_vec(), [0.0, (1_u64 << 60) as f64, 7.0]);
+    assert_eq!((table.rows[[0, 4]], table.rows[[2, 4]]), (12.345, -0.001));
+    assert_eq!(table.rows.column(6).to_vec(), [1.0, 0.0, 1.0]);
+    assert_eq!((table.rows[[0, 7]], table.rows[[1, 7]]), (1.0, 0.0));
+    assert_eq!((table.rows[[0, 9]], table.rows[[1, 9]]), (0.0, 1.0));
+    assert_eq!(table.target.values, TargetValues::Numbers(vec![0.25, 0.5, 1.0]));
+}
+
+#[test]
+fn the_user_overrules_the_types() {
+    let told = Columns { categorical: vec!["gate".into()], numeric: vec!["text".into(), "flag".into()], ..columns() };
+    let columns = || {
+        vec![
+            ("gate", array(Int64Array::from(vec![10, 9, 10]))),
+            ("text", array(StringArray::from(vec!["1", "2.5", "-3"]))),
+            ("flag", array(BooleanArray::from(vec![true, false, true]))),
+            ("y", array(StringArray::from(vec!["1", "0", "1"]))),
+        ]
+    };
+    let table = read(columns(), &told).unwrap();
+    assert_eq!(table.features[0].categories, names(&["9", "10"]));
+    assert_eq!(table.rows.column(1).to_vec(), [1.0, 2.5, -3.0]);
+    assert_eq!(table.rows.column(2).to_vec(), [1.0, 0.0, 1.0]);
+    assert_eq!(table.task(), Task::Classification);
+    let mut broken = columns();
+    broken[1].1 = array(StringArray::from(vec!["1", "two", "3"]));
+    let problem = read(broken, &told).unwrap_err().to_string();
+    assert!(problem.ends_with(r#"row 2, column "text": "two" isn't a number"#), "{problem}");
+}
+
+#[test]
+fn dates_and_timestamps_are_times() {
+    let told = Columns { time: Some("when".into()), ..columns() };
+    let y = || ("y", array(StringArray::from(vec!["a", "b"])));
+    let x = || ("x", array(Int64Array::from(vec![1, 2])));
+    // date -d 2013-07-01T06:15:00Z +%s
+    let moments = TimestampMillisecondArray::from(vec![1_372_659_300_000, 1_372_659_300_500]).with_timezone("UTC");
+    let times = read(vec![x(), ("when", array(moments.clone())), y()], &told).unwrap().times.unwrap();
+    assert_eq!((times.scale, times.rows), (Scale::Iso8601, vec![1_372_659_300.0, 1_372_659_300.5]));
+    let dates = Date32Array::from(vec![15_887, 0]);
+    let times = read(vec![x(), ("when", array(dates)), y()], &told).unwrap().times.unwrap();
+    assert_eq!(times.rows, [1_372_636_800.0, 0.0]);
+
+    let problem = read(vec![x(), ("when", array(moments.clone())), y()], &columns()).unwrap_err().to_string();
+    assert!(problem.contains(r#"column "when" holds points in time"#) && problem.contains("--time"), "{problem}");
+    let dropped = Columns { drop: vec!["when".into()], ..columns() };
+    assert!(read(vec![x(), ("when", array(moments)), y()], &dropped).is_ok());
+}
+
+#[test]
+fn what_is_neither_number_nor_text_is_named() {
+    let lists = ListArray::from_iter_primitive::<Int64Type, _, _>([Some(vec![Some(1)]), None]);
+    let y = || ("y", array(StringArray::from(vec!["a", "b"])));
+    let x = || ("x", array(Int64Array::from(vec![1, 2])));
+    let problem = read(vec![x(), ("tags", array(lists.clone())), y()], &columns()).unwrap_err().to_string();
+    assert!(problem.contains(r#"column "tags" holds lists"#) && problem.contains("--drop tags"), "{problem}");
+    let dropped = Columns { drop: vec!["tags".into()], ..columns() };
+    assert_eq!(read(vec![x(), ("tags", array(lists)), y()], &dropped).unwrap().features.len(), 1);
+    let infinite = array(Float64Array::from(vec![1.0, f64::INFINITY]));
+    let problem = read(vec![("x", infinite), y()], &columns()).unwrap_err().to_string();
+    assert!(problem.contains(r#"row 2, column "x": "inf" isn't finite"#), "{problem}");
+}
+
+#[test]
+fn every_compression_and_any_order_of_columns() {
+    let values: Vec<f64> = (0..10_000).map(|row| f64::from(row) / 8.0).collect();
+    let y: Vec<&str> = (0..10_000).map(|row| if row % 3 == 0 { "a" } else { "b" }).collect();
+    let columns_of = || {
+        let x = ("x", array(Float64Array::from(values.clone())));
+        vec![("y", array(StringArray::from(y.clone()))), ("id", array(Int64Array::from(vec![1; 10_000]))), x]
+    };
+    let told = Columns { id: Some("id".into()), ..columns() };
+    for compression in [
+        Compression::UNCOMPRESSED,
+        Compression::SNAPPY,
+        Compression::LZ4_RAW,
+        Compression::GZIP(GzipLevel::default()),
+        Compression::ZSTD(ZstdLevel::default()),
+    ] {
+        let file = write(columns_of(), compression);
+        let table = Table::read(&[file.path().into()], &told).unwrap();
+        assert_eq!(table.rows.column(0).to_vec(), values, "{compression}");
+    }
+    // The file as a whole, too.
+    let plain = write(columns_of(), Compression::UNCOMPRESSED);
+    let mut packed = NamedTempFile::new().unwrap();
+    packed.write_all(&zstd::encode_all(plain.reopen().unwrap(), 1).unwrap()).unwrap();
+    let table = Table::read(&[packed.path().into()], &told).unwrap();
+    assert_eq!(table.rows.column(0).to_vec(), values);
+}
+
+#[test]
+fn parquet_and_csv_are_read_as_one() {
+    let mut csv = NamedTempFile::new().unwrap();
+    csv.write_all(b"y,colour,x\na,red,1\nb,,\n").unwrap();
+    let parquet = write(
+        vec![
+            ("x", array(Int64Array::from(vec![7]))),
+            ("y", array(StringArray::from(vec!["a"]))),
+            ("colour", array(StringArray::from(vec!["blue"]))),
+        ],
+        Compression::SNAPPY,
+    );
+    let table = Table::read(&[csv.path().into(), parquet.path().into()], &columns()).unwrap();
+    assert_eq!(table.features[0].categories, names(&["blue", "red"]));
+    assert_eq!((table.len(), table.rows[[0, 1]], table.rows[[2, 1]]), (3, 1.0, 7.0));
+    assert_eq!(table.rows.column(0).to_vec()[2], 0.0);
+}
+
+#[test]
+fn a_damaged_file_is_an_error() {
+    let file = write(
+        vec![
+            ("x", array(Float64Array::from((0..300).map(f64::from).collect::<Vec<_>>()))),
+            ("c", array(StringArray::from_iter_values((0..300).map(|row| format!("c{}", row % 7))))),
+            ("y", array(BooleanArray::from((0..300).map(|row| row % 2 == 0).collect::<Vec<_>>()))),
+        ],
+        Compression::ZSTD(ZstdLevel::default()),
+    );
+    let whole = std::fs::read(file.path()).unwrap();
+    let damaged = NamedTempFile::new().unwrap();
+    let read = |bytes: &[u8]| {
+        std::fs::write(damaged.path(), bytes).unwrap();
+        Table::read(&[damaged.path().into()], &columns())
+    };
+    assert!(read(&whole).is_ok());
+    for length in (4..whole.len()).step_by(13) {
+        let error = read(&whole[..length]).unwrap_err();
+        assert!(matches!(error, DatasetError::Parquet { .. }), "{length} bytes: {error}");
+    }
+    // A flipped bit may go unnoticed, but never ends the process.
+    for at in (4..whole.len()).step_by(3) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        let _ = read(&bytes);
+    }
+}
+
+#[test]
+fn a_file_that_claims_more_than_fits_is_not_even_tried() {
+    let file = write(
+        vec![("x", array(Int64Array::from(vec![1, 2]))), ("y", array(StringArray::from(vec!["a", "b"])))],
+        Compression::UNCOMPRESSED,
+    );
+    let honest = ParquetMetaDataReader::new().parse_and_finish(file.as_file()).unwrap();
+    let group = honest.row_group(0).clone().into_builder().set_num_rows(1 << 60).build().unwrap();
+    let dishonest = ParquetMetaData::new(honest.file_metadata().clone(), vec![group]);
+    let mut footer = Vec::new();
+    ParquetMetaDataWriter::new(&mut footer, &dishonest).finish().unwrap();
+    let path: PathBuf = file.path().into();
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes.extend(footer);
+    std::fs::write(&path, bytes).unwrap();
+    let problem = Table::read(&[path], &columns()).unwrap_err().to_string();
+    assert!(problem.contains("1152921504606846976 rows of 1 features need about"), "{problem}");
+}
