@@ -6,9 +6,12 @@
 
 pub mod bundle;
 pub mod evaluation;
+pub mod import;
+pub mod onnx;
 pub mod preprocess;
 pub mod reference;
 pub mod rollout;
+pub mod safetensors;
 pub mod signature;
 pub mod slot;
 pub mod store;

@@ -13,6 +13,9 @@
 //! | `training` | `weir train`: its options, interruptions, and going on |
 //! | `distributed` | training on several ranks, with the feature `mpi` |
 //! | `evaluation` | metrics beside scikit-learn's, of the same predictions |
+//! | `export` | models as files for other runtimes, which must answer as weir does |
+//! | `safetensors` | models from tensors and a TOML that names the layers |
+//! | `import` | models of scikit-learn and PyTorch, beside onnxruntime |
 //! | `ops` | chart, dashboard and alert rules, judged by their own tools |
 //! | `tidy` | rules about the source and the documents |
 //! | `support` | starting things, feeding and reading topics |
@@ -26,11 +29,14 @@ mod demo;
 #[cfg(feature = "mpi")]
 mod distributed;
 mod evaluation;
+mod export;
+mod import;
 mod ops;
 mod outage;
 mod parity;
 mod preprocessing;
 mod rejection;
+mod safetensors;
 mod support;
 mod tidy;
 mod training;

@@ -1,5 +1,7 @@
 //! `weir model`: the versions and aliases of a store, for a person and for scripts.
 
+mod export;
+mod import;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -65,6 +67,12 @@ pub enum ModelCommand {
         #[command(flatten)]
         store: StoreOption,
     },
+    /// Write a version as an ONNX file, for other runtimes
+    #[command(after_help = "Example:\n  weir model export flights@production --onnx flights.onnx")]
+    Export(export::Args),
+    /// Make a version of a model that scikit-learn or PyTorch has exported: as ONNX, or its tensors
+    #[command(after_help = import::EXAMPLE)]
+    Import(import::Args),
     /// Check a version as a worker does before it serves it: digests, shapes, golden rows
     #[command(after_help = "Example:\n  weir model verify flights@latest")]
     Verify {
@@ -92,6 +100,8 @@ pub fn run(command: &ModelCommand, out: &mut impl Write) -> anyhow::Result<()> {
         ModelCommand::Show { reference, store, json } => show(&store.open()?, reference, *json, out),
         ModelCommand::Promote { reference, alias, store } => promote(&store.open()?, reference, alias, out),
         ModelCommand::Delete { references, store } => delete(&store.open()?, references, out),
+        ModelCommand::Export(args) => export::run(args, out),
+        ModelCommand::Import(args) => import::run(args, out),
         ModelCommand::Verify { reference, store } => verify(&store.open()?, reference, out),
     }
 }

@@ -1,0 +1,168 @@
+//! `weir model import`: a version from another system's file.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use serde::Serialize;
+
+use super::{StoreOption, answers, describe_network, parse_alias};
+use crate::model::bundle::{LayerShape, Network};
+use crate::model::import::{Evidence, Hints, Samples, Task};
+use crate::model::reference::{ReferenceError, check_name};
+use crate::model::{onnx, safetensors};
+use crate::train::dataset::{self, Examples};
+
+/// What `--help` ends with.
+pub(super) const EXAMPLE: &str =
+    "Example:\n  weir model import flights.onnx --name flights --check rows.jsonl --promote canary
+
+The rows to check are records, each with what the model must answer. From scikit-learn:
+  for x, p in zip(X, pipeline.predict_proba(X)):
+      print(json.dumps({\"features\": x.tolist(), \"outputs\": p.tolist()}))";
+
+/// What is imported, and how it is checked.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// An ONNX file, made by skl2onnx or torch.onnx, or a safetensors file with --layers
+    file: PathBuf,
+    /// The TOML file that says what the tensors of a safetensors file are for; README.md shows one
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["task", "classes", "feature_names"])]
+    layers: Option<PathBuf>,
+    /// The model's name in the store
+    #[arg(long, value_name = "MODEL", value_parser = parse_name)]
+    name: String,
+    /// Where the models are.
+    #[command(flatten)]
+    store: StoreOption,
+    /// classification or regression, where the file leaves it open
+    #[arg(long)]
+    task: Option<Task>,
+    /// The classes, in the order of the outputs
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    classes: Option<Vec<String>>,
+    /// The features, in the order of the inputs; without them a matrix takes records with an array
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    feature_names: Option<Vec<String>>,
+    /// JSON lines: records with the outputs that are expected; some of them become the golden rows
+    #[arg(long, value_name = "FILE")]
+    check: Option<PathBuf>,
+    /// Tables that look like the training data, to measure drift from
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    baseline: Vec<String>,
+    /// Point this alias to the new version
+    #[arg(long, value_name = "ALIAS", value_parser = parse_alias)]
+    promote: Option<String>,
+    /// Print JSON instead of lines
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report {
+    model: String,
+    version: u64,
+    network: Network,
+    features: usize,
+    answers: String,
+    checked: Option<Checked>,
+    golden_rows: usize,
+    baseline: Option<Rows>,
+    promoted: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Checked {
+    rows: usize,
+    largest_difference: f64,
+}
+
+#[derive(Serialize)]
+struct Rows {
+    rows: usize,
+    rejected: usize,
+}
+
+/// Makes the version; what was done goes to `out`.
+pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
+    let store = args.store.open()?;
+    let hints = Hints { task: args.task, classes: args.classes.clone(), feature_names: args.feature_names.clone() };
+    let cannot_import = || format!("can't import {}", args.file.display());
+    let imported = match &args.layers {
+        Some(layers) => safetensors::read(&args.file, layers).with_context(cannot_import)?,
+        None if args.file.extension().is_some_and(|extension| extension == "safetensors") => {
+            bail!("{}: it has tensors only, say by --layers FILE what they are for", cannot_import())
+        }
+        None => onnx::read(&args.file, &hints).with_context(cannot_import)?,
+    };
+
+    let mut evidence = Evidence::default();
+    if let Some(path) = &args.check {
+        let file = dataset::open(path).with_context(|| format!("can't read {}", path.display()))?;
+        evidence.samples =
+            Some(Samples::read(file, &imported.signature).with_context(|| format!("can't use {}", path.display()))?);
+    }
+    let mut baseline = None;
+    if !args.baseline.is_empty() {
+        let found = Examples::read_unlabelled(&dataset::files(&args.baseline)?, &imported.signature)?;
+        baseline = Some(Rows { rows: found.rows.nrows(), rejected: found.rejected });
+        evidence.rows = Some(found.rows);
+    }
+    let (draft, largest) = imported.into_draft(&args.name, &evidence).with_context(cannot_import)?;
+
+    let version = store.publish(&draft)?;
+    if let Some(alias) = &args.promote {
+        store.promote(&args.name, alias, version)?;
+    }
+    let checked = evidence.samples.as_ref().zip(largest);
+    let report = Report {
+        model: draft.name.clone(),
+        version,
+        network: Network { layers: draft.layers.iter().map(LayerShape::of).collect(), output: draft.output },
+        features: draft.signature.features.len(),
+        answers: answers(&draft.signature),
+        checked: checked.map(|(samples, largest_difference)| Checked { rows: samples.len(), largest_difference }),
+        golden_rows: draft.golden_rows.len(),
+        baseline,
+        promoted: args.promote.clone(),
+    };
+    if args.json {
+        serde_json::to_writer_pretty(&mut *out, &report)?;
+        writeln!(out)?;
+        return Ok(());
+    }
+    write(&report, out)
+}
+
+fn parse_name(text: &str) -> Result<String, ReferenceError> {
+    check_name(text)?;
+    Ok(text.into())
+}
+
+fn write(report: &Report, out: &mut impl Write) -> anyhow::Result<()> {
+    let Report { model, version, features, answers, network, golden_rows, .. } = report;
+    writeln!(out, "{model} version {version}: {features} features, answers {answers}")?;
+    writeln!(out, "  network   {}", describe_network(network))?;
+    match &report.checked {
+        Some(Checked { rows, largest_difference }) => {
+            writeln!(
+                out,
+                "  checked   {rows} samples answered as expected, largest difference {largest_difference:.1e}"
+            )?;
+        }
+        None => writeln!(out, "  checked   no samples: give some by --check, to be sure of the answers")?,
+    }
+    writeln!(out, "  goldens   {golden_rows} rows")?;
+    match report.baseline {
+        Some(Rows { rows, rejected: 0 }) => writeln!(out, "  baseline  {rows} rows")?,
+        Some(Rows { rows, rejected }) => {
+            writeln!(out, "  baseline  {rows} rows, {rejected} left out: the model rejects them")?
+        }
+        None => writeln!(out, "  baseline  none: drift isn't measured (--baseline)")?,
+    }
+    if let Some(alias) = &report.promoted {
+        writeln!(out, "  alias     {model}@{alias} is now version {version}")?;
+    }
+    Ok(())
+}

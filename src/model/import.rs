@@ -1,0 +1,188 @@
+//! Models that were made elsewhere: what a foreign file says, on its way to a bundle.
+
+mod made_up;
+mod samples;
+
+use std::fmt;
+use std::str::FromStr;
+
+use ndarray::{Array2, ArrayView2, Axis};
+
+use super::Model;
+use super::bundle::{BundleError, Draft, Training};
+use super::preprocess::Transform;
+use super::signature::Signature;
+use crate::engine::{Layer, Output};
+use crate::monitor::drift::Baseline;
+
+pub use samples::Samples;
+
+/// How many rows a bundle keeps to check the model with when it is loaded.
+const GOLDEN_ROWS: usize = 32;
+
+/// Rows that are scored together.
+const BATCH: usize = 1024;
+
+/// What a file of another system says, in weir's terms.
+#[derive(Debug)]
+pub struct Imported {
+    /// What the model takes and answers.
+    pub signature: Signature,
+    /// What happens to each feature, in signature order.
+    pub preprocessing: Vec<Transform>,
+    /// The layers from the input on.
+    pub layers: Vec<Layer>,
+    /// What turns the last layer's values into the answer.
+    pub output: Output,
+    /// Where it came from, for the bundle's recipe.
+    pub recipe: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What a person says about a model whose file leaves it open.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// Whether it answers classes or numbers.
+    pub task: Option<Task>,
+    /// The classes, in the order of the outputs.
+    pub classes: Option<Vec<String>>,
+    /// The features, in the order of the inputs.
+    pub feature_names: Option<Vec<String>>,
+}
+
+/// What a model answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// One of some classes.
+    Classification,
+    /// One number, or several.
+    Regression,
+}
+
+impl Task {
+    /// All of them.
+    pub const ALL: [Task; 2] = [Task::Classification, Task::Regression];
+
+    /// The name on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Task::Classification => "classification",
+            Task::Regression => "regression",
+        }
+    }
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Task {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Task, String> {
+        let task = Task::ALL.into_iter().find(|task| task.as_str() == text);
+        task.ok_or_else(|| format!("unknown task {text:?}: classification or regression"))
+    }
+}
+
+/// What is known of a model beside its file.
+#[derive(Debug, Default)]
+pub struct Evidence {
+    /// Records with the answers that are expected.
+    pub samples: Option<Samples>,
+    /// Rows × features, decoded for its signature: the baseline is made of them.
+    pub rows: Option<Array2<f64>>,
+}
+
+/// Why an imported model isn't taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// A sample row can't be used.
+    #[error("sample {line}: {reason}")]
+    Sample {
+        /// Its line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There are no sample rows.
+    #[error("there are no samples: write one JSON record a line, with what the model answers as \"outputs\"")]
+    NoSamples,
+    /// The model answers otherwise.
+    #[error(
+        "sample {line}: output {output} is {found}, expected is {expected} within {bound:.1e}, and {wrong} of {of} \
+         samples differ: the samples are of another model, or weir misreads this one, which is worth a report"
+    )]
+    Differs {
+        /// The line of the sample that differs most, from 1.
+        line: usize,
+        /// The name of the output.
+        output: String,
+        /// What the sample says.
+        expected: f64,
+        /// What the model answers.
+        found: f32,
+        /// The largest difference allowed.
+        bound: f64,
+        /// How many samples differ by more.
+        wrong: usize,
+        /// How many samples there are.
+        of: usize,
+    },
+    /// The parts don't make a bundle.
+    #[error("it makes no bundle")]
+    Bundle(#[from] BundleError),
+}
+
+impl Imported {
+    /// The draft of a version that agrees with the evidence; and the largest difference to the samples.
+    ///
+    /// Its golden rows are some of the samples, else of the rows, else made up; without rows its baseline is empty.
+    pub fn into_draft(self, name: &str, evidence: &Evidence) -> Result<(Draft, Option<f64>), ImportError> {
+        let golden_rows = match evidence {
+            Evidence { samples: Some(samples), .. } => spread(samples.rows.view()),
+            Evidence { rows: Some(rows), .. } => spread(rows.view()),
+            _ => made_up::rows(&self.signature, &self.preprocessing, GOLDEN_ROWS),
+        };
+        let no_rows = Array2::zeros((0, self.signature.features.len()));
+        let no_outputs = Array2::zeros((0, self.signature.target.outputs()));
+        let mut draft = Draft {
+            name: name.into(),
+            parent: None,
+            evaluation: None,
+            baseline: Baseline::fit(&self.signature, no_rows.view(), no_outputs.view()),
+            signature: self.signature,
+            preprocessing: self.preprocessing,
+            layers: self.layers,
+            output: self.output,
+            training: Training { recipe: self.recipe, ..Training::default() },
+            golden_rows,
+        };
+        let (_, files) = draft.bundle(1, String::new())?;
+        let model = Model::load(&files, |_| {})?;
+        let largest = evidence.samples.as_ref().map(|samples| samples.check(&model)).transpose()?;
+        if let Some(rows) = &evidence.rows {
+            draft.baseline = Baseline::fit(&draft.signature, rows.view(), answers(&model, rows.view()).view());
+        }
+        Ok((draft, largest))
+    }
+}
+
+/// What the model answers for decoded rows, in batches.
+fn answers(model: &Model, rows: ArrayView2<'_, f64>) -> Array2<f32> {
+    let mut outputs = Array2::zeros((rows.nrows(), model.signature().target.outputs()));
+    let mut scratch = model.scratch();
+    let batches = rows.axis_chunks_iter(Axis(0), BATCH).zip(outputs.axis_chunks_iter_mut(Axis(0), BATCH));
+    batches.for_each(|(rows, outputs)| model.score(rows, outputs, &mut scratch));
+    outputs
+}
+
+/// Rows at equal distances, as many as are golden.
+fn spread(rows: ArrayView2<'_, f64>) -> Vec<Vec<f64>> {
+    let count = rows.nrows().min(GOLDEN_ROWS);
+    (0..count).map(|at| rows.row(at * rows.nrows() / count).to_vec()).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+use ndarray::{Array2, array};
+
+use super::*;
+use crate::model::testing;
+use crate::monitor::drift::psi;
+
+fn imported(draft: Draft) -> Imported {
+    let Draft { signature, preprocessing, layers, output, .. } = draft;
+    Imported { signature, preprocessing, layers, output, recipe: serde_json::Map::new() }
+}
+
+fn samples(draft: &Draft, lines: &str) -> Result<Samples, ImportError> {
+    Samples::read(lines.as_bytes(), &draft.signature)
+}
+
+fn check(draft: Draft, lines: &str) -> Result<Option<f64>, ImportError> {
+    let samples = Some(samples(&draft, lines)?);
+    Ok(imported(draft).into_draft("m", &Evidence { samples, rows: None })?.1)
+}
+
+#[test]
+fn samples_decide_whether_a_model_is_taken() {
+    // y = 2x + 1
+    let draft = || testing::regression("m", 1.0);
+    let largest = check(draft(), "{\"x\":3,\"outputs\":[7.00001]}\n\n{\"features\":[0.5],\"prediction\":2}\n").unwrap();
+    assert!((largest.unwrap() - 1e-5).abs() < 1e-6, "{largest:?}");
+    // The bound grows with the column's largest magnitude.
+    assert!(check(draft(), "{\"x\":0,\"outputs\":[1.0005]}\n{\"x\":50,\"outputs\":101}").is_ok());
+    let error = check(draft(), "{\"x\":3,\"outputs\":[7]}\n{\"x\":0,\"outputs\":[1.0005]}").unwrap_err().to_string();
+    assert!(
+        error.starts_with("sample 2: output y is 1, expected is 1.0005 within 7.0e-5, and 1 of 2 samples"),
+        "{error}"
+    );
+
+    let draft = || testing::classification("m");
+    let record = |answer: &str| format!("{{\"x\":1.0,\"colour\":\"red\",{answer}}}");
+    assert!(
+        check(draft(), &record("\"prediction\":\"no\"")).is_ok()
+            != check(draft(), &record("\"prediction\":\"yes\"")).is_ok()
+    );
+    for (line, reason) in [
+        (record("\"outputs\":[1]"), "has 1 numbers, the model answers 2"),
+        (record("\"prediction\":\"maybe\""), "no class \"maybe\""),
+        (record("\"label\":1"), "neither \"outputs\" nor \"prediction\""),
+        ("{".into(), "malformed"),
+        ("{\"x\":[],\"outputs\":[1,0]}".into(), "wrong_type"),
+    ] {
+        let error = check(draft(), &format!("\n{line}")).unwrap_err().to_string();
+        assert!(error.starts_with("sample 2: ") && error.contains(reason), "{error}");
+    }
+    assert!(matches!(check(draft(), "\n"), Err(ImportError::NoSamples)));
+}
+
+#[test]
+fn golden_rows_are_samples_else_rows_else_made_up() {
+    let lines: String = (0..100).map(|x| format!("{{\"x\":{x},\"outputs\":{}}}\n", 2 * x + 1)).collect();
+    let model = || imported(testing::regression("m", 1.0));
+    let evidence = Evidence { samples: Some(samples(&testing::regression("m", 1.0), &lines).unwrap()), rows: None };
+    let golden_rows = model().into_draft("m", &evidence).unwrap().0.golden_rows;
+    assert_eq!((golden_rows.len(), golden_rows[16][0]), (32, 50.0));
+
+    let rows = Some(Array2::from_shape_fn((5, 1), |(row, _)| row as f64));
+    let (draft, _) = model().into_draft("m", &Evidence { samples: None, rows }).unwrap();
+    assert_eq!(draft.golden_rows, [[0.0], [1.0], [2.0], [3.0], [4.0]]);
+    assert_eq!(draft.baseline.features[0].counts.iter().sum::<u64>(), 5);
+
+    let (draft, _) = imported(testing::classification("m")).into_draft("m", &Evidence::default()).unwrap();
+    assert_eq!(draft.golden_rows.len(), 32);
+    assert!(draft.golden_rows.iter().all(|row| draft.signature.check(row).is_ok()));
+    assert!(draft.golden_rows[0].iter().all(|value| value.is_nan()), "a row of gaps");
+    assert!((0..3).all(|category| draft.golden_rows.iter().any(|row| row[1] == f64::from(category))));
+}
+
+#[test]
+fn without_rows_there_is_no_drift() {
+    let (draft, _) = imported(testing::classification("m")).into_draft("m", &Evidence::default()).unwrap();
+    let plan = crate::monitor::drift::Plan::new(&draft.baseline, &draft.signature);
+    let mut counts = crate::monitor::drift::Counts::new(&plan);
+    plan.count_rows(array![[1.0, 0.0]].view(), &mut counts);
+    for column in plan.columns() {
+        assert_eq!(psi(&column.training, &vec![1_000; column.training.len()]), None);
+        assert_eq!(column.outside, None);
+    }
+}

@@ -1,0 +1,204 @@
+//! From what a walk found to what a bundle holds: features in the order of the inputs, each with its preprocessing and
+//! its columns side by side, and the first layer's weights in that order.
+
+use std::collections::BTreeMap;
+
+use ndarray::{Array1, Array2};
+
+use super::chain::{Link, Op};
+use super::layers;
+use super::operators::{Encoded, Feature};
+use super::tensor::Element;
+use super::value::{Answer, Cell};
+use crate::engine::{Activation, Output};
+use crate::model::import::{Hints, Imported, Task};
+use crate::model::preprocess::{Step, Transform};
+use crate::model::signature::{self, Kind, Missing, Signature, Target, Unknown};
+
+/// What the graph answers, and the names that it has for the classes.
+pub(super) struct Found {
+    pub(super) answer: Answer,
+    pub(super) classes: Option<Vec<String>>,
+}
+
+/// Puts together what a chain from columns to an answer says.
+pub(super) fn arrange(
+    way: Vec<&Link>,
+    features: Vec<Feature>,
+    found: Found,
+    hints: &Hints,
+) -> Result<Imported, String> {
+    let mut way = way;
+    let (target, output) = target(&mut way, found, hints)?;
+    let Some(Link { op: Op::Source(cells), width, .. }) = way.first() else {
+        return Err("its answer doesn't depend on its inputs".into());
+    };
+    let columns = Columns::new(cells, features, hints.feature_names.as_deref())?;
+    let layers = layers::layers(way[1..].iter().copied(), |weights, bias| columns.weights(weights, bias), *width)?;
+    let Columns { features, transforms, .. } = columns;
+    let signature = Signature { features, target };
+    Ok(Imported { signature, preprocessing: transforms, layers, output, recipe: serde_json::Map::new() })
+}
+
+/// What the model answers; a sigmoid at the end goes from the way into the output where that makes it a classifier.
+fn target(way: &mut Vec<&Link>, found: Found, hints: &Hints) -> Result<(Target, Output), String> {
+    let width = way.last().map_or(0, |link| link.width);
+    let asked = hints.task.or(hints.classes.as_ref().map(|_| Task::Classification));
+    let task = match (found.answer.output, asked) {
+        (Output::Identity, None | Some(Task::Regression)) => Task::Regression,
+        (Output::Softmax | Output::Logistic, Some(Task::Regression)) => {
+            return Err("it answers probabilities of classes, which is a classification".into());
+        }
+        _ => Task::Classification,
+    };
+    if task == Task::Regression {
+        if hints.classes.is_some() {
+            return Err("a regression has no classes".into());
+        }
+        let names = if width == 1 { vec!["y".into()] } else { (0..width).map(|index| format!("y{index}")).collect() };
+        return Ok((Target::Regression { names }, Output::Identity));
+    }
+    let output = match (found.answer.output, way.last().map(|link| &link.op)) {
+        (Output::Identity, Some(Op::Activation(Activation::Logistic))) if width == 1 => {
+            way.pop();
+            Output::Logistic
+        }
+        (Output::Identity, Some(Op::Activation(Activation::Logistic))) => {
+            return Err(format!(
+                "it ends with {width} sigmoids, which are no probabilities of classes that exclude each other: import \
+                 it as a regression"
+            ));
+        }
+        (Output::Identity, _) if width == 1 => Output::Logistic,
+        (Output::Identity, _) => Output::Softmax,
+        (output, _) => output,
+    };
+    let count = if output == Output::Logistic { 2 } else { width };
+    let classes = hints.classes.clone().or(found.classes);
+    let classes = classes.unwrap_or_else(|| (0..count).map(|class| class.to_string()).collect());
+    if classes.len() != count {
+        return Err(format!("there are {} names for {count} classes", classes.len()));
+    }
+    Ok((Target::Classification { name: "class".into(), classes }, output))
+}
+
+/// How the columns that go into the network come from the features.
+struct Columns<'a> {
+    features: Vec<signature::Feature>,
+    transforms: Vec<Transform>,
+    /// For each feature the cells that it makes, with their places.
+    cells: Vec<Vec<(usize, &'a Cell)>>,
+}
+
+impl<'a> Columns<'a> {
+    fn new(cells: &'a [Cell], found: Vec<Feature>, names: Option<&[String]>) -> Result<Columns<'a>, String> {
+        let mut by_feature: BTreeMap<usize, Vec<(usize, &Cell)>> = BTreeMap::new();
+        for (place, cell) in cells.iter().enumerate() {
+            by_feature.entry(cell.feature()).or_default().push((place, cell));
+        }
+        let mut columns = Columns { features: Vec::new(), transforms: Vec::new(), cells: Vec::new() };
+        for (index, feature) in found.into_iter().enumerate() {
+            let cells = by_feature.remove(&index).unwrap_or_default();
+            // What nothing looks at isn't asked for; in a matrix it keeps its place.
+            if cells.is_empty() && feature.alone {
+                continue;
+            }
+            let (kind, missing, transform) = column(&feature, &cells)?;
+            columns.features.push(signature::Feature { name: feature.name, kind, missing });
+            columns.transforms.push(transform);
+            columns.cells.push(cells);
+        }
+        if let Some(names) = names {
+            if names.len() != columns.features.len() {
+                return Err(format!("there are {} names for {} features", names.len(), columns.features.len()));
+            }
+            columns.features.iter_mut().zip(names).for_each(|(feature, name)| feature.name.clone_from(name));
+        }
+        Ok(columns)
+    }
+
+    /// The first layer's weights for these columns, from those for the graph's. What a graph's column is for a category
+    /// that isn't known, or for a missing one, goes into the bias.
+    fn weights(&self, weights: &Array2<f64>, bias: &mut Array1<f64>) -> Array2<f64> {
+        let widths =
+            self.features.iter().zip(&self.transforms).map(|(feature, transform)| match (&feature.kind, transform) {
+                (Kind::Categorical { categories, unknown }, _) => {
+                    categories.len() + usize::from(*unknown == Unknown::Other)
+                }
+                (Kind::Numeric, Transform::Numeric { indicator: true, .. }) => 2,
+                (Kind::Numeric, _) => 1,
+            });
+        let widths: Vec<usize> = widths.collect();
+        let mut arranged = Array2::zeros((widths.iter().sum(), weights.ncols()));
+        let mut start = 0;
+        for (cells, width) in self.cells.iter().zip(widths) {
+            for &(place, cell) in cells {
+                let row = weights.row(place);
+                match cell {
+                    Cell::Category { special, rest, unknown, .. } => {
+                        if *unknown != 0.0 {
+                            bias.scaled_add(*unknown, &row);
+                        }
+                        if rest != unknown {
+                            for index in 0..width {
+                                arranged.row_mut(start + index).scaled_add(rest - unknown, &row);
+                            }
+                        }
+                        for &(index, number) in special {
+                            arranged.row_mut(start + index).scaled_add(number - rest, &row);
+                        }
+                    }
+                    // The indicator's column is behind the number's.
+                    Cell::IsMissing { .. } => arranged.row_mut(start + 1).scaled_add(1.0, &row),
+                    _ => arranged.row_mut(start).scaled_add(1.0, &row),
+                }
+            }
+            start += width;
+        }
+        arranged
+    }
+}
+
+/// What one feature is and what happens to it, from the columns that it makes.
+fn column(feature: &Feature, cells: &[(usize, &Cell)]) -> Result<(Kind, Missing, Transform), String> {
+    let twice = || format!("the feature {:?} goes into the network in two different ways", feature.name);
+    match (cells.first().map(|&(_, cell)| cell), &feature.encoded) {
+        (Some(Cell::Category { .. }), Some(Encoded { categories, unknown, missing })) => {
+            if cells.iter().any(|(_, cell)| !matches!(cell, Cell::Category { .. })) {
+                return Err(twice());
+            }
+            let kind = Kind::Categorical { categories: categories.clone(), unknown: *unknown };
+            Ok((kind, *missing, Transform::OneHot))
+        }
+        (Some(first @ Cell::Number { fill, steps, .. }), _) => {
+            let is_indicator = |cell: &Cell| matches!(cell, Cell::IsMissing { .. });
+            if cells.iter().any(|&(_, cell)| cell != first && !is_indicator(cell)) {
+                return Err(twice());
+            }
+            let indicator = cells.iter().any(|&(_, cell)| is_indicator(cell));
+            let missing = fill.map_or(Missing::Reject, |value| Missing::Constant { value });
+            Ok((Kind::Numeric, missing, Transform::Numeric { steps: shortened(steps), indicator }))
+        }
+        (None, _) if feature.element == Element::Text => {
+            // One category that nobody needs: the weights are 0 whatever comes.
+            let kind = Kind::Categorical { categories: vec![String::new()], unknown: Unknown::Zeros };
+            Ok((kind, Missing::Zeros, Transform::OneHot))
+        }
+        (None, _) => {
+            let steps = vec![Step::Multiply { value: 0.0 }];
+            Ok((Kind::Numeric, Missing::Constant { value: 0.0 }, Transform::Numeric { steps, indicator: false }))
+        }
+        _ => Err(format!("the feature {:?} goes into the network as text", feature.name)),
+    }
+}
+
+/// The same steps with less to do: the result is rounded to f32 anyway, and `(x - mean) / std` is one step.
+fn shortened(steps: &[Step]) -> Vec<Step> {
+    match *steps {
+        [Step::Add { value }, Step::Divide { value: std }] if std > 0.0 => {
+            vec![Step::Standardize { mean: -value, std }]
+        }
+        [ref steps @ .., Step::Round] => steps.to_vec(),
+        ref steps => steps.to_vec(),
+    }
+}

@@ -1,0 +1,126 @@
+//! The network as it is found: links, each with the one before it. Where a graph branches, as within an activation,
+//! values point to the same link; a multi-layer perceptron ends with one way back to its columns.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use ndarray::Array2;
+
+use super::elementwise::Function;
+use super::value::{Cell, Columns, Inner, LinkId, Value};
+use crate::engine::Activation;
+
+/// All links found so far.
+#[derive(Debug, Default)]
+pub(super) struct Chain {
+    links: Vec<Link>,
+    /// Where an activation of a link already is: two values that are the same must be the same link.
+    activations: HashMap<(LinkId, Activation), LinkId>,
+}
+
+/// What one operation makes of a row.
+#[derive(Clone, Debug)]
+pub(super) struct Link {
+    /// `None` for [`Op::Source`].
+    pub(super) before: Option<LinkId>,
+    pub(super) op: Op,
+    /// How many numbers it gives.
+    pub(super) width: usize,
+}
+
+/// An operation on rows.
+#[derive(Clone, Debug)]
+pub(super) enum Op {
+    /// The columns that go in.
+    Source(Rc<Vec<Cell>>),
+    /// `x · weights + bias`; inputs × outputs.
+    Linear { weights: Rc<Array2<f64>>, bias: Vec<f64> },
+    /// `x · factor + shift`, elementwise.
+    Scale { factor: Vec<f64>, shift: Vec<f64> },
+    /// Elementwise.
+    Activation(Activation),
+    /// `(x - mean) / √(variance + epsilon)` over the row.
+    Norm { epsilon: f64 },
+}
+
+impl Chain {
+    pub(super) fn link(&self, id: LinkId) -> &Link {
+        &self.links[id]
+    }
+
+    /// The links from the columns to this one.
+    pub(super) fn way_to(&self, id: LinkId) -> Vec<&Link> {
+        let mut way = vec![&self.links[id]];
+        while let Some(before) = way.last().and_then(|link| link.before) {
+            way.push(&self.links[before]);
+        }
+        way.reverse();
+        way
+    }
+
+    /// Adds a link that gives `width` numbers.
+    pub(super) fn push(&mut self, before: LinkId, op: Op, width: usize) -> Inner {
+        self.links.push(Link { before: Some(before), op, width });
+        inner(self.links.len() - 1, vec![width])
+    }
+
+    /// Where columns enter the network; the same columns enter it at one place.
+    pub(super) fn enter(&mut self, columns: &Columns) -> Result<Inner, String> {
+        let is_text = |cell: &&Cell| matches!(cell, Cell::Text { .. } | Cell::IsText { .. } | Cell::Place { .. });
+        if columns.cells.iter().any(|cell| is_text(&cell)) {
+            return Err("a text goes into the computation as it is: encode it (OneHotEncoder) in the pipeline".into());
+        }
+        let known = self.links.iter().position(|link| match &link.op {
+            Op::Source(cells) => **cells == columns.cells,
+            _ => false,
+        });
+        let id = known.unwrap_or_else(|| {
+            let op = Op::Source(Rc::new(columns.cells.clone()));
+            self.links.push(Link { before: None, op, width: columns.cells.len() });
+            self.links.len() - 1
+        });
+        Ok(inner(id, columns.tail.clone()))
+    }
+
+    /// A value as something within the network.
+    pub(super) fn inner(&mut self, value: &Value) -> Result<Inner, String> {
+        match value {
+            Value::Columns(columns) => self.enter(columns),
+            Value::Inner(inner) => Ok(inner.clone()),
+            Value::Constant(_) => Err("it computes with a constant where rows are needed".into()),
+            Value::Sizes(_) => Err("it computes with the number of rows".into()),
+            Value::Moment { .. } => {
+                Err("it computes with a row's mean or variance outside a layer normalisation".into())
+            }
+            Value::Answer { .. } => Err("it computes with the probabilities: only the last layer may give them".into()),
+        }
+    }
+
+    /// The link that gives an elementwise function's results.
+    pub(super) fn settle(&mut self, inner: &Inner) -> Result<LinkId, String> {
+        let width = self.links[inner.of].width;
+        match inner.function {
+            Function::Affine { factor: 1.0, shift: 0.0 } => Ok(inner.of),
+            Function::Affine { factor, shift } => {
+                let op = Op::Scale { factor: vec![factor; width], shift: vec![shift; width] };
+                Ok(self.push(inner.of, op, width).of)
+            }
+            Function::Sampled(_) => {
+                let activation = inner.function.activation().ok_or_else(|| {
+                    let names = Activation::ALL.map(Activation::as_str).join(", ");
+                    format!("the elementwise operations before it make no activation that weir has ({names})")
+                })?;
+                if let Some(&known) = self.activations.get(&(inner.of, activation)) {
+                    return Ok(known);
+                }
+                let id = self.push(inner.of, Op::Activation(activation), width).of;
+                self.activations.insert((inner.of, activation), id);
+                Ok(id)
+            }
+        }
+    }
+}
+
+fn inner(of: LinkId, tail: Vec<usize>) -> Inner {
+    Inner { of, function: Function::IDENTITY, tail }
+}

@@ -1,0 +1,378 @@
+//! Arithmetic: on columns it becomes steps of the preprocessing, within the network elementwise functions, scales, or
+//! parts of a layer normalisation.
+
+use super::{Walk, kind};
+use crate::engine::Activation;
+use crate::model::onnx::chain::Op;
+use crate::model::onnx::elementwise::{Function, erf, sigmoid};
+use crate::model::onnx::proto::Node;
+use crate::model::onnx::tensor::{Array, Data, Element};
+use crate::model::onnx::value::{Cell, Columns, Inner, Moment, Value};
+use crate::model::preprocess::Step;
+
+#[derive(Clone, Copy, PartialEq)]
+enum Operation {
+    Add,
+    Sub,
+    Mul,
+    Div,
+    Pow,
+}
+
+impl Operation {
+    fn of(self, a: f64, b: f64) -> f64 {
+        match self {
+            Operation::Add => a + b,
+            Operation::Sub => a - b,
+            Operation::Mul => a * b,
+            Operation::Div => a / b,
+            Operation::Pow => a.powf(b),
+        }
+    }
+}
+
+pub(super) fn add(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
+    binary(walk, node, Operation::Add)
+}
+
+pub(super) fn sub(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
+    binary(walk, node, Operation::Sub)
+}
+
+pub(super) fn mul(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
+    binary(walk, node, Operation::Mul)
+}
+
+pub(super) fn div(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
+    binary(walk, node, Operation::Div)
+}
+
+pub(super) fn pow(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
+    binary(walk, node, Operation::Pow)
+}
+
+fn binary(walk: &mut Walk<'_>, node: &Node, operation: Operation) -> Result<Vec<Value>, String> {
+    let (a, b) = (walk.input(node, 0)?.clone(), walk.input(node, 1)?.clone());
+    let value = match (&a, &b) {
+        (Value::Constant(a), Value::Constant(b)) => Value::Constant(fold(a, b, operation)?.into()),
+        (Value::Moment { of, moment }, b) => moment_with(walk, *of, *moment, b, operation)?,
+        (a, Value::Moment { of, moment: Moment::Mean }) if operation == Operation::Sub => {
+            let a = walk.chain.inner(a)?;
+            if walk.chain.settle(&a)? != *of {
+                return Err("it subtracts the mean of something else".into());
+            }
+            Value::Moment { of: *of, moment: Moment::Centered }
+        }
+        (Value::Constant(a), Value::Moment { .. }) if matches!(operation, Operation::Add | Operation::Mul) => {
+            // Both are the same the other way round.
+            let Value::Moment { of, moment } = b else { return Err("it has no moment".into()) };
+            moment_with(walk, of, moment, &Value::Constant(a.clone()), operation)?
+        }
+        (Value::Columns(columns), Value::Constant(array)) if operation != Operation::Pow => {
+            Value::Columns(columns_with(columns, array, operation)?)
+        }
+        (Value::Constant(array), Value::Columns(columns))
+            if matches!(operation, Operation::Add | Operation::Sub | Operation::Mul) =>
+        {
+            let columns = match operation {
+                // Exact: c - x is (-x) + c.
+                Operation::Sub => {
+                    columns_with(&each(columns, |_| vec![Step::Multiply { value: -1.0 }])?, array, Operation::Add)?
+                }
+                _ => columns_with(columns, array, operation)?,
+            };
+            Value::Columns(columns)
+        }
+        (x, Value::Constant(array)) => {
+            let x = walk.chain.inner(x)?;
+            Value::Inner(inner_with(walk, &x, array, operation, false)?)
+        }
+        (Value::Constant(array), x) => {
+            let x = walk.chain.inner(x)?;
+            Value::Inner(inner_with(walk, &x, array, operation, true)?)
+        }
+        (a, b) => {
+            let (a, b) = (walk.chain.inner(a)?, walk.chain.inner(b)?);
+            if a.of != b.of || a.tail != b.tail {
+                return Err("it joins two branches: only layers one after the other can be imported".into());
+            }
+            Value::Inner(Inner { function: a.function.with(&b.function, |a, b| operation.of(a, b)), ..a })
+        }
+    };
+    Ok(vec![value])
+}
+
+/// Arithmetic of constants; the result is no larger than the larger of them.
+fn fold(a: &Array, b: &Array, operation: Operation) -> Result<Array, String> {
+    let shape = if a.len() >= b.len() { &a.shape } else { &b.shape };
+    let fits = a.shape == b.shape || a.len() == 1 || b.len() == 1;
+    if !fits || a.len() == 0 || b.len() == 0 {
+        return Err(format!("it computes with constants of shapes {:?} and {:?}", a.shape, b.shape));
+    }
+    let count = a.len().max(b.len());
+    let data = match (&a.data, &b.data) {
+        (Data::Integers(a), Data::Integers(b)) => {
+            let of = |a: i64, b: i64| match operation {
+                Operation::Add => a.checked_add(b),
+                Operation::Sub => a.checked_sub(b),
+                Operation::Mul => a.checked_mul(b),
+                Operation::Div => a.checked_div(b),
+                Operation::Pow => None,
+            };
+            let values = (0..count).map(|at| of(a[at % a.len()], b[at % b.len()]));
+            Data::Integers(values.collect::<Option<_>>().ok_or("its result is no integer")?)
+        }
+        _ => {
+            let (a_values, b_values) = (a.numbers()?, b.numbers()?);
+            let round = a.element == Element::Float && b.element == Element::Float;
+            let values = (0..count).map(|at| {
+                let value = operation.of(a_values[at % a_values.len()], b_values[at % b_values.len()]);
+                if round { f64::from(value as f32) } else { value }
+            });
+            Data::Numbers(values.collect())
+        }
+    };
+    Ok(Array { shape: shape.clone(), data, element: a.element })
+}
+
+/// One number per column, from a constant with one for all or one for each.
+fn per_column(array: &Array, tail: &[usize]) -> Result<Vec<f64>, String> {
+    let width: usize = tail.iter().product();
+    let values = array.numbers()?;
+    let last = array.shape.last().copied().unwrap_or(1);
+    match values.len() {
+        1 => Ok(vec![values[0]; width]),
+        count if count == width && last == tail.last().copied().unwrap_or(1) => Ok(values),
+        count => Err(format!("it computes with {count} constants for {width} columns")),
+    }
+}
+
+/// Steps for each column, by its place; results in f32 where the columns are.
+fn each(columns: &Columns, steps: impl Fn(usize) -> Vec<Step>) -> Result<Columns, String> {
+    let mut changed = columns.clone();
+    for (place, cell) in changed.cells.iter_mut().enumerate() {
+        for step in steps(place) {
+            apply(cell, step)?;
+            if columns.element == Element::Float && !matches!(step, Step::Round | Step::Clip { .. }) {
+                apply(cell, Step::Round)?;
+            }
+        }
+    }
+    Ok(changed)
+}
+
+/// Adds a step to a column, unless it changes nothing.
+pub(super) fn apply(cell: &mut Cell, step: Step) -> Result<(), String> {
+    match step {
+        Step::Add { value: 0.0 } | Step::Multiply { value: 1.0 } | Step::Divide { value: 1.0 } => return Ok(()),
+        Step::Add { value } | Step::Multiply { value } if !value.is_finite() => {
+            return Err(format!("it computes with the constant {value}"));
+        }
+        Step::Divide { value } if !value.is_finite() || value == 0.0 => return Err(format!("it divides by {value}")),
+        _ => {}
+    }
+    match cell {
+        Cell::Number { steps, .. } if step == Step::Round && steps.last() == Some(&Step::Round) => {}
+        Cell::Number { steps, .. } => steps.push(step),
+        Cell::Category { special, rest, unknown, .. } => {
+            let numbers = special.iter_mut().map(|(_, number)| number).chain([rest, unknown]);
+            numbers.for_each(|number| *number = step.apply(*number));
+        }
+        // It is 1 or 0.
+        Cell::IsMissing { .. } if step == Step::Round => {}
+        Cell::IsMissing { .. } => return Err("it computes with whether a number is missing".into()),
+        Cell::Text { .. } | Cell::IsText { .. } | Cell::Place { .. } => return Err("it computes with text".into()),
+    }
+    Ok(())
+}
+
+fn columns_with(columns: &Columns, array: &Array, operation: Operation) -> Result<Columns, String> {
+    let values = per_column(array, &columns.tail)?;
+    each(columns, |place| {
+        let value = values[place];
+        vec![match operation {
+            Operation::Add => Step::Add { value },
+            Operation::Sub => Step::Add { value: -value },
+            Operation::Mul => Step::Multiply { value },
+            Operation::Div | Operation::Pow => Step::Divide { value },
+        }]
+    })
+}
+
+/// Within the network, with a constant before or behind the operation.
+fn inner_with(
+    walk: &mut Walk<'_>,
+    x: &Inner,
+    array: &Array,
+    operation: Operation,
+    constant_first: bool,
+) -> Result<Inner, String> {
+    let width: usize = x.tail.iter().product();
+    // A constant with a shape belongs to columns, even if there is only one; without, to a function.
+    let elementwise = array.shape.is_empty() || (array.len() == 1 && width != 1);
+    if let Some(value) = array.scalar().filter(|_| elementwise) {
+        let function = match (operation, constant_first) {
+            (Operation::Add, _) => x.function.scaled(1.0, value),
+            (Operation::Sub, false) => x.function.scaled(1.0, -value),
+            (Operation::Sub, true) => x.function.scaled(-1.0, value),
+            (Operation::Mul, _) => x.function.scaled(value, 0.0),
+            (Operation::Div, false) => x.function.scaled(1.0 / value, 0.0),
+            (Operation::Pow, false) => x.function.then(|x| x.powf(value)),
+            (Operation::Div | Operation::Pow, true) => x.function.then(|x| operation.of(value, x)),
+        };
+        return Ok(Inner { function, ..x.clone() });
+    }
+    let values = per_column(array, &x.tail)?;
+    let (zeros, ones) = (vec![0.0; width], vec![1.0; width]);
+    let (factor, shift) = match (operation, constant_first) {
+        (Operation::Add, _) => (ones, values),
+        (Operation::Sub, false) => (ones, values.iter().map(|value| -value).collect()),
+        (Operation::Sub, true) => (vec![-1.0; width], values),
+        (Operation::Mul, _) => (values, zeros),
+        (Operation::Div, false) => (values.iter().map(|value| 1.0 / value).collect(), zeros),
+        (Operation::Div | Operation::Pow, _) => return Err("it isn't affine in the values of the network".into()),
+    };
+    let settled = walk.chain.settle(x)?;
+    let scaled = walk.chain.push(settled, Op::Scale { factor, shift }, width);
+    Ok(Inner { tail: x.tail.clone(), ..scaled })
+}
+
+/// The steps of layer normalisation behind its mean.
+fn moment_with(
+    walk: &mut Walk<'_>,
+    of: usize,
+    moment: Moment,
+    other: &Value,
+    operation: Operation,
+) -> Result<Value, String> {
+    let constant = match other {
+        Value::Constant(array) => array.scalar(),
+        _ => None,
+    };
+    let next = match (moment, operation, other) {
+        (Moment::Centered, Operation::Pow, _) if constant == Some(2.0) => Moment::Squared,
+        (Moment::Centered, Operation::Mul, Value::Moment { of: other, moment: Moment::Centered }) if *other == of => {
+            Moment::Squared
+        }
+        (Moment::Variance { epsilon }, Operation::Add, Value::Constant(_)) => {
+            let more = constant.ok_or("it adds more than one number to a variance")?;
+            Moment::Variance { epsilon: epsilon + more }
+        }
+        (Moment::Centered, Operation::Div, Value::Moment { of: other, moment: Moment::Deviation { epsilon } })
+            if *other == of =>
+        {
+            let width = walk.chain.link(of).width;
+            return Ok(Value::Inner(walk.chain.push(of, Op::Norm { epsilon: *epsilon }, width)));
+        }
+        _ => return Err("it makes something else than a layer normalisation of a row's mean or variance".into()),
+    };
+    Ok(Value::Moment { of, moment: next })
+}
+
+pub(super) fn sqrt(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
+    match *walk.input(node, 0)? {
+        Value::Moment { of, moment: Moment::Variance { epsilon } } => {
+            Ok(vec![Value::Moment { of, moment: Moment::Deviation { epsilon } }])
+        }
+        ref other => Err(format!("it takes the root of {}, not of a layer normalisation's variance", kind(other))),
+    }
+}
+
+pub(super) fn clip(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
+    let mut bounds = [-f64::MAX, f64::MAX];
+    for (index, bound) in bounds.iter_mut().enumerate() {
+        if let Some(array) = walk.optional_constant(node, index + 1)? {
+            let value = array.scalar().ok_or("a bound isn't one number")?;
+            *bound = value.clamp(-f64::MAX, f64::MAX);
+        }
+    }
+    let [low, high] = bounds;
+    if low.is_nan() || high.is_nan() || low > high {
+        return Err(format!("its bounds are {low} and {high}"));
+    }
+    let value = match walk.input(node, 0)?.clone() {
+        Value::Columns(columns) => Value::Columns(each(&columns, |_| vec![Step::Clip { low, high }])?),
+        other => {
+            let x = walk.chain.inner(&other)?;
+            Value::Inner(Inner { function: x.function.then(|x| x.clamp(low, high)), ..x })
+        }
+    };
+    Ok(vec![value])
+}
+
+pub(super) fn unary(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
+    let input = walk.input(node, 0)?.clone();
+    let same = |value: f64, expected: f64, activation: Activation| {
+        if (value - expected).abs() <= 1e-6 {
+            return Ok(());
+        }
+        Err(format!(
+            "its alpha is {value}, weir's {activation} has {expected}: retrain with that",
+            activation = activation.as_str()
+        ))
+    };
+    if let ("Neg", Value::Columns(columns)) = (&*node.op_type, &input) {
+        return Ok(vec![Value::Columns(each(columns, |_| vec![Step::Multiply { value: -1.0 }])?)]);
+    }
+    let x = walk.chain.inner(&input)?;
+    let function = match &*node.op_type {
+        "Relu" => x.function.then(|x| x.max(0.0)),
+        "LeakyRelu" => {
+            let alpha = node.float("alpha", 0.01);
+            same(alpha, 0.01, Activation::LeakyRelu)?;
+            x.function.then(|x| if x < 0.0 { alpha * x } else { x })
+        }
+        "Elu" => {
+            same(node.float("alpha", 1.0), 1.0, Activation::Elu)?;
+            x.function.then(|x| if x < 0.0 { x.exp_m1() } else { x })
+        }
+        "Tanh" => x.function.then(f64::tanh),
+        "Sigmoid" => x.function.then(sigmoid),
+        "Erf" => x.function.then(erf),
+        "Gelu" => match node.string("approximate")?.as_deref() {
+            Some("tanh") => {
+                // 0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³))): ONNX operators, Gelu.
+                let inside = |x: f64| (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+                x.function.then(|x| 0.5 * x * (1.0 + inside(x).tanh()))
+            }
+            _ => x.function.then(|x| 0.5 * x * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2))),
+        },
+        "Swish" => {
+            let alpha = node.float("alpha", 1.0);
+            x.function.then(|x| x * sigmoid(alpha * x))
+        }
+        _ => x.function.scaled(-1.0, 0.0),
+    };
+    // Said here, where the operator is known, and not where the result is used.
+    if x.function == Function::IDENTITY && !matches!(&*node.op_type, "Erf" | "Neg") && function.activation().is_none() {
+        return Err("its function is none of weir's activations".into());
+    }
+    Ok(vec![Value::Inner(Inner { function, ..x })])
+}
+
+/// `(x - offset) · scale`, in f32 unless the input is double.
+pub(super) fn scaler(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
+    let Value::Columns(columns) = walk.input(node, 0)?.clone() else {
+        return Err("it scales something else than columns before the network".into());
+    };
+    let width = columns.cells.len();
+    let of = |name: &str, default: f64| -> Result<Vec<f64>, String> {
+        match node.floats(name) {
+            [] => Ok(vec![default; width]),
+            [value] => Ok(vec![f64::from(*value); width]),
+            values if values.len() == width => Ok(values.iter().map(|&value| f64::from(value)).collect()),
+            values => Err(format!("it has {} values of {name:?} for {width} columns", values.len())),
+        }
+    };
+    let (offset, scale) = (of("offset", 0.0)?, of("scale", 1.0)?);
+    let mut columns = columns;
+    if columns.element != Element::Double {
+        columns.element = Element::Float;
+        columns = each(&columns, |_| vec![Step::Round])?;
+    }
+    let mut columns =
+        each(&columns, |place| vec![Step::Add { value: -offset[place] }, Step::Multiply { value: scale[place] }])?;
+    // It gives f32, whatever it takes.
+    columns.element = Element::Float;
+    Ok(vec![Value::Columns(each(&columns, |_| vec![Step::Round])?)])
+}

@@ -1,0 +1,213 @@
+//! The network: linear layers, norms, and what turns the last values into classes.
+
+use std::rc::Rc;
+
+use ndarray::Array2;
+
+use super::{Walk, axis, is_last, kind};
+use crate::engine::Output;
+use crate::model::onnx::chain::Op;
+use crate::model::onnx::proto::Node;
+use crate::model::onnx::tensor::{Array, Element};
+use crate::model::onnx::value::{Answer, Columns, Form, Inner, Moment, Value};
+use crate::model::preprocess::Step;
+
+/// Weights that all layers may have together: 1 GB in f32. A small file may use its largest matrix any number of times.
+const MOST_WEIGHTS: usize = 1 << 28;
+
+pub(super) fn matmul(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
+    let weights = matrix(&*walk.constant(node, 1)?)?;
+    let bias = vec![0.0; weights.ncols()];
+    linear(walk, node, weights, bias)
+}
+
+pub(super) fn gemm(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
+    if node.int("transA", 0) != 0 {
+        return Err("it transposes the rows".into());
+    }
+    let mut weights = matrix(&*walk.constant(node, 1)?)?;
+    if node.int("transB", 0) != 0 {
+        weights = weights.reversed_axes();
+    }
+    weights *= node.float("alpha", 1.0);
+    let outputs = weights.ncols();
+    let beta = node.float("beta", 1.0);
+    let bias = match walk.optional_constant(node, 2)? {
+        None => vec![0.0; outputs],
+        Some(array) => match array.numbers()? {
+            values if values.len() == outputs => values.iter().map(|value| value * beta).collect(),
+            values if values.len() == 1 => vec![values[0] * beta; outputs],
+            values => return Err(format!("it has {} bias values for {outputs} outputs", values.len())),
+        },
+    };
+    linear(walk, node, weights, bias)
+}
+
+fn linear(walk: &mut Walk<'_>, node: &Node, weights: Array2<f64>, bias: Vec<f64>) -> Result<Vec<Value>, String> {
+    let input = walk.input(node, 0)?.clone();
+    let x = walk.chain.inner(&input)?;
+    let (inputs, outputs) = weights.dim();
+    if x.tail.len() != 1 || x.tail[0] != inputs {
+        return Err(format!("it multiplies rows of shape {:?} by {inputs} rows of weights", x.tail));
+    }
+    if outputs == 0 || inputs == 0 {
+        return Err("it has no weights".into());
+    }
+    walk.weights = walk.weights.saturating_add(weights.len());
+    if walk.weights > MOST_WEIGHTS {
+        return Err(format!("with it the layers have {} weights, {MOST_WEIGHTS} are the limit", walk.weights));
+    }
+    let settled = walk.chain.settle(&x)?;
+    let op = Op::Linear { weights: Rc::new(weights), bias };
+    Ok(vec![Value::Inner(walk.chain.push(settled, op, outputs))])
+}
+
+fn matrix(array: &Array) -> Result<Array2<f64>, String> {
+    let [rows, columns] = *array.shape else {
+        return Err(format!("its weights are of shape {:?}, not a matrix", array.shape));
+    };
+    Array2::from_shape_vec((rows, columns), array.numbers()?).map_err(|error| format!("its weights: {error}"))
+}
+
+pub(super) fn batch_norm(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
+    if node.int("training_mode", 0) != 0 {
+        return Err("it was exported for training: call .eval() on the module before the export".into());
+    }
+    let input = walk.input(node, 0)?.clone();
+    let mut parameters = Vec::with_capacity(4);
+    for index in 1..=4 {
+        parameters.push(walk.constant(node, index)?.numbers()?);
+    }
+    let [scale, bias, mean, variance] = &*parameters else { return Err("it has no parameters".into()) };
+    let epsilon = node.float("epsilon", 1e-5);
+    let tail = match &input {
+        Value::Columns(columns) => columns.tail.clone(),
+        Value::Inner(inner) => inner.tail.clone(),
+        other => return Err(format!("it normalises {}", kind(other))),
+    };
+    let &[width] = &*tail else { return Err(format!("it normalises rows of shape {tail:?}, not single numbers")) };
+    if parameters.iter().any(|values| values.len() != width) {
+        return Err(format!("it has no parameters for {width} columns"));
+    }
+    let value = match input {
+        // As onnxruntime does it, in f32.
+        Value::Columns(columns) => Value::Columns(columns_norm(columns, scale, bias, mean, variance, epsilon)?),
+        other => {
+            let x = walk.chain.inner(&other)?;
+            let factor: Vec<f64> =
+                scale.iter().zip(variance).map(|(scale, variance)| scale / (variance + epsilon).sqrt()).collect();
+            let shift = bias.iter().zip(mean).zip(&factor).map(|((bias, mean), factor)| bias - mean * factor).collect();
+            let settled = walk.chain.settle(&x)?;
+            Value::Inner(walk.chain.push(settled, Op::Scale { factor, shift }, width))
+        }
+    };
+    Ok(vec![value])
+}
+
+/// `x · factor + shift`, each rounded to f32 unless the columns are double.
+fn columns_norm(
+    mut columns: Columns,
+    scale: &[f64],
+    bias: &[f64],
+    mean: &[f64],
+    variance: &[f64],
+    epsilon: f64,
+) -> Result<Columns, String> {
+    let double = columns.element == Element::Double;
+    let round = |value: f64| if double { value } else { f64::from(value as f32) };
+    for (place, cell) in columns.cells.iter_mut().enumerate() {
+        let inverse = round(1.0 / round(round(variance[place] + epsilon).sqrt()));
+        let factor = round(scale[place] * inverse);
+        let shift = round(bias[place] - round(mean[place] * factor));
+        for step in [Step::Multiply { value: factor }, Step::Add { value: shift }] {
+            super::arithmetic::apply(cell, step)?;
+            if !double {
+                super::arithmetic::apply(cell, Step::Round)?;
+            }
+        }
+    }
+    Ok(columns)
+}
+
+pub(super) fn layer_norm(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
+    let input = walk.input(node, 0)?.clone();
+    let x = walk.chain.inner(&input)?;
+    let width = single_axis(&x)?;
+    if !is_last(node.int("axis", -1), &x.tail)? {
+        return Err("it normalises over other axes than the last".into());
+    }
+    let parameter = |array: Option<Rc<Array>>, default: f64| -> Result<Vec<f64>, String> {
+        match array.map(|array| array.numbers()).transpose()? {
+            None => Ok(vec![default; width]),
+            Some(values) if values.len() == width => Ok(values),
+            Some(values) => Err(format!("it has {} parameters for {width} columns", values.len())),
+        }
+    };
+    let factor = parameter(walk.optional_constant(node, 1)?, 1.0)?;
+    let shift = parameter(walk.optional_constant(node, 2)?, 0.0)?;
+    let settled = walk.chain.settle(&x)?;
+    let norm = walk.chain.push(settled, Op::Norm { epsilon: node.float("epsilon", 1e-5) }, width);
+    Ok(vec![Value::Inner(walk.chain.push(norm.of, Op::Scale { factor, shift }, width))])
+}
+
+pub(super) fn reduce_mean(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
+    let axes = walk.integers(node, 1, "axes")?;
+    let [axis] = axes.as_deref().unwrap_or(&[]) else {
+        return Err("it takes the mean over more than a row, which no layer normalisation does".into());
+    };
+    if node.int("keepdims", 1) == 0 {
+        return Err("it takes a mean that no layer normalisation has".into());
+    }
+    let value = match walk.input(node, 0)?.clone() {
+        Value::Moment { of, moment: Moment::Squared } => {
+            Value::Moment { of, moment: Moment::Variance { epsilon: 0.0 } }
+        }
+        other => {
+            let x = walk.chain.inner(&other)?;
+            single_axis(&x)?;
+            if !is_last(*axis, &x.tail)? {
+                return Err("it takes the mean over the batch: rows must not depend on each other".into());
+            }
+            Value::Moment { of: walk.chain.settle(&x)?, moment: Moment::Mean }
+        }
+    };
+    Ok(vec![value])
+}
+
+fn single_axis(x: &Inner) -> Result<usize, String> {
+    match *x.tail {
+        [width] => Ok(width),
+        _ => Err(format!("it takes rows of shape {:?}, not lists of numbers", x.tail)),
+    }
+}
+
+pub(super) fn softmax(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
+    let input = walk.input(node, 0)?.clone();
+    let x = walk.chain.inner(&input)?;
+    single_axis(&x)?;
+    if !is_last(node.int("axis", -1), &x.tail)? {
+        return Err("it normalises over the batch: rows must not depend on each other".into());
+    }
+    let answer = Answer { of: walk.chain.settle(&x)?, output: Output::Softmax };
+    Ok(vec![Value::Answer { answer, form: Form::Probabilities }])
+}
+
+pub(super) fn arg_max(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
+    match walk.input(node, 0)? {
+        &Value::Answer { answer, form: Form::Probabilities } if axis(node.int("axis", 0), 2)? == 1 => {
+            Ok(vec![Value::Answer { answer, form: Form::Index }])
+        }
+        other => Err(format!("it looks for the largest of {}, not of a row's probabilities", kind(other))),
+    }
+}
+
+pub(super) fn zip_map(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
+    let &Value::Answer { answer, form: Form::Probabilities } = walk.input(node, 0)? else {
+        return Err("it names something else than probabilities".into());
+    };
+    let names = match node.strings("classlabels_strings")? {
+        texts if texts.is_empty() => node.ints("classlabels_int64s").iter().map(i64::to_string).collect(),
+        texts => texts,
+    };
+    Ok(vec![Value::Answer { answer, form: Form::Named(Rc::new(names)) }])
+}

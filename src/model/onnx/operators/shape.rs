@@ -1,0 +1,415 @@
+//! Shapes: constants and sizes are folded; columns are picked, put together and given other shapes as long as each
+//! row stays a row.
+
+use std::rc::Rc;
+
+use super::{Walk, axis, is_last, kind};
+use crate::engine::{Activation, Output};
+use crate::model::onnx::proto::Node;
+use crate::model::onnx::tensor::{Array, Data, Element};
+use crate::model::onnx::value::{Answer, Columns, Form, Inner, Size, Value};
+
+pub(super) fn constant(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
+    let array = if let Some(tensor) = node.tensor("value") {
+        walk.graph.reader.read(tensor).map_err(|error| error.to_string())?
+    } else if node.has("value_float") {
+        let data = Data::Numbers(vec![node.float("value_float", 0.0)]);
+        Array { shape: Vec::new(), data, element: Element::Float }
+    } else if node.has("value_int") {
+        Array { shape: Vec::new(), ..Array::integers(vec![node.int("value_int", 0)]) }
+    } else if node.has("value_floats") {
+        let values: Vec<f64> = node.floats("value_floats").iter().map(|&value| f64::from(value)).collect();
+        Array { shape: vec![values.len()], data: Data::Numbers(values), element: Element::Float }
+    } else if node.has("value_ints") {
+        Array::integers(node.ints("value_ints").to_vec())
+    } else if node.has("value_strings") {
+        Array::texts(node.strings("value_strings")?)
+    } else {
+        return Err("its value is of a kind that weir doesn't compute with".into());
+    };
+    Ok(vec![Value::Constant(Rc::new(array))])
+}
+
+pub(super) fn identity(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
+    let training = walk.optional_constant(node, 2)?;
+    if training.is_some_and(|training| training.scalar() == Some(1.0)) {
+        return Err("it was exported for training: call .eval() on the module before the export".into());
+    }
+    Ok(vec![walk.input(node, 0)?.clone()])
+}
+
+pub(super) fn shape(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
+    let of_rows = |tail: &[usize]| [Size::Batch].into_iter().chain(tail.iter().map(|&dim| Size::Fixed(dim))).collect();
+    let mut sizes: Vec<Size> = match walk.input(node, 0)? {
+        Value::Constant(array) => array.shape.iter().map(|&dim| Size::Fixed(dim)).collect(),
+        Value::Columns(columns) => of_rows(&columns.tail),
+        Value::Inner(inner) => of_rows(&inner.tail),
+        other => return Err(format!("it takes the shape of {}", kind(other))),
+    };
+    let bound = |name: &str, default: i64| {
+        let place = node.int(name, default);
+        let place = if place < 0 { place.saturating_add(sizes.len() as i64) } else { place };
+        place.clamp(0, sizes.len() as i64) as usize
+    };
+    let (start, end) = (bound("start", 0), bound("end", sizes.len() as i64));
+    sizes.truncate(end);
+    sizes.drain(..start.min(end));
+    Ok(vec![Value::Sizes(sizes)])
+}
+
+pub(super) fn reshape(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
+    let target: Vec<Target> = match walk.input(node, 1)? {
+        Value::Sizes(sizes) => sizes.iter().map(|&size| Target::from(size)).collect(),
+        Value::Constant(array) => array.as_integers()?.iter().map(|&value| Target::Integer(value)).collect(),
+        other => return Err(format!("its shape is {}", kind(other))),
+    };
+    let keeps_zero = node.int("allowzero", 0) != 0;
+    let batch = walk.batch;
+    let value = match walk.input(node, 0)? {
+        Value::Constant(array) => {
+            let mut shape = Vec::with_capacity(target.len());
+            for (place, size) in target.iter().enumerate() {
+                shape.push(match *size {
+                    Target::Integer(0) if !keeps_zero => array.shape.get(place).map(|&dim| dim as i64),
+                    Target::Integer(size) => Some(size),
+                    Target::Batch => None,
+                });
+            }
+            let shape: Option<Vec<i64>> = shape.into_iter().collect();
+            let shape = inferred(&shape.ok_or("it gives a constant the shape of rows")?, array.len())?;
+            Value::Constant(Rc::new(Array { shape, data: array.data.clone(), element: array.element }))
+        }
+        Value::Sizes(sizes) => Value::Sizes(sizes.clone()),
+        Value::Columns(columns) => {
+            Value::Columns(Columns { tail: rows(&columns.tail, &target, keeps_zero, batch)?, ..columns.clone() })
+        }
+        // skl2onnx lists the numbers of a regressor with several outputs below each other: row by row they are those.
+        Value::Inner(inner)
+            if target == [Target::Integer(-1), Target::Integer(1)]
+                && node.output.iter().any(|name| walk.graph.outputs.contains(name)) =>
+        {
+            Value::Inner(inner.clone())
+        }
+        Value::Inner(inner) => {
+            Value::Inner(Inner { tail: rows(&inner.tail, &target, keeps_zero, batch)?, ..inner.clone() })
+        }
+        // Labels are a list whatever the shape; so is one class's probability.
+        Value::Answer { answer, form: Form::Probabilities } if target.len() < 2 => {
+            Value::Answer { answer: *answer, form: Form::Part }
+        }
+        answer @ Value::Answer { .. } => answer.clone(),
+        other => return Err(format!("it gives another shape to {}", kind(other))),
+    };
+    Ok(vec![value])
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Target {
+    Batch,
+    /// -1: as many as are left; 0: as before.
+    Integer(i64),
+}
+
+impl From<Size> for Target {
+    fn from(size: Size) -> Target {
+        match size {
+            Size::Batch => Target::Batch,
+            Size::Fixed(size) => Target::Integer(size as i64),
+        }
+    }
+}
+
+/// The shape of a row, if each row stays a row.
+fn rows(tail: &[usize], target: &[Target], keeps_zero: bool, batch: Option<usize>) -> Result<Vec<usize>, String> {
+    let width: usize = tail.iter().product();
+    let refuse = || format!("it gives rows of shape {tail:?} a shape that mixes them");
+    let (first, rest) = target.split_first().ok_or_else(refuse)?;
+    let mut shape = Vec::with_capacity(rest.len());
+    for (place, size) in rest.iter().enumerate() {
+        shape.push(match *size {
+            Target::Batch => return Err(refuse()),
+            Target::Integer(0) if !keeps_zero => tail.get(place).copied().ok_or_else(refuse)? as i64,
+            Target::Integer(size) => size,
+        });
+    }
+    let keeps_rows = match *first {
+        Target::Batch => true,
+        Target::Integer(-1) => !shape.contains(&-1),
+        Target::Integer(0) => !keeps_zero,
+        Target::Integer(size) => batch.is_some_and(|batch| batch as i64 == size),
+    };
+    if !keeps_rows {
+        return Err(refuse());
+    }
+    inferred(&shape, width)
+}
+
+/// A shape for so many elements, -1 worked out.
+fn inferred(shape: &[i64], count: usize) -> Result<Vec<usize>, String> {
+    let refuse = || format!("it gives {count} elements the shape {shape:?}");
+    let known = shape.iter().filter(|&&dim| dim != -1);
+    let known = known.map(|&dim| usize::try_from(dim).ok()).try_fold(1_usize, |product, dim| product.checked_mul(dim?));
+    let known = known.ok_or_else(refuse)?;
+    let left = match shape.iter().filter(|&&dim| dim == -1).count() {
+        0 if known == count => 1,
+        1 if known > 0 && count.is_multiple_of(known) => count / known,
+        _ => return Err(refuse()),
+    };
+    Ok(shape.iter().map(|&dim| if dim == -1 { left } else { dim as usize }).collect())
+}
+
+/// The rows of a value with another shape.
+fn reshaped(value: &Value, change: impl Fn(&[usize]) -> Result<Vec<usize>, String>) -> Result<Value, String> {
+    match value {
+        Value::Columns(columns) => Ok(Value::Columns(Columns { tail: change(&columns.tail)?, ..columns.clone() })),
+        Value::Inner(inner) => Ok(Value::Inner(Inner { tail: change(&inner.tail)?, ..inner.clone() })),
+        Value::Sizes(_) | Value::Answer { .. } => Ok(value.clone()),
+        other => Err(format!("it gives another shape to {}", kind(other))),
+    }
+}
+
+pub(super) fn flatten(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
+    let from = node.int("axis", 1);
+    let flat = reshaped(walk.input(node, 0)?, |tail| match axis(from, tail.len() + 1)? {
+        1 => Ok(vec![tail.iter().product()]),
+        _ => Err("it flattens rows into each other".into()),
+    })?;
+    Ok(vec![flat])
+}
+
+pub(super) fn squeeze(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
+    let axes = walk.integers(node, 1, "axes")?;
+    let squeezed = |shape: &[usize], offset: usize| -> Result<Vec<usize>, String> {
+        let mut gone = Vec::new();
+        for &at in axes.iter().flatten() {
+            gone.push(axis(at, shape.len() + offset)?);
+        }
+        let kept = |place: usize, dim: usize| match &axes {
+            None => dim != 1,
+            Some(_) => !gone.contains(&(place + offset)),
+        };
+        let fits = gone.iter().all(|&place| place >= offset && shape.get(place - offset) == Some(&1));
+        if !fits {
+            return Err("it squeezes a dimension that isn't 1".into());
+        }
+        Ok(shape.iter().enumerate().filter(|&(place, &dim)| kept(place, dim)).map(|(_, &dim)| dim).collect())
+    };
+    let value = match walk.input(node, 0)? {
+        Value::Constant(array) => {
+            let shape = squeezed(&array.shape, 0)?;
+            Value::Constant(Rc::new(Array { shape, data: array.data.clone(), element: array.element }))
+        }
+        other => reshaped(other, |tail| squeezed(tail, 1))?,
+    };
+    Ok(vec![value])
+}
+
+pub(super) fn unsqueeze(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
+    let axes = walk.integers(node, 1, "axes")?.ok_or("it has no axes")?;
+    let unsqueezed = |shape: &[usize], offset: usize| -> Result<Vec<usize>, String> {
+        let rank = shape.len() + offset + axes.len();
+        let mut places: Vec<usize> = axes.iter().map(|&at| axis(at, rank)).collect::<Result<_, _>>()?;
+        places.sort_unstable();
+        let mut shape = shape.to_vec();
+        for place in places {
+            let place = place.checked_sub(offset).ok_or("it puts a dimension before the rows")?;
+            if place > shape.len() {
+                return Err("it names an axis twice".into());
+            }
+            shape.insert(place, 1);
+        }
+        Ok(shape)
+    };
+    let value = match walk.input(node, 0)? {
+        Value::Constant(array) => {
+            let shape = unsqueezed(&array.shape, 0)?;
+            Value::Constant(Rc::new(Array { shape, data: array.data.clone(), element: array.element }))
+        }
+        other => reshaped(other, |tail| unsqueezed(tail, 1))?,
+    };
+    Ok(vec![value])
+}
+
+/// Of constant matrices: weights.
+pub(super) fn transpose(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
+    let array = walk.constant(node, 0)?;
+    let (Data::Numbers(values), &[rows, columns]) = (&array.data, &*array.shape) else {
+        return Err(format!("it transposes a constant of shape {:?}, not a matrix", array.shape));
+    };
+    let values = match node.ints("perm") {
+        [] | [1, 0] => (0..columns).flat_map(|column| (0..rows).map(move |row| values[row * columns + column])),
+        other => return Err(format!("it permutes axes by {other:?}")),
+    };
+    let data = Data::Numbers(values.collect());
+    Ok(vec![Value::Constant(Rc::new(Array { shape: vec![columns, rows], data, element: array.element }))])
+}
+
+pub(super) fn concat(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
+    let mut parts = Vec::with_capacity(node.input.len());
+    for index in 0..node.input.len() {
+        parts.push(walk.input(node, index)?);
+    }
+    let at = node.int("axis", 0);
+    let value = match &*parts {
+        [] => return Err("it has no inputs".into()),
+        [one] => (*one).clone(),
+        [Value::Columns(first), ..] => {
+            let mut whole = Columns { cells: Vec::new(), tail: first.tail.clone(), element: first.element };
+            for part in &parts {
+                let Value::Columns(part) = part else { return Err("it joins columns with something else".into()) };
+                if !is_last(at, &part.tail)? || part.tail.last() != Some(&part.cells.len()) {
+                    return Err("it joins columns along another axis than the last".into());
+                }
+                whole.cells.extend(part.cells.iter().cloned());
+            }
+            whole.tail.iter_mut().next_back().into_iter().for_each(|last| *last = whole.cells.len());
+            Value::Columns(whole)
+        }
+        // scikit-learn's binary classifier: 1 - p and p.
+        [Value::Inner(negative), Value::Inner(positive)]
+            if negative.of == positive.of
+                && negative.tail == [1]
+                && positive.tail == [1]
+                && positive.function.is(Activation::Logistic)
+                && negative.function.is_complement_of(&positive.function) =>
+        {
+            let answer = Answer { of: positive.of, output: Output::Logistic };
+            Value::Answer { answer, form: Form::Probabilities }
+        }
+        [Value::Constant(_) | Value::Sizes(_), ..] => {
+            let mut sizes = Vec::new();
+            for part in &parts {
+                sizes.extend(sizes_of(part)?);
+            }
+            Value::Sizes(sizes)
+        }
+        [other, ..] => {
+            return Err(format!("it joins {}: only layers one after the other can be imported", kind(other)));
+        }
+    };
+    Ok(vec![value])
+}
+
+/// A list of sizes, or of integers that may be sizes.
+fn sizes_of(value: &Value) -> Result<Vec<Size>, String> {
+    match value {
+        Value::Sizes(sizes) => Ok(sizes.clone()),
+        Value::Constant(array) => {
+            let size =
+                |&value: &i64| usize::try_from(value).map(Size::Fixed).map_err(|_| format!("{value} is no size"));
+            array.as_integers()?.iter().map(size).collect()
+        }
+        other => Err(format!("it takes {} for sizes", kind(other))),
+    }
+}
+
+/// Picks along an axis: by places.
+fn pick(value: &Value, axis: i64, places: &[i64], scalar: bool) -> Result<Value, String> {
+    let all = |count: usize| -> Result<Vec<usize>, String> {
+        places.iter().map(|&place| super::axis(place, count)).collect()
+    };
+    match value {
+        Value::Columns(columns) => {
+            if !is_last(axis, &columns.tail)? || columns.tail.last() != Some(&columns.cells.len()) {
+                return Err("it picks along another axis than the last".into());
+            }
+            let cells: Vec<_> = all(columns.cells.len())?.iter().map(|&place| columns.cells[place].clone()).collect();
+            let mut tail = columns.tail.clone();
+            tail.pop();
+            if !scalar {
+                tail.push(cells.len());
+            }
+            Ok(Value::Columns(Columns { cells, tail, element: columns.element }))
+        }
+        Value::Sizes(sizes) => Ok(Value::Sizes(all(sizes.len())?.iter().map(|&place| sizes[place]).collect())),
+        Value::Constant(array) if array.shape.len() == 1 => {
+            let places = all(array.len())?;
+            let data = match &array.data {
+                Data::Numbers(values) => Data::Numbers(places.iter().map(|&place| values[place]).collect()),
+                Data::Integers(values) => Data::Integers(places.iter().map(|&place| values[place]).collect()),
+                Data::Texts(values) => Data::Texts(places.iter().map(|&place| values[place].clone()).collect()),
+            };
+            let shape = if scalar { Vec::new() } else { vec![places.len()] };
+            Ok(Value::Constant(Rc::new(Array { shape, data, element: array.element })))
+        }
+        &Value::Answer { answer, form: Form::Probabilities } => Ok(Value::Answer { answer, form: Form::Part }),
+        other => Err(format!("it picks from {}", kind(other))),
+    }
+}
+
+/// What stands at the index of the most probable class.
+fn label(classes: &Value, index: &Value) -> Option<Value> {
+    match (classes, index) {
+        (Value::Constant(classes), &Value::Answer { answer, form: Form::Index }) => {
+            Some(Value::Answer { answer, form: Form::Named(Rc::new(classes.names())) })
+        }
+        _ => None,
+    }
+}
+
+pub(super) fn gather(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
+    if let Some(label) = label(walk.input(node, 0)?, walk.input(node, 1)?) {
+        return Ok(vec![label]);
+    }
+    let places = walk.constant(node, 1)?;
+    if places.shape.len() > 1 {
+        return Err("its places are no list".into());
+    }
+    let places_of = places.as_integers()?;
+    Ok(vec![pick(walk.input(node, 0)?, node.int("axis", 0), places_of, places.shape.is_empty())?])
+}
+
+/// `ArrayFeatureExtractor`
+pub(super) fn extract(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
+    if let Some(label) = label(walk.input(node, 0)?, walk.input(node, 1)?) {
+        return Ok(vec![label]);
+    }
+    let places = walk.constant(node, 1)?;
+    Ok(vec![pick(walk.input(node, 0)?, -1, places.as_integers()?, false)?])
+}
+
+pub(super) fn slice(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
+    let mut lists = [Vec::new(), Vec::new(), vec![0], vec![1]];
+    for (index, list) in lists.iter_mut().enumerate() {
+        if let Some(array) = walk.optional_constant(node, index + 1)? {
+            *list = array.as_integers()?.to_vec();
+        }
+    }
+    let ([start], [end], [at], [1]) = (&*lists[0], &*lists[1], &*lists[2], &*lists[3]) else {
+        return Err("it slices along more than one axis, or in steps".into());
+    };
+    let value = walk.input(node, 0)?;
+    let count = match value {
+        Value::Columns(columns) => columns.cells.len(),
+        Value::Sizes(sizes) => sizes.len(),
+        Value::Constant(array) => array.len(),
+        _ => 1,
+    } as i64;
+    let bound = |place: i64| if place < 0 { place.saturating_add(count) } else { place }.clamp(0, count);
+    let places: Vec<i64> = (bound(*start)..bound(*end)).collect();
+    Ok(vec![pick(value, *at, &places, false)?])
+}
+
+pub(super) fn split(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
+    let sizes = walk.integers(node, 1, "split")?;
+    let value = walk.input(node, 0)?;
+    let Value::Columns(columns) = value else { return Err(format!("it splits {}", kind(value))) };
+    let (count, parts) = (columns.cells.len(), node.output.len());
+    let sizes = match sizes {
+        Some(sizes) => sizes,
+        None if parts > 0 => {
+            let size = count.div_ceil(parts);
+            (0..parts).map(|part| (count.saturating_sub(part * size)).min(size) as i64).collect()
+        }
+        None => return Err("it has no outputs".into()),
+    };
+    let mut values = Vec::with_capacity(sizes.len());
+    let mut start = 0_i64;
+    for size in sizes {
+        let end = start.checked_add(size).filter(|&end| size >= 0 && end <= count as i64);
+        let end = end.ok_or_else(|| format!("its parts are not those of {count} columns"))?;
+        values.push(pick(value, node.int("axis", 0), &(start..end).collect::<Vec<_>>(), false)?);
+        start = end;
+    }
+    Ok(values)
+}

@@ -1,0 +1,123 @@
+//! What the values of a graph stand for while it is walked: never numbers of a row, always how a row's numbers come
+//! about.
+
+use std::rc::Rc;
+
+use super::elementwise::Function;
+use super::tensor::{Array, Element};
+use crate::engine::Output;
+use crate::model::preprocess::Step;
+
+/// A value of the graph. All but the constants have the batch as first dimension; `tail` are the others.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    Constant(Rc<Array>),
+    /// A list of sizes, some of which are the number of rows: what `Shape` gives.
+    Sizes(Vec<Size>),
+    /// Before the network: the columns that preprocessing makes.
+    Columns(Columns),
+    /// Within the network.
+    Inner(Inner),
+    /// On the way to a layer normalisation.
+    Moment {
+        of: LinkId,
+        moment: Moment,
+    },
+    /// Behind the network.
+    Answer {
+        answer: Answer,
+        form: Form,
+    },
+}
+
+/// A dimension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Size {
+    Batch,
+    Fixed(usize),
+}
+
+/// Columns in row-major order of `tail`.
+#[derive(Clone, Debug)]
+pub(super) struct Columns {
+    pub(super) cells: Vec<Cell>,
+    pub(super) tail: Vec<usize>,
+    pub(super) element: Element,
+}
+
+/// One column, as a function of one feature.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Cell {
+    /// A number.
+    Number {
+        feature: usize,
+        /// Stands in for a missing one, before the steps.
+        fill: Option<f64>,
+        steps: Vec<Step>,
+    },
+    /// A text as it is, but for some that are replaced by another.
+    Text { feature: usize, replaced: Option<(String, String)> },
+    /// Whether the text is this one.
+    IsText { feature: usize, text: String },
+    /// Whether the number is missing.
+    IsMissing { feature: usize },
+    /// The text's place in a list, `rest` for those that aren't there.
+    Place { feature: usize, places: Vec<(String, i64)>, rest: i64 },
+    /// A number per category: `special` for some by their index, `rest` for the others.
+    Category { feature: usize, special: Vec<(usize, f64)>, rest: f64, unknown: f64 },
+}
+
+impl Cell {
+    pub(super) fn feature(&self) -> usize {
+        match *self {
+            Cell::Number { feature, .. }
+            | Cell::Text { feature, .. }
+            | Cell::IsText { feature, .. }
+            | Cell::IsMissing { feature }
+            | Cell::Place { feature, .. }
+            | Cell::Category { feature, .. } => feature,
+        }
+    }
+}
+
+/// The place of a link in the chain.
+pub(super) type LinkId = usize;
+
+/// An elementwise function of what a link of the chain gives.
+#[derive(Clone, Debug)]
+pub(super) struct Inner {
+    pub(super) of: LinkId,
+    pub(super) function: Function,
+    pub(super) tail: Vec<usize>,
+}
+
+/// A statistic over the row of a link, or the row after some of layer normalisation's steps.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Moment {
+    Mean,
+    Centered,
+    Squared,
+    Variance { epsilon: f64 },
+    Deviation { epsilon: f64 },
+}
+
+/// What the network answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// The values before `output`.
+    pub(super) of: LinkId,
+    pub(super) output: Output,
+}
+
+/// In what form the graph has an answer.
+#[derive(Clone, Debug)]
+pub(super) enum Form {
+    /// A column per class.
+    Probabilities,
+    /// One of the columns.
+    Part,
+    /// The index of the most probable class.
+    Index,
+    /// The most probable class, or probabilities by class.
+    Named(Rc<Vec<String>>),
+}

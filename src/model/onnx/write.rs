@@ -1,0 +1,274 @@
+//! A model version as an ONNX file, for whatever else should answer as weir does.
+//!
+//! The graph does what weir does, in its order and precision: a feature is an input of its own, under its name, N × 1
+//! (numbers in double, categories as strings); what is missing is imputed; the steps over numbers are in double; then
+//! all is rounded once to float, put side by side, and goes through the layers. Their weights are written as the f32
+//! values that they stand for.
+//!
+//! What the format can't say: a record that weir rejects. A number without a substitute stays NaN; a category that the
+//! model neither knows nor forgives makes the runtime refuse the batch, as OneHotEncoder does for scikit-learn. JSON
+//! tells `null` from `""`, a tensor of strings doesn't: the empty string is a missing category, unless the model has a
+//! category of that name.
+
+mod graph;
+
+use prost::Message;
+
+use super::proto::{self, DataType, OperatorSetId, StringStringEntry};
+use crate::engine::{Activation, Layer, Norm, NormPlace, Output};
+use crate::model::bundle::Draft;
+use crate::model::preprocess::{Step, Transform};
+use crate::model::signature::{Feature, Kind, Missing, Target, Unknown};
+
+use graph::{Builder, float, int, ints, string, strings};
+
+/// The operator set: the first one with Gelu.
+const OPSET: i64 = 20;
+/// That of `ai.onnx.ml`.
+const ML_OPSET: i64 = 3;
+/// The version of the format that came with [`OPSET`].
+const IR_VERSION: i64 = 9;
+/// What protobuf can hold.
+const MAX_BYTES: usize = i32::MAX as usize;
+
+const DOCUMENTATION: &str = "One input per feature, N x 1. A missing number is NaN, a missing category the empty \
+     string. weir rejects a record without a value that nothing stands in for: here its answer means nothing, and a \
+     category that the model neither knows nor forgives makes the run fail.";
+
+/// A model as a file.
+#[derive(Debug)]
+pub struct Onnx {
+    /// The file.
+    pub bytes: Vec<u8>,
+    /// The names of its outputs: `label` and `probabilities`, or `variable`; with a number behind it where a feature has
+    /// that name.
+    pub outputs: Vec<String>,
+}
+
+/// Why a model can't be written as ONNX.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// protobuf counts in 31 bits.
+    #[error("the ONNX file would have {bytes} bytes, its format ends at {MAX_BYTES}; prune the model first")]
+    TooLarge {
+        /// How many it would have.
+        bytes: usize,
+    },
+}
+
+/// Writes a version as an ONNX model of opset 20.
+///
+/// A classifier has the outputs `label` (N strings) and `probabilities` (N × classes, float), a regression has
+/// `variable` (N × outputs, float).
+pub fn write(model: &Draft, version: u64) -> Result<Onnx, WriteError> {
+    let mut graph = Builder::default();
+    let features = &model.signature.features;
+    let inputs: Vec<_> = features.iter().map(|feature| graph.input(&feature.name, element(feature))).collect();
+    let columns = features.iter().zip(&model.preprocessing).zip(inputs);
+    let columns: Vec<_> = columns.flat_map(|((feature, how), input)| column(&mut graph, feature, how, input)).collect();
+    let mut value = graph.concat(columns);
+    for (index, layer) in model.layers.iter().enumerate() {
+        value = dense(&mut graph, index, layer, &value);
+    }
+    let outputs = answer(&mut graph, &model.signature.target, model.output, &value);
+
+    let file = proto::Model {
+        ir_version: IR_VERSION,
+        producer_name: "weir".into(),
+        producer_version: env!("CARGO_PKG_VERSION").into(),
+        model_version: i64::try_from(version).unwrap_or(i64::MAX),
+        doc_string: DOCUMENTATION.into(),
+        graph: Some(graph.finish(&model.name)),
+        opset_import: [(proto::ONNX, OPSET), (proto::ML, ML_OPSET)]
+            .map(|(domain, version)| OperatorSetId { domain: domain.into(), version })
+            .into(),
+        metadata_props: metadata(model, version),
+        ..proto::Model::default()
+    };
+    match file.encoded_len() {
+        bytes if bytes > MAX_BYTES => Err(WriteError::TooLarge { bytes }),
+        _ => Ok(Onnx { bytes: file.encode_to_vec(), outputs }),
+    }
+}
+
+fn metadata(model: &Draft, version: u64) -> Vec<StringStringEntry> {
+    let (key, names) = match &model.signature.target {
+        Target::Classification { classes, .. } => ("classes", classes),
+        Target::Regression { names } => ("targets", names),
+    };
+    let names = serde_json::Value::from(names.as_slice()).to_string();
+    [("model", model.name.clone()), ("version", version.to_string()), (key, names)]
+        .map(|(key, value)| StringStringEntry { key: key.into(), value })
+        .into()
+}
+
+fn element(feature: &Feature) -> DataType {
+    match feature.kind {
+        Kind::Numeric => DataType::Double,
+        Kind::Categorical { .. } => DataType::String,
+    }
+}
+
+/// What a feature gives to the network's input, as [`crate::model::preprocess`] computes it.
+fn column(graph: &mut Builder, feature: &Feature, transform: &Transform, input: String) -> Vec<String> {
+    match (transform, &feature.kind) {
+        (Transform::Numeric { steps, indicator }, _) => number(graph, feature, steps, *indicator, input),
+        (Transform::OneHot, Kind::Categorical { categories, unknown }) => {
+            vec![one_hot(graph, categories, *unknown, feature.missing, &input)]
+        }
+        // No draft has it: one-hot columns of a number.
+        (Transform::OneHot, Kind::Numeric) => Vec::new(),
+    }
+}
+
+fn number(graph: &mut Builder, feature: &Feature, steps: &[Step], indicator: bool, input: String) -> Vec<String> {
+    let mut value = input.clone();
+    let fill = feature.missing.fill();
+    let missing = (fill.is_some() || indicator).then(|| graph.node("IsNaN", [&input], vec![]));
+    if let (Some(missing), Some(fill)) = (&missing, fill) {
+        let fill = scalar(graph, feature, "fill", fill);
+        value = graph.node("Where", [missing, &fill, &input], vec![]);
+    }
+    for step in steps {
+        value = apply(graph, feature, *step, &value);
+    }
+    let mut columns = vec![cast(graph, &value, DataType::Float)];
+    if let (Some(missing), true) = (missing, indicator) {
+        columns.push(cast(graph, &missing, DataType::Float));
+    }
+    columns
+}
+
+fn apply(graph: &mut Builder, feature: &Feature, step: Step, value: &str) -> String {
+    let with = |graph: &mut Builder, op, value: &str, name, operand| {
+        let operand = scalar(graph, feature, name, operand);
+        graph.node(op, [value, &operand], vec![])
+    };
+    match step {
+        Step::Clip { low, high } => {
+            let (low, high) = (scalar(graph, feature, "low", low), scalar(graph, feature, "high", high));
+            graph.node("Clip", [value, &low, &high], vec![])
+        }
+        Step::Log1p => {
+            let plus_one = with(graph, "Add", value, "one", 1.0);
+            graph.node("Log", [&plus_one], vec![])
+        }
+        Step::Standardize { mean, std } => {
+            let centred = with(graph, "Sub", value, "mean", mean);
+            with(graph, "Div", &centred, "std", std)
+        }
+        Step::MinMax { min, max } => {
+            let from_min = with(graph, "Sub", value, "min", min);
+            with(graph, "Div", &from_min, "range", max - min)
+        }
+        Step::Add { value: addend } => with(graph, "Add", value, "addend", addend),
+        Step::Multiply { value: factor } => with(graph, "Mul", value, "factor", factor),
+        Step::Divide { value: divisor } => with(graph, "Div", value, "divisor", divisor),
+        Step::Round => {
+            let rounded = cast(graph, value, DataType::Float);
+            cast(graph, &rounded, DataType::Double)
+        }
+    }
+}
+
+/// A category becomes its index, then its columns. -1 stands for none of them.
+fn one_hot(graph: &mut Builder, categories: &[String], unknown: Unknown, missing: Missing, input: &str) -> String {
+    const NONE: i64 = -1;
+    const MISSING: &str = "";
+    let width = categories.len() + usize::from(unknown == Unknown::Other);
+    let mut indices: Vec<_> = (0..categories.len() as i64).collect();
+    let mut keys: Vec<_> = categories.iter().map(String::as_str).collect();
+    if !keys.contains(&MISSING) {
+        keys.push(MISSING);
+        indices.push(missing.fill().map_or(NONE, |index| index as i64));
+    }
+    let otherwise = if unknown == Unknown::Other { categories.len() as i64 } else { NONE };
+    let attributes = vec![
+        strings("keys_strings", keys.into_iter()),
+        ints("values_int64s", indices),
+        int("default_int64", otherwise),
+    ];
+    let index = graph.ml_node("LabelEncoder", input, attributes);
+    // Without it, what has no column fails the run.
+    let zeros = unknown == Unknown::Zeros || missing == Missing::Zeros;
+    let attributes = vec![ints("cats_int64s", (0..width as i64).collect()), int("zeros", zeros.into())];
+    let columns = graph.ml_node("OneHotEncoder", &index, attributes);
+    // It puts its columns into a dimension of their own.
+    let shape = graph.sizes("shape", &[-1, width as i64]);
+    graph.node("Reshape", [&columns, &shape], vec![])
+}
+
+fn dense(graph: &mut Builder, index: usize, layer: &Layer, input: &str) -> String {
+    let name = |part| format!("layers.{index}.{part}");
+    let dims = [layer.inputs(), layer.outputs()];
+    let weights = graph.floats(&name("weight"), &dims, layer.weights.to_f32().iter());
+    let bias = graph.floats(&name("bias"), &dims[1..], &layer.bias);
+    let mut value = graph.node("Gemm", [input, &weights, &bias], vec![]);
+    let normalize = |graph: &mut Builder, place, value: String| match &layer.norm {
+        Some(norm) if norm.place == place => layer_norm(graph, index, norm, &value),
+        _ => value,
+    };
+    value = normalize(graph, NormPlace::BeforeActivation, value);
+    value = activate(graph, layer.activation, value);
+    normalize(graph, NormPlace::AfterActivation, value)
+}
+
+fn layer_norm(graph: &mut Builder, index: usize, norm: &Norm, value: &str) -> String {
+    let scale = graph.floats(&format!("layers.{index}.norm.scale"), &[norm.scale.len()], &norm.scale);
+    let shift = graph.floats(&format!("layers.{index}.norm.shift"), &[norm.shift.len()], &norm.shift);
+    graph.node("LayerNormalization", [value, &scale, &shift], vec![int("axis", -1), float("epsilon", norm.epsilon)])
+}
+
+fn activate(graph: &mut Builder, activation: Activation, value: String) -> String {
+    let (op, attributes) = match activation {
+        Activation::Identity => return value,
+        Activation::Relu => ("Relu", vec![]),
+        Activation::LeakyRelu => ("LeakyRelu", vec![float("alpha", 0.01)]),
+        Activation::Elu => ("Elu", vec![float("alpha", 1.0)]),
+        Activation::Tanh => ("Tanh", vec![]),
+        Activation::Logistic => ("Sigmoid", vec![]),
+        Activation::Gelu => ("Gelu", vec![string("approximate", "none")]),
+        Activation::GeluTanh => ("Gelu", vec![string("approximate", "tanh")]),
+        Activation::Silu => {
+            let gate = graph.node("Sigmoid", [&value], vec![]);
+            return graph.node("Mul", [&value, &gate], vec![]);
+        }
+    };
+    graph.node(op, [&value], attributes)
+}
+
+/// The outputs, and what they are called.
+fn answer(graph: &mut Builder, target: &Target, output: Output, value: &str) -> Vec<String> {
+    let logits = match output {
+        Output::Identity | Output::Softmax => value.to_owned(),
+        // The softmax of 0 and z is 1 - p and p for p = 1 / (1 + e⁻ᶻ), and both keep their digits.
+        Output::Logistic => {
+            let beside_zero = graph.floats("beside_zero", &[1, 2], &[0.0, 1.0]);
+            graph.node("MatMul", [value, &beside_zero], vec![])
+        }
+    };
+    match target {
+        Target::Regression { names } => {
+            vec![graph.output("variable", &logits, DataType::Float, Some(names.len()))]
+        }
+        Target::Classification { classes, .. } => {
+            let probabilities = graph.node("Softmax", [&logits], vec![int("axis", -1)]);
+            // The first of equals, as weir's own.
+            let best = graph.node("ArgMax", [&probabilities], vec![int("axis", 1), int("keepdims", 0)]);
+            let names = graph.texts("classes", classes);
+            let label = graph.node("Gather", [&names, &best], vec![int("axis", 0)]);
+            vec![
+                graph.output("label", &label, DataType::String, None),
+                graph.output("probabilities", &probabilities, DataType::Float, Some(classes.len())),
+            ]
+        }
+    }
+}
+
+fn scalar(graph: &mut Builder, feature: &Feature, name: &str, value: f64) -> String {
+    graph.double(&format!("{}.{name}", feature.name), value)
+}
+
+fn cast(graph: &mut Builder, value: &str, to: DataType) -> String {
+    graph.node("Cast", [value], vec![int("to", i32::from(to).into())])
+}

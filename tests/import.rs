@@ -1,0 +1,139 @@
+//! Models of scikit-learn and PyTorch, imported: weir answers as onnxruntime does, on 1,000 random rows each.
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use crate::support::tools::python;
+use crate::support::weir::command;
+
+const ROWS: usize = 1_000;
+
+#[test]
+fn imported_models_answer_as_onnxruntime_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/onnx");
+    let fixtures = fs::read_dir(&fixtures).unwrap().map(|entry| entry.unwrap().path());
+    let mut fixtures: Vec<_> = fixtures.filter(|path| path.extension().is_some_and(|end| end == "onnx")).collect();
+    fixtures.sort();
+    let made = python("onnx_models.py", &[], &json!({"folder": folder.path(), "fixtures": fixtures, "rows": ROWS}));
+    let models = made.as_array().unwrap();
+    assert!(models.len() - fixtures.len() >= 20 && fixtures.len() >= 20, "{} models", models.len());
+
+    let store = format!("file:{}", folder.path().join("store").display());
+    let mut failures = Vec::new();
+    for model in models {
+        let [name, file, samples] = ["name", "file", "samples"].map(|key| model[key].as_str().unwrap());
+        let imported = weir(&["model", "import", file, "--name", name, "--store", &store]);
+        if !imported.status.success() {
+            failures.push(format!("{name}: {}", text(&imported)));
+            continue;
+        }
+        if let Err(difference) = compare(name, samples, &store) {
+            failures.push(difference);
+        }
+    }
+    assert!(failures.is_empty(), "{} of {} models:\n{}", failures.len(), models.len(), failures.join("\n"));
+    the_import_checks_samples_itself(&models[0], &store);
+}
+
+/// Scores the samples by `weir predict` and compares with what onnxruntime answered.
+fn compare(name: &str, samples: &str, store: &str) -> Result<(), String> {
+    let predicted = weir(&["predict", &format!("{name}@1"), samples, "--store", store]);
+    if !predicted.status.success() {
+        return Err(format!("{name}: {}", String::from_utf8_lossy(&predicted.stderr)));
+    }
+    let expected: Vec<Vec<f64>> =
+        fs::read_to_string(samples).unwrap().lines().map(|line| numbers(&read(line)["outputs"])).collect();
+    let found: Vec<Vec<f64>> =
+        String::from_utf8_lossy(&predicted.stdout).lines().map(|line| answer(&read(line))).collect();
+    assert_eq!((found.len(), expected.len()), (ROWS, ROWS), "{name}");
+    for column in 0..expected[0].len() {
+        let largest = expected.iter().map(|row| row[column].abs()).fold(1.0, f64::max);
+        for (row, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            let difference = (found[column] - expected[column]).abs();
+            if found.len() != expected.len() || difference.is_nan() || difference > 1e-5 * largest {
+                return Err(format!("{name}, row {row}, output {column}: {found:?}, onnxruntime {expected:?}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a prediction says: probabilities in the order of the classes, which here is that of their names, or numbers.
+fn answer(prediction: &Value) -> Vec<f64> {
+    match &prediction["probabilities"] {
+        Value::Object(probabilities) => probabilities.values().map(|value| value.as_f64().unwrap()).collect(),
+        _ => numbers(&prediction["prediction"]),
+    }
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    match value {
+        Value::Array(values) => values.iter().map(|value| value.as_f64().unwrap()).collect(),
+        value => vec![value.as_f64().unwrap()],
+    }
+}
+
+/// `--check`, `--baseline` and `--promote`, on a model whose samples are there.
+fn the_import_checks_samples_itself(model: &Value, store: &str) {
+    let [file, samples] = ["file", "samples"].map(|key| model[key].as_str().unwrap());
+    let import = |options: &[&str]| {
+        let arguments = ["model", "import", file, "--name", "checked", "--store", store, "--json"];
+        weir(&[&arguments, options].concat())
+    };
+    let table = format!("{samples}.csv");
+    let records: Vec<Value> = fs::read_to_string(samples).unwrap().lines().map(read).collect();
+    let width = records[0]["features"].as_array().unwrap().len();
+    let mut csv = (0..width).map(|index| format!("x{index}")).collect::<Vec<_>>().join(",");
+    for record in &records {
+        let row: Vec<_> = record["features"].as_array().unwrap().iter().map(Value::to_string).collect();
+        csv += &format!("\n{}", row.join(","));
+    }
+    fs::write(&table, csv).unwrap();
+
+    let output = import(&["--check", samples, "--baseline", &table, "--promote", "canary"]);
+    assert!(output.status.success(), "{}", text(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["checked"]["rows"], ROWS);
+    assert!(report["checked"]["largest_difference"].as_f64().unwrap() < 1e-5);
+    assert_eq!((&report["golden_rows"], &report["baseline"]["rows"]), (&json!(32), &json!(ROWS)));
+    let verified = weir(&["model", "verify", "checked@canary", "--store", store]);
+    assert!(verified.status.success(), "{}", text(&verified));
+
+    // One answer that isn't the model's, and nothing is published.
+    let wrong = format!("{samples}.wrong");
+    let mut lines: Vec<String> = fs::read_to_string(samples).unwrap().lines().map(String::from).collect();
+    let mut record = records[7].clone();
+    record["outputs"][0] = json!(record["outputs"][0].as_f64().unwrap() + 2e-5);
+    lines[7] = record.to_string();
+    fs::write(&wrong, lines.join("\n")).unwrap();
+    let output = import(&["--check", &wrong, "--promote", "canary"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output).contains("sample 8: output") && text(&output).contains("1 of 1000 samples differ"),
+        "{}",
+        text(&output)
+    );
+    assert!(!weir(&["model", "show", "checked@2", "--store", store]).status.success());
+
+    assert_eq!(import(&["--task", "clustering"]).status.code(), Some(2));
+    let torn = format!("{file}.torn");
+    fs::write(&torn, &fs::read(file).unwrap()[..500]).unwrap();
+    let output = weir(&["model", "import", &torn, "--name", "torn", "--store", store]);
+    assert_eq!((output.status.code(), text(&output).lines().count()), (Some(1), 1), "{}", text(&output));
+}
+
+fn read(line: &str) -> Value {
+    serde_json::from_str(line).unwrap()
+}
+
+fn weir(arguments: &[&str]) -> Output {
+    command().args(arguments).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
