@@ -2,7 +2,8 @@
 //!
 //! Criterion times `Mlp::forward` for some shapes. Then a table compares them with the FMA peak of the core, measured in
 //! turns with them, since clocks move: multiplications and additions per second in the network's own terms (padding does
-//! not count), as a share of what a loop of nothing but independent FMAs reaches. `cargo bench --bench engine`.
+//! not count), as a share of what a loop of nothing but independent FMAs reaches. A second table has weights of fewer bits
+//! beside f32, again in turns. `cargo bench --bench engine`.
 
 #![allow(clippy::print_stdout)] // its table is what it is for
 
@@ -14,7 +15,8 @@ use ndarray::Array2;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use weir::engine::{Activation, Layer, Mlp, Output, Scratch};
+use weir::engine::{Activation, Dtype, Layer, Mlp, Output, Scratch};
+use weir::model::shrink::{bytes, quantize};
 
 /// Widths from the inputs to the outputs, and the rows of a batch.
 const CASES: [(&[usize], usize); 5] = [
@@ -25,11 +27,15 @@ const CASES: [(&[usize], usize); 5] = [
     (&[1024, 1024, 1024, 1024], 256),
 ];
 
+/// Networks whose weights are tried in fewer bits, by 1 row and by 256.
+const NARROW_CASES: [&[usize]; 4] =
+    [&[784, 512, 256, 10], &[512, 512, 512, 10], &[30, 100, 100, 2], &[256, 1024, 1024, 16]];
+
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     let mut group = criterion.benchmark_group("forward");
     for (widths, rows) in CASES {
-        let mut case = Case::new(widths, rows, Activation::Relu, Output::Softmax);
+        let mut case = Case::new(widths, rows, Dtype::F32);
         group.throughput(Throughput::Elements(case.flops()));
         group.bench_function(case.name(), |bencher| bencher.iter(|| case.forward()));
     }
@@ -51,11 +57,13 @@ fn main() {
 
     criterion.final_summary();
     shares_of_peak();
+    narrow_beside_f32();
 }
 
 /// A network with random weights, and a batch for it.
 struct Case {
     widths: Vec<usize>,
+    bytes: usize,
     mlp: Mlp,
     scratch: Scratch,
     x: Array2<f32>,
@@ -63,7 +71,7 @@ struct Case {
 }
 
 impl Case {
-    fn new(widths: &[usize], rows: usize, activation: Activation, output: Output) -> Case {
+    fn new(widths: &[usize], rows: usize, dtype: Dtype) -> Case {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let mut random =
             |rows, columns| Array2::from_shape_simple_fn((rows, columns), || rng.random_range(-0.1..0.1f32));
@@ -71,16 +79,18 @@ impl Case {
             .windows(2)
             .map(|pair| {
                 let bias = random(1, pair[1]).remove_axis(ndarray::Axis(0));
-                Layer::new(random(pair[0], pair[1]), bias, activation)
+                Layer::new(random(pair[0], pair[1]), bias, Activation::Relu)
             })
             .collect();
         if let Some(last) = layers.last_mut() {
             last.activation = Activation::Identity;
         }
         let x = random(rows, widths[0]);
-        let mlp = Mlp::new(layers, output).expect("the widths fit");
+        let layers = quantize(&layers, dtype, None).expect("the weights are small");
+        let bytes = bytes(&layers);
+        let mlp = Mlp::new(layers, Output::Softmax).expect("the widths fit");
         let out = Array2::zeros((rows, mlp.outputs()));
-        Case { widths: widths.to_vec(), scratch: mlp.scratch(), mlp, x, out }
+        Case { widths: widths.to_vec(), bytes, scratch: mlp.scratch(), mlp, x, out }
     }
 
     fn name(&self) -> String {
@@ -102,7 +112,7 @@ impl Case {
 /// Prints every case's share of the FMA peak: medians over rounds in which peak and cases take turns.
 fn shares_of_peak() {
     const ROUNDS: usize = 41;
-    let mut cases = CASES.map(|(widths, rows)| Case::new(widths, rows, Activation::Relu, Output::Softmax));
+    let mut cases = CASES.map(|(widths, rows)| Case::new(widths, rows, Dtype::F32));
     let mut peaks = Vec::new();
     let mut times: [Vec<f64>; CASES.len()] = Default::default();
     let mut shares: [Vec<f64>; CASES.len()] = Default::default();
@@ -131,6 +141,37 @@ fn shares_of_peak() {
         let gflops = case.flops() as f64 / seconds / 1e9;
         let share = 100.0 * median(&mut shares[i]);
         println!("{:<28}{:>9.2} µs{gflops:>12.1}{share:>14.0} %", case.name(), seconds * 1e6);
+    }
+}
+
+/// Prints what weights of fewer bits gain: medians over rounds in which all types take turns.
+fn narrow_beside_f32() {
+    const ROUNDS: usize = 41;
+    println!("weights of fewer bits: times faster than f32, and smaller");
+    print!("{:<28}{:>12}", "network, rows", "f32");
+    Dtype::ALL.iter().skip(1).for_each(|dtype| print!("{:>18}", dtype.as_str()));
+    println!();
+    for (widths, rows) in NARROW_CASES.into_iter().flat_map(|widths| [(widths, 1), (widths, 256)]) {
+        let mut cases = Dtype::ALL.map(|dtype| Case::new(widths, rows, dtype));
+        let mut times: [Vec<f64>; Dtype::ALL.len()] = Default::default();
+        let repeats = (10_000_000 / cases[0].flops()).max(1);
+        for _ in 0..ROUNDS {
+            for (case, times) in cases.iter_mut().zip(&mut times) {
+                case.forward();
+                let start = Instant::now();
+                for _ in 0..repeats {
+                    case.forward();
+                }
+                times.push(start.elapsed().as_secs_f64() / repeats as f64);
+            }
+        }
+        let seconds = times.each_mut().map(|times| median(times));
+        print!("{:<28}{:>9.2} µs", cases[0].name(), seconds[0] * 1e6);
+        for (case, seconds_of_case) in cases.iter().zip(seconds).skip(1) {
+            let smaller = cases[0].bytes as f64 / case.bytes as f64;
+            print!("{:>9.2} ×{smaller:>5.2} ×", seconds[0] / seconds_of_case);
+        }
+        println!();
     }
 }
 

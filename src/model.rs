@@ -12,6 +12,7 @@ pub mod preprocess;
 pub mod reference;
 pub mod rollout;
 pub mod safetensors;
+pub mod shrink;
 pub mod signature;
 pub mod slot;
 pub mod store;

@@ -15,6 +15,7 @@
 //! | `evaluation` | metrics beside scikit-learn's, of the same predictions |
 //! | `export` | models as files for other runtimes, which must answer as weir does |
 //! | `safetensors` | models from tensors and a TOML that names the layers |
+//! | `shrinking` | `weir model quantize` and `prune`, on a model of the flights |
 //! | `import` | models of scikit-learn and PyTorch, beside onnxruntime |
 //! | `ops` | chart, dashboard and alert rules, judged by their own tools |
 //! | `tidy` | rules about the source and the documents |
@@ -37,6 +38,7 @@ mod parity;
 mod preprocessing;
 mod rejection;
 mod safetensors;
+mod shrinking;
 mod support;
 mod tidy;
 mod training;

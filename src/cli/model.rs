@@ -2,6 +2,9 @@
 
 mod export;
 mod import;
+mod prune;
+mod quantize;
+mod shrink;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -73,6 +76,12 @@ pub enum ModelCommand {
     /// Make a version of a model that scikit-learn or PyTorch has exported: as ONNX, or its tensors
     #[command(after_help = import::EXAMPLE)]
     Import(import::Args),
+    /// Make a version with weights of fewer bits; refused if that costs accuracy
+    #[command(after_help = "Example:\n  weir model quantize flights@production --to int8 --data july.csv.gz")]
+    Quantize(quantize::Args),
+    /// Make a version with fewer neurons; refused if that costs accuracy
+    #[command(after_help = "Example:\n  weir model prune flights@production --share 0.3 --data july.csv.gz")]
+    Prune(prune::Args),
     /// Check a version as a worker does before it serves it: digests, shapes, golden rows
     #[command(after_help = "Example:\n  weir model verify flights@latest")]
     Verify {
@@ -102,6 +111,8 @@ pub fn run(command: &ModelCommand, out: &mut impl Write) -> anyhow::Result<()> {
         ModelCommand::Delete { references, store } => delete(&store.open()?, references, out),
         ModelCommand::Export(args) => export::run(args, out),
         ModelCommand::Import(args) => import::run(args, out),
+        ModelCommand::Quantize(args) => quantize::run(args, out),
+        ModelCommand::Prune(args) => prune::run(args, out),
         ModelCommand::Verify { reference, store } => verify(&store.open()?, reference, out),
     }
 }
