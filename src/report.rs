@@ -1,7 +1,7 @@
 //! How an evaluation is shown: as text on a terminal, and as an HTML page that stands alone.
 //!
 //! The page needs no other file, no network and no script, and its plots are inline SVG. Names (of classes, columns,
-//! files) come from data and may hold anything: all of them go through [`html::Escaped`].
+//! files) come from data and may hold anything: all of them go through `html::Escaped`.
 
 mod axis;
 mod html;

@@ -1,7 +1,7 @@
 //! A model from a safetensors file, such as a state_dict of PyTorch, and a TOML that names its layers.
 //!
 //! The file has tensors under names and nothing else: what they are for, in which order, and how the features were
-//! scaled, is in the [description](description). All that is wrong with it is told at once.
+//! scaled, is in the `description`. All that is wrong with it is told at once.
 
 mod description;
 mod stack;
