@@ -137,6 +137,8 @@ fn setup_of(setup: &Setup) -> Setup {
         dead_letter: setup.dead_letter.clone(),
         group: setup.group.clone(),
         commit_interval_ms: 1_000,
+        worker: String::new(),
+        properties: String::new(),
     }
 }
 

@@ -16,7 +16,7 @@ use crate::logging::LogConfig;
 use crate::model::store::StoreConfig;
 use crate::monitor::MonitorConfig;
 use crate::route::RouteConfig;
-use crate::worker::{REVOKE_TIMEOUT, WorkerConfig};
+use crate::worker::{Delivery, REVOKE_TIMEOUT, WorkerConfig};
 
 /// Every key with its default and a line that says what it is.
 pub const DEFAULTS: &str = include_str!("../config/weir.toml");
@@ -135,6 +135,15 @@ impl Config {
             route.check(mistakes);
         }
         self.check_routes_together(mistakes);
+        if self.worker.delivery == Delivery::ExactlyOnce
+            && self.kafka.property("isolation.level").is_some_and(|level| level == "read_uncommitted")
+        {
+            mistakes.push(
+                "kafka.properties.\"isolation.level\" is read_uncommitted: with exactly_once weir reads only what is \
+                 committed"
+                    .into(),
+            );
+        }
         let limit = self.kafka.property("max.poll.interval.ms").and_then(|value| value.parse().ok());
         if limit.is_some_and(|limit: u128| limit <= REVOKE_TIMEOUT.as_millis()) {
             mistakes.push(format!(

@@ -126,7 +126,7 @@ async fn serve_routes(
     let stop = Arc::new(Stop::new(Duration::from_millis(config.worker.drain_timeout_ms)));
     let setup = Setup {
         kafka: config.kafka.clone(),
-        worker: config.worker,
+        worker: config.worker.clone(),
         batch: config.batch,
         routes,
         topics,

@@ -2,6 +2,7 @@
 //!
 //! - `line`: the order of things, on one screen
 //! - `flow`: what is between both ends: records in flight, room for more, rebalances, commits
+//! - `transaction`: commits with exactly-once: outputs and offsets together, or neither
 //! - `lane`: a route within a worker: its batch, its scorer, where its outputs go
 //! - `source`, `sink`: the consuming and the producing end
 //! - `ledger`: up to where each partition is done
@@ -14,6 +15,7 @@ mod ledger;
 mod line;
 mod sink;
 mod source;
+mod transaction;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -26,17 +28,34 @@ pub use lane::Route;
 pub use line::{Setup, run};
 
 use crate::kafka::KafkaError;
-use crate::kafka::producer::DeliveryError;
+use crate::kafka::producer::{DeliveryError, TransactionError};
+use crate::kafka::settings::TRANSACTION_TIMEOUT;
 
 /// The `[worker]` section.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub struct WorkerConfig {
     /// Worker threads; 0 = one per core.
     pub threads: usize,
-    /// Milliseconds between commits.
+    /// What is promised about each record.
+    pub delivery: Delivery,
+    /// What tells this process from others of its group; empty = the host's name.
+    pub instance: String,
+    /// Whether the group keeps the partitions of a worker that is away for less than its session timeout.
+    pub static_membership: bool,
+    /// Milliseconds between commits; 0 = what suits the delivery.
     pub commit_interval_ms: u64,
     /// Milliseconds that a stop may take to finish what is in flight.
     pub drain_timeout_ms: u64,
+}
+
+/// What is promised about each record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// It comes out once, and perhaps again after a fault.
+    AtLeastOnce,
+    /// Whoever reads only what is committed sees it come out once.
+    ExactlyOnce,
 }
 
 impl WorkerConfig {
@@ -45,9 +64,43 @@ impl WorkerConfig {
         if self.threads > 1_024 {
             mistakes.push(format!("worker.threads is {}: more than 1024 can't be meant", self.threads));
         }
-        if self.commit_interval_ms == 0 {
-            mistakes.push("worker.commit_interval_ms is 0: say at least 1".into());
+        let longest = TRANSACTION_TIMEOUT / 2;
+        if self.delivery == Delivery::ExactlyOnce && self.commit_interval() > longest {
+            mistakes.push(format!(
+                "worker.commit_interval_ms is {}: with exactly_once it can be {} at most, since the brokers abort a \
+                 transaction after {} s",
+                self.commit_interval_ms,
+                longest.as_millis(),
+                TRANSACTION_TIMEOUT.as_secs()
+            ));
         }
+    }
+
+    /// The time between commits.
+    pub fn commit_interval(&self) -> Duration {
+        Duration::from_millis(match (self.commit_interval_ms, self.delivery) {
+            (0, Delivery::AtLeastOnce) => 1_000,
+            (0, Delivery::ExactlyOnce) => 100,
+            (millis, _) => millis,
+        })
+    }
+
+    /// What names a worker's transactions, with exactly-once. It is stable over restarts: what a predecessor left open
+    /// is then aborted at once.
+    pub(crate) fn transactional_id(&self, group: &str, number: usize) -> Option<String> {
+        (self.delivery == Delivery::ExactlyOnce).then(|| format!("{group}-{}", self.member(number)))
+    }
+
+    /// The name of a worker within its group: the same after a restart.
+    fn member(&self, number: usize) -> String {
+        let host = || sysinfo::System::host_name().unwrap_or_else(|| "weir".into());
+        let instance = if self.instance.is_empty() { host() } else { self.instance.clone() };
+        format!("{instance}-{number}")
+    }
+
+    /// What names a worker to its group, with static membership.
+    pub(crate) fn group_instance_id(&self, number: usize) -> Option<String> {
+        self.static_membership.then(|| self.member(number))
     }
 
     /// The number of threads, with 0 replaced by the number of cores.
@@ -69,6 +122,12 @@ pub enum WorkerError {
     /// A record could not be delivered.
     #[error(transparent)]
     Delivery(#[from] DeliveryError),
+    /// A transaction had to be aborted. It isn't the worker's end: it consumes again from the last commit.
+    #[error("a transaction was aborted")]
+    Aborted(#[source] KafkaError),
+    /// The transactional producer can't go on.
+    #[error(transparent)]
+    Transaction(#[from] TransactionError),
     /// A worker was started before its route had a model.
     #[error("route {route:?} has no model yet")]
     NoModel {

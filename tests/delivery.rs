@@ -15,10 +15,10 @@ use crate::support::models::{promote, publish, year};
 use crate::support::weir::{Setup, Weir, command};
 use crate::support::{eventually, models};
 
-const PARTITIONS: i32 = 4;
+pub(crate) const PARTITIONS: i32 = 4;
 
 /// Departures as records, spread over the partitions in turn; the key is the id.
-fn records(departures: &[Departure]) -> Vec<Record> {
+pub(crate) fn records(departures: &[Departure]) -> Vec<Record> {
     let record = |(number, departure): (usize, &Departure)| Record {
         partition: number as i32 % PARTITIONS,
         key: Some(id(&departure.json).into()),
@@ -60,7 +60,7 @@ fn predictions(setup: &Setup, version: u64, departures: &[Departure]) -> HashMap
 }
 
 /// Every output once, and each partition's in the order of its input.
-fn assert_once_and_in_order(inputs: &[Record], outputs: &[Record]) {
+pub(crate) fn assert_once_and_in_order(inputs: &[Record], outputs: &[Record]) {
     let by_partition = |records: &[Record]| {
         let mut partitions: BTreeMap<i32, Vec<Vec<u8>>> = BTreeMap::new();
         for record in records {

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `demo` | the demo as a person runs it, and its account |
 //! | `delivery` | records through `weir serve` on a real Kafka: each once, in order, over swaps, stops and rebalances |
+//! | `exactly_once` | the same in transactions, over kills, zombies and rebalances |
 //! | `rejection` | records that can't be scored: each becomes a dead letter with its reason |
 //! | `outage` | brokers that are absent at the start, and later |
 //! | `commands` | the verbs of the command line |
@@ -30,6 +31,7 @@ mod demo;
 #[cfg(feature = "mpi")]
 mod distributed;
 mod evaluation;
+mod exactly_once;
 mod export;
 mod import;
 mod ops;

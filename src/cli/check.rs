@@ -139,10 +139,11 @@ fn check_brokers(config: &Config, report: &mut Report) -> anyhow::Result<()> {
         }
     };
     // Properties that contradict each other are found only by making the clients.
-    if let Err(error) = Consumer::new(&config.kafka, 0) {
+    if let Err(error) = Consumer::new(&config.kafka, config.worker.group_instance_id(0).as_deref()) {
         report.failed("consumer", chain(&error));
     }
-    if let Err(error) = Producer::new(&config.kafka, &OutputLimits::default()) {
+    let transactional_id = config.worker.transactional_id(&config.kafka.group_id, 0);
+    if let Err(error) = Producer::new(&config.kafka, &OutputLimits::default(), transactional_id) {
         report.failed("producer", chain(&error));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

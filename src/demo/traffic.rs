@@ -81,8 +81,8 @@ impl Traffic {
             client_id: "weir-demo".into(),
             properties: [FETCH_WAIT].map(|(name, value)| (name.into(), Property::Integer(value))).into(),
         };
-        let producer = Producer::new(&config, &OutputLimits::default())?;
-        let consumer = Consumer::new(&config, 0)?;
+        let producer = Producer::new(&config, &OutputLimits::default(), None)?;
+        let consumer = Consumer::new(&config, None)?;
         consumer.subscribe(&[OUTPUT, DEAD_LETTER])?;
         let shared = Arc::new(Shared { enough: AtomicBool::new(false), second: Mutex::default() });
         let feed = Feed { departures, rate, once, started: Instant::now(), sent: 0 };

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, ConsumerGroupMetadata, RebalanceProtocol};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
@@ -63,6 +63,9 @@ pub enum Polled<'c> {
 /// A consumed record: borrowed from librdkafka's fetch buffers, not copied.
 pub struct Record<'c>(BorrowedMessage<'c>);
 
+/// A member of the group, in a generation of it: a transaction commits offsets in its name.
+pub struct GroupMetadata(pub(super) ConsumerGroupMetadata);
+
 /// A consumer and its commits.
 pub struct Consumer {
     // Dropped before the consumer it belongs to.
@@ -77,10 +80,10 @@ struct Context {
 }
 
 impl Consumer {
-    /// Creates the client; the group is joined by polling, after [`Consumer::subscribe`].
-    /// `number` tells the consumers of a process apart.
-    pub fn new(config: &KafkaConfig, number: usize) -> Result<Consumer, KafkaError> {
-        let inner: BaseConsumer<Context> = config.consumer(number).create_with_context(Context::default())?;
+    /// Creates the client; the group is joined by polling, after [`Consumer::subscribe`]. `group_instance_id` makes it
+    /// a static member.
+    pub fn new(config: &KafkaConfig, group_instance_id: Option<&str>) -> Result<Consumer, KafkaError> {
+        let inner: BaseConsumer<Context> = config.consumer(group_instance_id).create_with_context(Context::default())?;
         Ok(Consumer { commits: CommitQueue::new(&inner), inner })
     }
 
@@ -136,11 +139,19 @@ impl Consumer {
 
     /// Asks for a commit of these next offsets (the last record's plus one); [`Consumer::commit_result`] tells.
     pub fn start_commit(&self, offsets: &[(TopicPartition, i64)]) -> Result<(), KafkaError> {
-        let mut list = TopicPartitionList::with_capacity(offsets.len());
-        for (partition, offset) in offsets {
-            list.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(*offset))?;
-        }
-        self.commits.start(&self.inner, &list)
+        self.commits.start(&self.inner, &offsets_list(offsets)?)
+    }
+
+    /// What a transaction needs to commit offsets in this member's name, as of now.
+    pub fn group_metadata(&self) -> Option<GroupMetadata> {
+        self.inner.group_metadata().map(GroupMetadata)
+    }
+
+    /// Consumes assigned partitions on from these offsets; what was fetched ahead is dropped. Blocks for up to
+    /// `timeout`.
+    pub fn seek(&self, offsets: &[(TopicPartition, i64)], timeout: Duration) -> Result<(), KafkaError> {
+        let sought = self.inner.seek_partitions(offsets_list(offsets)?, timeout)?;
+        sought.elements().iter().try_for_each(|element| element.error())
     }
 
     /// The result of the commit under way, if it arrives within `timeout`.
@@ -286,6 +297,15 @@ fn list(partitions: &[TopicPartition]) -> TopicPartitionList {
         list.add_partition(&partition.topic, partition.partition);
     }
     list
+}
+
+/// Offsets by partition, as librdkafka takes them.
+pub(super) fn offsets_list(offsets: &[(TopicPartition, i64)]) -> Result<TopicPartitionList, KafkaError> {
+    let mut list = TopicPartitionList::with_capacity(offsets.len());
+    for (partition, offset) in offsets {
+        list.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(*offset))?;
+    }
+    Ok(list)
 }
 
 /// The offsets of a list that are offsets.

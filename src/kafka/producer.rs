@@ -1,4 +1,7 @@
-//! Outputs in, delivery reports out, counted by batch.
+//! Outputs in, delivery reports out, counted by batch; and transactions, for exactly-once.
+//!
+//! A transactional producer commits outputs and consumed offsets together. librdkafka sorts what can go wrong into
+//! three kinds, and so does [`TransactionError`]: call again, abort, give the client up.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -7,11 +10,12 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Message};
-use rdkafka::producer::{BaseProducer, BaseRecord, NoCustomPartitioner, Producer as _, ProducerContext};
+use rdkafka::producer::{BaseProducer, BaseRecord, NoCustomPartitioner, Producer as _, ProducerContext, PurgeConfig};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::Headers;
 use super::admin::OutputLimits;
+use super::consumer::{GroupMetadata, TopicPartition, offsets_list};
 use super::settings::KafkaConfig;
 
 /// A record on its way out.
@@ -66,6 +70,50 @@ pub struct DeliveryError {
     pub source: KafkaError,
 }
 
+impl DeliveryError {
+    /// Whether the record's transaction is over, and nothing is wrong with the record: the brokers had ended it, since
+    /// the worker was away for longer than a transaction may last.
+    pub fn ends_transaction(&self) -> bool {
+        matches!(
+            self.source.rdkafka_error_code(),
+            Some(
+                RDKafkaErrorCode::InvalidProducerEpoch
+                    | RDKafkaErrorCode::InvalidProducerIdMapping
+                    | RDKafkaErrorCode::InvalidTransactionalState
+                    | RDKafkaErrorCode::UnknownProducerId
+                    | RDKafkaErrorCode::OutOfOrderSequenceNumber
+                    | RDKafkaErrorCode::Inconsistent
+            )
+        )
+    }
+}
+
+/// Why a step of a transaction was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum TransactionError {
+    /// The brokers did not answer in time, or not yet: the same call may succeed later.
+    #[error("the transaction coordinator does not answer")]
+    Retriable(#[source] KafkaError),
+    /// The transaction must be aborted; the producer can begin another.
+    #[error("the transaction must be aborted")]
+    Abortable(#[source] KafkaError),
+    /// This producer's transactions are over: another one has taken over the transactional id, or the brokers have
+    /// ended a transaction that wasn't committed in time. They don't tell which.
+    #[error(
+        "the transactional id {id:?} is fenced: the worker was away for longer than a transaction may last, or another \
+         producer uses the id (give two weirs on one host different worker.instance)"
+    )]
+    Fenced {
+        /// The transactional id.
+        id: String,
+        /// What librdkafka says.
+        source: KafkaError,
+    },
+    /// The producer can't go on.
+    #[error("the transactional producer failed")]
+    Fatal(#[source] KafkaError),
+}
+
 /// An idempotent producer, served by the worker that owns it.
 pub struct Producer {
     inner: BaseProducer<Context>,
@@ -73,6 +121,8 @@ pub struct Producer {
 
 #[derive(Default)]
 struct Context {
+    /// What names the producer's transactions, if it makes any.
+    transactional_id: Option<String>,
     // Locked only by the owning worker, within its own `poll`: never contended.
     reports: Mutex<Reports>,
 }
@@ -84,9 +134,16 @@ struct Reports {
 }
 
 impl Producer {
-    /// Creates the client, for topics with these limits.
-    pub fn new(config: &KafkaConfig, limits: &OutputLimits) -> Result<Producer, KafkaError> {
-        Ok(Producer { inner: config.producer(limits).create_with_context(Context::default())? })
+    /// Creates the client, for topics with these limits. With a transactional id, records can be sent only within a
+    /// transaction; begin with [`Producer::init_transactions`].
+    pub fn new(
+        config: &KafkaConfig,
+        limits: &OutputLimits,
+        transactional_id: Option<String>,
+    ) -> Result<Producer, KafkaError> {
+        let settings = config.producer(limits, transactional_id.as_deref());
+        let context = Context { transactional_id, reports: Mutex::default() };
+        Ok(Producer { inner: settings.create_with_context(context)? })
     }
 
     /// Hands a record to librdkafka, which copies it. Never blocks.
@@ -125,6 +182,66 @@ impl Producer {
         reports.failure.take().map_or(Ok(()), Err)
     }
 
+    /// Takes over this producer's transactional id: a transaction that a predecessor left open is aborted, and the
+    /// predecessor fenced. Blocks for up to `timeout`.
+    pub fn init_transactions(&self, timeout: Duration) -> Result<(), TransactionError> {
+        self.inner.init_transactions(timeout).map_err(|error| self.transaction_error(error))
+    }
+
+    /// Begins a transaction. Sends no request.
+    pub fn begin_transaction(&self) -> Result<(), TransactionError> {
+        self.inner.begin_transaction().map_err(|error| self.transaction_error(error))
+    }
+
+    /// Makes consumed offsets (the next ones to consume) part of the transaction, in the name of a member of their
+    /// group: one that the group has left behind is refused. Blocks for up to `timeout`, while records that were sent
+    /// are delivered on.
+    pub fn send_offsets(
+        &self,
+        offsets: &[(TopicPartition, i64)],
+        member: &GroupMetadata,
+        timeout: Duration,
+    ) -> Result<(), TransactionError> {
+        let sent =
+            offsets_list(offsets).and_then(|list| self.inner.send_offsets_to_transaction(&list, &member.0, timeout));
+        sent.map_err(|error| self.transaction_error(error))
+    }
+
+    /// Commits the transaction. Everything must have been delivered before: rdkafka waits for the rest in steps of
+    /// 100 ms. Once called, it must be called until it gives another answer than [`TransactionError::Retriable`].
+    /// Blocks for up to `timeout`.
+    pub fn commit_transaction(&self, timeout: Duration) -> Result<(), TransactionError> {
+        self.inner.commit_transaction(timeout).map_err(|error| self.transaction_error(error))
+    }
+
+    /// Drops the records that are not delivered yet; their reports come with the next polls, as acknowledgements.
+    /// Only within a transaction that is to be aborted.
+    pub fn purge(&self) {
+        self.inner.purge(PurgeConfig::default().queue().inflight());
+    }
+
+    /// Aborts the transaction. Everything must have been delivered or purged before. Blocks for up to `timeout`.
+    pub fn abort_transaction(&self, timeout: Duration) -> Result<(), TransactionError> {
+        self.inner.abort_transaction(timeout).map_err(|error| self.transaction_error(error))
+    }
+
+    fn transaction_error(&self, error: KafkaError) -> TransactionError {
+        let KafkaError::Transaction(told) = &error else { return TransactionError::Fatal(error) };
+        // A fenced producer is fatal as well: what is to be said about it is something else.
+        if matches!(told.code(), RDKafkaErrorCode::ProducerFenced | RDKafkaErrorCode::Fenced) {
+            let id = self.inner.context().transactional_id.clone().unwrap_or_default();
+            TransactionError::Fenced { id, source: error }
+        } else if told.is_fatal() {
+            TransactionError::Fatal(error)
+        } else if told.txn_requires_abort() {
+            TransactionError::Abortable(error)
+        } else if told.is_retriable() {
+            TransactionError::Retriable(error)
+        } else {
+            TransactionError::Fatal(error)
+        }
+    }
+
     /// The number of partitions of a topic. Blocks for up to `timeout`.
     pub fn partitions(&self, topic: &str, timeout: Duration) -> Result<i32, KafkaError> {
         let metadata = self.inner.client().fetch_metadata(Some(topic), timeout)?;
@@ -158,14 +275,31 @@ impl ProducerContext<NoCustomPartitioner> for Context {
     fn delivery(&self, result: &DeliveryResult<'_>, batch: usize) {
         let mut reports = self.reports();
         match result {
-            Ok(_) => match reports.acknowledged.last_mut() {
-                // Reports come in the order of sending, so a batch is mostly one run.
-                Some(run) if run.batch == batch => run.records += 1,
-                _ => reports.acknowledged.push(Acknowledged { batch, records: 1 }),
-            },
+            Ok(_) => reports.acknowledge(batch),
             Err((error, message)) => {
-                reports.failure = Some(DeliveryError { topic: message.topic().to_owned(), source: error.clone() });
+                // A transaction with a failed delivery can't commit, so the record is out of the books. Without
+                // transactions it never is: a commit must not pass over it.
+                if self.transactional_id.is_some() {
+                    reports.acknowledge(batch);
+                }
+                let purged = matches!(
+                    error.rdkafka_error_code(),
+                    Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight)
+                );
+                if !purged {
+                    reports.failure = Some(DeliveryError { topic: message.topic().to_owned(), source: error.clone() });
+                }
             }
+        }
+    }
+}
+
+impl Reports {
+    fn acknowledge(&mut self, batch: usize) {
+        match self.acknowledged.last_mut() {
+            // Reports come in the order of sending, so a batch is mostly one run.
+            Some(run) if run.batch == batch => run.records += 1,
+            _ => self.acknowledged.push(Acknowledged { batch, records: 1 }),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
@@ -76,8 +77,14 @@ const OWNED: &[(&str, &str)] = &[
     ("retries", "a record is never given up, so nothing is lost"),
     ("message.send.max.retries", "a record is never given up, so nothing is lost"),
     ("partitioner", "weir uses murmur2_random, as Java clients do"),
+    ("group.instance.id", "worker.static_membership takes it from worker.instance"),
+    ("transaction.timeout.ms", "weir commits or aborts well before"),
     ("transactional.id", "weir names its own transactions"),
 ];
+
+/// How long the brokers leave a transaction open that nobody ends: as long, a dead worker's offsets stay pending, and
+/// whoever reads only what is committed waits.
+pub(crate) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What only a consumer takes; librdkafka warns when a producer gets it.
 const CONSUMER_ONLY: &[&str] = &[
@@ -142,12 +149,11 @@ impl KafkaConfig {
         }
     }
 
-    /// The settings of a worker's consumer; `number` tells the workers of a process apart.
-    pub(crate) fn consumer(&self, number: usize) -> ClientConfig {
+    /// The settings of a worker's consumer; `group_instance_id` makes it a static member.
+    pub(crate) fn consumer(&self, group_instance_id: Option<&str>) -> ClientConfig {
         let mut config = self.base(Role::Consumer);
-        // Two members of one name would throw each other out.
-        if let Some(instance) = config.get("group.instance.id").map(str::to_owned) {
-            config.set("group.instance.id", format!("{instance}-{number}"));
+        if let Some(id) = group_instance_id {
+            config.set("group.instance.id", id);
         }
         config
             .set("group.id", &self.group_id)
@@ -167,9 +173,15 @@ impl KafkaConfig {
         config
     }
 
-    /// The settings of a worker's producer, for topics with these limits.
-    pub(crate) fn producer(&self, limits: &OutputLimits) -> ClientConfig {
+    /// The settings of a worker's producer, for topics with these limits; with a transactional id its records are sent
+    /// in transactions.
+    pub(crate) fn producer(&self, limits: &OutputLimits, transactional_id: Option<&str>) -> ClientConfig {
         let mut config = self.base(Role::Producer);
+        if let Some(id) = transactional_id {
+            config
+                .set("transactional.id", id)
+                .set("transaction.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string());
+        }
         config
             .set("enable.idempotence", "true")
             .set("acks", "all")
@@ -285,7 +297,7 @@ mod tests {
     #[test]
     fn a_property_goes_to_the_client_that_takes_it_and_overrides_a_default() {
         let config = config(&[("fetch.queue.backoff.ms", "9"), ("linger.ms", "7"), ("security.protocol", "ssl")]);
-        let (consumer, producer) = (config.consumer(0), config.producer(&OutputLimits::default()));
+        let (consumer, producer) = (config.consumer(None), config.producer(&OutputLimits::default(), None));
         assert_eq!(consumer.get("fetch.queue.backoff.ms"), Some("9"));
         assert_eq!(consumer.get("linger.ms"), None);
         assert_eq!(producer.get("linger.ms"), Some("7"));
@@ -298,12 +310,11 @@ mod tests {
     #[test]
     fn the_group_protocol_decides_about_assignor_and_instance() {
         let assignor =
-            |properties| config(properties).consumer(3).get("partition.assignment.strategy").map(str::to_owned);
+            |properties| config(properties).consumer(None).get("partition.assignment.strategy").map(str::to_owned);
         assert_eq!(assignor(&[]).as_deref(), Some("cooperative-sticky"));
         assert_eq!(assignor(&[("group.protocol", "classic")]).as_deref(), Some("cooperative-sticky"));
         assert_eq!(assignor(&[("group.protocol", "consumer")]), None);
-        let consumer = config(&[("group.instance.id", "pod-1")]).consumer(3);
-        assert_eq!(consumer.get("group.instance.id"), Some("pod-1-3"));
+        assert_eq!(config(&[]).consumer(Some("pod-1-3")).get("group.instance.id"), Some("pod-1-3"));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What is between both ends of a worker: records in flight, room for more, rebalances, commits.
+//! What is between both ends of a worker: records in flight, room for more, rebalances, commits of offsets. Commits in
+//! transactions are in [`super::transaction`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::ledger::Ledger;
 use super::sink::{Sent, Sink};
 use super::source::{Held, Source};
+use super::transaction::Transaction;
 use super::{Stop, WorkerError};
 use crate::http::Condition;
 use crate::kafka::consumer::{GroupEvent, TopicPartition};
@@ -27,7 +29,7 @@ pub(crate) const REVOKE_TIMEOUT: Duration = Duration::from_secs(10);
 const COMMIT_RETRY: Duration = Duration::from_millis(20);
 
 /// One step of waiting for acknowledgements: short, since a longer poll of rdkafka's producer doesn't return early.
-const SETTLE_STEP: Duration = Duration::from_millis(1);
+pub(super) const SETTLE_STEP: Duration = Duration::from_millis(1);
 
 /// Both ends, and what is in flight between them.
 pub(super) struct Flow<'c> {
@@ -39,6 +41,8 @@ pub(super) struct Flow<'c> {
     /// Whether the group has given this worker its partitions, be they none.
     pub(super) joined: bool,
     pub(super) stop: Arc<Stop>,
+    /// With exactly-once.
+    pub(super) transaction: Option<Transaction>,
     pub(super) commit_interval: Duration,
     pub(super) commit_due: Instant,
     /// Records that a poll brought while the worker had no room for them.
@@ -48,7 +52,11 @@ pub(super) struct Flow<'c> {
 impl<'c> Flow<'c> {
     /// Takes acknowledgements, waiting up to `timeout` for the first; `done` hears of each batch they complete.
     pub(super) fn settle(&mut self, timeout: Duration, done: impl FnMut(&mut Sent)) -> Result<(), WorkerError> {
-        Ok(self.sink.settle(timeout, &mut self.ledger, done)?)
+        let settled = self.sink.settle(timeout, &mut self.ledger, done);
+        settled.map_err(|error| match self.transaction {
+            Some(_) if error.ends_transaction() => WorkerError::Aborted(error.source),
+            _ => error.into(),
+        })
     }
 
     /// Waits until `records` more can be in flight.
@@ -71,23 +79,31 @@ impl<'c> Flow<'c> {
     ) -> Result<(), WorkerError> {
         while !is_met(&self.ledger) {
             self.settle(SETTLE_STEP, &mut *done)?;
-            self.commit_if_due(Instant::now());
+            if self.transaction.is_none() {
+                self.commit_offsets_if_due(Instant::now());
+            }
             self.give_up_after_the_deadline()?;
-            if self.source.unpolled() < PAUSE_AFTER {
-                continue;
-            }
-            if !self.source.is_paused() {
-                let in_flight = self.ledger.in_flight();
-                tracing::warn!(in_flight, "the brokers are slow to acknowledge the outputs; the inputs are paused");
-                self.source.set_paused(true)?;
-                self.tell_readiness();
-            }
-            if let Some(held) = self.source.poll(Duration::ZERO)? {
-                self.strays.push(held);
-            }
+            self.stay_a_member()?;
             while let Some(event) = self.source.next_event() {
                 self.serve(event, done)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Pauses and polls, when the group hasn't been polled for a second.
+    pub(super) fn stay_a_member(&mut self) -> Result<(), WorkerError> {
+        if self.source.unpolled() < PAUSE_AFTER {
+            return Ok(());
+        }
+        if !self.source.is_paused() {
+            let in_flight = self.ledger.in_flight();
+            tracing::warn!(in_flight, "the brokers are slow to acknowledge the outputs; the inputs are paused");
+            self.source.set_paused(true)?;
+            self.tell_readiness();
+        }
+        if let Some(held) = self.source.poll(Duration::ZERO)? {
+            self.strays.push(held);
         }
         Ok(())
     }
@@ -109,6 +125,18 @@ impl<'c> Flow<'c> {
 
     /// Answers a group event. Whatever batch the caller could finish before is finished.
     pub(super) fn serve(&mut self, event: GroupEvent, done: &mut impl FnMut(&mut Sent)) -> Result<(), WorkerError> {
+        let finished = match event {
+            GroupEvent::Revoke(_) => self.commit_now(Instant::now() + REVOKE_TIMEOUT, done),
+            GroupEvent::Lost(_) => self.doubt_transaction(),
+            GroupEvent::Assign(_) | GroupEvent::OffsetReset { .. } => Ok(()),
+        };
+        // Whatever became of that, the group waits for the answer.
+        self.accept(event)?;
+        finished
+    }
+
+    /// Answers a group event when nothing more can be finished before.
+    pub(super) fn accept(&mut self, event: GroupEvent) -> Result<(), WorkerError> {
         match event {
             GroupEvent::Assign(partitions) => {
                 self.metrics.rebalanced(Rebalance::Assign);
@@ -119,9 +147,6 @@ impl<'c> Flow<'c> {
             }
             GroupEvent::Revoke(partitions) => {
                 self.metrics.rebalanced(Rebalance::Revoke);
-                let deadline = Instant::now() + REVOKE_TIMEOUT;
-                self.drain(deadline, done)?;
-                self.commit_now(deadline);
                 tracing::info!(partitions = %names(&partitions), "partitions revoked");
                 self.let_go(&partitions)?;
             }
@@ -145,8 +170,31 @@ impl<'c> Flow<'c> {
         Ok(())
     }
 
+    /// Commits when it is time.
+    pub(super) fn commit_if_due(&mut self, done: &mut impl FnMut(&mut Sent)) -> Result<(), WorkerError> {
+        if self.transaction.is_some() {
+            return self.commit_transaction_if_due(done);
+        }
+        self.commit_offsets_if_due(Instant::now());
+        Ok(())
+    }
+
+    /// Commits all that is done until the deadline, and waits for it.
+    pub(super) fn commit_now(
+        &mut self,
+        deadline: Instant,
+        done: &mut impl FnMut(&mut Sent),
+    ) -> Result<(), WorkerError> {
+        if self.transaction.is_some() {
+            return self.commit_transaction(deadline, done);
+        }
+        self.drain(deadline, done)?;
+        self.commit_offsets(deadline);
+        Ok(())
+    }
+
     /// Commits what is done when it is time, and takes the outcome of the last commit. Never waits.
-    pub(super) fn commit_if_due(&mut self, now: Instant) {
+    fn commit_offsets_if_due(&mut self, now: Instant) {
         if let Some(result) = self.source.finish_commit(Duration::ZERO, &mut self.ledger) {
             self.count_commit(&result);
         }
@@ -158,7 +206,7 @@ impl<'c> Flow<'c> {
 
     /// Commits all that is done, and waits for it until the deadline. While the group changes, for instance since
     /// another worker of this process has just left, commits are refused for a moment: they are tried again.
-    pub(super) fn commit_now(&mut self, deadline: Instant) {
+    pub(super) fn commit_offsets(&mut self, deadline: Instant) {
         loop {
             self.start_commit();
             if !self.source.is_committing() {
@@ -222,7 +270,7 @@ impl<'c> Flow<'c> {
         }
     }
 
-    fn give_up_after_the_deadline(&self) -> Result<(), WorkerError> {
+    pub(super) fn give_up_after_the_deadline(&self) -> Result<(), WorkerError> {
         match self.stop.deadline() {
             Some(deadline) if Instant::now() >= deadline => {
                 Err(WorkerError::DrainTimeout { in_flight: self.ledger.in_flight() })

@@ -45,6 +45,8 @@ struct PartitionEntry {
     partition: Partition,
     /// The number of the assignment that brought it.
     assignment: u64,
+    /// The offset of the first record that was handed over.
+    first: Option<i64>,
     /// The batches with records of this partition, oldest first, each with the offset after its last one.
     parts: VecDeque<(usize, i64)>,
     /// Everything before this offset is acknowledged.
@@ -57,18 +59,37 @@ impl Ledger {
     /// Starts the books of a partition that was assigned; `assignment` is the number of that assignment.
     pub(crate) fn assign(&mut self, partition: Partition, assignment: u64) {
         if self.find(partition).is_none() {
-            let entry = PartitionEntry { partition, assignment, parts: VecDeque::new(), done: None, committed: None };
-            self.partitions.push(entry);
+            self.partitions.push(PartitionEntry::new(partition, assignment));
         }
     }
 
     /// Closes the books of a partition: what is in flight of it will not be committed by this worker.
     pub(crate) fn revoke(&mut self, partition: Partition) {
         let Some(at) = self.find(partition) else { return };
-        for (batch, _) in self.partitions.swap_remove(at).parts {
-            self.batches[batch].listed -= 1;
-            self.free_if_over(batch);
+        let entry = self.partitions.swap_remove(at);
+        self.forget(entry.parts);
+    }
+
+    /// Forgets all that was handed over since the last commit: its transaction is aborted. Returns where each
+    /// partition that this concerns has to be consumed from again; what is held of it from before the assignment of
+    /// this number must not go out.
+    pub(crate) fn rewind(&mut self, assignment: u64) -> Vec<(Partition, i64)> {
+        let mut starts = Vec::new();
+        let mut parts = VecDeque::new();
+        for entry in &mut self.partitions {
+            // Consuming began at the last commit, so before the first commit of this assignment that is where the
+            // first record was.
+            if let Some(start) = entry.committed.or(entry.first)
+                && entry.handed_over() > Some(start)
+            {
+                starts.push((entry.partition, start));
+                let mut anew = PartitionEntry::new(entry.partition, assignment);
+                anew.committed = entry.committed;
+                parts.append(&mut std::mem::replace(entry, anew).parts);
+            }
         }
+        self.forget(parts);
+        starts
     }
 
     /// Whether this partition is assigned, and has been since before or at the assignment of this number. A record
@@ -76,6 +97,11 @@ impl Ledger {
     /// lost sight of, and a commit would pass over them.
     pub(crate) fn owns_since(&self, partition: Partition, assignment: u64) -> bool {
         self.find(partition).is_some_and(|at| self.partitions[at].assignment <= assignment)
+    }
+
+    /// Whether this partition is assigned.
+    pub(crate) fn is_assigned(&self, partition: Partition) -> bool {
+        self.find(partition).is_some()
     }
 
     /// Opens a batch and returns its slot.
@@ -93,6 +119,7 @@ impl Ledger {
         self.batches[batch].outstanding += 1;
         self.in_flight += 1;
         let Some(at) = self.find(partition) else { return };
+        self.partitions[at].first.get_or_insert(offset);
         match self.partitions[at].parts.back_mut() {
             Some((last, next)) if *last == batch => *next = offset + 1,
             _ => {
@@ -121,6 +148,13 @@ impl Ledger {
     /// The offsets that can be committed now and are not: per partition, the next one to consume.
     pub(crate) fn committable(&self) -> Vec<(Partition, i64)> {
         let new = |entry: &PartitionEntry| entry.done.filter(|_| entry.done > entry.committed);
+        self.partitions.iter().filter_map(|entry| Some((entry.partition, new(entry)?))).collect()
+    }
+
+    /// The offsets up to which everything is handed over, acknowledged or not, where that isn't committed: what a
+    /// transaction commits along with the outputs, once all of them are delivered.
+    pub(crate) fn handed_over(&self) -> Vec<(Partition, i64)> {
+        let new = |entry: &PartitionEntry| entry.handed_over().filter(|_| entry.handed_over() > entry.committed);
         self.partitions.iter().filter_map(|entry| Some((entry.partition, new(entry)?))).collect()
     }
 
@@ -164,11 +198,30 @@ impl Ledger {
         true
     }
 
+    /// Batches are no longer listed by a partition.
+    fn forget(&mut self, parts: VecDeque<(usize, i64)>) {
+        for (batch, _) in parts {
+            self.batches[batch].listed -= 1;
+            self.free_if_over(batch);
+        }
+    }
+
     fn free_if_over(&mut self, batch: usize) {
         let entry = &self.batches[batch];
         if entry.outstanding == 0 && entry.listed == 0 {
             self.free.push(batch);
         }
+    }
+}
+
+impl PartitionEntry {
+    fn new(partition: Partition, assignment: u64) -> PartitionEntry {
+        PartitionEntry { partition, assignment, first: None, parts: VecDeque::new(), done: None, committed: None }
+    }
+
+    /// The offset after the last record that was handed over.
+    fn handed_over(&self) -> Option<i64> {
+        self.parts.back().map(|&(_, next)| next).or(self.done)
     }
 }
 
@@ -229,6 +282,30 @@ mod tests {
     }
 
     #[test]
+    fn an_aborted_transaction_is_consumed_again_from_the_last_commit() {
+        let mut ledger = ledger();
+        let first = send(&mut ledger, &[(P0, 4), (P0, 5)]);
+        assert_eq!(ledger.handed_over(), [(P0, 6)], "acknowledged or not");
+        ledger.acknowledge(first, 2);
+        assert_eq!(ledger.handed_over(), [(P0, 6)]);
+        ledger.committed(P0, 6);
+        assert_eq!(ledger.handed_over(), []);
+        assert_eq!(ledger.rewind(1), [], "all is committed");
+
+        let second = send(&mut ledger, &[(P0, 8), (P1, 20), (P1, 22)]);
+        assert_eq!(ledger.handed_over(), [(P0, 9), (P1, 23)]);
+        assert_eq!(ledger.rewind(2), [(P0, 6), (P1, 20)], "the commit, else the first record");
+        assert_eq!(ledger.handed_over(), []);
+        assert!(!ledger.owns_since(P0, 1) && ledger.owns_since(P0, 2));
+        assert!(ledger.acknowledge(second, 3), "what is purged is reported, too");
+        assert_eq!((ledger.committable(), ledger.in_flight()), (vec![], 0));
+
+        let again = send(&mut ledger, &[(P0, 8), (P1, 20)]);
+        ledger.acknowledge(again, 2);
+        assert_eq!(ledger.handed_over(), [(P0, 9), (P1, 21)]);
+    }
+
+    #[test]
     fn a_record_from_before_the_present_assignment_is_not_owned() {
         let mut ledger = Ledger::default();
         ledger.assign(P0, 3);
@@ -258,6 +335,7 @@ mod tests {
         Revoke(i32),
         Assign(i32),
         Commit,
+        Rewind,
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -267,6 +345,7 @@ mod tests {
             1 => (0..3).prop_map(Step::Revoke),
             1 => (0..3).prop_map(Step::Assign),
             1 => Just(Step::Commit),
+            1 => Just(Step::Rewind),
         ]
     }
 
@@ -343,6 +422,18 @@ mod tests {
                             ledger.committed(partition, offset);
                             model.committed.insert(partition.partition, offset);
                         }
+                    }
+                    Step::Rewind => {
+                        for (partition, start) in ledger.rewind(1) {
+                            let sent = model.assigned.get_mut(&partition.partition).expect("only what is assigned");
+                            let committed = model.committed.get(&partition.partition);
+                            prop_assert_eq!(start, *committed.unwrap_or(&sent[0].0));
+                            sent.clear();
+                        }
+                        let committed = |(partition, sent): (&i32, &Vec<(i64, usize)>)| {
+                            sent.last().is_none_or(|(last, _)| model.committed.get(partition) == Some(&(last + 1)))
+                        };
+                        prop_assert!(model.assigned.iter().all(committed));
                     }
                 }
                 let told: BTreeMap<i32, i64> =

@@ -10,12 +10,13 @@ use super::lane::{Lane, Outlet, Route};
 use super::ledger::Ledger;
 use super::sink::{Sent, Sink};
 use super::source::{Held, Source};
-use super::{Stop, WorkerConfig, WorkerError};
+use super::transaction::{self, Transaction};
+use super::{Delivery, Stop, WorkerConfig, WorkerError};
 use crate::batch::BatchConfig;
 use crate::http::Condition;
 use crate::kafka::admin::{OutputLimits, Topic};
 use crate::kafka::consumer::{Consumer, GroupEvent};
-use crate::kafka::producer::Producer;
+use crate::kafka::producer::{Producer, TransactionError};
 use crate::kafka::settings::KafkaConfig;
 use crate::monitor::metrics::{Metrics, Stage};
 
@@ -64,13 +65,33 @@ impl Setup {
 pub fn run(setup: &Setup, number: usize, ready: &Condition) -> Result<(), WorkerError> {
     let outputs = setup.routes.iter().flat_map(|route| route.config.outputs());
     let limits = OutputLimits::over(outputs.filter_map(|topic| setup.topics.get(topic)));
-    let consumer = Consumer::new(&setup.kafka, number)?;
-    let producer = Producer::new(&setup.kafka, &limits)?;
+    let transactional_id = setup.worker.transactional_id(&setup.kafka.group_id, number);
+    let producer = Producer::new(&setup.kafka, &limits, transactional_id)?;
+    if setup.worker.delivery == Delivery::ExactlyOnce && !take_over_transactions(&producer, &setup.stop, ready)? {
+        return Ok(());
+    }
+    let consumer = Consumer::new(&setup.kafka, setup.worker.group_instance_id(number).as_deref())?;
     let line = || Line::new(setup, &consumer, producer, ready).and_then(|mut line| line.run());
     // A panic is a bug; but the consumer has to leave the group all the same, and a successor loses nothing.
     let result = catch_unwind(AssertUnwindSafe(line)).unwrap_or(Err(WorkerError::Panicked));
     consumer.close(Instant::now() + LEAVE_TIMEOUT);
     result
+}
+
+/// Waits until the transaction coordinator knows this producer; false: until a stop. The group isn't joined before,
+/// so that partitions go to workers that can do something with them.
+fn take_over_transactions(producer: &Producer, stop: &Stop, ready: &Condition) -> Result<bool, WorkerError> {
+    while !stop.requested() {
+        match producer.init_transactions(transaction::STEP) {
+            Ok(()) => {
+                ready.not_ready("joining the group");
+                return Ok(true);
+            }
+            Err(error @ TransactionError::Retriable(_)) => ready.not_ready(error.to_string()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(false)
 }
 
 struct Line<'c> {
@@ -101,7 +122,8 @@ impl<'c> Line<'c> {
             }
             lanes.push(Lane::new(route.clone(), model, &setup.batch, output, dead_letter, &setup.metrics));
         }
-        let interval = Duration::from_millis(setup.worker.commit_interval_ms);
+        let interval = setup.worker.commit_interval();
+        let transaction = (setup.worker.delivery == Delivery::ExactlyOnce).then(Transaction::default);
         let worker_metrics = setup.metrics.worker(names.iter().map(String::as_str));
         let flow = Flow {
             source: Source::new(consumer, names)?,
@@ -110,6 +132,7 @@ impl<'c> Line<'c> {
             metrics: worker_metrics,
             ready,
             stop: setup.stop.clone(),
+            transaction,
             commit_interval: interval,
             commit_due: Instant::now() + interval,
             strays: Vec::new(),
@@ -120,14 +143,22 @@ impl<'c> Line<'c> {
 
     fn run(&mut self) -> Result<(), WorkerError> {
         while !self.flow.stop.requested() {
-            let idle = self.poll()?;
-            self.fire_due(idle)?;
-            self.settle()?;
-            self.flow.commit_if_due(Instant::now());
-            self.serve_group()?;
-            self.flush_if_due();
+            match self.step() {
+                Err(WorkerError::Aborted(cause)) => self.flow.begin_again(&cause)?,
+                result => result?,
+            }
         }
         self.finish()
+    }
+
+    fn step(&mut self) -> Result<(), WorkerError> {
+        let idle = self.poll()?;
+        self.fire_due(idle)?;
+        self.settle()?;
+        self.flow.commit_if_due(&mut |sent| acknowledged(&self.lanes, sent))?;
+        self.serve_group()?;
+        self.flush_if_due();
+        Ok(())
     }
 
     /// Takes records until a batch is full (false) or the topics have nothing more to give right now (true).
@@ -177,13 +208,24 @@ impl<'c> Line<'c> {
         Ok(())
     }
 
-    /// Hands the outcome of each record of a scored batch to the producer, waiting while its queue is full.
+    /// Hands the outcomes of a scored batch to the producer, as a batch of the ledger.
     fn produce(&mut self, at: usize, records: &[Held<'c>]) -> Result<(), WorkerError> {
+        self.flow.begin_if_needed(records.len())?;
+        let batch = self.flow.ledger.open();
+        self.flow.sink.sent(batch).start(at, records.iter().filter_map(|held| held.record.timestamp_ms()));
+        let sent = self.send(at, records, batch);
+        // Closed in any case: after an aborted transaction the books go on.
+        if self.flow.ledger.close(batch) {
+            acknowledged(&self.lanes, self.flow.sink.sent(batch));
+        }
+        sent
+    }
+
+    /// Sends the outcome of each record of a batch, waiting while the producer's queue is full.
+    fn send(&mut self, at: usize, records: &[Held<'c>], batch: usize) -> Result<(), WorkerError> {
         let Line { flow, lanes, topics, .. } = self;
         let lane = &lanes[at];
         let mut done = |sent: &mut Sent| acknowledged(lanes, sent);
-        let batch = flow.ledger.open();
-        flow.sink.sent(batch).start(at, records.iter().filter_map(|held| held.record.timestamp_ms()));
         for (held, result) in records.iter().zip(lane.results()) {
             let (mut outgoing, rejected) = lane.outgoing(held, result, topics[held.partition.topic].1, batch);
             loop {
@@ -202,9 +244,6 @@ impl<'c> Line<'c> {
                 }
                 flow.wait_for_progress(&mut done)?;
             }
-        }
-        if flow.ledger.close(batch) {
-            done(flow.sink.sent(batch));
         }
         Ok(())
     }
@@ -228,13 +267,25 @@ impl<'c> Line<'c> {
     fn finish(&mut self) -> Result<(), WorkerError> {
         let deadline = self.flow.stop.deadline().unwrap_or_else(Instant::now);
         // What could be delivered is committed whatever happens to the rest, in the last part of the time.
-        let drained = self.fire_all().and_then(|()| {
-            let drain_until = deadline - (deadline.saturating_duration_since(Instant::now()) / 5).min(COMMIT_TIME);
-            self.flow.drain(drain_until, &mut |sent| acknowledged(&self.lanes, sent))
-        });
-        self.flow.commit_now(deadline.max(Instant::now() + COMMIT_TIME / 10));
+        let drain_until = deadline - (deadline.saturating_duration_since(Instant::now()) / 5).min(COMMIT_TIME);
+        let fired = self.fire_all();
+        let mut done = |sent: &mut Sent| acknowledged(&self.lanes, sent);
+        let finished = if self.flow.transaction.is_some() {
+            fired.and_then(|()| self.flow.commit_transaction(drain_until, &mut done)).or_else(|error| {
+                self.flow.abort()?;
+                match error {
+                    // Nothing of it was delivered for a reader, or committed: whoever comes next consumes it.
+                    WorkerError::Aborted(_) => Ok(()),
+                    error => Err(error),
+                }
+            })
+        } else {
+            let drained = fired.and_then(|()| self.flow.drain(drain_until, &mut done));
+            self.flow.commit_offsets(deadline.max(Instant::now() + COMMIT_TIME / 10));
+            drained
+        };
         self.flush();
-        drained?;
+        finished?;
         match self.flow.ledger.in_flight() {
             0 => Ok(()),
             in_flight => Err(WorkerError::DrainTimeout { in_flight }),

@@ -56,6 +56,11 @@ impl Sink {
         self.producer.send(record)
     }
 
+    /// The producer, for its transactions.
+    pub(super) fn producer(&self) -> &Producer {
+        &self.producer
+    }
+
     /// Takes acknowledgements, waiting up to `timeout` for the first, and calls `done` for each batch that they
     /// complete.
     pub(super) fn settle(

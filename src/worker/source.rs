@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::ledger::{Ledger, Partition};
 use crate::kafka::KafkaError;
-use crate::kafka::consumer::{Consumer, GroupEvent, Polled, Record, TopicPartition};
+use crate::kafka::consumer::{Consumer, GroupEvent, GroupMetadata, Polled, Record, TopicPartition};
 
 /// How long an assignment waits for the committed offsets, which only the lag needs.
 const COMMITTED_TIMEOUT: Duration = Duration::from_secs(1);
@@ -85,6 +85,12 @@ impl<'c> Source<'c> {
         self.assignments
     }
 
+    /// The number of an assignment that begins now: what was polled before it is told apart.
+    pub(super) fn next_assignment(&mut self) -> u64 {
+        self.assignments += 1;
+        self.assignments
+    }
+
     /// How long the group hasn't been polled.
     pub(super) fn unpolled(&self) -> Duration {
         self.polled_at.elapsed()
@@ -101,10 +107,10 @@ impl<'c> Source<'c> {
         if self.paused {
             self.consumer.pause(&partitions)?;
         }
-        self.assignments += 1;
+        let assignment = self.next_assignment();
         for partition in &partitions {
             if let Some(numbered) = self.numbered(partition) {
-                ledger.assign(numbered, self.assignments);
+                ledger.assign(numbered, assignment);
             }
         }
         if !partitions.is_empty() {
@@ -141,15 +147,27 @@ impl<'c> Source<'c> {
         if self.commit.is_some() || offsets.is_empty() {
             return Ok(());
         }
-        let named: Vec<_> = offsets
-            .iter()
-            .map(|&(Partition { topic, partition }, offset)| {
-                (TopicPartition { topic: self.topics[topic].clone(), partition }, offset)
-            })
-            .collect();
-        self.consumer.start_commit(&named)?;
+        self.consumer.start_commit(&self.named(&offsets))?;
         self.commit = Some(offsets);
         Ok(())
+    }
+
+    /// Offsets with the names of their topics.
+    pub(super) fn named(&self, offsets: &[(Partition, i64)]) -> Vec<(TopicPartition, i64)> {
+        let named = |&(Partition { topic, partition }, offset): &(Partition, i64)| {
+            (TopicPartition { topic: self.topics[topic].clone(), partition }, offset)
+        };
+        offsets.iter().map(named).collect()
+    }
+
+    /// What a transaction needs to commit offsets in this member's name.
+    pub(super) fn group_metadata(&self) -> Option<GroupMetadata> {
+        self.consumer.group_metadata()
+    }
+
+    /// Consumes partitions on from these offsets.
+    pub(super) fn seek(&self, offsets: &[(Partition, i64)], timeout: Duration) -> Result<(), KafkaError> {
+        self.consumer.seek(&self.named(offsets), timeout)
     }
 
     /// The outcome of the commit under way, if it comes in time.

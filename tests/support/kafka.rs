@@ -1,6 +1,6 @@
 //! A real Kafka, and clients for the tests.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -12,6 +12,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -159,7 +160,7 @@ pub(crate) fn produce(brokers: &str, topic: &str, records: impl IntoIterator<Ite
     producer.flush(PATIENCE).expect("everything is produced");
 }
 
-/// Reads a topic from its start, all partitions, on and on.
+/// Reads what is committed in a topic, all partitions, from the start on and on.
 pub(crate) struct Reader {
     consumer: BaseConsumer,
     topic: String,
@@ -172,6 +173,7 @@ impl Reader {
             .set("bootstrap.servers", brokers)
             .set("group.id", unique("reader"))
             .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
             .set("fetch.queue.backoff.ms", "5")
             .create()
             .unwrap();
@@ -190,6 +192,7 @@ impl Reader {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.consumer.poll(left) {
+                Some(Err(KafkaError::PartitionEOF(_))) => {}
                 Some(message) => return Some(record(&message.expect("the brokers are there"))),
                 None if left.is_zero() => return None,
                 None => {}
@@ -210,20 +213,27 @@ impl Reader {
 
     /// Everything that comes until the end of each partition as it is now.
     pub(crate) fn rest(&self) -> Vec<Record> {
-        let mut ends = BTreeMap::new();
-        for element in self.consumer.assignment().unwrap().elements() {
-            let (_, high) = self.consumer.fetch_watermarks(&self.topic, element.partition(), PATIENCE).unwrap();
-            ends.insert(element.partition(), high);
+        // Assigned anew, every partition tells of its end. Offsets can't: a transaction's markers have some, too.
+        let mut assignment = TopicPartitionList::new();
+        for element in self.consumer.position().unwrap().elements() {
+            let next = match element.offset() {
+                Offset::Offset(next) => Offset::Offset(next),
+                _ => Offset::Beginning,
+            };
+            assignment.add_partition_offset(&self.topic, element.partition(), next).unwrap();
         }
+        self.consumer.assign(&assignment).unwrap();
         let mut records = Vec::new();
-        let is_behind = || {
-            self.consumer.position().unwrap().elements().iter().any(|element| match element.offset() {
-                Offset::Offset(next) => next < ends[&element.partition()],
-                _ => ends[&element.partition()] > 0,
-            })
-        };
-        while is_behind() {
-            records.push(self.next(PATIENCE).unwrap_or_else(|| panic!("{}: the end doesn't come", self.topic)));
+        let mut unread: BTreeSet<i32> = assignment.elements().iter().map(|element| element.partition()).collect();
+        while !unread.is_empty() {
+            match self.consumer.poll(PATIENCE) {
+                Some(Ok(message)) => records.push(record(&message)),
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    unread.remove(&partition);
+                }
+                Some(Err(error)) => panic!("{}: {error}", self.topic),
+                None => panic!("{}: the end doesn't come", self.topic),
+            }
         }
         records
     }

@@ -18,6 +18,10 @@ pub(crate) struct Setup {
     pub(crate) dead_letter: String,
     pub(crate) group: String,
     pub(crate) commit_interval_ms: u32,
+    /// More lines of the section `[worker]`.
+    pub(crate) worker: String,
+    /// Lines of the section `[kafka.properties]`.
+    pub(crate) properties: String,
 }
 
 impl Setup {
@@ -32,6 +36,8 @@ impl Setup {
             dead_letter: format!("{name}.dead-letter"),
             group: name,
             commit_interval_ms: 200,
+            worker: String::new(),
+            properties: String::new(),
         }
     }
 
@@ -57,15 +63,18 @@ impl Setup {
     /// Writes the configuration; `more` is added to its end, within the route's `output` section.
     pub(crate) fn config(&self, more: &str) -> PathBuf {
         let path = self.folder.path().join("weir.toml");
-        let Setup { brokers, input, output, dead_letter, group, commit_interval_ms, .. } = self;
+        let Setup { brokers, input, output, dead_letter, group, commit_interval_ms, worker, properties, .. } = self;
         let text = format!(
             r#"
             [kafka]
             brokers = "{brokers}"
             group_id = "{group}"
+            [kafka.properties]
+            {properties}
             [worker]
             threads = 2
             commit_interval_ms = {commit_interval_ms}
+            {worker}
             [store]
             url = "file:{}"
             poll_ms = 100
@@ -162,6 +171,17 @@ impl Weir {
         let status = Command::new("kill").arg(self.process.id().to_string()).status().unwrap();
         assert!(status.success());
         self.process.wait().unwrap()
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Sends a signal, by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("kill").args(["-s", name, &self.process.id().to_string()]).status().unwrap();
+        assert!(status.success());
     }
 }
 

@@ -82,7 +82,7 @@ catalogue! {
     stages: HistogramVec = "weir_stage_seconds" {"route", "stage"}
         "Time that a batch spends in a stage: decode, batch, score, encode, deliver." [STAGE_SECONDS];
     end_to_end: HistogramVec = "weir_end_to_end_seconds" {"route"}
-        "From a record's timestamp to the broker's acknowledgement of its prediction." [END_TO_END_SECONDS];
+        "From a record's timestamp to the broker's acknowledgement of its prediction; with exactly-once the commit follows." [END_TO_END_SECONDS];
     batch_rows: HistogramVec = "weir_batch_rows" {"route"}
         "Rows of the batches that were scored." [BATCH_ROWS];
     lag: IntGaugeVec = "weir_consumer_lag" {"topic", "partition"}
@@ -90,7 +90,7 @@ catalogue! {
     rebalances: IntCounterVec = "weir_rebalances_total" {"kind"}
         "Changes of the assignment: assign, revoke, lost.";
     commits: IntCounterVec = "weir_commits_total" {"outcome"}
-        "Offset commits: ok, failed.";
+        "Commits of offsets, with exactly-once of transactions: ok, failed, aborted.";
     offset_resets: IntCounterVec = "weir_offset_resets_total" {"topic"}
         "Partitions whose committed offset the broker no longer had.";
     in_flight: IntGaugeVec = "weir_in_flight_records" {}
@@ -226,6 +226,8 @@ label_values! {
         Ok = "ok",
         /// It has not.
         Failed = "failed",
+        /// The transaction was aborted, and its records are consumed again.
+        Aborted = "aborted",
     }
 }
 

@@ -1,0 +1,158 @@
+//! Exactly-once: outputs, dead letters and consumed offsets in one transaction.
+//!
+//! A transaction is open from the first record after a commit to the next commit. Whoever reads only what is committed
+//! sees all of it or nothing, and the group's offsets move with it. Offsets are sent in the name of the member as the
+//! group knows it now, so a worker that the group has left behind is refused, whatever it still holds.
+//!
+//! What can't be committed is aborted: the books forget it, and consuming goes on from the last commit. That is
+//! routine in a rebalance. Only a producer that is fenced or broken takes its worker with it.
+
+use std::time::{Duration, Instant};
+
+use super::WorkerError;
+use super::flow::{Flow, SETTLE_STEP};
+use super::ledger::Partition;
+use super::sink::Sent;
+use crate::kafka::KafkaError;
+use crate::kafka::producer::{Producer, TransactionError};
+use crate::kafka::settings::TRANSACTION_TIMEOUT;
+use crate::monitor::metrics::CommitOutcome;
+
+/// After so many records a transaction is committed before its time: readers buffer what isn't committed.
+const MAX_RECORDS: usize = 100_000;
+
+/// How long one call to the coordinator may block; between the calls the group is polled.
+pub(super) const STEP: Duration = Duration::from_secs(1);
+
+/// How long a seek may take.
+const SEEK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Whether a transaction is open.
+#[derive(Default)]
+pub(super) struct Transaction {
+    is_open: bool,
+    /// Records since it began.
+    records: usize,
+}
+
+impl Flow<'_> {
+    /// So many records are about to be produced: begins a transaction, if none is open.
+    pub(super) fn begin_if_needed(&mut self, records: usize) -> Result<(), WorkerError> {
+        if let Some(transaction) = &mut self.transaction {
+            if !transaction.is_open {
+                self.sink.producer().begin_transaction()?;
+            }
+            transaction.is_open = true;
+            transaction.records += records;
+        }
+        Ok(())
+    }
+
+    /// Commits the open transaction when it is time: `commit_interval` after the last commit, so that what comes after
+    /// a pause is committed at once.
+    pub(super) fn commit_transaction_if_due(&mut self, done: &mut impl FnMut(&mut Sent)) -> Result<(), WorkerError> {
+        let Some(transaction) = self.transaction.as_ref().filter(|transaction| transaction.is_open) else {
+            return Ok(());
+        };
+        let now = Instant::now();
+        if now < self.commit_due && transaction.records < MAX_RECORDS {
+            return Ok(());
+        }
+        self.commit_transaction(now + TRANSACTION_TIMEOUT, done)
+    }
+
+    /// Commits the open transaction; if everything isn't delivered by the deadline, it is to be aborted.
+    pub(super) fn commit_transaction(
+        &mut self,
+        deadline: Instant,
+        done: &mut impl FnMut(&mut Sent),
+    ) -> Result<(), WorkerError> {
+        if !self.is_in_transaction() {
+            return Ok(());
+        }
+        let offsets = self.ledger.handed_over();
+        let named = self.source.named(&offsets);
+        let member = self.source.group_metadata().ok_or(WorkerError::Aborted(KafkaError::Canceled))?;
+        // While the coordinator works on this, the outputs are delivered on.
+        self.persist(Some(deadline), |producer, timeout| producer.send_offsets(&named, &member, timeout))?;
+        self.drain(deadline, done)?;
+        if self.ledger.in_flight() > 0 {
+            return Err(WorkerError::Aborted(KafkaError::Canceled));
+        }
+        // From here on the coordinator decides, and it has to be asked until it tells.
+        self.persist(None, Producer::commit_transaction)?;
+        self.transaction = Some(Transaction::default());
+        for (partition, offset) in offsets {
+            self.ledger.committed(partition, offset);
+        }
+        self.metrics.committed(CommitOutcome::Ok);
+        self.commit_due = Instant::now() + self.commit_interval;
+        Ok(())
+    }
+
+    /// Partitions are lost, with records in the open transaction: somebody else consumes those again.
+    pub(super) fn doubt_transaction(&self) -> Result<(), WorkerError> {
+        if self.is_in_transaction() { Err(WorkerError::Aborted(KafkaError::Canceled)) } else { Ok(()) }
+    }
+
+    /// Aborts the open transaction, and consumes again from the last commit.
+    pub(super) fn begin_again(&mut self, cause: &KafkaError) -> Result<(), WorkerError> {
+        tracing::info!(%cause, "a transaction is aborted; its records are consumed again");
+        let mut starts = self.abort()?;
+        starts.retain(|&(partition, _)| self.ledger.is_assigned(partition));
+        if !starts.is_empty() {
+            self.source.seek(&starts, SEEK_TIMEOUT)?;
+        }
+        Ok(())
+    }
+
+    /// Aborts the open transaction, if there is one: purge, drain, abort. Returns where its partitions would have to be
+    /// consumed from again.
+    pub(super) fn abort(&mut self) -> Result<Vec<(Partition, i64)>, WorkerError> {
+        if !self.is_in_transaction() {
+            return Ok(Vec::new());
+        }
+        let starts = self.ledger.rewind(self.source.next_assignment());
+        self.metrics.committed(CommitOutcome::Aborted);
+        self.sink.producer().purge();
+        while self.ledger.in_flight() > 0 {
+            match self.settle(SETTLE_STEP, |_| {}) {
+                // Deliveries fail in a transaction that the brokers have ended.
+                Ok(()) | Err(WorkerError::Aborted(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.persist(None, Producer::abort_transaction)?;
+        self.transaction = Some(Transaction::default());
+        Ok(starts)
+    }
+
+    fn is_in_transaction(&self) -> bool {
+        self.transaction.as_ref().is_some_and(|transaction| transaction.is_open)
+    }
+
+    /// Calls a step until it is done, up to `until`. Meanwhile the worker stays a member of its group, and gives it
+    /// whatever it asks for: nothing more can be finished before.
+    fn persist(
+        &mut self,
+        until: Option<Instant>,
+        step: impl Fn(&Producer, Duration) -> Result<(), TransactionError>,
+    ) -> Result<(), WorkerError> {
+        loop {
+            match step(self.sink.producer(), STEP) {
+                Ok(()) => return Ok(()),
+                Err(TransactionError::Retriable(cause)) if until.is_some_and(|until| Instant::now() >= until) => {
+                    return Err(WorkerError::Aborted(cause));
+                }
+                Err(TransactionError::Retriable(_)) => {}
+                Err(TransactionError::Abortable(cause)) => return Err(WorkerError::Aborted(cause)),
+                Err(error) => return Err(error.into()),
+            }
+            self.give_up_after_the_deadline()?;
+            self.stay_a_member()?;
+            while let Some(event) = self.source.next_event() {
+                self.accept(event)?;
+            }
+        }
+    }
+}

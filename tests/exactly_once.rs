@@ -1,0 +1,123 @@
+//! `worker.delivery = "exactly_once"` on a real Kafka: a reader of what is committed sees each record come out once and
+//! in order, whatever happens to the workers.
+
+use std::thread;
+
+use weir::train::preparation::Preparation;
+
+use crate::delivery::{PARTITIONS, assert_once_and_in_order, records};
+use crate::support::eventually;
+use crate::support::kafka::{Reader, Record, produce};
+use crate::support::models::{promote, publish, year};
+use crate::support::weir::{Setup, Weir};
+
+/// Topics and a model, for workers that send in transactions.
+fn setup() -> Setup {
+    // A stopped worker is thrown out of the group soon.
+    let properties = "\"session.timeout.ms\" = 6000\n\"heartbeat.interval.ms\" = 500".into();
+    let setup = Setup { commit_interval_ms: 100, properties, ..Setup::on_kafka(PARTITIONS) };
+    promote(&setup.store(), "production", publish(&setup.store(), 1, Preparation::default()));
+    setup
+}
+
+/// A process of this name within its group.
+fn start(setup: &mut Setup, instance: &str) -> Weir {
+    setup.worker = format!("delivery = \"exactly_once\"\ninstance = \"{instance}\"");
+    Weir::ready(&setup.config(""))
+}
+
+/// Records of which one in fifty can't be scored.
+fn mixed(count: usize) -> Vec<Record> {
+    let mut inputs = records(&year()[..count]);
+    inputs.iter_mut().step_by(50).for_each(|record| record.value = Some(b"broken".to_vec()));
+    inputs
+}
+
+/// Reads predictions and dead letters until `count` of both have come, and checks that each record of `inputs` came out
+/// once and in order.
+fn assert_exactly_once(setup: &Setup, inputs: &[Record], outputs: Vec<Record>, reader: &Reader) {
+    let (broken, good): (Vec<_>, Vec<_>) =
+        inputs.iter().cloned().partition(|record| record.value.as_deref() == Some(b"broken"));
+    let mut outputs = outputs;
+    outputs.extend(reader.take(good.len() - outputs.len()));
+    assert_once_and_in_order(&good, &outputs);
+    let letters = Reader::new(&setup.brokers, &setup.dead_letter);
+    let mut keys: Vec<_> = letters.take(broken.len()).into_iter().map(|letter| letter.key).collect();
+    keys.sort_unstable();
+    let mut expected: Vec<_> = broken.into_iter().map(|record| record.key).collect();
+    expected.sort_unstable();
+    assert!(keys == expected, "each broken record is one dead letter");
+    assert_eq!((reader.rest().len(), letters.rest().len()), (0, 0), "nothing comes twice");
+}
+
+#[test]
+fn killed_in_the_middle_again_and_again_each_record_comes_out_once() {
+    let mut setup = setup();
+    let inputs = mixed(40_000);
+    produce(&setup.brokers, &setup.input, inputs.iter().cloned());
+    let reader = Reader::new(&setup.brokers, &setup.output);
+    let mut outputs = Vec::new();
+    for _ in 0..3 {
+        let weir = start(&mut setup, "one");
+        outputs.extend(reader.take(4_000));
+        // Dropped: SIGKILL, in the middle of a transaction.
+        drop(weir);
+    }
+    let weir = start(&mut setup, "one");
+    assert_exactly_once(&setup, &inputs, outputs, &reader);
+    assert!(weir.stop().success());
+}
+
+#[test]
+fn a_zombie_whose_partitions_are_taken_over_commits_nothing_more() {
+    let mut setup = setup();
+    let inputs = mixed(60_000);
+    let (early, late) = inputs.split_at(40_000);
+    let reader = Reader::new(&setup.brokers, &setup.output);
+    let zombie = start(&mut setup, "zombie");
+    produce(&setup.brokers, &setup.input, early.iter().cloned());
+    let mut outputs = reader.take(2_000);
+    zombie.signal("STOP");
+    let heir = start(&mut setup, "heir");
+    let partitions = |weir: &Weir| weir.get("/metrics").1.matches("weir_consumer_lag{").count();
+    eventually("the heir has all partitions", || (partitions(&heir) == PARTITIONS as usize).then_some(()));
+    outputs.extend(reader.take(10_000));
+    zombie.signal("CONT");
+    eventually("the zombie is a member again", || (partitions(&zombie) == 2 && partitions(&heir) == 2).then_some(()));
+    produce(&setup.brokers, &setup.input, late.iter().cloned());
+    assert_exactly_once(&setup, &inputs, outputs, &reader);
+    // The brokers end a transaction after 10 s, which fences the producer; before, its offsets are refused.
+    let ended = zombie.metric("weir_commits_total", "aborted") + zombie.metric("weir_worker_restarts_total", "");
+    assert!(ended > 0.0, "what it held was not committed");
+    assert!(zombie.stop().success() && heir.stop().success());
+}
+
+#[test]
+fn a_process_that_joins_and_one_that_leaves_double_nothing() {
+    let mut setup = setup();
+    let inputs = mixed(60_000);
+    let reader = Reader::new(&setup.brokers, &setup.output);
+    let first = start(&mut setup, "first");
+    let feeder = thread::spawn({
+        let (brokers, topic, inputs) = (setup.brokers.clone(), setup.input.clone(), inputs.clone());
+        move || produce(&brokers, &topic, inputs)
+    });
+    let mut outputs = reader.take(2_000);
+    let second = start(&mut setup, "second");
+    outputs.extend(reader.take(20_000));
+    assert!(first.stop().success());
+    assert_exactly_once(&setup, &inputs, outputs, &reader);
+    feeder.join().unwrap();
+    assert!(second.stop().success());
+}
+
+#[test]
+fn two_processes_of_one_name_are_told_so() {
+    let mut setup = setup();
+    let first = start(&mut setup, "same");
+    let second = start(&mut setup, "same");
+    produce(&setup.brokers, &setup.input, mixed(1_000));
+    eventually("one of them says that it is fenced", || {
+        [&first, &second].iter().any(|weir| weir.log().contains("worker.instance")).then_some(())
+    });
+}
