@@ -99,7 +99,7 @@ fn kubernetes_accepts_what_the_chart_renders() {
 #[test]
 fn custom_resources_say_what_their_operators_need() {
     let chart = Chart::render("operators", &[]);
-    let deployment = chart.only("Deployment");
+    let deployment = chart.workload();
     let pod = &deployment["spec"]["template"];
 
     let monitor = chart.only("PodMonitor");
@@ -118,7 +118,7 @@ fn custom_resources_say_what_their_operators_need() {
 
     let scaled = chart.only("ScaledObject");
     assert_eq!(scaled["apiVersion"], "keda.sh/v1alpha1");
-    assert_eq!(scaled["spec"]["scaleTargetRef"]["name"], deployment["metadata"]["name"]);
+    assert_eq!(scaled["spec"]["scaleTargetRef"], json!({"kind": "Deployment", "name": deployment["metadata"]["name"]}),);
     assert!(deployment["spec"]["replicas"].is_null(), "helm would undo at each upgrade what KEDA has scaled");
     assert_eq!((&scaled["spec"]["minReplicaCount"], &scaled["spec"]["maxReplicaCount"]), (&json!(2), &json!(12)));
     let trigger = |topic| {
@@ -145,7 +145,7 @@ fn custom_resources_say_what_their_operators_need() {
 fn pods_are_confined_probed_and_given_the_time_to_drain() {
     for set in VALUE_SETS {
         let chart = Chart::render(set, &[]);
-        let spec = &chart.only("Deployment")["spec"]["template"]["spec"];
+        let spec = &chart.workload()["spec"]["template"]["spec"];
         let container = &spec["containers"][0];
 
         assert_eq!(spec["automountServiceAccountToken"], false);
@@ -178,10 +178,17 @@ fn pods_are_confined_probed_and_given_the_time_to_drain() {
 }
 
 #[test]
+fn static_members_are_pods_that_keep_their_names() {
+    let kind = |arguments: &[&str]| Chart::render("minimal", arguments).workload()["kind"].clone();
+    assert_eq!(kind(&[]), "Deployment");
+    assert_eq!(kind(&["--set", "config.worker.static_membership=true"]), "StatefulSet");
+}
+
+#[test]
 fn a_changed_configuration_rolls_the_pods() {
     let checksum = |arguments: &[&str]| {
         let chart = Chart::render("minimal", arguments);
-        chart.only("Deployment")["spec"]["template"]["metadata"]["annotations"]["checksum/config"].clone()
+        chart.workload()["spec"]["template"]["metadata"]["annotations"]["checksum/config"].clone()
     };
     let before = checksum(&[]);
     assert_eq!(before, checksum(&["--set", "replicas=5"]));
@@ -221,7 +228,7 @@ fn weir_accepts_the_rendered_configuration() {
         fs::write(&file, chart.toml()).unwrap();
         let mut check = Command::new(env!("CARGO_BIN_EXE_weir"));
         check.args(["check", "--offline", "-c"]).arg(&file);
-        let container = &chart.only("Deployment")["spec"]["template"]["spec"]["containers"][0];
+        let container = &chart.workload()["spec"]["template"]["spec"]["containers"][0];
         for variable in container["env"].as_array().into_iter().flatten() {
             check.env(text(&variable["name"]), variable["value"].as_str().unwrap_or("from a Secret"));
         }
@@ -346,6 +353,12 @@ impl Chart {
     fn render(set: &str, arguments: &[&str]) -> Chart {
         let output = succeed(template(set).args(arguments));
         Chart(yaml(&String::from_utf8(output.stdout).unwrap()))
+    }
+
+    /// What runs the pods.
+    fn workload(&self) -> &Value {
+        let is_workload = |object: &&Value| object["kind"] == "Deployment" || object["kind"] == "StatefulSet";
+        self.0.iter().find(is_workload).expect("a workload")
     }
 
     /// The object of this kind, where there is one.

@@ -5,6 +5,7 @@
 //! | `demo` | the demo as a person runs it, and its account |
 //! | `delivery` | records through `weir serve` on a real Kafka: each once, in order, over swaps, stops and rebalances |
 //! | `exactly_once` | the same in transactions, over kills, zombies and rebalances |
+//! | `rebalance` | partitions that move between processes, under each group protocol |
 //! | `rejection` | records that can't be scored: each becomes a dead letter with its reason |
 //! | `outage` | brokers that are absent at the start, and later |
 //! | `commands` | the verbs of the command line |
@@ -38,6 +39,7 @@ mod ops;
 mod outage;
 mod parity;
 mod preprocessing;
+mod rebalance;
 mod rejection;
 mod safetensors;
 mod shrinking;

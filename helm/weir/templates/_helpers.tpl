@@ -107,3 +107,8 @@ key refuses. So the tables are written here, and their values as JSON: its strin
 {{- define "weir.toml.key" -}}
 {{- regexMatch "^[A-Za-z0-9_-]+$" . | ternary . (toRawJson .) }}
 {{- end }}
+
+{{/* Static members need pods that come back under their names. */}}
+{{- define "weir.workloadKind" -}}
+{{ ternary "StatefulSet" "Deployment" (default false .Values.config.worker.static_membership) }}
+{{- end }}
