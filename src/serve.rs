@@ -20,7 +20,7 @@ use crate::model::rollout::{Event, Rollout};
 use crate::model::slot::Slot;
 use crate::model::store::{Store, StoreError};
 use crate::monitor::metrics::Metrics;
-use crate::worker::{self, Route, Setup, Stop, WorkerError};
+use crate::worker::{self, Activity, Pulse, Route, Setup, Stop, WorkerError};
 
 /// The pause before absent brokers are asked again, and before a failed worker is replaced: the first, and the
 /// longest that it grows to.
@@ -30,7 +30,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How often the brokers are asked whether they are there, for readiness.
 const BROKER_CHECK: Duration = Duration::from_secs(5);
 
-/// How often drift is computed.
+/// After so long without a poll, a worker counts as stuck: longer than a rebalance, an outage or a commit lets it wait.
+const STUCK_AFTER: Duration = Duration::from_secs(15);
+
+/// How often drift is computed, and the workers are looked at.
 const TICK: Duration = Duration::from_secs(1);
 
 /// Why serving could not start, or didn't end well.
@@ -102,6 +105,7 @@ async fn serve_routes(
     let threads = config.worker.threads();
     let workers: Vec<Condition> =
         (0..threads).map(|n| health.condition(format!("worker {n}"), "not started yet")).collect();
+    let pulses: Vec<Arc<Pulse>> = (0..threads).map(|_| Arc::new(Pulse::new(Instant::now()))).collect();
 
     let targets: Vec<_> = routes.iter().map(|route| (route.config.model.clone(), route.slot.clone())).collect();
     let rollout = Rollout::new(store, targets, observer(metrics.clone(), &routes));
@@ -134,10 +138,12 @@ async fn serve_routes(
         stop: stop.clone(),
     };
     tracing::info!(threads, group = config.kafka.group_id, "the workers start");
+    tokio::spawn(watch_workers(pulses.clone(), metrics.clone(), health.clone(), stopping.clone()));
     let workers = workers
         .into_iter()
+        .zip(pulses)
         .enumerate()
-        .map(|(number, ready)| supervise(number, setup.clone(), admin.clone(), ready))
+        .map(|(number, (ready, pulse))| supervise(number, setup.clone(), admin.clone(), ready, pulse))
         .collect::<Result<Vec<_>, _>>();
     if workers.is_ok() {
         stopping.cancelled().await;
@@ -242,17 +248,58 @@ async fn tick(metrics: Metrics, stopping: CancellationToken) {
     }
 }
 
+/// Notices a worker that doesn't poll any more, says what it is doing, and takes the process out of readiness: its group
+/// will throw it out, and its partitions stand still until then.
+async fn watch_workers(pulses: Vec<Arc<Pulse>>, metrics: Metrics, health: Health, stopping: CancellationToken) {
+    let stuck = health.condition("watchdog", "");
+    stuck.ready();
+    let mut ticks = tokio::time::interval(TICK);
+    let mut told = vec![false; pulses.len()];
+    loop {
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let now = Instant::now();
+        metrics.poll_age(pulses.iter().map(|pulse| pulse.unpolled(now)).max().unwrap_or_default());
+        let mut reasons = Vec::new();
+        for (worker, (pulse, told)) in pulses.iter().zip(&mut told).enumerate() {
+            let unpolled = pulse.unpolled(now);
+            let activity = pulse.activity();
+            // Of one that has failed its supervisor tells.
+            let is_stuck = unpolled > STUCK_AFTER && activity != Activity::Fail;
+            let activity = activity.as_str();
+            if is_stuck {
+                reasons.push(format!("worker {worker} hasn't polled for {} s: it is {activity}", unpolled.as_secs()));
+            }
+            if is_stuck != std::mem::replace(told, is_stuck) {
+                match is_stuck {
+                    true => tracing::error!(worker, activity, "a worker hasn't polled for {} s", unpolled.as_secs()),
+                    false => tracing::info!(worker, "the worker polls again"),
+                }
+            }
+        }
+        if reasons.is_empty() { stuck.ready() } else { stuck.not_ready(reasons.join("; ")) }
+    }
+}
+
 type Supervised = JoinHandle<Result<(), WorkerError>>;
 
 /// Starts a worker's thread, on which a worker that fails is replaced.
-fn supervise(number: usize, mut setup: Setup, admin: Arc<Admin>, ready: Condition) -> std::io::Result<Supervised> {
+fn supervise(
+    number: usize,
+    mut setup: Setup,
+    admin: Arc<Admin>,
+    ready: Condition,
+    pulse: Arc<Pulse>,
+) -> std::io::Result<Supervised> {
     let runtime = tokio::runtime::Handle::current();
     std::thread::Builder::new().name(format!("weir-worker-{number}")).spawn(move || {
         let mut pause = FIRST_PAUSE;
         loop {
             ready.not_ready("joining the group");
             let started = Instant::now();
-            let Err(error) = worker::run(&setup, number, &ready) else { return Ok(()) };
+            let Err(error) = worker::run(&setup, number, &ready, &pulse) else { return Ok(()) };
             if setup.stop.requested() {
                 return Err(error);
             }
@@ -262,6 +309,7 @@ fn supervise(number: usize, mut setup: Setup, admin: Arc<Admin>, ready: Conditio
             let reason = chain(&error);
             tracing::error!(worker = number, restart_in_s = pause.as_secs(), "the worker failed: {reason}");
             ready.not_ready(format!("failed, restarting: {reason}"));
+            pulse.enter(Activity::Fail);
             setup.metrics.worker_restarted();
             if setup.stop.wait(pause) {
                 return Ok(());

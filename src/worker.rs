@@ -6,6 +6,7 @@
 //! - `lane`: a route within a worker: its batch, its scorer, where its outputs go
 //! - `source`, `sink`: the consuming and the producing end
 //! - `ledger`: up to where each partition is done
+//! - `pulse`: what a worker is doing, for whoever watches it from outside
 //! - `dead_letter`: what a rejected record becomes
 
 mod dead_letter;
@@ -13,6 +14,7 @@ mod flow;
 mod lane;
 mod ledger;
 mod line;
+mod pulse;
 mod sink;
 mod source;
 mod transaction;
@@ -26,6 +28,7 @@ use serde::Deserialize;
 pub(crate) use flow::REVOKE_TIMEOUT;
 pub use lane::Route;
 pub use line::{Setup, run};
+pub use pulse::{Activity, Pulse};
 
 use crate::kafka::KafkaError;
 use crate::kafka::producer::{DeliveryError, TransactionError};

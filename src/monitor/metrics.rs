@@ -97,6 +97,11 @@ impl Metrics {
         self.families().worker_restarts.with_label_values::<&str>(&[]).inc();
     }
 
+    /// So long ago was the last poll of the worker that has waited longest.
+    pub fn poll_age(&self, age: Duration) {
+        self.families().poll_age.with_label_values::<&str>(&[]).set(age.as_secs_f64());
+    }
+
     /// A version of `model` was loaded within `took`.
     pub fn model_loaded(&self, model: &str, took: Duration) {
         self.count_load(model, LoadOutcome::Loaded);

@@ -8,7 +8,7 @@ use super::ledger::Ledger;
 use super::sink::{Sent, Sink};
 use super::source::{Held, Source};
 use super::transaction::Transaction;
-use super::{Stop, WorkerError};
+use super::{Activity, Pulse, Stop, WorkerError};
 use crate::http::Condition;
 use crate::kafka::consumer::{GroupEvent, TopicPartition};
 use crate::kafka::{self, KafkaError};
@@ -38,6 +38,7 @@ pub(super) struct Flow<'c> {
     pub(super) ledger: Ledger,
     pub(super) metrics: WorkerMetrics,
     pub(super) ready: &'c Condition,
+    pub(super) pulse: &'c Pulse,
     /// Whether the group has given this worker its partitions, be they none.
     pub(super) joined: bool,
     pub(super) stop: Arc<Stop>,
@@ -102,6 +103,7 @@ impl<'c> Flow<'c> {
             self.source.set_paused(true)?;
             self.tell_readiness();
         }
+        self.pulse.polled(Instant::now());
         if let Some(held) = self.source.poll(Duration::ZERO)? {
             self.strays.push(held);
         }
@@ -125,6 +127,7 @@ impl<'c> Flow<'c> {
 
     /// Answers a group event. Whatever batch the caller could finish before is finished.
     pub(super) fn serve(&mut self, event: GroupEvent, done: &mut impl FnMut(&mut Sent)) -> Result<(), WorkerError> {
+        self.pulse.enter(Activity::Rebalance);
         let finished = match event {
             GroupEvent::Revoke(_) => self.commit_now(Instant::now() + REVOKE_TIMEOUT, done),
             GroupEvent::Lost(_) => self.doubt_transaction(),

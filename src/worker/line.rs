@@ -11,7 +11,7 @@ use super::ledger::Ledger;
 use super::sink::{Sent, Sink};
 use super::source::{Held, Source};
 use super::transaction::{self, Transaction};
-use super::{Delivery, Stop, WorkerConfig, WorkerError};
+use super::{Activity, Delivery, Pulse, Stop, WorkerConfig, WorkerError};
 use crate::batch::BatchConfig;
 use crate::http::Condition;
 use crate::kafka::admin::{OutputLimits, Topic};
@@ -61,17 +61,20 @@ impl Setup {
 }
 
 /// Runs a worker on this thread until it is asked to stop, or fails. `number` tells the workers of a process apart;
-/// `ready` tells whether it has its partitions.
-pub fn run(setup: &Setup, number: usize, ready: &Condition) -> Result<(), WorkerError> {
+/// `ready` tells whether it has its partitions, `pulse` what it is doing.
+pub fn run(setup: &Setup, number: usize, ready: &Condition, pulse: &Pulse) -> Result<(), WorkerError> {
+    pulse.enter(Activity::Start);
+    pulse.polled(Instant::now());
     let outputs = setup.routes.iter().flat_map(|route| route.config.outputs());
     let limits = OutputLimits::over(outputs.filter_map(|topic| setup.topics.get(topic)));
     let transactional_id = setup.worker.transactional_id(&setup.kafka.group_id, number);
     let producer = Producer::new(&setup.kafka, &limits, transactional_id)?;
-    if setup.worker.delivery == Delivery::ExactlyOnce && !take_over_transactions(&producer, &setup.stop, ready)? {
+    if setup.worker.delivery == Delivery::ExactlyOnce && !take_over_transactions(&producer, &setup.stop, ready, pulse)?
+    {
         return Ok(());
     }
     let consumer = Consumer::new(&setup.kafka, setup.worker.group_instance_id(number).as_deref())?;
-    let line = || Line::new(setup, &consumer, producer, ready).and_then(|mut line| line.run());
+    let line = || Line::new(setup, &consumer, producer, ready, pulse).and_then(|mut line| line.run());
     // A panic is a bug; but the consumer has to leave the group all the same, and a successor loses nothing.
     let result = catch_unwind(AssertUnwindSafe(line)).unwrap_or(Err(WorkerError::Panicked));
     consumer.close(Instant::now() + LEAVE_TIMEOUT);
@@ -80,8 +83,15 @@ pub fn run(setup: &Setup, number: usize, ready: &Condition) -> Result<(), Worker
 
 /// Waits until the transaction coordinator knows this producer; false: until a stop. The group isn't joined before,
 /// so that partitions go to workers that can do something with them.
-fn take_over_transactions(producer: &Producer, stop: &Stop, ready: &Condition) -> Result<bool, WorkerError> {
+fn take_over_transactions(
+    producer: &Producer,
+    stop: &Stop,
+    ready: &Condition,
+    pulse: &Pulse,
+) -> Result<bool, WorkerError> {
     while !stop.requested() {
+        // There is no group to poll yet.
+        pulse.polled(Instant::now());
         match producer.init_transactions(transaction::STEP) {
             Ok(()) => {
                 ready.not_ready("joining the group");
@@ -110,6 +120,7 @@ impl<'c> Line<'c> {
         consumer: &'c Consumer,
         producer: Producer,
         ready: &'c Condition,
+        pulse: &'c Pulse,
     ) -> Result<Line<'c>, WorkerError> {
         let (mut lanes, mut topics, mut names) = (Vec::new(), Vec::new(), Vec::new());
         for route in &setup.routes {
@@ -131,6 +142,7 @@ impl<'c> Line<'c> {
             ledger: Ledger::default(),
             metrics: worker_metrics,
             ready,
+            pulse,
             stop: setup.stop.clone(),
             transaction,
             commit_interval: interval,
@@ -167,6 +179,8 @@ impl<'c> Line<'c> {
         for held in std::mem::take(&mut self.flow.strays) {
             self.take(held);
         }
+        self.flow.pulse.enter(Activity::Poll);
+        self.flow.pulse.polled(Instant::now());
         let mut timeout = self.patience();
         while let Some(held) = self.flow.source.poll(timeout)? {
             if self.take(held) {
@@ -191,6 +205,7 @@ impl<'c> Line<'c> {
     fn fire(&mut self, at: usize) -> Result<(), WorkerError> {
         let Some((mut records, first_at)) = self.lanes[at].batch.take() else { return Ok(()) };
         let waited = first_at.elapsed();
+        self.flow.pulse.enter(Activity::Produce);
         self.flow.make_room(records.len(), &mut |sent| acknowledged(&self.lanes, sent))?;
         records.retain(|held| self.flow.owns(held));
         if records.is_empty() {
@@ -202,7 +217,9 @@ impl<'c> Line<'c> {
         lane.metrics.consumed.inc_by(records.len() as u64);
         lane.metrics.batch_rows.observe(records.len() as f64);
         lane.metrics.stage(Stage::Batch).observe(waited.as_secs_f64());
+        self.flow.pulse.enter(Activity::Score);
         lane.score(&records);
+        self.flow.pulse.enter(Activity::Produce);
         self.produce(at, &records)?;
         self.lanes[at].batch.reuse(records);
         Ok(())

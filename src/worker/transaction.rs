@@ -9,10 +9,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::WorkerError;
 use super::flow::{Flow, SETTLE_STEP};
 use super::ledger::Partition;
 use super::sink::Sent;
+use super::{Activity, WorkerError};
 use crate::kafka::KafkaError;
 use crate::kafka::producer::{Producer, TransactionError};
 use crate::kafka::settings::TRANSACTION_TIMEOUT;
@@ -70,6 +70,7 @@ impl Flow<'_> {
         if !self.is_in_transaction() {
             return Ok(());
         }
+        self.pulse.enter(Activity::Commit);
         let offsets = self.ledger.handed_over();
         let named = self.source.named(&offsets);
         let member = self.source.group_metadata().ok_or(WorkerError::Aborted(KafkaError::Canceled))?;
@@ -98,6 +99,7 @@ impl Flow<'_> {
     /// Aborts the open transaction, and consumes again from the last commit.
     pub(super) fn begin_again(&mut self, cause: &KafkaError) -> Result<(), WorkerError> {
         tracing::info!(%cause, "a transaction is aborted; its records are consumed again");
+        self.pulse.enter(Activity::Commit);
         let mut starts = self.abort()?;
         starts.retain(|&(partition, _)| self.ledger.is_assigned(partition));
         if !starts.is_empty() {

@@ -95,6 +95,8 @@ catalogue! {
         "Partitions whose committed offset the broker no longer had.";
     in_flight: IntGaugeVec = "weir_in_flight_records" {}
         "Records read whose outcome the broker has not acknowledged yet.";
+    poll_age: GaugeVec = "weir_poll_age_seconds" {}
+        "Time since the worker that has waited longest polled its group.";
     worker_restarts: IntCounterVec = "weir_worker_restarts_total" {}
         "Workers that failed and were started again.";
     model_info: IntGaugeVec = "weir_model_info" {"route", "model", "version", "alias", "digest"}
