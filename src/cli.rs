@@ -6,6 +6,7 @@ pub mod demo;
 pub mod evaluate;
 pub mod model;
 pub mod predict;
+pub mod route;
 pub mod serve;
 pub mod train;
 
@@ -33,6 +34,9 @@ enum Verb {
     Train(train::Args),
     Evaluate(evaluate::Args),
     Predict(predict::Args),
+    /// Pause and resume routes of a running `weir serve`
+    #[command(subcommand)]
+    Route(route::RouteCommand),
     /// Look at the versions in a store, check them, and move aliases
     #[command(subcommand)]
     Model(model::ModelCommand),
@@ -47,6 +51,7 @@ pub fn run() -> ExitCode {
         Verb::Train(args) => train::run(args),
         Verb::Evaluate(args) => evaluate::run(args),
         Verb::Predict(args) => predict::run(args),
+        Verb::Route(command) => route::run(&command),
         Verb::Model(command) => model::run(&command, &mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {

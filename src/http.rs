@@ -9,9 +9,11 @@
 //! | `GET /v2/models/NAME[/versions/N]` | what the model takes and answers |
 //! | `GET /v2/models/NAME[/versions/N]/ready` | 200, or 503 while it isn't loaded |
 //! | `POST /v2/models/NAME[/versions/N]/infer` | predictions |
+//! | `POST /admin/routes/NAME/pause`, `…/resume` | makes a route's records wait, or go on; needs a token |
 //!
 //! Answers are JSON but for the metrics; what goes wrong says so as `{"error": "…"}`.
 
+mod admin;
 mod health;
 mod inference;
 mod metrics;
@@ -30,17 +32,21 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
 
+pub use admin::Tokens;
 pub use health::{Condition, Health};
 
 use crate::model::reference::ModelRef;
 use crate::model::slot::Slot;
 use crate::monitor::metrics::Metrics;
+use crate::worker::Gate;
 
 /// The `[http]` section.
 #[derive(Clone, Debug, Deserialize)]
 pub struct HttpConfig {
     /// `host:port` to listen on; port 0 takes a free one.
     pub listen: String,
+    /// The bearer tokens of those who may change something.
+    pub tokens: Tokens,
 }
 
 /// What the server looks at.
@@ -52,6 +58,8 @@ pub struct State {
     pub health: Health,
     /// The routes and where their models are.
     pub routes: Vec<Served>,
+    /// Who may change something.
+    pub tokens: Tokens,
 }
 
 /// A route, as HTTP sees it.
@@ -63,6 +71,8 @@ pub struct Served {
     pub reference: ModelRef,
     /// The model that it has.
     pub slot: Arc<Slot>,
+    /// Whether its records wait.
+    pub gate: Arc<Gate>,
 }
 
 /// The largest request body, in bytes: some tens of thousands of rows, and a bound for what a stranger can make weir
@@ -125,6 +135,7 @@ fn router(state: State) -> Router {
         .route("/metrics", get(metrics::render))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
+        .route("/admin/routes/{name}/{action}", post(admin::route))
         .route("/v2", get(inference::server))
         .route("/v2/health/live", get(health::live))
         .route("/v2/health/ready", get(health::ready));

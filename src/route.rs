@@ -61,6 +61,12 @@ pub struct Output {
 pub struct DeadLetter {
     /// The topic.
     pub topic: String,
+    /// The largest share of rejections that is borne: over it, the route pauses. 1: it never does.
+    #[serde(default = "all")]
+    pub max_ratio: f64,
+    /// Over how many seconds that share is taken.
+    #[serde(default = "a_minute")]
+    pub window_s: u64,
 }
 
 /// A header that a prediction can carry. None does by default: four of them cost a third to a half of the rate.
@@ -114,6 +120,13 @@ impl RouteConfig {
                 wrong(format!("{key} {topic:?} is also an input: its records would come round again"));
             }
         }
+        let DeadLetter { max_ratio, window_s, .. } = self.dead_letter;
+        if !(0.0..=1.0).contains(&max_ratio) {
+            wrong(format!("dead_letter.max_ratio is {max_ratio}: it is a share, from 0 to 1"));
+        }
+        if !(1..=86_400).contains(&window_s) {
+            wrong(format!("dead_letter.window_s is {window_s}: say 1 s to a day (86400)"));
+        }
         if self.output.topic == self.dead_letter.topic {
             wrong(format!(
                 "predictions and rejected records both go to {:?}: give them a topic each",
@@ -151,6 +164,14 @@ fn json() -> Format {
 
 fn one_mebibyte() -> usize {
     1 << 20
+}
+
+fn all() -> f64 {
+    1.0
+}
+
+fn a_minute() -> u64 {
+    60
 }
 
 fn id() -> Vec<String> {

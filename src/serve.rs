@@ -17,10 +17,9 @@ use crate::http::{self, Condition, Health, Served};
 use crate::kafka::admin::{Admin, AdminError, Topic};
 use crate::logging::chain;
 use crate::model::rollout::{Event, Rollout};
-use crate::model::slot::Slot;
 use crate::model::store::{Store, StoreError};
 use crate::monitor::metrics::Metrics;
-use crate::worker::{self, Activity, Pulse, Route, Setup, Stop, WorkerError};
+use crate::worker::{self, Activity, Gate, Pulse, Route, Setup, Stop, WorkerError};
 
 /// The pause before absent brokers are asked again, and before a failed worker is replaced: the first, and the
 /// longest that it grows to.
@@ -73,14 +72,19 @@ pub async fn run(
     });
 
     let health = Health::default();
-    let routes: Vec<Route> =
-        config.routes.iter().map(|route| Route { config: route.clone(), slot: Arc::new(Slot::new()) }).collect();
+    let routes: Vec<Route> = config.routes.iter().cloned().map(Route::new).collect();
     let served = routes.iter().map(|route| Served {
         route: route.config.name.clone(),
         reference: route.config.model.clone(),
         slot: route.slot.clone(),
+        gate: route.gate.clone(),
     });
-    let state = http::State { metrics: metrics.clone(), health: health.clone(), routes: served.collect() };
+    let state = http::State {
+        metrics: metrics.clone(),
+        health: health.clone(),
+        routes: served.collect(),
+        tokens: config.http.tokens.clone(),
+    };
     // Probes and scrapes are answered until everything is drained.
     let drained = CancellationToken::new();
     let server = tokio::spawn(http::serve(listener, state, drained.clone().cancelled_owned()));
@@ -112,7 +116,8 @@ async fn serve_routes(
     let mut filled = rollout.filled();
     let poll = Duration::from_millis(config.store.poll_ms);
     let rollout = tokio::spawn(rollout.watch(poll, stopping.clone().cancelled_owned()));
-    tokio::spawn(tick(metrics.clone(), stopping.clone()));
+    let gates = routes.iter().map(|route| (route.config.name.clone(), route.gate.clone())).collect();
+    tokio::spawn(tick(metrics.clone(), gates, stopping.clone()));
 
     let ready = async {
         let topics = wait_for_topics(&admin, &routes, &broker).await;
@@ -163,16 +168,23 @@ async fn serve_routes(
     result
 }
 
-/// Tells the metrics of what the rollout does.
+/// Tells the metrics of what the rollout does, and opens a route's gate to a new version: it may be the cure.
 fn observer(metrics: Metrics, routes: &[Route]) -> impl FnMut(Event) + Send + 'static {
-    let routes: Vec<_> = routes.iter().map(|route| (route.config.name.clone(), route.config.model.clone())).collect();
+    let routes = routes.to_vec();
     move |event| match event {
         Event::Loaded { reference, model, took, .. } => {
             if let Some(took) = took {
                 metrics.model_loaded(model.name(), took);
             }
-            for (route, _) in routes.iter().filter(|(_, of)| *of == reference) {
-                metrics.serving(route, &reference, &model);
+            for route in routes.iter().filter(|route| route.config.model == reference) {
+                metrics.serving(&route.config.name, &reference, &model);
+                if route.gate.open() {
+                    tracing::info!(
+                        route = route.config.name,
+                        version = model.version(),
+                        "a new version: the route resumes"
+                    );
+                }
             }
         }
         Event::Refused { reference, .. } => metrics.model_refused(&reference.name),
@@ -237,14 +249,16 @@ async fn watch_broker(admin: Arc<Admin>, topic: String, broker: Condition, stopp
     }
 }
 
-/// Computes the drift once a second.
-async fn tick(metrics: Metrics, stopping: CancellationToken) {
+/// Computes the drift once a second, and tells which routes are paused.
+async fn tick(metrics: Metrics, gates: Vec<(String, Arc<Gate>)>, stopping: CancellationToken) {
     let mut ticks = tokio::time::interval(TICK);
     loop {
         tokio::select! {
             () = stopping.cancelled() => return,
-            _ = ticks.tick() => metrics.tick(Instant::now()),
+            _ = ticks.tick() => {}
         }
+        metrics.tick(Instant::now());
+        gates.iter().for_each(|(route, gate)| metrics.route_paused(route, gate.is_closed()));
     }
 }
 

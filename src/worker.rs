@@ -6,11 +6,13 @@
 //! - `lane`: a route within a worker: its batch, its scorer, where its outputs go
 //! - `source`, `sink`: the consuming and the producing end
 //! - `ledger`: up to where each partition is done
+//! - `gate`: closes a route when too many of its records are rejected
 //! - `pulse`: what a worker is doing, for whoever watches it from outside
 //! - `dead_letter`: what a rejected record becomes
 
 mod dead_letter;
 mod flow;
+mod gate;
 mod lane;
 mod ledger;
 mod line;
@@ -26,6 +28,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 pub(crate) use flow::REVOKE_TIMEOUT;
+pub use gate::{Excess, Gate};
 pub use lane::Route;
 pub use line::{Setup, run};
 pub use pulse::{Activity, Pulse};

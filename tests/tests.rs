@@ -19,6 +19,7 @@
 //! | `safetensors` | models from tensors and a TOML that names the layers |
 //! | `shrinking` | `weir model quantize` and `prune`, on a model of the flights |
 //! | `import` | models of scikit-learn and PyTorch, beside onnxruntime |
+//! | `gate` | a route that pauses when too much is rejected |
 //! | `ops` | chart, dashboard and alert rules, judged by their own tools |
 //! | `tidy` | rules about the source and the documents |
 //! | `support` | starting things, feeding and reading topics |
@@ -34,6 +35,7 @@ mod distributed;
 mod evaluation;
 mod exactly_once;
 mod export;
+mod gate;
 mod import;
 mod ops;
 mod outage;

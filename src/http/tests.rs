@@ -1,5 +1,6 @@
 use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -8,6 +9,10 @@ use super::*;
 use crate::model::reference::Selector;
 use crate::monitor::metrics::{CATALOGUE, TEXT_FORMAT};
 use crate::monitor::testing::{arithmetic, flights};
+
+fn tokens() -> Tokens {
+    serde_json::from_value(json!(["right"])).unwrap()
+}
 
 /// A server on a free port: route `flights` with version 7 of the model of that name, `sums` with `arithmetic`, and
 /// `late`, whose slot is empty.
@@ -27,13 +32,15 @@ impl Server {
             route: route.into(),
             reference: ModelRef { name: model.into(), selector: Selector::Latest },
             slot: Arc::new(Slot::new()),
+            gate: Arc::new(Gate::new(1.0, GRACE, Instant::now())),
         };
         let routes = vec![served("flights", "flights"), served("sums", "arithmetic"), served("late", "weather")];
         routes[0].slot.store(Arc::new(flights(7)));
         routes[1].slot.store(Arc::new(arithmetic(3)));
         let late = Arc::clone(&routes[2].slot);
         let health = Health::default();
-        let state = State { metrics: Metrics::new(Duration::from_secs(60)), health: health.clone(), routes };
+        let state =
+            State { metrics: Metrics::new(Duration::from_secs(60)), health: health.clone(), routes, tokens: tokens() };
         let (stop, stopped) = oneshot::channel();
         let shutdown = async { stopped.await.unwrap() };
         let served = tokio::spawn(serve(listener, state, shutdown));
@@ -43,7 +50,10 @@ impl Server {
     /// Status, content type and body.
     async fn request(&self, method: &str, path: &str, body: Vec<u8>) -> (u16, String, String) {
         let request = axum::http::Request::builder().method(method).uri(format!("http://{}{path}", self.address));
-        let request = request.body(body).unwrap();
+        self.send(request.body(body).unwrap()).await
+    }
+
+    async fn send(&self, request: axum::http::Request<Vec<u8>>) -> (u16, String, String) {
         let call = move || {
             let config = ureq::Agent::config_builder().http_status_as_error(false).build();
             let mut response = config.new_agent().run(request).unwrap();
@@ -109,6 +119,28 @@ async fn readiness_says_what_is_missing() {
     assert_eq!(server.get("/readyz").await, (200, json!({ "ready": true })));
     worker.not_ready("the broker is gone");
     assert_eq!(server.get("/readyz").await.0, 503);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_route_pauses_and_resumes_for_who_has_a_token() {
+    let server = Server::start().await;
+    let post = async |path: &str, token: &str| {
+        let mut request = axum::http::Request::builder().method("POST").uri(format!("http://{}{path}", server.address));
+        if !token.is_empty() {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        let (status, _, body) = server.send(request.body(Vec::new()).unwrap()).await;
+        (status, serde_json::from_str::<Value>(&body).unwrap())
+    };
+    let answer = |paused: bool, changed: bool| json!({ "route": "sums", "paused": paused, "changed": changed });
+    assert_eq!(post("/admin/routes/sums/pause", "right").await, (200, answer(true, true)));
+    assert_eq!(post("/admin/routes/sums/pause", "right").await, (200, answer(true, false)));
+    assert_eq!(post("/admin/routes/sums/resume", "").await.0, 401);
+    assert_eq!(post("/admin/routes/sums/resume", "wrong").await.0, 403);
+    assert_eq!(post("/admin/routes/sums/resume", "right").await, (200, answer(false, true)));
+    assert_eq!(post("/admin/routes/none/resume", "right").await.0, 404);
+    assert_eq!(post("/admin/routes/sums/stop", "right").await.0, 404);
     server.stop().await;
 }
 
@@ -253,7 +285,7 @@ async fn bad_requests_name_the_tensor_or_the_row() {
 async fn a_request_that_never_ends_does_not_hold_up_the_shutdown() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let state = State { metrics: Metrics::new(GRACE), health: Health::default(), routes: Vec::new() };
+    let state = State { metrics: Metrics::new(GRACE), health: Health::default(), routes: Vec::new(), tokens: tokens() };
     let (stop, stopped) = oneshot::channel();
     let served = tokio::spawn(serve_with(listener, state, async { stopped.await.unwrap() }, Duration::from_millis(50)));
     // The server answers "continue" when the handler begins to wait for the body.

@@ -175,6 +175,12 @@ impl Consumer {
         ffi::cached_high_watermark(self.inner.client(), &partition.topic, partition.partition)
     }
 
+    /// The end of a partition, asked for: of one that is paused no fetch tells. Blocks for up to `timeout`.
+    pub fn ask_end(&self, partition: &TopicPartition, timeout: Duration) -> Result<i64, KafkaError> {
+        let (_, end) = self.inner.fetch_watermarks(&partition.topic, partition.partition, timeout)?;
+        Ok(end)
+    }
+
     /// Leaves the group; partitions still assigned are let go without a commit. Leaving may wait for the brokers: at
     /// the deadline it goes on by itself, on a thread of its own.
     pub fn close(self, deadline: Instant) {

@@ -97,6 +97,11 @@ impl Metrics {
         self.families().worker_restarts.with_label_values::<&str>(&[]).inc();
     }
 
+    /// Whether a route's records wait.
+    pub fn route_paused(&self, route: &str, paused: bool) {
+        self.families().paused.with_label_values(&[route]).set(paused.into());
+    }
+
     /// So long ago was the last poll of the worker that has waited longest.
     pub fn poll_age(&self, age: Duration) {
         self.families().poll_age.with_label_values::<&str>(&[]).set(age.as_secs_f64());

@@ -25,6 +25,9 @@ const PAUSE_AFTER: Duration = Duration::from_secs(1);
 /// How long a revocation may take. The group waits for it, and it must stay below `max.poll.interval.ms`.
 pub(crate) const REVOKE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How often lag and records in flight are told.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The pause before a commit that a rebalance refused is tried again.
 const COMMIT_RETRY: Duration = Duration::from_millis(20);
 
@@ -46,6 +49,7 @@ pub(super) struct Flow<'c> {
     pub(super) transaction: Option<Transaction>,
     pub(super) commit_interval: Duration,
     pub(super) commit_due: Instant,
+    pub(super) report_due: Instant,
     /// Records that a poll brought while the worker had no room for them.
     pub(super) strays: Vec<Held<'c>>,
 }
@@ -103,7 +107,9 @@ impl<'c> Flow<'c> {
             self.source.set_paused(true)?;
             self.tell_readiness();
         }
-        self.pulse.polled(Instant::now());
+        let now = Instant::now();
+        self.pulse.polled(now);
+        self.report_if_due(now);
         if let Some(held) = self.source.poll(Duration::ZERO)? {
             self.strays.push(held);
         }
@@ -247,8 +253,12 @@ impl<'c> Flow<'c> {
         self.metrics.committed(CommitOutcome::Failed);
     }
 
-    /// Tells the metrics how many records are in flight, and how far each partition is behind.
-    pub(super) fn report(&mut self) {
+    /// Tells the metrics now and then how many records are in flight, and how far each partition is behind.
+    pub(super) fn report_if_due(&mut self, now: Instant) {
+        if now < self.report_due {
+            return;
+        }
+        self.report_due = now + REPORT_INTERVAL;
         self.metrics.in_flight(self.ledger.in_flight());
         for (TopicPartition { topic, partition }, lag) in self.source.lag() {
             self.metrics.lag(&topic, partition, lag);

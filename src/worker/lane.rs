@@ -1,9 +1,10 @@
 //! A route within one worker: its batch, its scorer, where its outputs go.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::dead_letter::dead_letter;
+use super::gate::Gate;
 use super::source::Held;
 use crate::batch::{Batch, BatchConfig};
 use crate::kafka::Headers;
@@ -24,6 +25,17 @@ pub struct Route {
     pub config: RouteConfig,
     /// Where the current model is.
     pub slot: Arc<Slot>,
+    /// Whether its records wait.
+    pub gate: Arc<Gate>,
+}
+
+impl Route {
+    /// A route without a model yet, its gate open.
+    pub fn new(config: RouteConfig) -> Route {
+        let window = Duration::from_secs(config.dead_letter.window_s);
+        let gate = Arc::new(Gate::new(config.dead_letter.max_ratio, window, Instant::now()));
+        Route { config, slot: Arc::new(Slot::new()), gate }
+    }
 }
 
 /// A prediction, or why there is none.
@@ -42,6 +54,8 @@ pub(super) struct Lane<'c> {
     pub(super) output: Outlet,
     pub(super) dead_letter: Outlet,
     pub(super) metrics: RouteMetrics,
+    /// Whether its topics are paused, as this worker last saw its gate.
+    pub(super) paused: bool,
     route: Route,
     options: score::Options,
     scorer: Scorer,
@@ -68,6 +82,7 @@ impl<'c> Lane<'c> {
             dead_letter,
             seen: route_metrics.model(&model),
             metrics: route_metrics,
+            paused: false,
             version_headers: version_headers(&route.config.output.headers, &model),
             scorer: Scorer::new(model, &options),
             options,
@@ -135,6 +150,25 @@ impl<'c> Lane<'c> {
             batch,
         };
         (outgoing, reason)
+    }
+
+    /// Tells the gate what became of a batch.
+    pub(super) fn observe(&self, records: usize, rejected: usize) {
+        let Some(excess) = self.route.gate.observe(Instant::now(), records as u64, rejected as u64) else { return };
+        let Route { config, .. } = &self.route;
+        tracing::error!(
+            route = config.name,
+            rejected = excess.rejected,
+            of = excess.records,
+            max_ratio = config.dead_letter.max_ratio,
+            "too many records are rejected: the route pauses until a new version is loaded, or `weir route resume {}`",
+            config.name
+        );
+    }
+
+    /// Whether the route's records wait.
+    pub(super) fn is_closed(&self) -> bool {
+        self.route.gate.is_closed()
     }
 
     /// Counts a record that went out: as a prediction, or as a rejection.

@@ -32,7 +32,7 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// What a stop keeps of its time for the last commit.
 const COMMIT_TIME: Duration = Duration::from_secs(1);
 
-/// How often counts go to the registry, and the lag is looked at.
+/// How often counts go to the registry.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a worker is made from. Workers share the slots and the metrics, and nothing else.
@@ -147,6 +147,7 @@ impl<'c> Line<'c> {
             transaction,
             commit_interval: interval,
             commit_due: Instant::now() + interval,
+            report_due: Instant::now() + FLUSH_INTERVAL,
             strays: Vec::new(),
             joined: false,
         };
@@ -164,6 +165,7 @@ impl<'c> Line<'c> {
     }
 
     fn step(&mut self) -> Result<(), WorkerError> {
+        self.heed_gates()?;
         let idle = self.poll()?;
         self.fire_due(idle)?;
         self.settle()?;
@@ -203,6 +205,10 @@ impl<'c> Line<'c> {
 
     /// Takes a lane's batch through decode, score, encode and produce.
     fn fire(&mut self, at: usize) -> Result<(), WorkerError> {
+        if self.lanes[at].paused {
+            // What is held stays, and isn't committed.
+            return Ok(());
+        }
         let Some((mut records, first_at)) = self.lanes[at].batch.take() else { return Ok(()) };
         let waited = first_at.elapsed();
         self.flow.pulse.enter(Activity::Produce);
@@ -230,7 +236,7 @@ impl<'c> Line<'c> {
         self.flow.begin_if_needed(records.len())?;
         let batch = self.flow.ledger.open();
         self.flow.sink.sent(batch).start(at, records.iter().filter_map(|held| held.record.timestamp_ms()));
-        let sent = self.send(at, records, batch);
+        let sent = self.send(at, records, batch).map(|rejected| self.lanes[at].observe(records.len(), rejected));
         // Closed in any case: after an aborted transaction the books go on.
         if self.flow.ledger.close(batch) {
             acknowledged(&self.lanes, self.flow.sink.sent(batch));
@@ -238,11 +244,13 @@ impl<'c> Line<'c> {
         sent
     }
 
-    /// Sends the outcome of each record of a batch, waiting while the producer's queue is full.
-    fn send(&mut self, at: usize, records: &[Held<'c>], batch: usize) -> Result<(), WorkerError> {
+    /// Sends the outcome of each record of a batch, waiting while the producer's queue is full. Returns how many were
+    /// rejected.
+    fn send(&mut self, at: usize, records: &[Held<'c>], batch: usize) -> Result<usize, WorkerError> {
         let Line { flow, lanes, topics, .. } = self;
         let lane = &lanes[at];
         let mut done = |sent: &mut Sent| acknowledged(lanes, sent);
+        let mut rejections = 0;
         for (held, result) in records.iter().zip(lane.results()) {
             let (mut outgoing, rejected) = lane.outgoing(held, result, topics[held.partition.topic].1, batch);
             loop {
@@ -254,12 +262,26 @@ impl<'c> Line<'c> {
                     Ok(()) => {
                         flow.ledger.sent(batch, held.partition, held.record.offset());
                         lane.count(rejected);
+                        rejections += usize::from(rejected.is_some());
                         break;
                     }
                     Err(refused) if refused.queue_is_full() && flow.ledger.in_flight() > 0 => outgoing = refused.record,
                     Err(refused) => return Err(refused.error.into()),
                 }
                 flow.wait_for_progress(&mut done)?;
+            }
+        }
+        Ok(rejections)
+    }
+
+    /// Pauses the topics of a route whose gate has closed, and resumes those of one that is open again.
+    fn heed_gates(&mut self) -> Result<(), WorkerError> {
+        for at in 0..self.lanes.len() {
+            let closed = self.lanes[at].is_closed();
+            if self.lanes[at].paused != closed {
+                self.lanes[at].paused = closed;
+                let topics: Vec<_> = (0..self.topics.len()).filter(|&topic| self.topics[topic].0 == at).collect();
+                self.flow.source.set_closed(&topics, closed)?;
             }
         }
         Ok(())
@@ -346,7 +368,8 @@ impl<'c> Line<'c> {
     fn patience(&self) -> Duration {
         let now = Instant::now();
         let busy = if self.flow.ledger.in_flight() > 0 { BUSY_POLL } else { IDLE_POLL };
-        self.lanes.iter().filter_map(|lane| lane.batch.patience(now)).fold(busy, Duration::min)
+        let open = self.lanes.iter().filter(|lane| !lane.paused);
+        open.filter_map(|lane| lane.batch.patience(now)).fold(busy, Duration::min)
     }
 
     fn flush_if_due(&mut self) {
@@ -358,7 +381,7 @@ impl<'c> Line<'c> {
 
     fn flush(&mut self) {
         self.lanes.iter_mut().for_each(Lane::flush_metrics);
-        self.flow.report();
+        self.flow.report_if_due(Instant::now());
     }
 }
 

@@ -10,6 +10,9 @@ use crate::kafka::consumer::{Consumer, GroupEvent, GroupMetadata, Polled, Record
 /// How long an assignment waits for the committed offsets, which only the lag needs.
 const COMMITTED_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long the end of a paused partition may take to be asked for: only the lag needs it.
+const END_TIMEOUT: Duration = Duration::from_millis(100);
+
 /// A record that the worker holds, with the number of its partition's books.
 pub(super) struct Held<'c> {
     pub(super) record: Record<'c>,
@@ -32,6 +35,8 @@ pub(super) struct Source<'c> {
     /// When the group was last polled.
     polled_at: Instant,
     paused: bool,
+    /// By topic number: whether its route's gate is closed.
+    closed: Vec<bool>,
     commit: Option<Vec<(Partition, i64)>>,
 }
 
@@ -42,6 +47,7 @@ impl<'c> Source<'c> {
         consumer.subscribe(&names)?;
         Ok(Source {
             consumer,
+            closed: vec![false; topics.len()],
             topics,
             last_topic: 0,
             assigned: Vec::new(),
@@ -104,9 +110,9 @@ impl<'c> Source<'c> {
     /// Takes up partitions that the group gives to this worker.
     pub(super) fn take_up(&mut self, partitions: Vec<TopicPartition>, ledger: &mut Ledger) -> Result<(), KafkaError> {
         self.consumer.assign(&partitions)?;
-        if self.paused {
-            self.consumer.pause(&partitions)?;
-        }
+        let waiting: Vec<_> =
+            partitions.iter().filter(|partition| self.paused || self.is_closed(partition)).cloned().collect();
+        self.consumer.pause(&waiting)?;
         let assignment = self.next_assignment();
         for partition in &partitions {
             if let Some(numbered) = self.numbered(partition) {
@@ -138,7 +144,26 @@ impl<'c> Source<'c> {
             return Ok(());
         }
         self.paused = paused;
-        if paused { self.consumer.pause(&self.assigned) } else { self.consumer.resume(&self.assigned) }
+        if paused {
+            return self.consumer.pause(&self.assigned);
+        }
+        let open: Vec<_> = self.assigned.iter().filter(|partition| !self.is_closed(partition)).cloned().collect();
+        self.consumer.resume(&open)
+    }
+
+    /// Stops fetching these topics, by their numbers, or starts again.
+    pub(super) fn set_closed(&mut self, topics: &[usize], closed: bool) -> Result<(), KafkaError> {
+        topics.iter().for_each(|&topic| self.closed[topic] = closed);
+        if self.paused {
+            return Ok(());
+        }
+        let is_meant = |partition: &&TopicPartition| topics.iter().any(|&topic| self.topics[topic] == partition.topic);
+        let meant: Vec<_> = self.assigned.iter().filter(is_meant).cloned().collect();
+        if closed { self.consumer.pause(&meant) } else { self.consumer.resume(&meant) }
+    }
+
+    fn is_closed(&self, partition: &TopicPartition) -> bool {
+        self.number_of(&partition.topic).is_some_and(|topic| self.closed[topic])
     }
 
     /// Starts a commit of what is done, unless one is under way or nothing is new.
@@ -193,8 +218,18 @@ impl<'c> Source<'c> {
     pub(super) fn lag(&self) -> Vec<(TopicPartition, i64)> {
         let mut positions = self.started_at.clone();
         positions.extend(self.consumer.positions());
+        // After one question that nobody answers, none is asked any more.
+        let mut brokers_answer = true;
+        let mut end = |partition: &TopicPartition| {
+            if brokers_answer && (self.paused || self.is_closed(partition)) {
+                let asked = self.consumer.ask_end(partition, END_TIMEOUT);
+                brokers_answer = asked.is_ok();
+                return asked.ok();
+            }
+            self.consumer.end(partition)
+        };
         let lag = |(partition, position): (TopicPartition, i64)| {
-            let behind = (self.consumer.end(&partition)? - position).max(0);
+            let behind = (end(&partition)? - position).max(0);
             Some((partition, behind))
         };
         positions.into_iter().filter_map(lag).collect()

@@ -79,6 +79,8 @@ catalogue! {
         "Predictions handed to the producer, which delivers each of them.";
     rejected: IntCounterVec = "weir_records_rejected_total" {"route", "reason"}
         "Records that could not be scored and went to the dead-letter topic.";
+    paused: IntGaugeVec = "weir_route_paused" {"route"}
+        "1 while a route's records wait: too many were rejected, or somebody paused it.";
     stages: HistogramVec = "weir_stage_seconds" {"route", "stage"}
         "Time that a batch spends in a stage: decode, batch, score, encode, deliver." [STAGE_SECONDS];
     end_to_end: HistogramVec = "weir_end_to_end_seconds" {"route"}

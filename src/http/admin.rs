@@ -1,0 +1,108 @@
+//! What changes something: pausing and resuming routes. It always needs a token.
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::{Failure, Shared};
+
+/// The tokens of those who may change something. They are never shown.
+#[derive(Clone, Default, Deserialize)]
+#[serde(from = "ListOrText")]
+pub struct Tokens(Vec<String>);
+
+/// A list, or what the environment can hold: a text with commas.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ListOrText {
+    List(Vec<String>),
+    Text(String),
+}
+
+impl From<ListOrText> for Tokens {
+    fn from(tokens: ListOrText) -> Tokens {
+        let tokens = match tokens {
+            ListOrText::List(tokens) => tokens,
+            ListOrText::Text(text) => text.split(',').map(|token| token.trim().to_owned()).collect(),
+        };
+        Tokens(tokens.into_iter().filter(|token| !token.is_empty()).collect())
+    }
+}
+
+impl Tokens {
+    /// One of them, for a client of one's own.
+    pub fn first(&self) -> Option<&str> {
+        self.0.first().map(String::as_str)
+    }
+
+    /// Whether one of them is `presented`. Digests are compared, so the time tells nothing about the tokens.
+    fn accept(&self, presented: &str) -> bool {
+        let presented = Sha256::digest(presented);
+        self.0.iter().fold(false, |found, token| found | (Sha256::digest(token) == presented))
+    }
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} tokens", self.0.len())
+    }
+}
+
+/// Makes a route's records wait, or go on.
+pub(super) async fn route(
+    State(shared): State<Arc<Shared>>,
+    Path((name, action)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Failure> {
+    authorize(&shared.state.tokens, &headers)?;
+    let served = shared.state.routes.iter().find(|served| served.route == name);
+    let Some(served) = served else {
+        return Err(Failure::new(StatusCode::NOT_FOUND, format!("there is no route {name:?}")));
+    };
+    let changed = match action.as_str() {
+        "pause" => served.gate.close(),
+        "resume" => served.gate.open(),
+        _ => return Err(Failure::new(StatusCode::NOT_FOUND, "a route can pause or resume")),
+    };
+    let paused = served.gate.is_closed();
+    if changed {
+        tracing::info!(route = name, paused, "by command");
+    }
+    Ok(Json(json!({ "route": name, "paused": paused, "changed": changed })))
+}
+
+fn authorize(tokens: &Tokens, headers: &HeaderMap) -> Result<(), Failure> {
+    if tokens.0.is_empty() {
+        return Err(Failure::new(StatusCode::FORBIDDEN, "http.tokens is empty, so nobody may change anything"));
+    }
+    let presented = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    match presented {
+        Some(token) if tokens.accept(token) => Ok(()),
+        Some(_) => Err(Failure::new(StatusCode::FORBIDDEN, "this token is none of http.tokens")),
+        None => Err(Failure::new(StatusCode::UNAUTHORIZED, "send a token: Authorization: Bearer TOKEN")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_come_as_a_list_or_as_a_text_and_are_not_shown() {
+        let list: Tokens = serde_json::from_value(json!(["one", "two"])).unwrap();
+        let text: Tokens = serde_json::from_value(json!("one, two")).unwrap();
+        for tokens in [list, text] {
+            assert!(tokens.accept("two") && !tokens.accept("three") && !tokens.accept(""));
+            assert_eq!(format!("{tokens:?}"), "2 tokens");
+        }
+        let none: Tokens = serde_json::from_value(json!("")).unwrap();
+        assert!(none.first().is_none() && !none.accept(""));
+    }
+}

@@ -1,0 +1,140 @@
+//! The gate of a route: it closes when too many of its records are rejected.
+//!
+//! After a bad deploy upstream every record is wrong. Without a gate a worker would empty the topic into the
+//! dead-letter topic as fast as it can; behind a closed one the records wait on their topic until somebody has looked.
+//! It opens by command, or when a new version of the model is loaded, which may be the cure.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The window moves in so many steps.
+const STEPS: usize = 6;
+
+/// With fewer records within the window a share says little.
+const LEAST_RECORDS: u64 = 100;
+
+/// Shared by all workers of a process.
+#[derive(Debug)]
+pub struct Gate {
+    /// The largest share of rejections that is borne; from 1 on the gate never closes by itself.
+    max_ratio: f64,
+    step: Duration,
+    created: Instant,
+    closed: AtomicBool,
+    window: Mutex<[Step; STEPS]>,
+}
+
+/// What was counted during a step, and which one since `created`.
+#[derive(Clone, Copy, Debug, Default)]
+struct Step {
+    number: u64,
+    records: u64,
+    rejected: u64,
+}
+
+/// What made a gate close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Excess {
+    /// Records within the window.
+    pub records: u64,
+    /// How many of them were rejected.
+    pub rejected: u64,
+}
+
+impl Gate {
+    /// An open gate that bears this share of rejections over `window`.
+    pub fn new(max_ratio: f64, window: Duration, now: Instant) -> Gate {
+        Gate {
+            max_ratio,
+            step: (window / STEPS as u32).max(Duration::from_millis(1)),
+            created: now,
+            closed: AtomicBool::new(false),
+            window: Mutex::default(),
+        }
+    }
+
+    /// Counts a batch. Returns what was in excess if the gate closes by it: to one of the callers, once.
+    pub fn observe(&self, now: Instant, records: u64, rejected: u64) -> Option<Excess> {
+        if self.max_ratio >= 1.0 {
+            return None;
+        }
+        let number = (now.saturating_duration_since(self.created).as_nanos() / self.step.as_nanos()) as u64;
+        let excess = {
+            let mut window = self.window();
+            let step = &mut window[number as usize % STEPS];
+            if step.number != number {
+                *step = Step { number, ..Step::default() };
+            }
+            step.records += records;
+            step.rejected += rejected;
+            let recent = window.iter().filter(|step| step.number + STEPS as u64 > number);
+            recent.fold(Excess { records: 0, rejected: 0 }, |sum, step| Excess {
+                records: sum.records + step.records,
+                rejected: sum.rejected + step.rejected,
+            })
+        };
+        let is_over =
+            excess.records >= LEAST_RECORDS && excess.rejected as f64 > self.max_ratio * excess.records as f64;
+        (is_over && self.close()).then_some(excess)
+    }
+
+    /// Whether the route's records wait.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Closes it; returns whether it was open.
+    pub fn close(&self) -> bool {
+        !self.closed.swap(true, Ordering::AcqRel)
+    }
+
+    /// Opens it, and forgets what was counted; returns whether it was closed.
+    pub fn open(&self) -> bool {
+        *self.window() = Default::default();
+        self.closed.swap(false, Ordering::AcqRel)
+    }
+
+    fn window(&self) -> MutexGuard<'_, [Step; STEPS]> {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn it_closes_when_the_share_within_the_window_is_exceeded() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let gate = Gate::new(0.5, WINDOW, start);
+        assert_eq!(gate.observe(start, 99, 99), None, "too few to say");
+        assert_eq!(gate.observe(after(1), 99, 0), None, "half of them is borne");
+        assert!(!gate.is_closed());
+        assert_eq!(gate.observe(after(2), 1, 1), Some(Excess { records: 199, rejected: 100 }));
+        assert!(gate.is_closed());
+        assert_eq!(gate.observe(after(2), 10, 10), None, "it is told once");
+        assert!(gate.open() && !gate.is_closed() && !gate.open());
+        assert_eq!(gate.observe(after(3), 100, 50), None, "what was before is forgotten");
+    }
+
+    #[test]
+    fn what_is_older_than_the_window_does_not_count() {
+        let start = Instant::now();
+        let gate = Gate::new(0.1, WINDOW, start);
+        assert_eq!(gate.observe(start, 1_000_000, 0), None);
+        let later = start + WINDOW;
+        assert_eq!(gate.observe(later, 100, 20), Some(Excess { records: 100, rejected: 20 }));
+    }
+
+    #[test]
+    fn with_a_ratio_of_one_it_never_closes_by_itself() {
+        let start = Instant::now();
+        let gate = Gate::new(1.0, WINDOW, start);
+        assert_eq!(gate.observe(start, 1_000, 1_000), None);
+        assert!(gate.close() && gate.is_closed());
+    }
+}
