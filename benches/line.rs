@@ -2,7 +2,8 @@
 //!
 //! The loop polls each record and produces its bytes on, with the client settings that weir has: what passing records
 //! through Kafka costs when scoring is free. Both read the same topic (JSON records of 30 features, 4 partitions) with
-//! two workers and write to one of 4 partitions; weir decodes, scores by an MLP 30-100-100, and encodes as well.
+//! two workers and write to one of 4 partitions; weir decodes, scores by an MLP 30-100-100, and encodes as well, once at
+//! least once and once exactly once, with a commit every 100 ms.
 //!
 //! Each contender runs in turn, in a process of its own and with a group of its own, several rounds. What is measured
 //! is the stretch from the tenth to the ninetieth percent of the records, by the ends of the output partitions: not
@@ -46,6 +47,8 @@ const FEATURES: usize = 30;
 const PARTITIONS: i32 = 4;
 const WORKERS: usize = 2;
 
+const CONTENDERS: [&str; 3] = ["plain loop", "weir", "weir, exactly once"];
+
 /// What one run of a contender measured.
 #[derive(Clone, Copy)]
 struct Run {
@@ -76,20 +79,25 @@ fn main() {
     fill(&setup, records);
     publish_model(&setup);
 
-    let (mut loops, mut weirs) = (Vec::new(), Vec::new());
+    let mut runs: [Vec<Run>; 3] = Default::default();
     for round in 1..=rounds {
         let this = std::env::current_exe().unwrap();
         let mut command = Command::new(this);
         command.args(["--plain-loop", &setup.brokers, &setup.input, &passed, &unique("loop")]);
-        loops.push(measure(command, &setup.brokers, &passed, records));
-        let setup = Setup { group: unique("weir"), ..setup_of(&setup) };
-        let mut command = support::weir::command();
-        command.args(["serve", "-c"]).arg(setup.config(""));
-        weirs.push(measure(command, &setup.brokers, &setup.output, records));
-        for (name, runs) in [("plain loop", &loops), ("weir", &weirs)] {
+        runs[0].push(measure(command, &setup.brokers, &passed, records));
+        for (runs, (delivery, commit_interval_ms)) in
+            runs[1..].iter_mut().zip([("at_least_once", 1_000), ("exactly_once", 100)])
+        {
+            let worker = format!("delivery = \"{delivery}\"");
+            let setup = Setup { group: unique("weir"), worker, commit_interval_ms, ..setup_of(&setup) };
+            let mut command = support::weir::command();
+            command.args(["serve", "-c"]).arg(setup.config(""));
+            runs.push(measure(command, &setup.brokers, &setup.output, records));
+        }
+        for (name, runs) in CONTENDERS.iter().zip(&runs) {
             let run = runs.last().unwrap();
             println!(
-                "round {round}: {name:<10} {:>9.0} records/s  {:>5.2} µs CPU/record  {:>4.0} MiB",
+                "round {round}: {name:<19} {:>9.0} records/s  {:>5.2} µs CPU/record  {:>4.0} MiB",
                 run.records_per_s, run.cpu_us_per_record, run.peak_mib
             );
         }
@@ -98,7 +106,7 @@ fn main() {
     println!("\n{rounds} rounds of {records} records, two workers, medians (smallest to largest)");
     println!("| contender | records/s | CPU per record | peak memory |");
     println!("| --- | --- | --- | --- |");
-    for (name, runs) in [("plain loop", &loops), ("weir", &weirs)] {
+    for (name, runs) in CONTENDERS.iter().zip(&runs) {
         println!(
             "| {name} | {} | {} µs | {} MiB |",
             spread(runs, |run| run.records_per_s, 0),
@@ -106,16 +114,19 @@ fn main() {
             spread(runs, |run| run.peak_mib, 0)
         );
     }
-    let ratio = |of: fn(&Run) -> f64| {
-        let mut ratios: Vec<f64> = weirs.iter().zip(&loops).map(|(weir, plain)| of(weir) / of(plain)).collect();
-        ratios.sort_unstable_by(f64::total_cmp);
-        ratios[ratios.len() / 2]
-    };
-    println!(
-        "| weir / loop | {:.2} × | {:.2} × | |",
-        ratio(|run| run.records_per_s),
-        ratio(|run| run.cpu_us_per_record)
-    );
+    for (name, upper, lower) in [("weir / loop", 1, 0), ("exactly once / at least once", 2, 1)] {
+        let ratio = |of: fn(&Run) -> f64| {
+            let mut ratios: Vec<f64> =
+                runs[upper].iter().zip(&runs[lower]).map(|(upper, lower)| of(upper) / of(lower)).collect();
+            ratios.sort_unstable_by(f64::total_cmp);
+            ratios[ratios.len() / 2]
+        };
+        println!(
+            "| {name} | {:.2} × | {:.2} × | |",
+            ratio(|run| run.records_per_s),
+            ratio(|run| run.cpu_us_per_record)
+        );
+    }
 }
 
 fn spread(runs: &[Run], of: fn(&Run) -> f64, digits: usize) -> String {

@@ -1,11 +1,13 @@
 //! Brokers that are absent at the start, and later, or that refuse: weir waits or begins anew, says so, and goes on.
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 
 use weir::train::preparation::Preparation;
 
+use crate::delivery::{PARTITIONS, assert_once_and_in_order, records};
 use crate::support::eventually;
-use crate::support::kafka::{Kafka, Reader, Record, alter_topic, produce};
+use crate::support::kafka::{Kafka, Reader, Record, alter_topic, create_topic, delete_topic, produce};
 use crate::support::models::{promote, publish, year};
 use crate::support::weir::{Setup, Weir};
 
@@ -65,6 +67,56 @@ fn a_worker_whose_record_is_refused_is_replaced_and_the_record_has_an_outcome() 
     // The other worker may have taken the partition over, and met the same refusal.
     let restarts = weir.metric("weir_worker_restarts_total", "");
     assert!((1.0..=2.0).contains(&restarts), "{restarts} restarts");
+    eventually("it is ready again", || (weir.get("/readyz").0 == 200).then_some(()));
+    assert!(weir.stop().success());
+}
+
+#[test]
+fn outputs_that_nobody_takes_wait_and_readiness_says_so() {
+    let setup = Setup::on_kafka(PARTITIONS);
+    promote(&setup.store(), "production", publish(&setup.store(), 1, Preparation::default()));
+    let weir = Weir::ready(&setup.config(""));
+    // Acknowledged by all means by two brokers now, of which there is one: every produce request is refused for the
+    // time being. More records than may be in flight come meanwhile.
+    alter_topic(&setup.brokers, &setup.output, "min.insync.replicas", "2");
+    let inputs = records(&year()[..60_000]);
+    produce(&setup.brokers, &setup.input, inputs.iter().cloned());
+    eventually("it isn't ready, and says why", || {
+        let (status, body) = weir.get("/readyz");
+        (status == 503 && body.contains("the brokers have acknowledged none of")).then_some(())
+    });
+    eventually("the inputs are paused", || weir.log().contains("the inputs are paused").then_some(()));
+    let in_flight = weir.metric("weir_in_flight_records", "");
+    assert!(in_flight > 0.0 && in_flight <= 40_000.0, "{in_flight} records in flight, of two workers");
+    alter_topic(&setup.brokers, &setup.output, "min.insync.replicas", "1");
+    let reader = Reader::new(&setup.brokers, &setup.output);
+    let outputs = reader.take(inputs.len());
+    eventually("it is ready again", || (weir.get("/readyz").0 == 200).then_some(()));
+    assert_eq!(weir.metric("weir_worker_restarts_total", ""), 0.0, "no worker was lost by it");
+    assert!(weir.stop().success());
+    assert_eq!(reader.rest().len(), 0);
+    assert_once_and_in_order(&inputs, &outputs);
+}
+
+#[test]
+fn an_output_topic_that_is_deleted_and_made_again_costs_no_record() {
+    let setup = Setup::on_kafka(PARTITIONS);
+    // By default librdkafka believes in a topic for half a minute after it has gone.
+    let properties = "\"topic.metadata.propagation.max.ms\" = 1000\n\"topic.metadata.refresh.interval.ms\" = 1000".into();
+    let setup = Setup { properties, ..setup };
+    promote(&setup.store(), "production", publish(&setup.store(), 1, Preparation::default()));
+    let weir = Weir::ready(&setup.config(""));
+    delete_topic(&setup.brokers, &setup.output);
+    let inputs = records(&year()[..10_000]);
+    produce(&setup.brokers, &setup.input, inputs.iter().cloned());
+    eventually("it isn't ready, and names the topic", || {
+        let (status, body) = weir.get("/readyz");
+        (status == 503 && body.contains(&setup.output)).then_some(())
+    });
+    create_topic(&setup.brokers, &setup.output, PARTITIONS, &[]);
+    let outputs = Reader::new(&setup.brokers, &setup.output).take(inputs.len());
+    let keys = |records: &[Record]| records.iter().map(|record| record.key.clone()).collect::<BTreeSet<_>>();
+    assert!(keys(&outputs) == keys(&inputs), "at least once");
     eventually("it is ready again", || (weir.get("/readyz").0 == 200).then_some(()));
     assert!(weir.stop().success());
 }

@@ -25,6 +25,9 @@ const PAUSE_AFTER: Duration = Duration::from_secs(1);
 /// How long a revocation may take. The group waits for it, and it must stay below `max.poll.interval.ms`.
 pub(crate) const REVOKE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// After so long without any acknowledgement the worker isn't ready.
+const STUCK_AFTER: Duration = Duration::from_secs(5);
+
 /// How often lag and records in flight are told.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -50,6 +53,8 @@ pub(super) struct Flow<'c> {
     pub(super) commit_interval: Duration,
     pub(super) commit_due: Instant,
     pub(super) report_due: Instant,
+    /// When something in flight was last acknowledged, or nothing was in flight.
+    pub(super) progressed_at: Instant,
     /// Records that a poll brought while the worker had no room for them.
     pub(super) strays: Vec<Held<'c>>,
 }
@@ -57,7 +62,11 @@ pub(super) struct Flow<'c> {
 impl<'c> Flow<'c> {
     /// Takes acknowledgements, waiting up to `timeout` for the first; `done` hears of each batch they complete.
     pub(super) fn settle(&mut self, timeout: Duration, done: impl FnMut(&mut Sent)) -> Result<(), WorkerError> {
+        let before = self.ledger.in_flight();
         let settled = self.sink.settle(timeout, &mut self.ledger, done);
+        if before == 0 || self.ledger.in_flight() < before {
+            self.progressed_at = Instant::now();
+        }
         settled.map_err(|error| match self.transaction {
             Some(_) if error.ends_transaction() => WorkerError::Aborted(error.source),
             _ => error.into(),
@@ -259,6 +268,7 @@ impl<'c> Flow<'c> {
             return;
         }
         self.report_due = now + REPORT_INTERVAL;
+        self.tell_readiness();
         self.metrics.in_flight(self.ledger.in_flight());
         for (TopicPartition { topic, partition }, lag) in self.source.lag() {
             self.metrics.lag(&topic, partition, lag);
@@ -274,10 +284,14 @@ impl<'c> Flow<'c> {
     }
 
     fn tell_readiness(&self) {
-        if self.source.is_paused() {
+        let stuck = if self.ledger.in_flight() > 0 { self.progressed_at.elapsed() } else { Duration::ZERO };
+        if stuck > STUCK_AFTER {
+            let (in_flight, seconds) = (self.ledger.in_flight(), stuck.as_secs());
+            self.ready.not_ready(format!("the brokers have acknowledged none of {in_flight} outputs for {seconds} s"));
+        } else if self.source.is_paused() {
             self.ready.not_ready("the brokers are slow to acknowledge the outputs");
         } else if !self.joined {
-            self.ready.not_ready("lost its partitions, joining the group again");
+            self.ready.not_ready("joining the group");
         } else {
             self.ready.ready();
         }

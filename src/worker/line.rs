@@ -148,6 +148,7 @@ impl<'c> Line<'c> {
             commit_interval: interval,
             commit_due: Instant::now() + interval,
             report_due: Instant::now() + FLUSH_INTERVAL,
+            progressed_at: Instant::now(),
             strays: Vec::new(),
             joined: false,
         };

@@ -94,6 +94,16 @@ pub(crate) fn create_topic(brokers: &str, name: &str, partitions: i32, settings:
     assert!(created.iter().all(Result::is_ok), "{created:?}");
 }
 
+/// Deletes a topic.
+pub(crate) fn delete_topic(brokers: &str, name: &str) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+    let deleted = runtime.block_on(admin.delete_topics(&[name], &options)).unwrap();
+    assert!(deleted.iter().all(Result::is_ok), "{deleted:?}");
+}
+
 /// Changes a setting of a topic.
 pub(crate) fn alter_topic(brokers: &str, name: &str, key: &str, value: &str) {
     let admin: AdminClient<DefaultClientContext> =
