@@ -1,13 +1,17 @@
 # What a person does with weir's source. `make` lists it; each target says what it does while it does it.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench kafka
+.PHONY: help demo test check fuzz bench kafka
 
 # The tools that scripts/setup fetched.
 export PATH := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/weir/bin:$(PATH)
 
 # Arguments for the demo or for the benchmarks.
 ARGS ?=
+
+# How many inputs `make fuzz` tries, and the seed that they come from.
+CASES ?= 10000000
+SEED ?= 1
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -27,6 +31,11 @@ check: ## format, lints with warnings denied, documentation
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps
+
+fuzz: ## ten million inputs for all that reads what comes from outside (CASES=N SEED=N)
+	@scripts/setup test
+	@echo "fuzz: building weir and its tests (some minutes the first time)"
+	WEIR_FUZZ_CASES=$(CASES) WEIR_FUZZ_SEED=$(SEED) cargo test --locked --features mpi --test tests fuzz:: -- --nocapture
 
 bench: ## weir beside a plain loop on a real Kafka, training beside scikit-learn, and the micro benchmarks
 	@scripts/setup test

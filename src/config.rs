@@ -68,18 +68,32 @@ impl Config {
     pub fn load(path: &Path) -> Result<Config, ConfigError> {
         // Values from the environment stay text: a number is read as one where one is expected, and a password of
         // digits keeps its leading zeros.
-        Config::from_sources(
-            File::from(path).format(FileFormat::Toml),
-            Environment::with_prefix("WEIR").separator("__"),
-        )
+        let environment = Environment::with_prefix("WEIR").separator("__");
+        match std::fs::read_to_string(path) {
+            Ok(text) => Config::from_text(&text, &path.display().to_string(), environment),
+            Err(error) => Err(ConfigError { mistakes: vec![format!("can't read {}: {error}", path.display())] }),
+        }
     }
 
     /// Reads the defaults and this text alone, and checks the whole.
     pub fn parse(text: &str) -> Result<Config, ConfigError> {
-        Config::from_sources(
-            File::from_str(text, FileFormat::Toml),
-            Environment::default().source(Some(Default::default())),
-        )
+        Config::parse_with(text, Default::default())
+    }
+
+    /// Reads the defaults, this text and these in place of the process's environment variables, and checks the whole.
+    pub fn parse_with(text: &str, variables: HashMap<String, String>) -> Result<Config, ConfigError> {
+        let environment = Environment::with_prefix("WEIR").separator("__").source(Some(variables));
+        Config::from_text(text, "the text", environment)
+    }
+
+    fn from_text(text: &str, name: &str, environment: Environment) -> Result<Config, ConfigError> {
+        // A syntax error as toml shows it comes with the line, which may be that of a password.
+        if let Err(error) = text.parse::<toml::Table>() {
+            let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+            let mistake = format!("{name}, line {line}, isn't TOML: {}", error.message());
+            return Err(ConfigError { mistakes: vec![mistake] });
+        }
+        Config::from_sources(File::from_str(text, FileFormat::Toml), environment)
     }
 
     fn from_sources(
@@ -237,7 +251,12 @@ impl Sections {
             .map_err(|error| {
                 let path = error.path().to_string();
                 let at = if path == "." { name.to_owned() } else { format!("{name}.{path}") };
-                self.mistakes.push(format!("{at}: {}", error.into_inner()));
+                // What stands there instead of properties may be the value of one.
+                let reason = match at.as_str() {
+                    "kafka.properties" => "a table of librdkafka's properties is expected".to_owned(),
+                    _ => error.into_inner().to_string(),
+                };
+                self.mistakes.push(format!("{at}: {reason}"));
             })
             .ok()
     }
@@ -263,11 +282,7 @@ mod tests {
     "#;
 
     fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        let variables = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Config::from_sources(
-            File::from_str(text, FileFormat::Toml),
-            Environment::with_prefix("WEIR").separator("__").source(Some(variables)),
-        )
+        Config::parse_with(text, environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
     }
 
     #[test]

@@ -15,7 +15,7 @@
 
 mod admin;
 mod health;
-mod inference;
+pub mod inference;
 mod metrics;
 
 use std::io;

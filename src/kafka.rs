@@ -3,7 +3,8 @@
 //! - [`settings`]: the `[kafka]` section, and the client settings that weir owns, with their reasons
 //! - [`consumer`]: a member of the group, driven by its worker: poll, rebalance events, commits with a deadline
 //! - [`producer`]: outputs in, delivery reports out, counted by batch
-//! - [`admin`]: what the topics are like: partitions, size limits
+//! - [`admin`]: what the topics are like (partitions, size limits), and which rights are missing
+//! - [`trouble`]: why a connection fails, in words that say what to do
 //! - `ffi`: the calls that librdkafka has and rdkafka doesn't wrap
 
 pub mod admin;
@@ -11,14 +12,17 @@ pub mod consumer;
 pub(crate) mod ffi;
 pub mod producer;
 pub mod settings;
+pub mod trouble;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 pub use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::types::RDKafkaErrorCode;
+
+use trouble::Trouble;
 
 /// How a key chooses its partition: as Java clients do it. librdkafka's own default is another hash.
 pub(crate) const PARTITIONER: &str = "murmur2_random";
@@ -61,26 +65,51 @@ pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     }
 }
 
-/// The context of a client that only asks: it keeps librdkafka's last words, which say more than its error codes.
+/// The context of a client that only asks: it keeps what was said about its connections, which says more than an error
+/// code.
 #[derive(Default)]
 pub(crate) struct Quiet {
-    last_words: Mutex<String>,
+    trouble: Mutex<Option<Trouble>>,
 }
 
 impl Quiet {
-    /// What librdkafka said last, such as why a connection failed.
-    pub(crate) fn last_words(&self) -> String {
-        self.last_words.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The last cause of trouble that could be told, or was told at all.
+    pub(crate) fn trouble(&self) -> Trouble {
+        self.noted().clone().unwrap_or(Trouble::Other(String::new()))
+    }
+
+    /// The brokers have answered: what was before is over.
+    pub(crate) fn forget(&self) {
+        *self.noted() = None;
+    }
+
+    fn note(&self, code: Option<RDKafkaErrorCode>, words: &str) {
+        let mut noted = self.noted();
+        match Trouble::read(code, words) {
+            // What follows a telling cause is often only that the connection is gone.
+            Some(Trouble::Other(_)) if !matches!(*noted, None | Some(Trouble::Other(_))) => {}
+            Some(trouble) => *noted = Some(trouble),
+            None => {}
+        }
+    }
+
+    fn noted(&self) -> MutexGuard<'_, Option<Trouble>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ClientContext for Quiet {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log(level, facility, message);
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        // Whoever asks says what came of it, once.
+        tracing::debug!(target: "weir::kafka", facility, "{message}");
+        // A connection that is closed before anything was answered is told only here.
+        if facility == "FAIL" {
+            self.note(None, message);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(target: "weir::kafka", %error, "{reason}");
-        *self.last_words.lock().unwrap_or_else(PoisonError::into_inner) = reason.to_owned();
+        self.note(error.rdkafka_error_code(), reason);
     }
 }

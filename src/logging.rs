@@ -28,7 +28,10 @@ pub enum LogFormat {
 impl LogConfig {
     /// Adds what is wrong with this section to `mistakes`.
     pub fn check(&self, mistakes: &mut Vec<String>) {
-        if let Err(error) = EnvFilter::try_new(&self.level) {
+        if !self.level.is_ascii() {
+            // The filter's parser cuts text by bytes, and panics where that is within a character.
+            mistakes.push(format!("log.level {:?}: levels and modules have plain names", self.level));
+        } else if let Err(error) = EnvFilter::try_new(&self.level) {
             mistakes.push(format!("log.level {:?}: {error}", self.level));
         }
     }

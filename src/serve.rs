@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::http::{self, Condition, Health, Served};
-use crate::kafka::admin::{Admin, AdminError, Topic};
+use crate::kafka::admin::{Admin, AdminError, Needs, Topic};
 use crate::logging::chain;
 use crate::model::rollout::{Event, Rollout};
 use crate::model::store::{Store, StoreError};
@@ -119,8 +119,9 @@ async fn serve_routes(
     let gates = routes.iter().map(|route| (route.config.name.clone(), route.gate.clone())).collect();
     tokio::spawn(tick(metrics.clone(), gates, stopping.clone()));
 
+    let needs = Needs::of(routes.iter().map(|route| &route.config));
     let ready = async {
-        let topics = wait_for_topics(&admin, &routes, &broker).await;
+        let topics = wait_for_topics(&admin, &needs, &broker).await;
         // The rollout ends, and with it this wait, only when everything stops.
         let _ = filled.wait_for(|&filled| filled).await;
         topics
@@ -129,8 +130,7 @@ async fn serve_routes(
         topics = ready => topics,
         () = stopping.cancelled() => return Ok(()),
     };
-    let watched = topics.keys().next().cloned().unwrap_or_default();
-    let broker_watch = tokio::spawn(watch_broker(admin.clone(), watched, broker, stopping.clone()));
+    let broker_watch = tokio::spawn(watch_broker(admin.clone(), needs, broker, stopping.clone()));
 
     let stop = Arc::new(Stop::new(Duration::from_millis(config.worker.drain_timeout_ms)));
     let setup = Setup {
@@ -192,14 +192,13 @@ fn observer(metrics: Metrics, routes: &[Route]) -> impl FnMut(Event) + Send + 's
     }
 }
 
-/// Waits until the brokers answer and every topic exists, saying each time what is missing.
-async fn wait_for_topics(admin: &Arc<Admin>, routes: &[Route], broker: &Condition) -> BTreeMap<String, Topic> {
-    let names = topic_names(routes);
+/// Waits until the brokers answer, every topic exists and no right is missing, saying each time what is.
+async fn wait_for_topics(admin: &Arc<Admin>, needs: &Needs, broker: &Condition) -> BTreeMap<String, Topic> {
     let mut pause = FIRST_PAUSE;
     loop {
-        let (admin, asked) = (admin.clone(), names.clone());
+        let (admin, needs) = (admin.clone(), needs.clone());
         let runtime = tokio::runtime::Handle::current();
-        let described = tokio::task::spawn_blocking(move || runtime.block_on(admin.describe(&asked))).await;
+        let described = tokio::task::spawn_blocking(move || runtime.block_on(admin.look(&needs))).await;
         match described {
             Ok(Ok(topics)) => {
                 broker.ready();
@@ -218,32 +217,35 @@ async fn wait_for_topics(admin: &Arc<Admin>, routes: &[Route], broker: &Conditio
     }
 }
 
-/// Every topic of the routes, once.
-fn topic_names(routes: &[Route]) -> Vec<String> {
-    let of_route =
-        |route: &Route| [route.config.input.topics.clone(), route.config.outputs().map(String::clone).into()];
-    let mut names: Vec<String> = routes.iter().flat_map(of_route).flatten().collect();
-    names.sort_unstable();
-    names.dedup();
-    names
-}
-
 /// Keeps the readiness condition of the brokers true to what they answer.
-async fn watch_broker(admin: Arc<Admin>, topic: String, broker: Condition, stopping: CancellationToken) {
+async fn watch_broker(admin: Arc<Admin>, needs: Needs, broker: Condition, stopping: CancellationToken) {
+    // What the log has said already.
+    let mut told = String::new();
     loop {
         tokio::select! {
             () = stopping.cancelled() => return,
             () = tokio::time::sleep(BROKER_CHECK) => {}
         }
-        let (admin, topic) = (admin.clone(), topic.clone());
-        let asked = tokio::task::spawn_blocking(move || admin.partitions(&topic));
+        let (admin, needs) = (admin.clone(), needs.clone());
+        let asked = tokio::task::spawn_blocking(move || admin.missing_rights(&needs));
         let answer = tokio::select! {
             () = stopping.cancelled() => return,
             answer = asked => answer,
         };
         match answer {
-            Ok(Ok(_)) => broker.ready(),
-            Ok(Err(error)) => broker.not_ready(chain(&error)),
+            Ok(errors) if errors.is_empty() => {
+                told.clear();
+                broker.ready();
+            }
+            Ok(errors) => {
+                let reasons: Vec<_> = errors.iter().map(|error| chain(error)).collect();
+                let reason = reasons.join("; ");
+                if reason != told {
+                    tracing::warn!("the brokers or their rights are gone: {reason}");
+                    told.clone_from(&reason);
+                }
+                broker.not_ready(reason);
+            }
             Err(error) => tracing::error!(%error, "asking the brokers failed"),
         }
     }
@@ -308,6 +310,7 @@ fn supervise(
     pulse: Arc<Pulse>,
 ) -> std::io::Result<Supervised> {
     let runtime = tokio::runtime::Handle::current();
+    let needs = Needs::of(setup.routes.iter().map(|route| &route.config));
     std::thread::Builder::new().name(format!("weir-worker-{number}")).spawn(move || {
         let mut pause = FIRST_PAUSE;
         loop {
@@ -330,7 +333,7 @@ fn supervise(
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
             // A topic may take less than it did: its successor has to know, or it meets the same refusal.
-            if let Ok(topics) = runtime.block_on(admin.describe(&topic_names(&setup.routes))) {
+            if let Ok(topics) = runtime.block_on(admin.look(&needs)) {
                 setup.topics = topics;
             }
         }

@@ -8,6 +8,8 @@
 //! | `rebalance` | partitions that move between processes, under each group protocol |
 //! | `rejection` | records that can't be scored: each becomes a dead letter with its reason |
 //! | `outage` | brokers that are absent at the start, and later |
+//! | `security` | TLS, SASL and rights on a real Kafka: what works, what is said where it doesn't, and what is never said |
+//! | `fuzz` | what comes from outside, changed at random |
 //! | `commands` | the verbs of the command line |
 //! | `bad_data` | data that can't be trained on: each is one line that says what to do |
 //! | `preprocessing` | features beside scikit-learn's, of the same rows; and that test rows leave no trace |
@@ -35,6 +37,7 @@ mod distributed;
 mod evaluation;
 mod exactly_once;
 mod export;
+mod fuzz;
 mod gate;
 mod import;
 mod ops;
@@ -44,6 +47,7 @@ mod preprocessing;
 mod rebalance;
 mod rejection;
 mod safetensors;
+mod security;
 mod shrinking;
 mod support;
 mod tidy;

@@ -3,16 +3,21 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::config::{Config, DEFAULTS};
-use crate::kafka::admin::{Admin, AdminError, OutputLimits};
+use crate::kafka::admin::{Admin, AdminError, Needs, OutputLimits, Resource};
 use crate::kafka::consumer::Consumer;
-use crate::kafka::producer::Producer;
+use crate::kafka::producer::{Producer, TransactionError};
 use crate::logging::chain;
 use crate::model::store::Store;
 use crate::route::RouteConfig;
+use crate::worker::Delivery;
+
+/// How long the answer to a transaction's begin may take.
+const TRANSACTION_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Check a configuration, and the broker, topics, store and models that it names.
 #[derive(Debug, clap::Args)]
@@ -96,6 +101,12 @@ impl Report {
         self.0.push(Finding { level: Level::Failed, subject: subject.into(), detail: detail.into() });
     }
 
+    fn failed_once(&mut self, subject: String, detail: String) {
+        if !self.0.iter().any(|finding| finding.subject == subject && finding.detail == detail) {
+            self.failed(subject, detail);
+        }
+    }
+
     fn print(&self, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
         if json {
             serde_json::to_writer_pretty(&mut *out, &self.0)?;
@@ -148,8 +159,7 @@ fn check_brokers(config: &Config, report: &mut Report) -> anyhow::Result<()> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     for route in &config.routes {
-        let names: Vec<String> = route.input.topics.iter().chain(route.outputs()).cloned().collect();
-        match runtime.block_on(admin.describe(&names)) {
+        match runtime.block_on(admin.look(&Needs::of([route]))) {
             Ok(topics) => {
                 for (name, topic) in &topics {
                     let detail = format!("{} partitions, takes {} bytes", topic.partitions, topic.max_message_bytes);
@@ -160,7 +170,13 @@ fn check_brokers(config: &Config, report: &mut Report) -> anyhow::Result<()> {
             Err(errors) => {
                 let unreachable = matches!(errors.as_slice(), [AdminError::Unreachable { .. }]);
                 for error in errors {
-                    report.failed(format!("route {}", route.name), chain(&error));
+                    // The brokers and the group are the same for every route.
+                    let subject = match &error {
+                        AdminError::Unreachable { .. } => "brokers".to_owned(),
+                        AdminError::Denied { resource: Resource::Group(_), .. } => "group".to_owned(),
+                        _ => format!("route {}", route.name),
+                    };
+                    report.failed_once(subject, chain(&error));
                 }
                 if unreachable {
                     // The other routes have the same brokers.
@@ -169,7 +185,21 @@ fn check_brokers(config: &Config, report: &mut Report) -> anyhow::Result<()> {
             }
         }
     }
+    check_transactions(config, report);
     Ok(())
+}
+
+/// With exactly-once: may this client run transactions? Only one that is begun tells. Its id is like those of workers,
+/// which share a prefix, and none of theirs: taking one over would throw the worker out that has it.
+fn check_transactions(config: &Config, report: &mut Report) {
+    if config.worker.delivery != Delivery::ExactlyOnce {
+        return;
+    }
+    let id = format!("{}-check", config.kafka.group_id);
+    let Ok(producer) = Producer::new(&config.kafka, &OutputLimits::default(), Some(id)) else { return };
+    if let Err(error @ TransactionError::Denied { .. }) = producer.init_transactions(TRANSACTION_PATIENCE) {
+        report.failed("transactions", chain(&error));
+    }
 }
 
 /// With other partition counts the records of a partition spread by key: in order per key, not per partition.

@@ -6,6 +6,8 @@
 mod predict;
 mod request;
 
+pub use predict::{InferError, answer};
+
 use std::sync::Arc;
 
 use axum::Json;

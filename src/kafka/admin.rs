@@ -1,14 +1,21 @@
-//! What the topics are like: do they exist, how many partitions, how large a record they take.
+//! What the topics are like (do they exist, how many partitions, how large a record they take), and whether the
+//! brokers let this client do what it has to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::bindings::rd_kafka_AclOperation_t;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::Quiet;
+use super::ffi::ask;
 use super::settings::KafkaConfig;
+use super::trouble::Trouble;
+use crate::route::RouteConfig;
 
 /// Kafka's default for a topic's `max.message.bytes`.
 const DEFAULT_MAX_MESSAGE_BYTES: usize = 1_048_588;
@@ -19,6 +26,9 @@ const RECORD_OVERHEAD: usize = 512;
 
 /// How long one question to the brokers may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The properties that give the client a certificate.
+const CERTIFICATES: [&str; 3] = ["ssl.certificate.location", "ssl.certificate.pem", "ssl.keystore.location"];
 
 /// What a topic is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,18 +86,97 @@ impl Topic {
     }
 }
 
-/// Why the brokers gave no answer.
+/// What routes need of the brokers: topics to read from, and topics to write to.
+#[derive(Clone, Debug, Default)]
+pub struct Needs {
+    inputs: BTreeSet<String>,
+    outputs: BTreeSet<String>,
+}
+
+impl Needs {
+    /// What these routes need.
+    pub fn of<'a>(routes: impl IntoIterator<Item = &'a RouteConfig>) -> Needs {
+        let mut needs = Needs::default();
+        for route in routes {
+            needs.inputs.extend(route.input.topics.iter().cloned());
+            needs.outputs.extend(route.outputs().into_iter().cloned());
+        }
+        needs
+    }
+
+    /// Every topic, once.
+    pub fn topics(&self) -> Vec<String> {
+        self.inputs.union(&self.outputs).cloned().collect()
+    }
+}
+
+/// Something that the brokers let a client do or not, in Kafka's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Consume from a topic, or be a member of a group.
+    Read,
+    /// Produce to a topic, or run a transaction under an id.
+    Write,
+}
+
+impl Operation {
+    /// As `kafka-acls.sh` calls it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Operation::Read => "READ",
+            Operation::Write => "WRITE",
+        }
+    }
+
+    fn native(self) -> rd_kafka_AclOperation_t {
+        match self {
+            Operation::Read => rd_kafka_AclOperation_t::RD_KAFKA_ACL_OPERATION_READ,
+            Operation::Write => rd_kafka_AclOperation_t::RD_KAFKA_ACL_OPERATION_WRITE,
+        }
+    }
+}
+
+/// What rights are about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// A topic.
+    Topic(String),
+    /// A consumer group.
+    Group(String),
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Resource::Topic(name) => write!(f, "topic {name}"),
+            Resource::Group(name) => write!(f, "group {name}"),
+        }
+    }
+}
+
+/// Why the brokers gave no answer, or not the one that is needed.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// No broker answered.
-    #[error("no answer from the brokers at {brokers} ({last_words})")]
+    #[error("no answer from the brokers at {brokers}: {trouble}")]
     Unreachable {
         /// The bootstrap servers.
         brokers: String,
-        /// What librdkafka said last.
-        last_words: String,
-        /// What librdkafka says.
-        source: Box<KafkaError>,
+        /// Why, as far as librdkafka said it.
+        trouble: Trouble,
+    },
+    /// The client lacks a right.
+    #[error(
+        "no {} on {resource}: grant it, by kafka-acls.sh --add --allow-principal {principal} --operation {} --{resource}",
+        operation.as_str(), operation.as_str()
+    )]
+    Denied {
+        /// What it may not do.
+        operation: Operation,
+        /// With what.
+        resource: Resource,
+        /// Who it is.
+        principal: String,
     },
     /// A topic isn't there.
     #[error("topic {topic:?} doesn't exist: create it, or correct its name")]
@@ -115,6 +204,11 @@ pub enum AdminError {
 pub struct Admin {
     client: AdminClient<Quiet>,
     brokers: String,
+    group: String,
+    principal: String,
+    has_certificate: bool,
+    /// Asked once: it doesn't change.
+    embedded: OnceLock<bool>,
 }
 
 impl Admin {
@@ -122,13 +216,103 @@ impl Admin {
     pub fn new(config: &KafkaConfig) -> Result<Admin, AdminError> {
         let client =
             config.admin().create_with_context(Quiet::default()).map_err(|source| AdminError::Client { source })?;
-        Ok(Admin { client, brokers: config.brokers.clone() })
+        // Only for SASL does the client know who it is; of a certificate, the brokers have rules that make the name.
+        let user = config.property("sasl.username").unwrap_or_else(|| "NAME".into());
+        Ok(Admin {
+            client,
+            brokers: config.brokers.clone(),
+            group: config.group_id.clone(),
+            principal: format!("User:{user}"),
+            has_certificate: CERTIFICATES.iter().any(|name| config.property(name).is_some()),
+            embedded: OnceLock::new(),
+        })
+    }
+
+    /// Describes the topics that are needed, and says which of them aren't there and which rights are missing: every
+    /// mistake, not only the first. Blocks for up to 5 s a question.
+    pub async fn look(&self, needs: &Needs) -> Result<BTreeMap<String, Topic>, Vec<AdminError>> {
+        let mut errors = self.missing_rights(needs);
+        if matches!(errors.as_slice(), [AdminError::Unreachable { .. }]) {
+            return Err(errors);
+        }
+        // A topic that may not be seen would be told of twice.
+        let mut rest = needs.topics();
+        rest.retain(|name| {
+            let is_about = |error: &AdminError| match error {
+                AdminError::Denied { resource: Resource::Topic(topic), .. } => topic == name,
+                _ => false,
+            };
+            !errors.iter().any(is_about)
+        });
+        match self.describe(&rest).await {
+            Ok(topics) if errors.is_empty() => Ok(topics),
+            Ok(_) => Err(errors),
+            Err(more) => {
+                errors.extend(more);
+                Err(errors)
+            }
+        }
+    }
+
+    /// The rights that the client lacks, as far as the brokers tell; or that they can't be reached. Blocks for up to
+    /// 5 s a question.
+    pub fn missing_rights(&self, needs: &Needs) -> Vec<AdminError> {
+        match self.ask_rights(needs) {
+            Ok(missing) => missing
+                .into_iter()
+                .map(|(operation, resource)| AdminError::Denied {
+                    operation,
+                    resource,
+                    principal: self.principal.clone(),
+                })
+                .collect(),
+            Err(error) => vec![error],
+        }
+    }
+
+    fn ask_rights(&self, needs: &Needs) -> Result<Vec<(Operation, Resource)>, AdminError> {
+        let client = self.client.inner();
+        let topics = needs.topics();
+        if let Some(first) = topics.first()
+            && let Err(error @ AdminError::Unreachable { .. }) = self.partitions(first)
+        {
+            return Err(error);
+        }
+        let mut missing = Vec::new();
+        if self.is_embedded() {
+            return Ok(missing);
+        }
+        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+        // A broker that can't say what is allowed will say so where it counts.
+        let allowed = ask::allowed_on_topics(client, &names, TIMEOUT).unwrap_or_default();
+        for (topic, allowed) in topics.into_iter().zip(allowed) {
+            let needed = [(Operation::Read, &needs.inputs), (Operation::Write, &needs.outputs)];
+            let denied =
+                needed.iter().filter(|(operation, of)| of.contains(&topic) && allowed.denies(operation.native()));
+            missing.extend(denied.map(|&(operation, _)| (operation, Resource::Topic(topic.clone()))));
+        }
+        if !needs.inputs.is_empty() {
+            let allowed = ask::allowed_on_group(client, &self.group, TIMEOUT).unwrap_or(ask::Allowed::Unknown);
+            if allowed.denies(Operation::Read.native()) {
+                missing.push((Operation::Read, Resource::Group(self.group.clone())));
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Whether this is librdkafka's mock cluster. It hangs up at a question that it doesn't know, each time, until the
+    /// timeout.
+    fn is_embedded(&self) -> bool {
+        let ask = || self.client.inner().fetch_cluster_id(TIMEOUT).is_some_and(|id| id.starts_with("mockCluster"));
+        *self.embedded.get_or_init(ask)
     }
 
     /// The number of partitions of a topic. Blocks for up to 5 s.
     pub fn partitions(&self, topic: &str) -> Result<i32, AdminError> {
-        let metadata =
-            self.client.inner().fetch_metadata(Some(topic), TIMEOUT).map_err(|source| self.unreachable(source))?;
+        let answer = self.client.inner().fetch_metadata(Some(topic), TIMEOUT);
+        ask::serve_main_queue(self.client.inner());
+        let metadata = answer.map_err(|_| self.unreachable())?;
+        self.client.inner().context().forget();
         let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
             return Err(AdminError::NoTopic { topic: topic.into() });
         };
@@ -159,9 +343,7 @@ impl Admin {
 
     /// A topic's size limit; Kafka's default where the broker won't say (no right to describe, an embedded broker).
     async fn max_message_bytes(&self, topic: &str) -> usize {
-        // The embedded broker doesn't know the question and hangs up, each time, until the timeout.
-        let cluster = self.client.inner().fetch_cluster_id(TIMEOUT);
-        if cluster.is_some_and(|id| id.starts_with("mockCluster")) {
+        if self.is_embedded() {
             return DEFAULT_MAX_MESSAGE_BYTES;
         }
         let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
@@ -180,8 +362,11 @@ impl Admin {
         known.unwrap_or(DEFAULT_MAX_MESSAGE_BYTES)
     }
 
-    fn unreachable(&self, source: KafkaError) -> AdminError {
-        let last_words = self.client.inner().context().last_words();
-        AdminError::Unreachable { brokers: self.brokers.clone(), last_words, source: Box::new(source) }
+    fn unreachable(&self) -> AdminError {
+        let trouble = match self.client.inner().context().trouble() {
+            Trouble::CertificateRefused if !self.has_certificate => Trouble::NoCertificate,
+            trouble => trouble,
+        };
+        AdminError::Unreachable { brokers: self.brokers.clone(), trouble }
     }
 }

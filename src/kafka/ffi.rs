@@ -1,4 +1,7 @@
 //! The calls that librdkafka has and rdkafka doesn't wrap. All the unsafe code of the Kafka side is here.
+//! [`ask`] has the questions of an admin client.
+
+pub(crate) mod ask;
 
 use std::ffi::{CStr, CString};
 use std::ptr::NonNull;

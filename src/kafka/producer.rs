@@ -109,6 +109,16 @@ pub enum TransactionError {
         /// What librdkafka says.
         source: KafkaError,
     },
+    /// The client may not run transactions under this id.
+    #[error(
+        "no WRITE on transactional-id {id}: grant it for all that begin with the group's name, since each worker has its \
+         own, by kafka-acls.sh --add --allow-principal User:NAME --operation Write --transactional-id GROUP- \
+         --resource-pattern-type prefixed"
+    )]
+    Denied {
+        /// The transactional id.
+        id: String,
+    },
     /// The producer can't go on.
     #[error("the transactional producer failed")]
     Fatal(#[source] KafkaError),
@@ -227,10 +237,12 @@ impl Producer {
 
     fn transaction_error(&self, error: KafkaError) -> TransactionError {
         let KafkaError::Transaction(told) = &error else { return TransactionError::Fatal(error) };
+        let id = || self.inner.context().transactional_id.clone().unwrap_or_default();
         // A fenced producer is fatal as well: what is to be said about it is something else.
         if matches!(told.code(), RDKafkaErrorCode::ProducerFenced | RDKafkaErrorCode::Fenced) {
-            let id = self.inner.context().transactional_id.clone().unwrap_or_default();
-            TransactionError::Fenced { id, source: error }
+            TransactionError::Fenced { id: id(), source: error }
+        } else if told.code() == RDKafkaErrorCode::TransactionalIdAuthorizationFailed {
+            TransactionError::Denied { id: id() }
         } else if told.is_fatal() {
             TransactionError::Fatal(error)
         } else if told.txn_requires_abort() {

@@ -25,9 +25,10 @@ pub struct KafkaConfig {
     pub properties: BTreeMap<String, Property>,
 }
 
-/// The value of a librdkafka property. librdkafka reads text; TOML may also say a number or a boolean.
+/// The value of a librdkafka property. librdkafka reads text; TOML may also say a number, a boolean, or
+/// `{ file = PATH }`: the value is what that file holds, as secrets are mounted.
 #[derive(Clone, Deserialize)]
-#[serde(untagged)]
+#[serde(try_from = "Written")]
 pub enum Property {
     /// `true` or `false`.
     Boolean(bool),
@@ -37,6 +38,38 @@ pub enum Property {
     Float(f64),
     /// Text.
     Text(String),
+}
+
+/// A property as it is written.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Boolean(bool),
+    Integer(i64),
+    Float(f64),
+    Text(String),
+    Table(BTreeMap<String, String>),
+}
+
+impl TryFrom<Written> for Property {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Property, String> {
+        Ok(match written {
+            Written::Boolean(value) => Property::Boolean(value),
+            Written::Integer(value) => Property::Integer(value),
+            Written::Float(value) => Property::Float(value),
+            Written::Text(value) => Property::Text(value),
+            Written::Table(table) => {
+                let [("file", path)] = *table.iter().map(|(key, path)| (key.as_str(), path)).collect::<Vec<_>>() else {
+                    return Err("a value, or { file = PATH } to read it from a file, is expected".into());
+                };
+                let text = std::fs::read_to_string(path).map_err(|error| format!("can't read {path}: {error}"))?;
+                // An editor or `echo` leaves a line break, which is no part of a password.
+                Property::Text(text.trim_end_matches(['\r', '\n']).to_owned())
+            }
+        })
+    }
 }
 
 impl fmt::Display for Property {
@@ -141,9 +174,12 @@ impl KafkaConfig {
         }
         // librdkafka knows its names and ranges best; this creates no client.
         if let Err(error) = native.create_native_config() {
-            // The error's own words would show the value, which may be a secret.
+            // The error's own words would show the value, which may be a secret in the wrong place; so do some reasons.
             mistakes.push(match error {
-                KafkaError::ClientConfig(_, reason, name, _) => format!("kafka.properties.\"{name}\": {reason}"),
+                KafkaError::ClientConfig(_, reason, name, value) => {
+                    let reason = reason.replace(&format!("\"{value}\""), "\"…\"");
+                    format!("kafka.properties.\"{name}\": {reason}")
+                }
                 other => format!("kafka.properties: {other}"),
             });
         }
@@ -276,8 +312,10 @@ mod tests {
         assert!(mistakes(&[("enable_auto_commit", "true")])[0].contains("enable.auto.commit"));
         assert!(mistakes(&[("no.such.property", "1")])[0].contains("no.such.property"));
         assert!(mistakes(&[("linger.ms", "soon")])[0].contains("linger.ms"));
-        let secret = mistakes(&[("sasl.oauthbearer.method", "hunter2")]).concat();
-        assert!(secret.contains("sasl.oauthbearer.method") && !secret.contains("hunter2"), "{secret}");
+        for name in ["sasl.oauthbearer.method", "security.protocol"] {
+            let secret = mistakes(&[(name, "hunter2")]).concat();
+            assert!(secret.contains(name) && !secret.contains("hunter2"), "{secret}");
+        }
     }
 
     #[test]
@@ -315,6 +353,22 @@ mod tests {
         assert_eq!(assignor(&[("group.protocol", "classic")]).as_deref(), Some("cooperative-sticky"));
         assert_eq!(assignor(&[("group.protocol", "consumer")]), None);
         assert_eq!(config(&[]).consumer(Some("pod-1-3")).get("group.instance.id"), Some("pod-1-3"));
+    }
+
+    #[test]
+    fn a_value_may_be_in_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("password");
+        std::fs::write(&path, "hunter2 \r\n").unwrap();
+        let read = |written: serde_json::Value| serde_json::from_value::<Property>(written).map(|p| p.to_string());
+        assert_eq!(read(serde_json::json!({ "file": path })).unwrap(), "hunter2 ");
+        let absent = read(serde_json::json!({ "file": folder.path().join("absent") })).unwrap_err().to_string();
+        assert!(absent.contains("can't read") && absent.contains("absent"), "{absent}");
+        for wrong in [serde_json::json!({}), serde_json::json!({ "value": "hunter2" }), serde_json::json!(["hunter2"])]
+        {
+            let error = read(wrong).unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
     }
 
     #[test]

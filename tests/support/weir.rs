@@ -108,7 +108,14 @@ pub(crate) struct Weir {
 impl Weir {
     /// Starts `weir serve` and waits until it listens.
     pub(crate) fn start(config: &Path) -> Weir {
-        let mut process = command().args(["serve", "-c"]).arg(config).stderr(Stdio::piped()).spawn().unwrap();
+        Weir::start_with(config, &[])
+    }
+
+    /// The same, with variables in its environment.
+    pub(crate) fn start_with(config: &Path, environment: &[(&str, &str)]) -> Weir {
+        let mut command = command();
+        command.args(["serve", "-c"]).arg(config).envs(environment.iter().copied());
+        let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = BufReader::new(process.stderr.take().unwrap());
         let mut log = String::new();
         let http = loop {

@@ -12,15 +12,29 @@ use crate::record::{Reason, Rejection};
 
 /// Why a request can't be answered: always something about the request.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum InferError {
+pub enum InferError {
+    /// It isn't JSON, or not a request.
     #[error("the body is not an inference request: {0}")]
     Body(#[from] serde_json::Error),
+    /// It asks for what can't be.
     #[error("{0}")]
     Request(String),
+    /// An input doesn't fit the model.
     #[error("input {tensor:?}: {reason}")]
-    Input { tensor: String, reason: String },
+    Input {
+        /// Its name.
+        tensor: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A row can't be scored.
     #[error("row {row}: {rejection}")]
-    Row { row: usize, rejection: Rejection },
+    Row {
+        /// Which one, from 0.
+        row: usize,
+        /// Why not.
+        rejection: Rejection,
+    },
 }
 
 #[derive(Debug, Serialize)]
@@ -49,7 +63,7 @@ enum Values<'a> {
 
 /// Scores the rows of a request. One row that can't be scored fails the request, as the protocol has no place for
 /// half an answer.
-pub(super) fn answer(model: &Model, body: &[u8]) -> Result<Vec<u8>, InferError> {
+pub fn answer(model: &Model, body: &[u8]) -> Result<Vec<u8>, InferError> {
     let request: Request = serde_json::from_slice(body)?;
     let signature = model.signature();
     let rows = request.rows(signature)?;

@@ -1,0 +1,242 @@
+//! Records: the decoder beside serde_json, a batch from bytes to predictions, and requests for inference.
+
+use std::sync::Arc;
+
+use ndarray::array;
+use serde_json::Value;
+use weir::codec::json::Decoder;
+use weir::codec::{DecodeOptions, Format, Span};
+use weir::http::inference;
+use weir::model::signature::{Feature, Kind, Missing, Signature, Target as Answer, Unknown};
+use weir::record::{Gap, Reason};
+use weir::score::{Options, Scorer};
+
+use super::driver::{TEXT, Target, fuzz};
+use super::models;
+
+const PATHS: [&str; 3] = ["", "payload", "payload.features"];
+const CATEGORIES: [&str; 4] = ["red", "7", "true", "é\"x"];
+
+/// What records are made of, beside what all JSON is.
+const WORDS: &[&[u8]] = &[
+    b"\"x\":1.5,",
+    b"\"y\":",
+    b"\"colour\":\"red\",",
+    b"\"features\":[1,2,\"red\"]",
+    b"\"payload\":{",
+    b"\"id\":",
+    b"\"7\"",
+    b"\\u0078",
+    b"123456789012345678901234567890",
+    b"2.2250738585072011e-308",
+    b"5e-324",
+    b"1e22",
+    b"9007199254740993",
+];
+
+const RECORDS: &[&str] = &[
+    r#"{"id":"a","x":1.5,"y":-2e3,"colour":"red"}"#,
+    r#"{"x":0.1,"colour":7,"y":null,"more":{"x":[1,{"y":2}]}}"#,
+    r#"{"id":7,"features":[1,2,"red"]}"#,
+    r#"{"payload":{"x":1,"y":true,"colour":"\u00e9\"x"},"id":[1,2]}"#,
+    r#"{"payload":{"features":{"x":1,"y":2,"colour":"7"},"x":3},"features":0}"#,
+    r#"{"payload":[1,2,null]}"#,
+    "{}",
+];
+
+/// The decoder accepts what serde_json takes for an object, and reads the same values.
+#[test]
+fn records_are_read_as_serde_json_reads_them() {
+    let feature = |name: &str| Feature { name: name.into(), kind: Kind::Numeric, missing: Missing::Reject };
+    let colour = Feature {
+        name: "colour".into(),
+        kind: Kind::Categorical { categories: CATEGORIES.map(String::from).to_vec(), unknown: Unknown::Zeros },
+        missing: Missing::Zeros,
+    };
+    let features = vec![feature("x"), feature("y"), colour];
+    let signature = Signature { features, target: Answer::Regression { names: vec!["z".into()] } };
+    let mut decoders = PATHS.map(|path| {
+        let options = DecodeOptions { features: path.into(), numeric_strings: false, fields: vec!["id".into()] };
+        Decoder::new(&signature, &options)
+    });
+    let mut run = |input: &[u8]| {
+        let parsed = serde_json::from_slice::<Value>(input);
+        let mut answers = String::new();
+        for (path, decoder) in PATHS.iter().zip(&mut decoders) {
+            let (mut row, mut id) = ([0.0; 3], [Span::default()]);
+            let decoded =
+                decoder.decode(input, &mut row, &mut id).map_err(|rejection| (rejection.reason, rejection.message));
+            match (&parsed, decoded) {
+                // A feature whose number is out of range is no mistake of grammar for the decoder.
+                (Err(error), Ok(())) if error.to_string().contains("out of range") => {}
+                (Err(_), Err((Reason::Malformed, message))) => answers.push_str(&message),
+                (Err(error), decoded) if error.to_string().contains("out of range") => {
+                    answers.push_str(&format!("{decoded:?}"))
+                }
+                (Ok(value), Err((Reason::Malformed, message))) if !value.is_object() => answers.push_str(&message),
+                (Ok(value), decoded) if value.is_object() => {
+                    let expected = expected_row(value, path);
+                    let same = match (&expected, &decoded) {
+                        (Ok(expected), Ok(())) => expected.map(f64::to_bits) == row.map(f64::to_bits),
+                        (Err(expected), Err((reason, _))) => expected == reason,
+                        _ => false,
+                    };
+                    if !same {
+                        return Err(format!("under {path:?}: {decoded:?} and {row:?}, where {expected:?} is expected"));
+                    }
+                    if decoded.is_ok() && value.get("id").cloned() != serde_json::from_slice(id[0].of(input)).ok() {
+                        return Err("the copied id is another".into());
+                    }
+                    answers.push_str(&format!("{decoded:?}{:?}", row.map(Gap::of)));
+                }
+                (parsed, decoded) => return Err(format!("under {path:?}: {decoded:?}, serde_json says {parsed:?}")),
+            }
+        }
+        Ok(answers)
+    };
+    let seeds = RECORDS.iter().map(|record| record.as_bytes().to_vec()).collect();
+    let words = [TEXT, WORDS].concat();
+    fuzz(Target { name: "record", share: 520, seeds, words: &words, run: &mut run });
+}
+
+/// What the record says about `x`, `y` and `colour`, by its parsed form.
+fn expected_row(record: &Value, path: &str) -> Result<[f64; 3], Reason> {
+    let mut found = Some(record);
+    let mut positional = record.get("features").filter(|value| path.is_empty() && value.is_array());
+    for step in path.split('.').filter(|step| !step.is_empty()) {
+        found = match found {
+            Some(Value::Object(object)) => object.get(step),
+            None | Some(Value::Null) => None,
+            Some(_) => return Err(Reason::WrongType),
+        };
+    }
+    match found {
+        Some(Value::Array(_)) => positional = found,
+        None | Some(Value::Null | Value::Object(_)) => {}
+        Some(_) => return Err(Reason::WrongType),
+    }
+    let positional = positional.and_then(Value::as_array);
+    if positional.is_some_and(|values| values.len() != 3) {
+        return Err(Reason::WrongLength);
+    }
+    let value = |at: usize, name: &str| match positional {
+        Some(values) => &values[at],
+        None => found.and_then(|object| object.get(name)).unwrap_or(&Value::Null),
+    };
+    Ok([number(value(0, "x")), number(value(1, "y")), category(value(2, "colour"))])
+}
+
+fn number(value: &Value) -> f64 {
+    match value {
+        Value::Null => Gap::Missing.value(),
+        Value::Bool(value) => f64::from(u8::from(*value)),
+        Value::Number(number) => number.as_f64().unwrap(),
+        Value::String(_) => Gap::String.value(),
+        Value::Array(_) => Gap::Array.value(),
+        Value::Object(_) => Gap::Object.value(),
+    }
+}
+
+fn category(value: &Value) -> f64 {
+    let index = |text: &str| CATEGORIES.iter().position(|category| *category == text).map(|at| at as f64);
+    match value {
+        Value::Null => Gap::Missing.value(),
+        Value::Bool(value) => index(&value.to_string()).unwrap_or(Gap::Boolean.value()),
+        // The one category that is a number is that number however it is written.
+        Value::Number(number) if number.as_f64() == Some(7.0) => 1.0,
+        Value::Number(_) => Gap::Unknown.value(),
+        Value::String(text) => index(text).unwrap_or(Gap::Unknown.value()),
+        Value::Array(_) => Gap::Array.value(),
+        Value::Object(_) => Gap::Object.value(),
+    }
+}
+
+/// Whatever is on the input topic becomes one prediction or one rejection for a reason of the list, and the same alone
+/// as in company.
+#[test]
+fn any_bytes_become_one_prediction_or_one_rejection() {
+    let options = Options {
+        input: Format::Json,
+        decode: DecodeOptions { features: String::new(), numeric_strings: true, fields: vec!["id".into()] },
+        max_bytes: 4_096,
+        output: Format::Json,
+    };
+    let mut scorer = Scorer::new(Arc::new(models::classification()), &options);
+    let good = RECORDS[0].as_bytes();
+    let mut run = |input: &[u8]| {
+        let payloads = [Some(good), Some(input), None, Some(good)];
+        scorer.decode(payloads);
+        scorer.score();
+        scorer.encode(payloads);
+        let results: Vec<_> = scorer.results().collect();
+        let [Ok(first), middle, Err(tombstone), Ok(last)] = results.as_slice() else {
+            return Err(format!("its neighbours suffer: {results:?}"));
+        };
+        if first.record != last.record || tombstone.reason != Reason::Malformed {
+            return Err(format!("its neighbours change: {results:?}"));
+        }
+        match middle {
+            Ok(prediction) => {
+                let parsed: Value =
+                    serde_json::from_slice(prediction.record).map_err(|e| format!("the prediction: {e}"))?;
+                let sum =
+                    parsed["probabilities"].as_object().map(|p| p.values().filter_map(Value::as_f64).sum::<f64>());
+                match sum {
+                    Some(sum) if (sum - 1.0).abs() < 1e-4 => Ok("a prediction".into()),
+                    _ => Err(format!("the prediction is {parsed}")),
+                }
+            }
+            Err(rejection) if Reason::ALL.contains(&rejection.reason) => Ok(format!("{rejection}")),
+            Err(rejection) => Err(format!("{rejection} isn't a reason of the list")),
+        }
+    };
+    let seeds = RECORDS.iter().map(|record| record.as_bytes().to_vec()).collect();
+    let words = [TEXT, WORDS].concat();
+    fuzz(Target { name: "score", share: 300, seeds, words: &words, run: &mut run });
+}
+
+/// A request is answered, in JSON, or refused.
+#[test]
+fn an_inference_request_is_answered_or_refused() {
+    let numbers = models::regression(array![[1.0], [2.0], [3.0]]);
+    let classes = models::classification();
+    let words: &[&[u8]] = &[
+        b"\"name\":\"x\"",
+        b"\"shape\":[2,1]",
+        b"\"shape\":[18446744073709551615,2]",
+        b"\"datatype\":\"FP64\"",
+        b"\"BYTES\"",
+        b"\"BOOL\"",
+        b"\"INT64\"",
+        b"\"data\":[1,2]",
+        b"\"outputs\":[{\"name\":\"prediction\"}]",
+        b"\"inputs\":[",
+        b"[[[[[[",
+    ];
+    let seeds: &[&str] = &[
+        r#"{"id":"7","inputs":[{"name":"x","shape":[2,1],"datatype":"FP64","data":[1,2.5]},{"name":"colour","shape":[2],"datatype":"BYTES","data":["red",null]}]}"#,
+        r#"{"inputs":[{"name":"all","shape":[2,3],"datatype":"FP32","data":[[1,2,3],[4,5,6]]}],"outputs":[{"name":"prediction"}]}"#,
+        r#"{"inputs":[{"name":"a","shape":[1],"datatype":"INT64","data":[1]},{"name":"b","shape":[1,1],"datatype":"BOOL","data":[[true]]},{"name":"c","shape":[1],"datatype":"FP16","data":[1e3]}],"parameters":{"x":1}}"#,
+    ];
+    let mut run = |input: &[u8]| {
+        let mut answers = String::new();
+        for model in [&numbers, &classes] {
+            match inference::answer(model, input) {
+                Ok(answer) => {
+                    let parsed: Value =
+                        serde_json::from_slice(&answer).map_err(|error| format!("the answer: {error}"))?;
+                    answers.push_str(if parsed["outputs"].is_array() {
+                        "an answer"
+                    } else {
+                        "an answer without outputs"
+                    });
+                }
+                Err(error) => answers.push_str(&error.to_string()),
+            }
+        }
+        Ok(answers)
+    };
+    let seeds = seeds.iter().map(|seed| seed.as_bytes().to_vec()).collect();
+    let words = [TEXT, words].concat();
+    fuzz(Target { name: "inference", share: 100, seeds, words: &words, run: &mut run });
+}

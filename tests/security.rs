@@ -1,0 +1,447 @@
+//! TLS, SASL and rights: records go through every kind of listener; where one refuses, `weir check` and the readiness of
+//! `weir serve` say what to do; and no secret is ever shown.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use weir::train::preparation::Preparation;
+
+use crate::support::kafka::{Kafka, Reader, Record, produce};
+use crate::support::models::{promote, publish, year};
+use crate::support::weir::{Setup, Weir, command};
+use crate::support::{PATIENCE, eventually};
+
+/// Passwords that nothing else says.
+const PLAIN_PASSWORD: &str = "correct-horse-42";
+const SCRAM_PASSWORD: &str = "battery-staple-43";
+
+/// The environment that gives weir a password.
+const PASSWORD: &str = "WEIR__KAFKA__PROPERTIES__SASL_PASSWORD";
+
+/// A broker with every kind of listener, and rules about who may do what.
+struct Secured {
+    _kafka: Kafka,
+    folder: tempfile::TempDir,
+    /// For the tests' own clients, who may do everything.
+    plain: String,
+    tls: String,
+    /// TLS with client certificates.
+    mutual: String,
+    /// SASL over TLS, for the users `plain`, `scram` and `poor`.
+    sasl: String,
+}
+
+#[test]
+fn records_go_through_every_kind_of_listener() {
+    let secured = secured();
+    let file = secured.folder.path().join("scram-password");
+    std::fs::write(&file, format!("{SCRAM_PASSWORD}\n")).unwrap();
+    let password_file = format!("\"sasl.password\" = {{ file = {:?} }}", file.display());
+    let kinds = [
+        (&secured.tls, secured.tls_properties(), None),
+        (&secured.mutual, secured.mutual_properties("client"), None),
+        (&secured.sasl, secured.sasl_properties("PLAIN", "plain"), Some(PLAIN_PASSWORD)),
+        (&secured.sasl, secured.sasl_properties("SCRAM-SHA-512", "scram"), Some(SCRAM_PASSWORD)),
+        (&secured.sasl, format!("{}\n{password_file}", secured.sasl_properties("SCRAM-SHA-512", "scram")), None),
+    ];
+    let flights = year();
+    for (brokers, properties, password) in kinds {
+        let (setup, config) = secured.setup(brokers, &properties);
+        let environment: Vec<_> = password.into_iter().map(|password| (PASSWORD, password)).collect();
+        check_until(&config, &environment, 0, &[]);
+        let weir = Weir::start_with(&config, &environment);
+        eventually("weir is ready", || (weir.get("/readyz").0 == 200).then_some(()));
+        let records =
+            flights[..20].iter().map(|flight| Record { value: Some(flight.json.clone().into()), ..Record::default() });
+        produce(&secured.plain, &setup.input, records);
+        Reader::new(&secured.plain, &setup.output).take(20);
+        assert!(weir.stop().success());
+    }
+}
+
+#[test]
+fn a_connection_that_fails_says_what_to_do() {
+    let secured = secured();
+    let path = |name: &str| secured.path(name);
+    let tls = secured.tls_properties();
+    let cases = [
+        (
+            "a wrong password",
+            &secured.sasl,
+            secured.sasl_properties("PLAIN", "plain"),
+            "correct sasl.username and sasl.password",
+        ),
+        (
+            "a user that SCRAM doesn't know",
+            &secured.sasl,
+            secured.sasl_properties("SCRAM-SHA-512", "plain"),
+            "correct sasl.username and sasl.password",
+        ),
+        (
+            "a mechanism that isn't there",
+            &secured.sasl,
+            secured.sasl_properties("SCRAM-SHA-256", "scram"),
+            "doesn't have this sasl.mechanism",
+        ),
+        (
+            "another authority",
+            &secured.tls,
+            tls.replace(&path("authority.pem"), &path("stranger.pem")),
+            "let ssl.ca.location",
+        ),
+        ("no client certificate", &secured.mutual, tls.clone(), "let ssl.certificate.location and ssl.key.location"),
+        (
+            "a stranger's certificate",
+            &secured.mutual,
+            secured.mutual_properties("stranger"),
+            "don't take the client certificate",
+        ),
+        (
+            "plaintext at a TLS port",
+            &secured.tls,
+            String::new(),
+            "set security.protocol in kafka.properties to ssl or sasl_ssl",
+        ),
+        ("TLS at a plaintext port", &secured.plain, tls.clone(), "this port doesn't speak TLS"),
+    ];
+    std::thread::scope(|scope| {
+        for (what, brokers, properties, expected) in cases {
+            scope.spawn(move || {
+                let (_setup, config) = secured.setup(brokers, &properties);
+                let environment = [(PASSWORD, "not-the-password")];
+                let weir = Weir::start_with(&config, &environment);
+                check_until(
+                    &config,
+                    &environment,
+                    1,
+                    &[format!("no answer from the brokers at {brokers}: "), expected.into()],
+                );
+                eventually(what, || {
+                    let (status, body) = weir.get("/readyz");
+                    assert_eq!(status, 503, "{what}");
+                    body.contains(expected).then_some(())
+                });
+            });
+        }
+    });
+}
+
+#[test]
+fn missing_rights_are_named_and_asked_for_again() {
+    let secured = secured();
+    let (setup, config) = secured.setup(&secured.sasl, &secured.sasl_properties("PLAIN", "poor"));
+    let environment = [(PASSWORD, PLAIN_PASSWORD)];
+    let Setup { input, output, dead_letter, group, .. } = &setup;
+    let rights = [
+        ("READ", "topic", input),
+        ("WRITE", "topic", output),
+        ("WRITE", "topic", dead_letter),
+        ("READ", "group", group),
+    ];
+    let missing = rights.map(|(operation, kind, name)| format!("no {operation} on {kind} {name}: grant it"));
+
+    let said = check_until(&config, &environment, 1, &missing);
+    assert!(said.contains("--allow-principal User:poor"), "{said}");
+
+    let weir = Weir::start_with(&config, &environment);
+    let lacks = |rights: &[String]| {
+        let (status, body) = weir.get("/readyz");
+        (status == 503 && missing.iter().all(|right| body.contains(right) == rights.contains(right))).then_some(())
+    };
+    eventually("it says what is missing", || lacks(&missing));
+    assert!(missing.iter().all(|right| weir.log().contains(right)), "{}", weir.log());
+
+    // Each right alone is named alone; to see a topic without being allowed to read it is not enough.
+    secured.rights(&["--add", "--allow-principal", "User:poor", "--operation", "Describe", "--topic", input]);
+    secured.rights(&["--add", "--allow-principal", "User:poor", "--operation", "Describe", "--group", group]);
+    secured.rights(&[
+        "--add",
+        "--allow-principal",
+        "User:poor",
+        "--operation",
+        "Write",
+        "--topic",
+        output,
+        "--topic",
+        dead_letter,
+    ]);
+    eventually("it says what is still missing", || lacks(&[missing[0].clone(), missing[3].clone()]));
+    secured.rights(&[
+        "--add",
+        "--allow-principal",
+        "User:poor",
+        "--operation",
+        "Read",
+        "--topic",
+        input,
+        "--group",
+        group,
+    ]);
+    eventually("weir is ready", || (weir.get("/readyz").0 == 200).then_some(()));
+    produce(&secured.plain, input, [Record { value: Some(year()[0].json.clone().into()), ..Record::default() }]);
+    Reader::new(&secured.plain, output).take(1);
+    check_until(&config, &environment, 0, &[]);
+
+    // A right that is taken away while weir runs.
+    secured.rights(&[
+        "--remove",
+        "--force",
+        "--allow-principal",
+        "User:poor",
+        "--operation",
+        "Write",
+        "--topic",
+        output,
+    ]);
+    eventually("it says which right is gone", || lacks(&[missing[1].clone()]));
+    assert!(weir.log().contains(&missing[1]));
+}
+
+#[test]
+fn a_missing_right_to_transactions_is_named() {
+    let secured = secured();
+    // This user may do all that at-least-once needs, and no more.
+    let (setup, config) = secured.setup(&secured.sasl, &secured.sasl_properties("PLAIN", "plain"));
+    let environment = [(PASSWORD, PLAIN_PASSWORD), ("WEIR__WORKER__DELIVERY", "exactly_once")];
+    let missing = format!("no WRITE on transactional-id {}-", setup.group);
+    check_until(&config, &environment, 1, std::slice::from_ref(&missing));
+    let weir = Weir::start_with(&config, &environment);
+    eventually("a worker says which right is missing", || {
+        let (status, body) = weir.get("/readyz");
+        (status == 503 && body.contains(&missing)).then_some(())
+    });
+    let ids = ["--transactional-id", &format!("{}-", setup.group), "--resource-pattern-type", "prefixed"];
+    secured.rights(&[&["--add", "--allow-principal", "User:plain", "--operation", "Write"], &ids[..]].concat());
+    eventually("weir is ready", || (weir.get("/readyz").0 == 200).then_some(()));
+    check_until(&config, &environment, 0, &[]);
+    produce(&secured.plain, &setup.input, [Record { value: Some(year()[0].json.clone().into()), ..Record::default() }]);
+    Reader::new(&secured.plain, &setup.output).take(1);
+    assert!(weir.stop().success());
+}
+
+#[test]
+fn no_output_shows_a_secret() {
+    let secured = secured();
+    let sasl = secured.sasl_properties("SCRAM-SHA-512", "scram");
+    let everything = "debug = \"all\"";
+    let right = [(PASSWORD, SCRAM_PASSWORD), ("WEIR__LOG__LEVEL", "trace")];
+    let shown = |what: &str, text: &str| {
+        for secret in [PLAIN_PASSWORD, SCRAM_PASSWORD] {
+            let line = text.lines().find(|line| line.contains(secret));
+            assert!(line.is_none(), "{what} shows a password: {line:?}");
+        }
+    };
+
+    // Everything works, and everything that can be is logged.
+    let (setup, config) = secured.setup(&secured.sasl, &format!("{sasl}\n{everything}"));
+    let weir = Weir::start_with(&config, &right);
+    eventually("weir is ready", || (weir.get("/readyz").0 == 200).then_some(()));
+    produce(&secured.plain, &setup.input, [Record { value: Some(b"?".to_vec()), ..Record::default() }]);
+    Reader::new(&secured.plain, &setup.dead_letter).take(1);
+    let log = weir.log();
+    assert!(log.contains("SaslHandshake") || log.contains("SASL"), "librdkafka's own debugging isn't logged:\n{log}");
+    for path in ["/metrics", "/readyz", "/livez", "/v2/models/flights"] {
+        shown(path, &weir.get(path).1);
+    }
+    shown("the log", &weir.log());
+
+    // What is wrong about a property is told without its value, whatever it is that is wrong.
+    let broken = [
+        ("sasl.mechanism", format!("{sasl}\n\"sasl.pasword\" = {SCRAM_PASSWORD:?}")),
+        ("a password as a list", format!("{sasl}\n\"sasl.password\" = [{SCRAM_PASSWORD:?}]")),
+        ("a password as a table", format!("{sasl}\n\"sasl.password\" = {{ value = {SCRAM_PASSWORD:?} }}")),
+        ("a password without its quote", format!("{sasl}\n\"sasl.password\" = \"{SCRAM_PASSWORD}")),
+        ("a password in place of a number", format!("{sasl}\n\"linger.ms\" = {SCRAM_PASSWORD:?}")),
+        (
+            "a password in place of a choice",
+            format!("{sasl}\n\"security.protocol\" = {SCRAM_PASSWORD:?}").replacen(
+                "\"security.protocol\" = \"sasl_ssl\"",
+                "",
+                1,
+            ),
+        ),
+        ("no key file", format!("{}\n\"ssl.key.password\" = {SCRAM_PASSWORD:?}", secured.mutual_properties("nobody"))),
+        (
+            "a password twice",
+            format!("{sasl}\n\"sasl.password\" = {PLAIN_PASSWORD:?}\n\"sasl.password\" = {SCRAM_PASSWORD:?}"),
+        ),
+    ];
+    for (what, properties) in broken {
+        let (_setup, config) = secured.setup(&secured.sasl, &format!("{properties}\n{everything}"));
+        for arguments in [&["check", "-c"][..], &["check", "--json", "-c"], &["serve", "-c"]] {
+            let output = command().args(arguments).arg(&config).env("WEIR__LOG__LEVEL", "trace").output().unwrap();
+            assert!(!output.status.success(), "{what}: {}", text(&output));
+            shown(what, &text(&output));
+        }
+    }
+    // A whole section instead of a property.
+    let (_setup, config) = secured.setup(&secured.sasl, "");
+    let output = command().args(["check", "-c"]).arg(&config).env("WEIR__KAFKA__PROPERTIES", SCRAM_PASSWORD).output();
+    shown("a section", &text(&output.unwrap()));
+}
+
+impl Secured {
+    /// Topics, a model and a configuration with these properties.
+    fn setup(&self, brokers: &str, properties: &str) -> (Setup, PathBuf) {
+        let mut setup = Setup::named(&self.plain);
+        setup.create_topics(2);
+        promote(&setup.store(), "production", publish(&setup.store(), 1, Preparation::default()));
+        setup.brokers = brokers.into();
+        setup.properties = properties.into();
+        let config = setup.config("");
+        (setup, config)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    fn tls_properties(&self) -> String {
+        format!("\"security.protocol\" = \"ssl\"\n\"ssl.ca.location\" = {:?}", self.path("authority.pem"))
+    }
+
+    fn mutual_properties(&self, client: &str) -> String {
+        let (certificate, key) = (self.path(&format!("{client}.pem")), self.path(&format!("{client}-key.pem")));
+        format!(
+            "{}\n\"ssl.certificate.location\" = {certificate:?}\n\"ssl.key.location\" = {key:?}",
+            self.tls_properties()
+        )
+    }
+
+    fn sasl_properties(&self, mechanism: &str, user: &str) -> String {
+        let tls = self.tls_properties().replace("\"ssl\"", "\"sasl_ssl\"");
+        format!("{tls}\n\"sasl.mechanism\" = {mechanism:?}\n\"sasl.username\" = {user:?}")
+    }
+
+    /// Changes who may do what.
+    fn rights(&self, arguments: &[&str]) {
+        tool("org.apache.kafka.tools.AclCommand", &self.plain, arguments);
+    }
+}
+
+/// The broker, which is started once for all of these tests.
+fn secured() -> &'static Secured {
+    static SECURED: OnceLock<Secured> = OnceLock::new();
+    SECURED.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        write_certificates(folder.path());
+        let ports: BTreeMap<&str, u16> =
+            ["PLAINTEXT", "TLS", "MUTUAL", "SASL", "CONTROLLER"].map(|name| (name, free_port())).into();
+        let listeners: Vec<_> = ports.iter().map(|(name, port)| format!("{name}://127.0.0.1:{port}")).collect();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
+        let plain = format!(
+            "org.apache.kafka.common.security.plain.PlainLoginModule required user_plain=\"{PLAIN_PASSWORD}\" \
+             user_poor=\"{PLAIN_PASSWORD}\";"
+        );
+        let settings = [
+            format!("listeners={}", listeners.join(",")),
+            format!("controller.quorum.voters=1@127.0.0.1:{}", ports["CONTROLLER"]),
+            "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,TLS:SSL,MUTUAL:SSL,SASL:SASL_SSL"
+                .into(),
+            "ssl.keystore.type=PEM".into(),
+            format!("ssl.keystore.location={}", path("server-store.pem")),
+            "ssl.truststore.type=PEM".into(),
+            format!("ssl.truststore.location={}", path("authority.pem")),
+            "listener.name.mutual.ssl.client.auth=required".into(),
+            "sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512".into(),
+            format!("listener.name.sasl.plain.sasl.jaas.config={plain}"),
+            format!("listener.name.sasl.scram-sha-512.sasl.jaas.config={scram}"),
+            "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer".into(),
+            "super.users=User:ANONYMOUS".into(),
+        ];
+        let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+        let kafka = Kafka::start(ports["PLAINTEXT"], None, &settings);
+        let at = |name: &str| format!("127.0.0.1:{}", ports[name]);
+        let secured = Secured {
+            _kafka: kafka,
+            folder,
+            plain: at("PLAINTEXT"),
+            tls: at("TLS"),
+            mutual: at("MUTUAL"),
+            sasl: at("SASL"),
+        };
+        let password = format!("SCRAM-SHA-512=[password={SCRAM_PASSWORD}]");
+        let user = ["--alter", "--add-config", &password, "--entity-type", "users", "--entity-name", "scram"];
+        tool("kafka.admin.ConfigCommand", &secured.plain, &user);
+        // No more than weir says it needs.
+        let who =
+            ["plain", "scram", "CN=weir"].map(|user| ["--allow-principal".into(), format!("User:{user}")]).concat();
+        let who: Vec<&str> = who.iter().map(String::as_str).collect();
+        let prefixed = ["--resource-pattern-type", "prefixed", "--topic", "flights-", "--operation", "Read"];
+        secured.rights(&[&["--add"], &who[..], &prefixed, &["--group", "flights-"]].concat());
+        secured.rights(&[&["--add"], &who[..], &prefixed[..5], &["Write"]].concat());
+        secured
+    })
+}
+
+/// An authority, what it has signed (`server`, `client`), and a `stranger` that signed itself.
+fn write_certificates(folder: &Path) {
+    let write = |name: &str, pem: String| std::fs::write(folder.join(name), pem).unwrap();
+    let params = |name: &str| {
+        let mut params = CertificateParams::new(["localhost".into(), "127.0.0.1".into()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params
+    };
+    let authority_key = KeyPair::generate().unwrap();
+    let mut authority = params("an authority");
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    write("authority.pem", authority.self_signed(&authority_key).unwrap().pem());
+    let issuer = Issuer::new(authority, authority_key);
+    for (file, name) in [("server", "kafka"), ("client", "weir")] {
+        let key = KeyPair::generate().unwrap();
+        let certificate = params(name).signed_by(&key, &issuer).unwrap().pem();
+        write(&format!("{file}-store.pem"), key.serialize_pem() + &certificate);
+        write(&format!("{file}-key.pem"), key.serialize_pem());
+        write(&format!("{file}.pem"), certificate);
+    }
+    let key = KeyPair::generate().unwrap();
+    write("stranger.pem", params("a stranger").self_signed(&key).unwrap().pem());
+    write("stranger-key.pem", key.serialize_pem());
+}
+
+/// Runs one of Kafka's own tools, from the jars that scripts/kafka uses.
+fn tool(class: &str, brokers: &str, arguments: &[&str]) {
+    let pom = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/kafka-pom.xml")).unwrap();
+    let version = pom.split_once("<kafka.version>").unwrap().1.split_once('<').unwrap().0;
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.unwrap_or_else(|| std::env::home_dir().unwrap().join(".cache"));
+    let jars = cache.join(format!("weir/kafka-{version}/*"));
+    let mut java = Command::new("java");
+    java.args(["-XX:TieredStopAtLevel=1", "-cp"])
+        .arg(jars)
+        .args([class, "--bootstrap-server", brokers])
+        .args(arguments);
+    let output = java.output().unwrap();
+    assert!(output.status.success(), "{class} {arguments:?}: {}", text(&output));
+}
+
+/// Runs `weir check` until it ends with this code and has said all of this. On a machine that is busy with all tests
+/// a handshake may take longer than `weir check` waits.
+fn check_until(config: &Path, environment: &[(&str, &str)], code: i32, parts: &[String]) -> String {
+    let mut said = String::new();
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        let mut check = command();
+        let output = check.args(["check", "-c"]).arg(config).envs(environment.iter().copied()).output().unwrap();
+        said = text(&output);
+        if output.status.code() == Some(code) && parts.iter().all(|part| said.contains(part)) {
+            return said;
+        }
+    }
+    panic!("weir check doesn't end with {code} and say {parts:?}, but:\n{said}");
+}
+
+/// Everything that a program has printed.
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
