@@ -1,7 +1,7 @@
 # What a person does with weir's source. `make` lists it; each target says what it does while it does it.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fuzz bench kafka
+.PHONY: help demo test chaos fuzz check bench kafka
 
 # The tools that scripts/setup fetched.
 export PATH := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/weir/bin:$(PATH)
@@ -21,10 +21,16 @@ demo: ## train, serve, swap and watch a model on real flights, on an embedded br
 	@echo "demo: building weir (some minutes the first time)"
 	@cargo run --release --locked -- demo $(ARGS)
 
-test: ## all tests, on the embedded broker, on a real Kafka and beside scikit-learn and onnxruntime
+test: ## all tests, on the embedded broker, on a real Kafka and beside scikit-learn and onnxruntime; chaos in its short form
 	@scripts/setup test
 	@echo "test: building weir and its tests (some minutes the first time)"
-	cargo test --locked --features mpi $(ARGS)
+	cargo test --locked --features mpi,planted-bugs $(ARGS)
+
+chaos: ## weir among 200 faults and 5 million records, per delivery (ARGS="--seed N --faults N --records N --brokers N --delivery D")
+	@scripts/setup test
+	@echo "chaos: building weir (some minutes the first time); then it takes about an hour"
+	cargo test --release --locked --features planted-bugs --test chaos -- \
+		--faults 200 --records 5000000 --brokers 3 --results tests/chaos/results $(ARGS)
 
 check: ## format, lints with warnings denied, documentation
 	@scripts/setup demo
@@ -35,7 +41,7 @@ check: ## format, lints with warnings denied, documentation
 fuzz: ## ten million inputs for all that reads what comes from outside (CASES=N SEED=N)
 	@scripts/setup test
 	@echo "fuzz: building weir and its tests (some minutes the first time)"
-	WEIR_FUZZ_CASES=$(CASES) WEIR_FUZZ_SEED=$(SEED) cargo test --locked --features mpi --test tests fuzz:: -- --nocapture
+	WEIR_FUZZ_CASES=$(CASES) WEIR_FUZZ_SEED=$(SEED) cargo test --locked --features mpi,planted-bugs --test tests fuzz:: -- --nocapture
 
 bench: ## weir beside a plain loop on a real Kafka, training beside scikit-learn, and the micro benchmarks
 	@scripts/setup test

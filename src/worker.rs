@@ -16,6 +16,8 @@ mod gate;
 mod lane;
 mod ledger;
 mod line;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod pulse;
 mod sink;
 mod source;

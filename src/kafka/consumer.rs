@@ -71,6 +71,8 @@ pub struct Consumer {
     // Dropped before the consumer it belongs to.
     commits: CommitQueue,
     inner: BaseConsumer<Context>,
+    #[cfg(feature = "planted-bugs")]
+    outsider: BaseConsumer,
 }
 
 #[derive(Default)]
@@ -84,7 +86,12 @@ impl Consumer {
     /// a static member.
     pub fn new(config: &KafkaConfig, group_instance_id: Option<&str>) -> Result<Consumer, KafkaError> {
         let inner: BaseConsumer<Context> = config.consumer(group_instance_id).create_with_context(Context::default())?;
-        Ok(Consumer { commits: CommitQueue::new(&inner), inner })
+        Ok(Consumer {
+            commits: CommitQueue::new(&inner),
+            inner,
+            #[cfg(feature = "planted-bugs")]
+            outsider: config.consumer(None).create()?,
+        })
     }
 
     /// Asks for a share of these topics.
@@ -145,6 +152,12 @@ impl Consumer {
     /// What a transaction needs to commit offsets in this member's name, as of now.
     pub fn group_metadata(&self) -> Option<GroupMetadata> {
         self.inner.group_metadata().map(GroupMetadata)
+    }
+
+    /// The same of a consumer that has never joined: nobody is refused in its name.
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) fn outsiders_metadata(&self) -> Option<GroupMetadata> {
+        self.outsider.group_metadata().map(GroupMetadata)
     }
 
     /// Consumes assigned partitions on from these offsets; what was fetched ahead is dropped. Blocks for up to

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::ledger::{Ledger, Partition};
+#[cfg(feature = "planted-bugs")]
+use super::planted;
 use crate::kafka::KafkaError;
 use crate::kafka::consumer::{Consumer, GroupEvent, GroupMetadata, Polled, Record, TopicPartition};
 
@@ -169,6 +171,8 @@ impl<'c> Source<'c> {
     /// Starts a commit of what is done, unless one is under way or nothing is new.
     pub(super) fn start_commit(&mut self, ledger: &Ledger) -> Result<(), KafkaError> {
         let offsets = ledger.committable();
+        #[cfg(feature = "planted-bugs")]
+        let offsets = planted::offsets(ledger, offsets);
         if self.commit.is_some() || offsets.is_empty() {
             return Ok(());
         }
@@ -187,6 +191,10 @@ impl<'c> Source<'c> {
 
     /// What a transaction needs to commit offsets in this member's name.
     pub(super) fn group_metadata(&self) -> Option<GroupMetadata> {
+        #[cfg(feature = "planted-bugs")]
+        if planted::in_nobodys_name() {
+            return self.consumer.outsiders_metadata();
+        }
         self.consumer.group_metadata()
     }
 

@@ -21,22 +21,28 @@ use super::PATIENCE;
 
 /// A broker started by `scripts/kafka`; it stops when this is dropped, or when the test process ends in whatever way.
 pub(crate) struct Kafka {
-    process: Child,
+    pub(crate) process: Child,
     pub(crate) brokers: String,
 }
 
 impl Kafka {
     /// Starts a broker. `port` 0 is a free one; `data` keeps its data there; `settings` are `KEY=VALUE`.
     pub(crate) fn start(port: u16, data: Option<&Path>, settings: &[&str]) -> Kafka {
-        let mut command = Command::new("scripts/kafka");
-        command.args(["--until-stdin-closes", "--port", &port.to_string()]);
+        let mut arguments = vec!["--port".to_owned(), port.to_string()];
         if let Some(data) = data {
-            command.arg("--data").arg(data);
+            arguments.extend(["--data".to_owned(), data.display().to_string()]);
         }
         for setting in settings {
-            command.args(["--set", setting]);
+            arguments.extend(["--set".to_owned(), (*setting).to_owned()]);
         }
-        let mut process = command
+        Kafka::start_with(&arguments)
+    }
+
+    /// Starts a broker with these arguments of `scripts/kafka`.
+    pub(crate) fn start_with(arguments: &[String]) -> Kafka {
+        let mut process = Command::new("scripts/kafka")
+            .arg("--until-stdin-closes")
+            .args(arguments)
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -80,11 +86,22 @@ pub(crate) fn unique(name: &str) -> String {
     format!("{name}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Creates a topic.
+/// Creates a topic on one broker.
 pub(crate) fn create_topic(brokers: &str, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+    create_replicated_topic(brokers, name, partitions, 1, settings);
+}
+
+/// Creates a topic on so many brokers.
+pub(crate) fn create_replicated_topic(
+    brokers: &str,
+    name: &str,
+    partitions: i32,
+    replicas: i32,
+    settings: &[(&str, &str)],
+) {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
-    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas));
     for (key, value) in settings {
         topic = topic.set(key, value);
     }

@@ -1,0 +1,19 @@
+//! Bugs on purpose: `tests/chaos` has to find what they do to records. Only builds with the feature `planted-bugs` have
+//! them, and there only a process whose environment names one in `WEIR_PLANTED_BUG`.
+
+use std::sync::LazyLock;
+
+use super::ledger::{Ledger, Partition};
+
+static PLANTED: LazyLock<String> = LazyLock::new(|| std::env::var("WEIR_PLANTED_BUG").unwrap_or_default());
+
+/// The offsets to commit: with `commit_before_acknowledgement`, of all that is handed to the producer.
+pub(super) fn offsets(ledger: &Ledger, right: Vec<(Partition, i64)>) -> Vec<(Partition, i64)> {
+    if *PLANTED == "commit_before_acknowledgement" { ledger.handed_over() } else { right }
+}
+
+/// Whether offsets are committed in nobody's name (`zombie_commit`), so that one is not refused whose partitions have
+/// gone to others.
+pub(super) fn in_nobodys_name() -> bool {
+    *PLANTED == "zombie_commit"
+}

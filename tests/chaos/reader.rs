@@ -1,0 +1,180 @@
+//! The verifier's eyes: reads both output topics with read_committed, straight from the brokers, while it all happens.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use crate::account::{Account, Outcome, Verdict, Why};
+use crate::support::kafka::{Record, produce, unique};
+
+/// The key of the record behind which nothing more comes.
+const END: &[u8] = b"end";
+
+/// What is known so far of what came out.
+#[derive(Default)]
+pub(crate) struct Progress {
+    /// By partition: how many records have an outcome.
+    seen: Vec<AtomicUsize>,
+    /// How many outcomes came for records that had one.
+    again: AtomicUsize,
+    /// By version: how many records it scored.
+    versions: Mutex<HashMap<u64, usize>>,
+}
+
+impl Progress {
+    /// By partition: how many records have an outcome.
+    pub(crate) fn seen(&self) -> Vec<usize> {
+        self.seen.iter().map(|seen| seen.load(Ordering::Relaxed)).collect()
+    }
+
+    /// How many outcomes came for records that had one.
+    pub(crate) fn again(&self) -> usize {
+        self.again.load(Ordering::Relaxed)
+    }
+
+    /// How many records a version scored.
+    pub(crate) fn scored_by(&self, version: u64) -> usize {
+        self.versions.lock().unwrap().get(&version).copied().unwrap_or(0)
+    }
+}
+
+/// A reader at work.
+pub(crate) struct Reader {
+    brokers: String,
+    topics: [String; 2],
+    progress: Arc<Progress>,
+    thread: JoinHandle<Account>,
+}
+
+impl Reader {
+    /// Reads the outputs and the dead letters from their start, into the account.
+    pub(crate) fn start(
+        brokers: &str,
+        outputs: &str,
+        dead_letters: &str,
+        partitions: usize,
+        account: Account,
+    ) -> Reader {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", brokers)
+            .set("group.id", unique("verifier"))
+            .set("enable.auto.commit", "false")
+            .set("isolation.level", "read_committed")
+            // To begin anew would count everything twice.
+            .set("auto.offset.reset", "error")
+            .set("fetch.queue.backoff.ms", "5")
+            .set("reconnect.backoff.max.ms", "1000")
+            .create()
+            .unwrap();
+        let topics = [outputs, dead_letters].map(String::from);
+        let mut assignment = TopicPartitionList::new();
+        for topic in &topics {
+            for partition in 0..partitions {
+                assignment.add_partition_offset(topic, partition as i32, Offset::Offset(0)).unwrap();
+            }
+        }
+        consumer.assign(&assignment).unwrap();
+        let progress =
+            Arc::new(Progress { seen: (0..partitions).map(|_| AtomicUsize::new(0)).collect(), ..Progress::default() });
+        let thread = std::thread::spawn({
+            let (outputs, progress) = (outputs.to_owned(), progress.clone());
+            move || read(&consumer, &outputs, partitions, account, &progress)
+        });
+        Reader { brokers: brokers.into(), topics, progress, thread }
+    }
+
+    /// What is known so far.
+    pub(crate) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Reads to the end of both topics, into which nobody must produce any more, and judges.
+    pub(crate) fn finish(self) -> Verdict {
+        // A read_committed consumer sees these when it has seen all that is before them, and when no transaction is
+        // left open there. Nothing else tells the end: offsets have gaps.
+        for topic in &self.topics {
+            let end = |partition| Record { partition: partition as i32, key: Some(END.into()), ..Record::default() };
+            produce(&self.brokers, topic, (0..self.progress.seen.len()).map(end));
+        }
+        self.thread.join().expect("the reader read").judge()
+    }
+}
+
+fn read(
+    consumer: &BaseConsumer,
+    outputs: &str,
+    partitions: usize,
+    mut account: Account,
+    progress: &Progress,
+) -> Account {
+    let mut ends = 0;
+    let mut last: HashMap<(bool, i32), i64> = HashMap::new();
+    while ends < 2 * partitions {
+        let message = match consumer.poll(Duration::from_millis(100)) {
+            None => continue,
+            Some(Ok(message)) => message,
+            // Brokers come and go here; the client finds them again.
+            Some(Err(error)) if is_passing(&error) => continue,
+            Some(Err(error)) => panic!("the verifier can't read on: {error}"),
+        };
+        let is_output = message.topic() == outputs;
+        let before = last.insert((is_output, message.partition()), message.offset());
+        assert!(before.is_none_or(|before| before < message.offset()), "the verifier got a record twice");
+        if message.key() == Some(END) {
+            ends += 1;
+            continue;
+        }
+        let outcome = Outcome {
+            partition: message.partition() as usize,
+            offset: message.offset(),
+            key: message.key().unwrap_or_default(),
+            value: message.payload().unwrap_or_default(),
+        };
+        if is_output {
+            if let Some(version) = account.prediction(&outcome) {
+                *progress.versions.lock().unwrap().entry(version).or_default() += 1;
+            }
+        } else {
+            let header = |name| header(&message, name);
+            let why = Why {
+                reason: header("weir-error-reason"),
+                partition: header("weir-error-partition"),
+                offset: header("weir-error-offset"),
+            };
+            account.dead_letter(&outcome, &why);
+        }
+        progress.seen[outcome.partition].store(account.seen(outcome.partition), Ordering::Relaxed);
+        progress.again.store(account.again(), Ordering::Relaxed);
+    }
+    account
+}
+
+fn is_passing(error: &rdkafka::error::KafkaError) -> bool {
+    use rdkafka::types::RDKafkaErrorCode::*;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            BrokerTransportFailure
+                | AllBrokersDown
+                | Resolve
+                | OperationTimedOut
+                | LeaderNotAvailable
+                | NotLeaderForPartition
+                | NotEnoughReplicas
+                | UnknownTopicOrPartition
+        )
+    )
+}
+
+fn header<'m>(message: &'m BorrowedMessage<'_>, name: &str) -> &'m str {
+    let headers = message.headers();
+    let found = headers.and_then(|headers| headers.iter().find(|header| header.key == name)?.value);
+    found.and_then(|value| std::str::from_utf8(value).ok()).unwrap_or("nothing")
+}

@@ -1,0 +1,110 @@
+//! What is told at the end: tables in Markdown, with all that it takes to run it again.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::SystemTime;
+
+use crate::fault::Fault;
+use crate::run::{Delivery, Report};
+
+/// A run that is to be right.
+pub(crate) struct Told<'t> {
+    pub(crate) delivery: Delivery,
+    pub(crate) seed: u64,
+    pub(crate) brokers: usize,
+    pub(crate) records: usize,
+    pub(crate) faults: &'t [Fault],
+    pub(crate) report: &'t Report,
+    /// The command that runs it again.
+    pub(crate) command: &'t str,
+}
+
+impl Told<'_> {
+    /// As a page.
+    pub(crate) fn page(&self) -> String {
+        let Told { delivery, seed, brokers, records, faults, report, command } = self;
+        let verdict = &report.verdict;
+        let mut page = format!("# Chaos, `{}`, {}\n\n", delivery.as_str(), today());
+        let brokers = if *brokers == 1 { "one broker".to_owned() } else { format!("{brokers} brokers") };
+        let facts = [
+            ("command", format!("`{command}`")),
+            ("seed", seed.to_string()),
+            ("commit", commit()),
+            ("machine", machine()),
+            ("Kafka", brokers),
+            ("took", format!("{:.0} s", report.took.as_secs_f64())),
+        ];
+        page.push_str("| | |\n| --- | --- |\n");
+        facts.iter().for_each(|(name, value)| writeln!(page, "| {name} | {value} |").unwrap());
+
+        let mut kinds: BTreeMap<_, usize> = BTreeMap::new();
+        faults[..report.faults].iter().for_each(|fault| *kinds.entry(fault.kind).or_default() += 1);
+        page.push_str("\n| fault | times |\n| --- | --- |\n");
+        kinds.iter().for_each(|(kind, times)| writeln!(page, "| {} | {times} |", kind.as_str()).unwrap());
+
+        page.push_str("\n| delivery | faults | records | lost | doubled | out of order | wrong | dead letters expected | found |\n");
+        page.push_str("| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n");
+        let name = delivery.as_str();
+        let numbers = [
+            report.faults,
+            *records,
+            verdict.lost,
+            verdict.doubled,
+            verdict.out_of_order,
+            verdict.wrong,
+            verdict.dead_letters_expected,
+            verdict.dead_letters_found,
+        ];
+        writeln!(page, "| `{name}` | {} |", numbers.map(|number| number.to_string()).join(" | ")).unwrap();
+        for trouble in verdict.examples.iter().filter(|_| !self.is_right()).chain(&report.complaints) {
+            writeln!(page, "\n- {trouble}").unwrap();
+        }
+        page
+    }
+
+    /// Whether weir kept what it promises.
+    pub(crate) fn is_right(&self) -> bool {
+        let verdict = &self.report.verdict;
+        verdict.lost == 0
+            && (verdict.doubled == 0 || self.delivery == Delivery::AtLeastOnce)
+            && verdict.out_of_order == 0
+            && verdict.wrong == 0
+            && verdict.dead_letters_found == verdict.dead_letters_expected
+            && self.report.complaints.is_empty()
+    }
+
+    /// Writes the page into this folder.
+    pub(crate) fn keep(&self, folder: &Path) {
+        fs::create_dir_all(folder).unwrap();
+        let path = folder.join(format!("{}-{}.md", today(), self.delivery.as_str()));
+        fs::write(&path, self.page()).unwrap();
+        println!("written to {}", path.display());
+    }
+}
+
+fn today() -> String {
+    let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    now[.."2000-01-01".len()].into()
+}
+
+fn commit() -> String {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    match (git(&["rev-parse", "--short=12", "HEAD"]), git(&["status", "--porcelain", "--untracked-files=no"])) {
+        (Some(commit), Some(changes)) if changes.is_empty() => commit,
+        (Some(commit), _) => format!("{commit} with changes"),
+        (None, _) => "unknown".into(),
+    }
+}
+
+fn machine() -> String {
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    format!("{}, {cores} cores", model.map_or("an unknown CPU", |(_, name)| name.trim()))
+}
