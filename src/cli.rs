@@ -2,12 +2,18 @@
 
 pub mod check;
 pub mod data;
+pub mod dead_letter;
 pub mod demo;
 pub mod evaluate;
+mod interrupt;
 pub mod model;
 pub mod predict;
+mod range;
+mod reading;
+pub mod replay;
 pub mod route;
 pub mod serve;
+mod topics;
 pub mod train;
 
 use std::process::ExitCode;
@@ -40,6 +46,10 @@ enum Verb {
     /// Look at the versions in a store, check them, and move aliases
     #[command(subcommand)]
     Model(model::ModelCommand),
+    /// Look at rejected records, and send them again
+    #[command(subcommand)]
+    DeadLetter(dead_letter::DeadLetterCommand),
+    Replay(replay::Args),
 }
 
 /// Runs the verb that the arguments name. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
@@ -52,6 +62,8 @@ pub fn run() -> ExitCode {
         Verb::Evaluate(args) => evaluate::run(args),
         Verb::Predict(args) => predict::run(args),
         Verb::Route(command) => route::run(&command),
+        Verb::Replay(args) => replay::run(args),
+        Verb::DeadLetter(command) => dead_letter::run(command),
         Verb::Model(command) => model::run(&command, &mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {

@@ -3,14 +3,18 @@
 //! - [`settings`]: the `[kafka]` section, and the client settings that weir owns, with their reasons
 //! - [`consumer`]: a member of the group, driven by its worker: poll, rebalance events, commits with a deadline
 //! - [`producer`]: outputs in, delivery reports out, counted by batch
+//! - [`delivery`]: records sent and waited for, by those who keep no ledger
+//! - [`reader`]: ranges of topics from one end to the other, without a group
 //! - [`admin`]: what the topics are like (partitions, size limits), and which rights are missing
 //! - [`trouble`]: why a connection fails, in words that say what to do
 //! - `ffi`: the calls that librdkafka has and rdkafka doesn't wrap
 
 pub mod admin;
 pub mod consumer;
+pub mod delivery;
 pub(crate) mod ffi;
 pub mod producer;
+pub mod reader;
 pub mod settings;
 pub mod trouble;
 

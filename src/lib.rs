@@ -9,7 +9,8 @@
 //! In reading order: [`record`] is what travels; [`codec`] turns payloads into rows and predictions into payloads;
 //! [`batch`] says when rows go together; [`engine`] is the network; [`model`] is a version of it with all that belongs
 //! to it, on disk and in memory; [`score`] puts these together for a batch; [`kafka`] is all that names rdkafka;
-//! [`worker`] is the line; [`serve`] starts and stops it; [`monitor`] counts and [`http`] tells; [`train`] makes
+//! [`worker`] is the line, and [`dead_letter`] what becomes of the records
+//! that it rejects; [`replay`] reads a range again, through other versions; [`serve`] starts and stops it; [`monitor`] counts and [`http`] tells; [`train`] makes
 //! models and [`report`] shows how good they are; [`config`] and [`cli`] are how people reach it.
 
 pub mod batch;
@@ -17,6 +18,7 @@ pub mod broker;
 pub mod cli;
 pub mod codec;
 pub mod config;
+pub mod dead_letter;
 pub mod demo;
 pub mod engine;
 pub mod http;
@@ -25,6 +27,7 @@ pub mod logging;
 pub mod model;
 pub mod monitor;
 pub mod record;
+pub mod replay;
 pub mod report;
 pub mod route;
 pub mod score;

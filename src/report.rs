@@ -11,6 +11,7 @@ mod plot;
 mod text;
 
 pub use self::html::{Subject, comparison_page, page};
+pub(crate) use self::text::{plain, write_table};
 pub use self::text::{write_comparison, write_detail, write_evaluation, write_metrics};
 
 use crate::train::evaluate::{Comparison, Disagreement};

@@ -7,6 +7,8 @@
 //! | `exactly_once` | the same in transactions, over kills, zombies and rebalances |
 //! | `rebalance` | partitions that move between processes, under each group protocol |
 //! | `rejection` | records that can't be scored: each becomes a dead letter with its reason |
+//! | `dead_letters` | `weir dead-letter`: what was rejected is counted, and sent again once and not twice |
+//! | `replay` | `weir replay`: a range of the input through other versions, beside `weir predict` |
 //! | `outage` | brokers that are absent at the start, and later |
 //! | `security` | TLS, SASL and rights on a real Kafka: what works, what is said where it doesn't, and what is never said |
 //! | `fuzz` | what comes from outside, changed at random |
@@ -30,6 +32,7 @@
 
 mod bad_data;
 mod commands;
+mod dead_letters;
 mod delivery;
 mod demo;
 #[cfg(feature = "mpi")]
@@ -46,6 +49,7 @@ mod parity;
 mod preprocessing;
 mod rebalance;
 mod rejection;
+mod replay;
 mod safetensors;
 mod security;
 mod shrinking;

@@ -252,7 +252,7 @@ fn load(store: &Store, reference: &ModelRef) -> anyhow::Result<Model> {
 }
 
 /// Where the outputs of one target are among those of another, which must be the same but for their order.
-fn same_outputs(target: &Target, other: &Target) -> anyhow::Result<Vec<usize>> {
+pub(super) fn same_outputs(target: &Target, other: &Target) -> anyhow::Result<Vec<usize>> {
     let outputs = |target: &Target| match target {
         Target::Classification { classes, .. } => classes.clone(),
         Target::Regression { names } => names.clone(),

@@ -357,7 +357,7 @@ fn or_dash(text: String) -> String {
 }
 
 /// Writes rows with their columns aligned; the last cell of a row may be of any length.
-fn write_table(out: &mut impl Write, indent: &str, rows: Vec<Vec<String>>) -> std::io::Result<()> {
+pub(super) fn write_table(out: &mut impl Write, indent: &str, rows: Vec<Vec<String>>) -> std::io::Result<()> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let mut widths = vec![0; columns];
     for row in &rows {

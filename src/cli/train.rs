@@ -1,7 +1,6 @@
 //! `weir train`: data in, a published model out.
 
 mod column_options;
-mod interrupt;
 mod preprocessing_options;
 mod progress;
 mod session_options;
@@ -19,7 +18,6 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use self::column_options::ColumnArgs;
-use self::interrupt::Interrupt;
 use self::preprocessing_options::PreprocessingArgs;
 use self::progress::Progress;
 use self::session_options::SessionArgs;
@@ -27,6 +25,7 @@ use self::split_options::SplitArgs;
 use self::training_options::TrainingArgs;
 use super::data::{self, DataArgs, first_few};
 use super::evaluate::{check_report, write_report};
+use super::interrupt::Interrupt;
 use crate::model::bundle::{Draft, Manifest};
 use crate::model::reference::{check_alias, check_name};
 use crate::model::signature::{Feature, Kind, Target};
@@ -89,10 +88,16 @@ pub struct Args {
     session: SessionArgs,
 }
 
+/// What is said at the first signal, and at the second.
+const SIGNALS: [&str; 2] = [
+    "ending the training after this epoch; once more stops it at once",
+    "stopped at once by a second signal; nothing is published",
+];
+
 /// Runs the verb.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let ranks = Ranks::join()?;
-    let interrupt = Interrupt::listen(ranks.is_first())?;
+    let interrupt = Interrupt::listen(ranks.is_first().then_some(SIGNALS))?;
     let mut out: Box<dyn Write> = if ranks.is_first() { Box::new(io::stdout().lock()) } else { Box::new(io::sink()) };
     match train(&args, &ranks, &|| interrupt.asked(), &mut out) {
         Err(error) if ranks.count() > 1 => {

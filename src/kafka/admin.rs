@@ -84,6 +84,20 @@ impl Topic {
     pub fn record_bytes(&self) -> usize {
         self.max_message_bytes.saturating_sub(RECORD_OVERHEAD)
     }
+
+    /// Where a record goes that was made of one out of `partition` of a topic with `input_partitions`; `None`: by key.
+    ///
+    /// The same partition where the counts match, so that the order of a partition is kept; else by key, as Java
+    /// clients do it; a record without a key follows its input partition.
+    pub fn partition_for(&self, partition: i32, input_partitions: i32, key: Option<&[u8]>) -> Option<i32> {
+        if self.partitions == input_partitions {
+            Some(partition)
+        } else if key.is_some() {
+            None
+        } else {
+            Some(partition % self.partitions)
+        }
+    }
 }
 
 /// What routes need of the brokers: topics to read from, and topics to write to.
@@ -368,5 +382,18 @@ impl Admin {
             trouble => trouble,
         };
         AdminError::Unreachable { brokers: self.brokers.clone(), trouble }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_partition_follows_the_input_or_the_key() {
+        let topic = |partitions| Topic { partitions, ..Topic::default() };
+        assert_eq!(topic(4).partition_for(3, 4, Some(b"k")), Some(3), "same counts: same partition");
+        assert_eq!(topic(6).partition_for(3, 4, Some(b"k")), None, "other counts: by key");
+        assert_eq!(topic(2).partition_for(3, 4, None), Some(1), "no key: by the input's partition");
     }
 }

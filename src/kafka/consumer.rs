@@ -61,7 +61,7 @@ pub enum Polled<'c> {
 }
 
 /// A consumed record: borrowed from librdkafka's fetch buffers, not copied.
-pub struct Record<'c>(BorrowedMessage<'c>);
+pub struct Record<'c>(pub(super) BorrowedMessage<'c>);
 
 /// A member of the group, in a generation of it: a transaction commits offsets in its name.
 pub struct GroupMetadata(pub(super) ConsumerGroupMetadata);
@@ -259,6 +259,12 @@ impl Record<'_> {
     /// The value of its last header of this name, if it has one.
     pub fn header(&self, name: &str) -> Option<Vec<u8>> {
         ffi::last_header(&self.0, name)
+    }
+
+    /// The same without the headers of these names, however often they occur.
+    pub fn headers_without(&mut self, names: &[&str]) -> Option<Headers> {
+        ffi::remove_headers(&mut self.0, names);
+        self.headers()
     }
 
     /// The bytes that its headers take.

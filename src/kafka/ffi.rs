@@ -130,6 +130,16 @@ pub(crate) fn last_header(message: &BorrowedMessage<'_>, name: &str) -> Option<V
     }
 }
 
+/// Takes all headers of these names from a record.
+pub(crate) fn remove_headers(message: &mut BorrowedMessage<'_>, names: &[&str]) {
+    let Some(headers) = headers(message) else { return };
+    for name in names.iter().filter_map(|&name| CString::new(name).ok()) {
+        // SAFETY: the headers live as long as the message, which nobody else uses meanwhile; a name that isn't there is
+        // reported, and that's fine.
+        unsafe { rd::rd_kafka_header_remove(headers.as_ptr(), name.as_ptr()) };
+    }
+}
+
 /// What a header takes beside its name and value: librdkafka counts two lengths of up to 5 bytes.
 const HEADER_OVERHEAD: usize = 10;
 

@@ -209,6 +209,21 @@ impl KafkaConfig {
         config
     }
 
+    /// The settings of a consumer that reads ranges of topics and joins no group. `group` is whose commits it reads and
+    /// writes.
+    pub(crate) fn reader(&self, group: &str) -> ClientConfig {
+        let mut config = self.consumer(None);
+        config
+            .set("group.id", group)
+            .set("isolation.level", "read_committed")
+            // What retention has taken since the range was looked up isn't there: the range goes on behind it.
+            .set("auto.offset.reset", "earliest")
+            .set("enable.partition.eof", "true")
+            // A follower may tell of an end that comes before the leader's.
+            .remove("client.rack");
+        config
+    }
+
     /// The settings of a worker's producer, for topics with these limits; with a transactional id its records are sent
     /// in transactions.
     pub(crate) fn producer(&self, limits: &OutputLimits, transactional_id: Option<&str>) -> ClientConfig {
@@ -368,6 +383,27 @@ mod tests {
         {
             let error = read(wrong).unwrap_err().to_string();
             assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_reader_is_a_consumer_of_what_is_committed_and_of_nobody_else_s_group() {
+        let properties = [
+            ("security.protocol", "sasl_ssl"),
+            ("isolation.level", "read_uncommitted"),
+            ("auto.offset.reset", "latest"),
+            ("client.rack", "a"),
+        ];
+        let reader = config(&properties).reader("g.redrive");
+        for (name, value) in [
+            ("security.protocol", Some("sasl_ssl")),
+            ("group.id", Some("g.redrive")),
+            ("isolation.level", Some("read_committed")),
+            ("auto.offset.reset", Some("earliest")),
+            ("enable.auto.commit", Some("false")),
+            ("client.rack", None),
+        ] {
+            assert_eq!(reader.get(name), value, "{name}");
         }
     }
 

@@ -98,7 +98,7 @@ pub fn write_comparison(
 }
 
 /// Writes indented rows: the first column to the left, the others to the right.
-fn write_table(out: &mut dyn Write, rows: Vec<Vec<String>>) -> io::Result<()> {
+pub(crate) fn write_table(out: &mut dyn Write, rows: Vec<Vec<String>>) -> io::Result<()> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
@@ -119,7 +119,7 @@ fn write_table(out: &mut dyn Write, rows: Vec<Vec<String>>) -> io::Result<()> {
 }
 
 /// A name without what a terminal would take for a command.
-fn plain(name: &str) -> String {
+pub(crate) fn plain(name: &str) -> String {
     let kept = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     name.chars().map(kept).collect()
 }

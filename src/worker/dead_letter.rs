@@ -1,5 +1,6 @@
 //! What a rejected record becomes: its own bytes, and headers that say why.
 
+use crate::dead_letter::{Header, attempt};
 use crate::kafka::Headers;
 use crate::kafka::consumer::Record;
 use crate::model::Model;
@@ -40,20 +41,20 @@ pub(super) fn dead_letter<'r>(
         message = &message[..end];
     }
     let origin = record.origin();
-    let mut headers = headers
-        .unwrap_or_default()
-        .with("weir-error-reason", rejection.reason.as_str().as_bytes())
-        .with("weir-error-message", message.as_bytes())
-        .with("weir-error-topic", origin.topic.as_bytes())
-        .with("weir-error-partition", origin.partition.to_string().as_bytes())
-        .with("weir-error-offset", origin.offset.to_string().as_bytes())
-        .with("weir-error-route", route.as_bytes())
-        .with("weir-error-model", model.name().as_bytes())
-        .with("weir-error-version", model.version().to_string().as_bytes())
-        .with("weir-error-attempt", b"1");
-    if let Some(omitted) = omitted {
-        headers = headers.with("weir-error-omitted", omitted.as_bytes());
-    }
+    let said = [
+        (Header::Reason, rejection.reason.as_str()),
+        (Header::Message, message),
+        (Header::Topic, origin.topic),
+        (Header::Partition, &origin.partition.to_string()),
+        (Header::Offset, &origin.offset.to_string()),
+        (Header::Route, route),
+        (Header::Model, model.name()),
+        (Header::Version, &model.version().to_string()),
+        (Header::Attempt, &attempt(record).to_string()),
+    ];
+    let said = said.into_iter().chain(omitted.as_deref().map(|omitted| (Header::Omitted, omitted)));
+    let headers = said
+        .fold(headers.unwrap_or_default(), |headers, (header, value)| headers.with(header.as_str(), value.as_bytes()));
     DeadLetter { key, value, headers }
 }
 

@@ -142,7 +142,7 @@ impl<'c> Lane<'c> {
         };
         let outgoing = Outgoing {
             topic: &outlet.topic,
-            partition: outlet.partition_for(held.partition.partition, input_partitions, key),
+            partition: outlet.facts.partition_for(held.partition.partition, input_partitions, key),
             key,
             value,
             timestamp_ms: record.timestamp_ms(),
@@ -195,20 +195,6 @@ impl<'c> Lane<'c> {
     }
 }
 
-impl Outlet {
-    /// The same partition where the counts match, so that the order of a partition is kept; else by key, as Java
-    /// clients do it; a record without a key follows its input partition.
-    fn partition_for(&self, partition: i32, input_partitions: i32, key: Option<&[u8]>) -> Option<i32> {
-        if self.facts.partitions == input_partitions {
-            Some(partition)
-        } else if key.is_some() {
-            None
-        } else {
-            Some(partition % self.facts.partitions)
-        }
-    }
-}
-
 /// What the headers that weir adds to a prediction can take: names and lengths, a topic and a model of up to 249
 /// characters, numbers, a digest.
 const OWN_HEADERS_BYTES: usize = 768;
@@ -255,17 +241,4 @@ fn version_headers(wanted: &[OutputHeader], model: &Model) -> Vec<(&'static str,
         OutputHeader::Source => None,
     };
     wanted.iter().filter_map(|header| Some((header.as_str(), value(header)?))).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_partition_follows_the_input_or_the_key() {
-        let outlet = |partitions| Outlet { topic: "t".into(), facts: Topic { partitions, max_message_bytes: 1_000 } };
-        assert_eq!(outlet(4).partition_for(3, 4, Some(b"k")), Some(3), "same counts: same partition");
-        assert_eq!(outlet(6).partition_for(3, 4, Some(b"k")), None, "other counts: by key");
-        assert_eq!(outlet(2).partition_for(3, 4, None), Some(1), "no key: by the input's partition");
-    }
 }

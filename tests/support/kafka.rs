@@ -163,6 +163,29 @@ pub(crate) fn produce(brokers: &str, topic: &str, records: impl IntoIterator<Ite
         .set("message.max.bytes", "20000000")
         .create()
         .unwrap();
+    send(&producer, topic, records);
+}
+
+/// Produces records in one transaction, which is committed or aborted.
+pub(crate) fn produce_in_transaction(
+    brokers: &str,
+    topic: &str,
+    records: impl IntoIterator<Item = Record>,
+    committed: bool,
+) {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("transactional.id", unique("transaction"))
+        .create()
+        .unwrap();
+    producer.init_transactions(PATIENCE).unwrap();
+    producer.begin_transaction().unwrap();
+    send(&producer, topic, records);
+    let end = if committed { producer.commit_transaction(PATIENCE) } else { producer.abort_transaction(PATIENCE) };
+    end.unwrap();
+}
+
+fn send(producer: &BaseProducer, topic: &str, records: impl IntoIterator<Item = Record>) {
     for record in records {
         let headers = record
             .headers

@@ -1,4 +1,4 @@
-//! Ctrl-C, or SIGTERM as Kubernetes sends it: the first one ends the training after its epoch, the second at once.
+//! Ctrl-C, or SIGTERM as Kubernetes sends it: the first one ends the work in order, the second at once.
 
 use std::io;
 use std::sync::Arc;
@@ -10,22 +10,22 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Listens until it is dropped.
 pub(super) struct Interrupt {
     asked: Arc<AtomicBool>,
-    /// Training is work for this thread: somebody else has to listen.
+    /// The work is for this thread: somebody else has to listen.
     _runtime: Runtime,
 }
 
 impl Interrupt {
-    /// `speaks`: says so when a signal comes.
-    pub(super) fn listen(speaks: bool) -> io::Result<Interrupt> {
+    /// `words` is what is said at the first signal and at the second.
+    pub(super) fn listen(words: Option<[&'static str; 2]>) -> io::Result<Interrupt> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let asked = Arc::new(AtomicBool::new(false));
         let (mut terminate, mut interrupt) = {
             let _within = runtime.enter();
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
         };
-        let say = move |what| {
-            if speaks {
-                eprintln!("weir: {what}");
+        let say = move |which: usize| {
+            if let Some(words) = words {
+                eprintln!("weir: {}", words[which]);
             }
         };
         runtime.spawn({
@@ -37,10 +37,10 @@ impl Interrupt {
                         _ = interrupt.recv() => {}
                     }
                     if asked.swap(true, Ordering::Relaxed) {
-                        say("stopped at once by a second signal; nothing is published");
+                        say(1);
                         std::process::exit(1);
                     }
-                    say("ending the training after this epoch; once more stops it at once");
+                    say(0);
                 }
             }
         });

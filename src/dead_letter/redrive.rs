@@ -1,0 +1,327 @@
+//! Sends dead letters again: as the records that they were, with one more attempt in a header.
+//!
+//! What was sent is remembered only after the brokers have acknowledged it, in short stretches: whatever happens, no
+//! letter is passed over, and at most a stretch of them is sent a second time.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use super::memory::{Memory, Part};
+use super::{ATTEMPT, Header, Letter};
+use crate::kafka::admin::Topic;
+use crate::kafka::consumer::Record;
+use crate::kafka::delivery::{Delivery, UndeliveredError};
+use crate::kafka::producer::{Outgoing, Producer};
+use crate::kafka::reader::{Bound, Extent, Next, Pass, ReadError, Reader};
+
+/// Letters that are sent between two commits.
+const STRETCH: u64 = 1_000;
+
+/// One step of waiting for records.
+const STEP: Duration = Duration::from_millis(50);
+
+/// What the header with the attempt adds to a record, at most.
+const ATTEMPT_BYTES: usize = 64;
+
+/// What is to be sent again, and where to.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The dead-letter topic.
+    pub topic: String,
+    /// The routes whose letters may go out, and their input topics.
+    pub routes: BTreeMap<String, Vec<String>>,
+    /// The letters that are meant.
+    pub parts: Vec<Part>,
+    /// Where to begin, whatever is remembered.
+    pub from: Option<Bound>,
+    /// Where to end; `None`: at the end as it is now.
+    pub to: Option<Bound>,
+    /// Where all of them go; `None`: where each came from.
+    pub output: Option<String>,
+    /// Letters that have been tried so often stay where they are.
+    pub max_attempts: u32,
+    /// What the topics are like to which letters may go.
+    pub targets: BTreeMap<String, Topic>,
+}
+
+/// Why a redrive begins where it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beginning {
+    /// It was told to; nothing is remembered.
+    Given,
+    /// There the last one ended.
+    Remembered,
+    /// Nothing is remembered yet.
+    Fresh,
+}
+
+impl Beginning {
+    /// The name in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Beginning::Given => "given",
+            Beginning::Remembered => "remembered",
+            Beginning::Fresh => "fresh",
+        }
+    }
+}
+
+/// What keeps a record in the dead-letter topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kept {
+    /// It has been sent by a run before.
+    SentBefore,
+    /// It has been tried too often.
+    TriedTooOften,
+    /// The dead-letter topic was too small for its value.
+    Incomplete,
+    /// Its topic takes less than it did.
+    TooLarge,
+    /// It came from a topic that the route doesn't read.
+    OtherTopic,
+    /// Its reason isn't one that is meant.
+    OtherReason,
+    /// Its route isn't one that is meant.
+    OtherRoute,
+    /// It isn't a dead letter of weir's.
+    Foreign,
+}
+
+impl Kept {
+    /// The name in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kept::SentBefore => "sent_before",
+            Kept::TriedTooOften => "tried_too_often",
+            Kept::Incomplete => "incomplete",
+            Kept::TooLarge => "too_large",
+            Kept::OtherTopic => "other_topic",
+            Kept::OtherReason => "other_reason",
+            Kept::OtherRoute => "other_route",
+            Kept::Foreign => "foreign",
+        }
+    }
+}
+
+/// What became of the records of a dead-letter topic.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Records that were read.
+    pub read: u64,
+    /// Records sent, by the topic that they went to and the reason.
+    pub sent: BTreeMap<(String, String), u64>,
+    /// Records that weren't, by what kept them.
+    pub kept: BTreeMap<Kept, u64>,
+    /// Whether somebody asked to stop before the end.
+    pub interrupted: bool,
+}
+
+/// Why a redrive failed. What was acknowledged until then is remembered, but for the last stretch.
+#[derive(Debug, thiserror::Error)]
+pub enum RedriveError {
+    /// The dead letters can't be read, or what was done can't be remembered.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Letters weren't delivered.
+    #[error(transparent)]
+    Undelivered(#[from] UndeliveredError),
+    /// The selection can't be remembered.
+    #[error(
+        "what was redriven by route and reason is more than group offsets can remember for topic {topic:?}: redrive all \
+         reasons, or say --from"
+    )]
+    Forgetful {
+        /// The dead-letter topic.
+        topic: String,
+    },
+}
+
+/// A redrive that knows where it begins and ends.
+pub struct Redrive<'r> {
+    reader: &'r Reader,
+    plan: Plan,
+    extents: Vec<Extent>,
+    /// By partition; `None` where a beginning was given.
+    memories: Option<BTreeMap<i32, Memory>>,
+}
+
+impl<'r> Redrive<'r> {
+    /// Finds out where to begin and end.
+    pub fn prepare(reader: &'r Reader, plan: Plan) -> Result<Redrive<'r>, RedriveError> {
+        let mut extents = reader.extents(&plan.topic, plan.from.as_ref(), plan.to.as_ref())?;
+        let mut memories = None;
+        if plan.from.is_none() {
+            let partitions: Vec<i32> = extents.iter().map(|extent| extent.partition).collect();
+            let commits = reader.committed(&plan.topic, &partitions)?;
+            let of = |&partition: &i32| (partition, Memory::of(commits.get(&partition)));
+            let remembered: BTreeMap<i32, Memory> = partitions.iter().map(of).collect();
+            for extent in &mut extents {
+                let memory = &remembered[&extent.partition];
+                extent.from = memory.start(&plan.parts).clamp(extent.from, extent.to);
+                let mut after = memory.clone();
+                after.advance(&plan.parts, extent.to);
+                if !after.fits() {
+                    return Err(RedriveError::Forgetful { topic: plan.topic });
+                }
+            }
+            memories = Some(remembered);
+        }
+        Ok(Redrive { reader, plan, extents, memories })
+    }
+
+    /// Why it begins there.
+    pub fn beginning(&self) -> Beginning {
+        match &self.memories {
+            None => Beginning::Given,
+            Some(memories) if memories.values().all(|memory| *memory == Memory::default()) => Beginning::Fresh,
+            Some(_) => Beginning::Remembered,
+        }
+    }
+
+    /// What will be read.
+    pub fn extents(&self) -> &[Extent] {
+        &self.extents
+    }
+
+    /// Reads the letters, and sends them if there is a producer. `watch` is called again and again with the way so far,
+    /// and may ask to stop.
+    pub fn run(
+        self,
+        producer: Option<&Producer>,
+        watch: &mut dyn FnMut(&Pass<'_>) -> ControlFlow<()>,
+    ) -> Result<Tally, RedriveError> {
+        let Redrive { reader, plan, extents, mut memories } = self;
+        let mut pass = reader.read(&plan.topic, &extents)?;
+        let mut delivery = producer.map(Delivery::new);
+        if let (Some(_), Some(memories)) = (&delivery, &memories) {
+            // What can't be remembered must not go out: this says nothing new, but says whether it can be said.
+            commit(reader, &plan, memories)?;
+        }
+        let mut tally = Tally::default();
+        loop {
+            if watch(&pass).is_break() {
+                tally.interrupted = true;
+                break;
+            }
+            let mut record = match pass.next(STEP)? {
+                Next::Record(record) => record,
+                Next::Nothing => continue,
+                Next::End => break,
+            };
+            tally.read += 1;
+            let memory = memories.as_ref().and_then(|of| of.get(&record.partition()));
+            let letter = match plan.judge(&record, memory) {
+                Ok(letter) => letter,
+                Err(kept) => {
+                    *tally.kept.entry(kept).or_default() += 1;
+                    continue;
+                }
+            };
+            if let Some(delivery) = &mut delivery {
+                delivery.send(plan.outgoing(&mut record, &letter), &mut || watch(&pass))?;
+                if delivery.sent() == STRETCH {
+                    delivery.settle(&mut || watch(&pass))?;
+                    remember(reader, &plan, memories.as_mut(), &pass)?;
+                }
+            }
+            *tally.sent.entry((plan.target(&letter).into(), letter.reason)).or_default() += 1;
+        }
+        if let Some(delivery) = &mut delivery {
+            delivery.settle(&mut || watch(&pass))?;
+            remember(reader, &plan, memories.as_mut(), &pass)?;
+        }
+        Ok(tally)
+    }
+}
+
+/// Commits that everything up to where the pass is has been done.
+fn remember(
+    reader: &Reader,
+    plan: &Plan,
+    memories: Option<&mut BTreeMap<i32, Memory>>,
+    pass: &Pass<'_>,
+) -> Result<(), ReadError> {
+    let Some(memories) = memories else { return Ok(()) };
+    for (partition, memory) in memories.iter_mut() {
+        memory.advance(&plan.parts, pass.positions()[partition]);
+    }
+    commit(reader, plan, memories)
+}
+
+fn commit(reader: &Reader, plan: &Plan, memories: &BTreeMap<i32, Memory>) -> Result<(), ReadError> {
+    if memories.is_empty() {
+        return Ok(());
+    }
+    reader.commit(&plan.topic, &memories.iter().map(|(&partition, memory)| (partition, memory.commit())).collect())
+}
+
+impl Plan {
+    /// The letter that a record is, if it is to be sent.
+    fn judge(&self, record: &Record<'_>, memory: Option<&Memory>) -> Result<Letter, Kept> {
+        let letter = Letter::of(record).ok_or(Kept::Foreign)?;
+        let Letter { route, reason, .. } = &letter;
+        let inputs = self.routes.get(route).ok_or(Kept::OtherRoute)?;
+        if !self.parts.iter().any(|part| part.has(route, reason)) {
+            Err(Kept::OtherReason)
+        } else if memory.is_some_and(|memory| memory.has(record.offset(), route, reason)) {
+            Err(Kept::SentBefore)
+        } else if letter.omitted.is_some() {
+            Err(Kept::Incomplete)
+        } else if letter.attempt >= self.max_attempts {
+            Err(Kept::TriedTooOften)
+        } else if self.output.is_none() && !inputs.contains(&letter.topic) {
+            Err(Kept::OtherTopic)
+        } else if bytes(record) > self.facts(&letter).record_bytes() {
+            Err(Kept::TooLarge)
+        } else {
+            Ok(letter)
+        }
+    }
+
+    /// Where a letter goes.
+    fn target<'p>(&'p self, letter: &'p Letter) -> &'p str {
+        self.output.as_deref().unwrap_or(&letter.topic)
+    }
+
+    fn facts(&self, letter: &Letter) -> Topic {
+        self.targets.get(self.target(letter)).copied().unwrap_or_default()
+    }
+
+    /// The record that a letter was, as the next attempt.
+    fn outgoing<'a>(&'a self, record: &'a mut Record<'_>, letter: &'a Letter) -> Outgoing<'a> {
+        let own = Header::ALL.map(Header::as_str);
+        let headers = record.headers_without(&[own.as_slice(), &[ATTEMPT]].concat()).unwrap_or_default();
+        let headers = headers.with(ATTEMPT, (letter.attempt + 1).to_string().as_bytes());
+        Outgoing {
+            topic: self.target(letter),
+            partition: self.partition(letter, record.key().is_some()),
+            key: record.key(),
+            value: record.payload(),
+            timestamp_ms: record.timestamp_ms(),
+            headers: Some(headers),
+            batch: 0,
+        }
+    }
+
+    /// The partition for a letter; `None`: by its key, as Java clients choose it.
+    ///
+    /// Back to its own: whichever client wrote the record may have hashed its key in another way than Java's, and the
+    /// records of a key must not be in two partitions. In another topic that can't be known.
+    fn partition(&self, letter: &Letter, has_key: bool) -> Option<i32> {
+        let partitions = self.facts(letter).partitions;
+        if self.output.is_none() && letter.partition < partitions {
+            Some(letter.partition)
+        } else if has_key {
+            None
+        } else {
+            Some(letter.partition % partitions)
+        }
+    }
+}
+
+/// What a letter takes in its topic, at most.
+fn bytes(record: &Record<'_>) -> usize {
+    let length = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
+    length(record.key()) + length(record.payload()) + record.header_bytes() + ATTEMPT_BYTES
+}

@@ -1,0 +1,294 @@
+//! `weir dead-letter`: what was rejected is counted, and sent again once and not twice.
+
+use std::path::Path;
+use std::process::{Child, Output, Stdio};
+
+use serde_json::{Value, json};
+use weir::train::preparation::Preparation;
+
+use crate::support::eventually;
+use crate::support::kafka::{Reader, Record, create_topic, produce, produce_in_transaction};
+use crate::support::models::{promote, publish, year};
+use crate::support::weir::{Setup, Weir, command};
+
+fn weir(verb: &str, config: &Path, arguments: &[&str]) -> Output {
+    command().args(["dead-letter", verb, "-c"]).arg(config).args(arguments).output().unwrap()
+}
+
+/// What a successful run prints.
+fn said(verb: &str, config: &Path, arguments: &[&str]) -> String {
+    let output = weir(verb, config, arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The same as JSON.
+fn told(verb: &str, config: &Path, arguments: &[&str]) -> Value {
+    serde_json::from_str(&said(verb, config, &[arguments, &["--json"]].concat())).unwrap()
+}
+
+/// Records sent and kept by a redrive.
+fn redriven(config: &Path, arguments: &[&str]) -> (Value, Value) {
+    let told = told("redrive", config, arguments);
+    let [topic] = &told["topics"].as_array().unwrap()[..] else { panic!("{told}") };
+    let sent = topic["sent"].as_array().unwrap().iter();
+    let sent = sent.map(|sent| (sent["reason"].as_str().unwrap().to_owned(), sent["records"].clone())).collect();
+    (Value::Object(sent), topic["kept"].clone())
+}
+
+fn start_redrive(config: &Path) -> Child {
+    let mut redrive = command();
+    redrive.args(["dead-letter", "redrive", "--execute", "-c"]).arg(config);
+    redrive.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// A letter as weir writes it, of a record out of `partition` of the input.
+fn letter(setup: &Setup, key: &str, reason: &str, partition: i32) -> Record {
+    let text = |name: &str, value: &str| (name.to_owned(), value.as_bytes().to_vec());
+    Record {
+        key: Some(key.into()),
+        value: Some(format!("value of {key}").into()),
+        headers: vec![
+            ("kept".into(), vec![0, 255, 7]),
+            text("weir-error-reason", reason),
+            text("weir-error-message", "what was found"),
+            text("weir-error-topic", &setup.input),
+            text("weir-error-partition", &partition.to_string()),
+            text("weir-error-offset", "17"),
+            text("weir-error-route", "flights"),
+            text("weir-error-model", "flights"),
+            text("weir-error-version", "1"),
+            text("weir-error-attempt", "1"),
+        ],
+        timestamp: 1_600_000_000_000,
+        ..Record::default()
+    }
+}
+
+/// The same with another header.
+fn with(mut letter: Record, name: &str, value: &str) -> Record {
+    letter.headers.retain(|(of, _)| of != name);
+    letter.headers.push((name.into(), value.into()));
+    letter
+}
+
+fn keys(records: &[Record]) -> Vec<String> {
+    let mut keys: Vec<_> =
+        records.iter().map(|record| String::from_utf8(record.key.clone().unwrap()).unwrap()).collect();
+    keys.sort();
+    keys
+}
+
+#[test]
+fn after_a_fix_what_was_rejected_is_scored_and_what_is_rejected_again_counts_its_attempts() {
+    let setup = Setup::on_kafka(2);
+    promote(&setup.store(), "production", publish(&setup.store(), 1, Preparation::default()));
+    let config = setup.config("");
+    let departure = &year()[0].json;
+    let (before, after) = departure.split_once("\"dep_delay\":").unwrap();
+    let (number, after) = after.split_once(',').unwrap();
+    let quoted = format!("{before}\"dep_delay\":\"{number}\",{after}");
+    let record = |key: &str, value: &str, partition| Record {
+        partition,
+        key: Some(key.into()),
+        value: Some(value.into()),
+        headers: vec![("origin".into(), vec![0, 255])],
+        timestamp: 1_600_000_000_000,
+    };
+    let inputs = [
+        record("quoted 0", &quoted, 0),
+        record("broken 0", "no JSON", 0),
+        record("quoted 1", &quoted, 1),
+        record("quoted 2", &quoted, 1),
+    ];
+    let letters = Reader::new(&setup.brokers, &setup.dead_letter);
+    let first = Weir::ready(&config);
+    produce(&setup.brokers, &setup.input, inputs.clone());
+    letters.take(4);
+    assert!(first.stop().success());
+
+    let text = said("list", &config, &[]);
+    assert!(text.contains("4 dead letters\n") && text.contains("malformed   1 "), "{text}");
+    let listed = told("list", &config, &["--samples", "2"]);
+    assert_eq!((&listed["letters"], &listed["foreign"]), (&json!(4), &json!(0)));
+    assert_eq!(
+        (&listed["first_ms"], &listed["last_ms"]),
+        (&json!(1_600_000_000_000_i64), &json!(1_600_000_000_000_i64))
+    );
+    let [malformed, wrong] = &listed["counts"].as_array().unwrap()[..] else { panic!("{listed}") };
+    assert_eq!((&malformed["reason"], &malformed["letters"]), (&json!("malformed"), &json!(1)));
+    assert_eq!((&wrong["reason"], &wrong["letters"]), (&json!("wrong_type"), &json!(3)));
+    assert_eq!(
+        (&wrong["model"], &wrong["version"], &wrong["route"]),
+        (&json!("flights"), &json!("1"), &json!("flights"))
+    );
+    assert_eq!(wrong["samples"].as_array().unwrap().len(), 2);
+    let sample = &malformed["samples"][0];
+    assert_eq!(sample["origin"], json!({ "topic": setup.input, "partition": 0, "offset": 1 }));
+    assert_eq!(
+        (&sample["value"], &sample["key"], &sample["attempt"]),
+        (&json!("no JSON"), &json!("broken 0"), &json!(1))
+    );
+
+    // The fix: numbers may come as strings.
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("[route.input]", "[route.input]\nnumeric_strings = true")).unwrap();
+    let predictions = Reader::new(&setup.brokers, &setup.output);
+    let second = Weir::ready(&config);
+    let dry = said("redrive", &config, &["--reason", "wrong_type"]);
+    assert!(dry.contains(&format!("would send 3 to {}: wrong_type", setup.input)), "{dry}");
+    assert!(dry.contains("kept 1: of other reasons") && dry.contains("Nothing was sent"), "{dry}");
+    assert_eq!(Reader::new(&setup.brokers, &setup.input).rest().len(), 4, "a dry run sends nothing");
+
+    let (sent, _) = redriven(&config, &["--reason", "wrong_type", "--execute"]);
+    assert_eq!(sent, json!({ "wrong_type": 3 }));
+    let scored = predictions.take(3);
+    assert_eq!(keys(&scored), ["quoted 0", "quoted 1", "quoted 2"]);
+    for prediction in &scored {
+        let input = inputs.iter().find(|input| input.key == prediction.key).unwrap();
+        assert_eq!((prediction.partition, prediction.timestamp), (input.partition, input.timestamp));
+        assert_eq!(prediction.headers, [input.headers[0].clone(), ("weir-attempt".into(), b"2".into())]);
+    }
+
+    // What still can't be scored comes back with one more attempt, until there are three.
+    for attempt in [2, 3] {
+        let (sent, kept) = redriven(&config, &["--execute"]);
+        assert_eq!(sent, json!({ "malformed": 1 }), "attempt {attempt}, kept {kept}");
+        let letter = letters.take(1).remove(0);
+        assert_eq!(letter.header("weir-error-attempt"), Some(attempt.to_string().as_str()));
+        assert_eq!((letter.key, letter.value), (inputs[1].key.clone(), inputs[1].value.clone()));
+        assert_eq!(letter.headers.iter().filter(|(name, _)| name == "weir-error-reason").count(), 1);
+    }
+    assert_eq!(redriven(&config, &["--execute"]), (json!({}), json!({ "tried_too_often": 1 })));
+    assert_eq!(redriven(&config, &["--execute"]), (json!({}), json!({})), "that is remembered as well");
+    let (sent, _) = redriven(&config, &["--from", "0:5", "--max-attempts", "4"]);
+    assert_eq!(sent, json!({ "malformed": 1 }), "but it can be looked for, and the limit moved");
+    assert!(second.stop().success());
+    assert_eq!(Reader::new(&setup.brokers, &setup.input).rest().len(), 4 + 3 + 2);
+}
+
+#[test]
+fn each_letter_is_sent_once_whatever_the_runs_select() {
+    let setup = Setup::on_kafka(3);
+    let config = setup.config("");
+    let letters = [
+        letter(&setup, "a", "wrong_type", 0),
+        letter(&setup, "b", "malformed", 1),
+        Record { key: Some("foreign".into()), value: Some("not weir's".into()), ..Record::default() },
+        letter(&setup, "c", "wrong_type", 2),
+        with(letter(&setup, "other route", "malformed", 0), "weir-error-route", "trains"),
+        with(letter(&setup, "other topic", "malformed", 0), "weir-error-topic", "elsewhere"),
+        with(letter(&setup, "cut", "malformed", 0), "weir-error-omitted", "value (80000 bytes)"),
+        letter(&setup, "d", "not_finite", 1),
+    ];
+    produce(&setup.brokers, &setup.dead_letter, letters.clone());
+    let kept = json!({ "other_reason": 4, "foreign": 1, "other_route": 1 });
+    assert_eq!(redriven(&config, &["--reason", "wrong_type", "--execute"]), (json!({ "wrong_type": 2 }), kept.clone()));
+    assert_eq!(redriven(&config, &["--reason", "wrong_type", "--execute"]), (json!({}), json!({})));
+    // A part of the rest, and then all of it: what was sent by its reason isn't sent again.
+    assert_eq!(redriven(&config, &["--to", "2", "--execute"]).0, json!({ "malformed": 1 }));
+    let (sent, kept) = redriven(&config, &["--execute"]);
+    assert_eq!(sent, json!({ "not_finite": 1 }));
+    assert_eq!(kept, json!({ "foreign": 1, "sent_before": 1, "other_route": 1, "other_topic": 1, "incomplete": 1 }));
+    assert_eq!(redriven(&config, &["--execute"]), (json!({}), json!({})));
+    let again = said("redrive", &config, &["--execute"]);
+    assert!(again.contains(&format!("as group {}.redrive remembers", setup.group)), "{again}");
+
+    let inputs = Reader::new(&setup.brokers, &setup.input).rest();
+    assert_eq!(keys(&inputs), ["a", "b", "c", "d"]);
+    for input in &inputs {
+        let letter = letters.iter().find(|letter| letter.key == input.key).unwrap();
+        assert_eq!((&input.value, input.timestamp), (&letter.value, letter.timestamp));
+        assert_eq!(input.headers, [letter.headers[0].clone(), ("weir-attempt".into(), b"2".into())]);
+        assert_eq!(letter.header("weir-error-partition"), Some(input.partition.to_string().as_str()));
+    }
+
+    // By offset, to another topic, whatever is remembered: and that isn't remembered.
+    let trial = format!("{}.trial", setup.group);
+    create_topic(&setup.brokers, &trial, 2, &[]);
+    for _ in 0..2 {
+        let arguments = ["--from", "0:3", "--to", "0:6", "--output", &trial, "--execute"];
+        assert_eq!(redriven(&config, &arguments).0, json!({ "wrong_type": 1, "malformed": 1 }));
+    }
+    assert_eq!(keys(&Reader::new(&setup.brokers, &trial).rest()), ["c", "c", "other topic", "other topic"]);
+    produce(&setup.brokers, &setup.dead_letter, [letter(&setup, "e", "too_large", 0)]);
+    assert_eq!(redriven(&config, &["--execute"]), (json!({ "too_large": 1 }), json!({})));
+
+    let own = weir("redrive", &config, &["--output", &setup.dead_letter]);
+    assert!(String::from_utf8_lossy(&own.stderr).contains("is a dead-letter topic itself"));
+    assert_eq!(own.status.code(), Some(2));
+    assert_eq!(weir("redrive", &config, &["--reason", "bad_luck"]).status.code(), Some(2));
+    let route = weir("list", &config, &["--route", "trains"]);
+    assert!(String::from_utf8_lossy(&route.stderr).contains("there is no route \"trains\", there is flights"));
+    assert_eq!(route.status.code(), Some(2));
+}
+
+#[test]
+fn a_redrive_that_is_killed_goes_on_where_it_was() {
+    let setup = Setup::on_kafka(1);
+    let config = setup.config("");
+    let all: Vec<_> = (0..20_000).map(|number| letter(&setup, &format!("{number:05}"), "malformed", 0)).collect();
+    produce(&setup.brokers, &setup.dead_letter, all.iter().cloned());
+    let mut first = start_redrive(&config);
+    let inputs = Reader::new(&setup.brokers, &setup.input);
+    let mut came = inputs.take(2_500);
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let (sent, _) = redriven(&config, &["--execute"]);
+    came.extend(inputs.rest());
+    let mut distinct = keys(&came);
+    distinct.dedup();
+    assert_eq!(distinct, keys(&all), "none is lost");
+    let twice = came.len() - distinct.len();
+    assert!(twice <= 1_000, "{twice} came twice, more than there are between two commits");
+    assert!(sent["malformed"].as_u64().unwrap() < 20_000, "it began anew");
+}
+
+#[test]
+fn an_interrupted_redrive_sends_nothing_twice() {
+    let setup = Setup::on_kafka(1);
+    let config = setup.config("");
+    // The other group protocol remembers as well.
+    let text = std::fs::read_to_string(&config).unwrap();
+    let properties = "[kafka.properties]\n\"group.protocol\" = \"consumer\"\n[worker]";
+    std::fs::write(&config, text.replace("[worker]", properties)).unwrap();
+    let all: Vec<_> = (0..20_000).map(|number| letter(&setup, &format!("{number:05}"), "malformed", 0)).collect();
+    produce(&setup.brokers, &setup.dead_letter, all.iter().cloned());
+    let first = start_redrive(&config);
+    let inputs = Reader::new(&setup.brokers, &setup.input);
+    let mut came = inputs.take(500);
+    std::process::Command::new("kill").args(["-INT", &first.id().to_string()]).status().unwrap();
+    let output = first.wait_with_output().unwrap();
+    // It may have been faster than the signal.
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{output:?}");
+    redriven(&config, &["--execute"]);
+    came.extend(inputs.rest());
+    assert_eq!(keys(&came), keys(&all), "each once");
+}
+
+#[test]
+fn a_topic_with_transactions_has_an_end() {
+    let setup = Setup::on_kafka(1);
+    let config = setup.config("");
+    let letter = |key: &str, timestamp| Record { timestamp, ..letter(&setup, key, "malformed", 0) };
+    produce_in_transaction(
+        &setup.brokers,
+        &setup.dead_letter,
+        [letter("early", 1_000_000), letter("late", 2_000_000)],
+        true,
+    );
+    produce_in_transaction(&setup.brokers, &setup.dead_letter, [letter("never", 3_000_000)], false);
+    // Two records and a marker, a record that doesn't count and a marker.
+    let listed = told("list", &config, &[]);
+    assert_eq!(listed["topics"][0]["partitions"], json!([{ "partition": 0, "from": 0, "to": 5 }]));
+    assert_eq!(listed["letters"], 2);
+    let letters = |arguments: &[&str]| told("list", &config, arguments)["letters"].clone();
+    assert_eq!(letters(&["--to", "4"]), 2, "the range ends within what was aborted");
+    assert_eq!(letters(&["--from", "2"]), 0, "nothing but markers and what was aborted");
+    assert_eq!(letters(&["--from", "1970-01-01T00:30:00Z"]), 1);
+    assert_eq!(letters(&["--to", "1970-01-01T00:30:00Z"]), 1);
+    assert_eq!(letters(&["--from", "1970-01-01T02:00:00Z"]), 0);
+    assert_eq!(redriven(&config, &["--execute"]).0, json!({ "malformed": 2 }));
+    assert_eq!(redriven(&config, &["--execute"]), (json!({}), json!({})));
+    eventually("both are there", || (Reader::new(&setup.brokers, &setup.input).rest().len() == 2).then_some(()));
+}
