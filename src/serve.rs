@@ -109,7 +109,6 @@ async fn serve_routes(
     let threads = config.worker.threads();
     let workers: Vec<Condition> =
         (0..threads).map(|n| health.condition(format!("worker {n}"), "not started yet")).collect();
-    let pulses: Vec<Arc<Pulse>> = (0..threads).map(|_| Arc::new(Pulse::new(Instant::now()))).collect();
 
     let targets: Vec<_> = routes.iter().map(|route| (route.config.model.clone(), route.slot.clone())).collect();
     let rollout = Rollout::new(store, targets, observer(metrics.clone(), &routes));
@@ -143,6 +142,7 @@ async fn serve_routes(
         stop: stop.clone(),
     };
     tracing::info!(threads, group = config.kafka.group_id, "the workers start");
+    let pulses: Vec<Arc<Pulse>> = (0..threads).map(|_| Arc::new(Pulse::new(Instant::now()))).collect();
     tokio::spawn(watch_workers(pulses.clone(), metrics.clone(), health.clone(), stopping.clone()));
     let workers = workers
         .into_iter()

@@ -9,6 +9,7 @@
 //! - `gate`: closes a route when too many of its records are rejected
 //! - `pulse`: what a worker is doing, for whoever watches it from outside
 //! - `dead_letter`: what a rejected record becomes
+//! - `planted`: bugs on purpose, in builds for `tests/chaos` only
 
 mod dead_letter;
 mod flow;

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 
 use weir::train::preparation::Preparation;
 
-use crate::delivery::{PARTITIONS, assert_once_and_in_order, records};
+use crate::delivery::{PARTITIONS, records};
 use crate::support::eventually;
 use crate::support::kafka::{Kafka, Reader, Record, alter_topic, create_topic, delete_topic, produce};
 use crate::support::models::{promote, publish, year};
@@ -72,37 +72,40 @@ fn a_worker_whose_record_is_refused_is_replaced_and_the_record_has_an_outcome() 
 }
 
 #[test]
-fn outputs_that_nobody_takes_wait_and_readiness_says_so() {
-    let setup = Setup::on_kafka(PARTITIONS);
+fn outputs_that_nobody_acknowledges_wait_and_readiness_says_so() {
+    let kafka = Kafka::start(0, None, &[]);
+    // Outputs wait for company in the producer, so that some are in flight when the broker freezes.
+    let properties = "\"linger.ms\" = 5000".into();
+    let setup = Setup { properties, ..Setup::named(&kafka.brokers) };
+    setup.create_topics(PARTITIONS);
     promote(&setup.store(), "production", publish(&setup.store(), 1, Preparation::default()));
     let weir = Weir::ready(&setup.config(""));
-    // Acknowledged by all means by two brokers now, of which there is one: every produce request is refused for the
-    // time being. More records than may be in flight come meanwhile.
-    alter_topic(&setup.brokers, &setup.output, "min.insync.replicas", "2");
-    let inputs = records(&year()[..60_000]);
+    let inputs = records(&year()[..2_000]);
+    let reader = Reader::new(&setup.brokers, &setup.output);
     produce(&setup.brokers, &setup.input, inputs.iter().cloned());
+    eventually("records are in flight", || (weir.metric("weir_in_flight_records", "") > 0.0).then_some(()));
+    // The broker neither answers nor hangs up.
+    kafka.signal("STOP");
     eventually("it isn't ready, and says why", || {
         let (status, body) = weir.get("/readyz");
         (status == 503 && body.contains("the brokers have acknowledged none of")).then_some(())
     });
-    eventually("the inputs are paused", || weir.log().contains("the inputs are paused").then_some(()));
-    let in_flight = weir.metric("weir_in_flight_records", "");
-    assert!(in_flight > 0.0 && in_flight <= 40_000.0, "{in_flight} records in flight, of two workers");
-    alter_topic(&setup.brokers, &setup.output, "min.insync.replicas", "1");
-    let reader = Reader::new(&setup.brokers, &setup.output);
-    let outputs = reader.take(inputs.len());
+    kafka.signal("CONT");
+    let mut outputs = reader.take(inputs.len());
     eventually("it is ready again", || (weir.get("/readyz").0 == 200).then_some(()));
     assert_eq!(weir.metric("weir_worker_restarts_total", ""), 0.0, "no worker was lost by it");
     assert!(weir.stop().success());
-    assert_eq!(reader.rest().len(), 0);
-    assert_once_and_in_order(&inputs, &outputs);
+    let keys = |records: &[Record]| records.iter().map(|record| record.key.clone()).collect::<BTreeSet<_>>();
+    outputs.extend(reader.rest());
+    assert!(keys(&outputs) == keys(&inputs), "at least once");
 }
 
 #[test]
 fn an_output_topic_that_is_deleted_and_made_again_costs_no_record() {
     let setup = Setup::on_kafka(PARTITIONS);
     // By default librdkafka believes in a topic for half a minute after it has gone.
-    let properties = "\"topic.metadata.propagation.max.ms\" = 1000\n\"topic.metadata.refresh.interval.ms\" = 1000".into();
+    let properties =
+        "\"topic.metadata.propagation.max.ms\" = 1000\n\"topic.metadata.refresh.interval.ms\" = 1000".into();
     let setup = Setup { properties, ..setup };
     promote(&setup.store(), "production", publish(&setup.store(), 1, Preparation::default()));
     let weir = Weir::ready(&setup.config(""));

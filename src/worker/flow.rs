@@ -270,7 +270,7 @@ impl<'c> Flow<'c> {
         self.report_due = now + REPORT_INTERVAL;
         self.tell_readiness();
         self.metrics.in_flight(self.ledger.in_flight());
-        for (TopicPartition { topic, partition }, lag) in self.source.lag() {
+        for (TopicPartition { topic, partition }, lag) in self.source.lag(now) {
             self.metrics.lag(&topic, partition, lag);
         }
     }

@@ -15,6 +15,12 @@ const COMMITTED_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the end of a paused partition may take to be asked for: only the lag needs it.
 const END_TIMEOUT: Duration = Duration::from_millis(100);
 
+/// After so long without a record a partition is looked at.
+const SILENT_AFTER: Duration = Duration::from_secs(20);
+
+/// How long a seek may take.
+const SEEK_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// A record that the worker holds, with the number of its partition's books.
 pub(super) struct Held<'c> {
     pub(super) record: Record<'c>,
@@ -40,6 +46,24 @@ pub(super) struct Source<'c> {
     /// By topic number: whether its route's gate is closed.
     closed: Vec<bool>,
     commit: Option<Vec<(Partition, i64)>>,
+    /// Since when nothing has come of a partition.
+    silences: HashMap<TopicPartition, Silence>,
+}
+
+struct Silence {
+    /// The next offset to consume.
+    position: i64,
+    since: Instant,
+    /// When the end was last asked for.
+    looked_at: Instant,
+    /// The end as it was told then, where that is more than the position.
+    end: Option<i64>,
+}
+
+impl Silence {
+    fn new(position: i64, now: Instant) -> Silence {
+        Silence { position, since: now, looked_at: now, end: None }
+    }
 }
 
 impl<'c> Source<'c> {
@@ -58,6 +82,7 @@ impl<'c> Source<'c> {
             polled_at: Instant::now(),
             paused: false,
             commit: None,
+            silences: HashMap::new(),
         })
     }
 
@@ -112,9 +137,11 @@ impl<'c> Source<'c> {
     /// Takes up partitions that the group gives to this worker.
     pub(super) fn take_up(&mut self, partitions: Vec<TopicPartition>, ledger: &mut Ledger) -> Result<(), KafkaError> {
         self.consumer.assign(&partitions)?;
-        let waiting: Vec<_> =
-            partitions.iter().filter(|partition| self.paused || self.is_closed(partition)).cloned().collect();
+        // A pause outlives its assignment: what was revoked while it was paused would come back so, and stand still.
+        let (waiting, open): (Vec<_>, Vec<_>) =
+            partitions.iter().cloned().partition(|partition| self.paused || self.is_closed(partition));
         self.consumer.pause(&waiting)?;
+        self.consumer.resume(&open)?;
         let assignment = self.next_assignment();
         for partition in &partitions {
             if let Some(numbered) = self.numbered(partition) {
@@ -137,6 +164,7 @@ impl<'c> Source<'c> {
         }
         self.assigned.retain(|assigned| !partitions.contains(assigned));
         self.started_at.retain(|partition, _| !partitions.contains(partition));
+        self.silences.retain(|partition, _| !partitions.contains(partition));
         self.consumer.unassign(partitions)
     }
 
@@ -199,8 +227,8 @@ impl<'c> Source<'c> {
     }
 
     /// Consumes partitions on from these offsets.
-    pub(super) fn seek(&self, offsets: &[(Partition, i64)], timeout: Duration) -> Result<(), KafkaError> {
-        self.consumer.seek(&self.named(offsets), timeout)
+    pub(super) fn seek(&self, offsets: &[(Partition, i64)]) -> Result<(), KafkaError> {
+        self.consumer.seek(&self.named(offsets), SEEK_TIMEOUT)
     }
 
     /// The outcome of the commit under way, if it comes in time.
@@ -223,9 +251,10 @@ impl<'c> Source<'c> {
 
     /// How many records of each assigned partition are still to be consumed, where that is known. Taken from the
     /// position, not from commits: offsets have gaps (compaction, control records).
-    pub(super) fn lag(&self) -> Vec<(TopicPartition, i64)> {
+    pub(super) fn lag(&mut self, now: Instant) -> Vec<(TopicPartition, i64)> {
         let mut positions = self.started_at.clone();
         positions.extend(self.consumer.positions());
+        self.wake_a_silent_one(&positions, now);
         // After one question that nobody answers, none is asked any more.
         let mut brokers_answer = true;
         let mut end = |partition: &TopicPartition| {
@@ -237,10 +266,49 @@ impl<'c> Source<'c> {
             self.consumer.end(partition)
         };
         let lag = |(partition, position): (TopicPartition, i64)| {
-            let behind = (end(&partition)? - position).max(0);
+            let asked = self.silences.get(&partition).and_then(|silence| silence.end);
+            let behind = (end(&partition).max(asked)? - position).max(0);
             Some((partition, behind))
         };
         positions.into_iter().filter_map(lag).collect()
+    }
+
+    /// Looks at one partition of which nothing has come for a while, and fetches it anew if there is something.
+    ///
+    /// librdkafka can leave a partition unfetched for ever: when its leader goes away while the offset's epoch is being
+    /// validated, it waits in `validate-epoch-wait` for a retry that never comes (its issue 4492), and says nothing. A
+    /// seek ends that. Where only a transaction's marker is left to read, it changes nothing.
+    fn wake_a_silent_one(&mut self, positions: &HashMap<TopicPartition, i64>, now: Instant) {
+        for (partition, &position) in positions {
+            let silence = self.silences.entry(partition.clone()).or_insert_with(|| Silence::new(position, now));
+            if silence.position != position {
+                *silence = Silence::new(position, now);
+            }
+        }
+        if self.paused {
+            return;
+        }
+        let closed = &self.closed;
+        let is_closed = |partition: &TopicPartition| {
+            self.topics.iter().zip(closed).any(|(name, &closed)| closed && *name == partition.topic)
+        };
+        let silent = self.silences.iter_mut().filter(|(partition, silence)| {
+            now.saturating_duration_since(silence.since) >= SILENT_AFTER && !is_closed(partition)
+        });
+        // One a second, each in its turn: a question to the brokers takes the worker's time.
+        let Some((partition, silence)) = silent.min_by_key(|(_, silence)| silence.looked_at) else { return };
+        silence.looked_at = now;
+        let Ok(end) = self.consumer.ask_end(partition, END_TIMEOUT) else { return };
+        if end <= silence.position || silence.end == Some(end) {
+            return;
+        }
+        silence.end = Some(end);
+        let TopicPartition { topic, partition: number } = partition;
+        let records = end - silence.position;
+        match self.consumer.seek(&[(partition.clone(), silence.position)], SEEK_TIMEOUT) {
+            Ok(()) => tracing::info!(topic, partition = number, records, "nothing has come for a while: fetching anew"),
+            Err(error) => tracing::warn!(topic, partition = number, records, %error, "fetching anew failed"),
+        }
     }
 
     fn numbered(&self, partition: &TopicPartition) -> Option<Partition> {

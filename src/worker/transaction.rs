@@ -24,9 +24,6 @@ const MAX_RECORDS: usize = 100_000;
 /// How long one call to the coordinator may block; between the calls the group is polled.
 pub(super) const STEP: Duration = Duration::from_secs(1);
 
-/// How long a seek may take.
-const SEEK_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// Whether a transaction is open.
 #[derive(Default)]
 pub(super) struct Transaction {
@@ -103,7 +100,7 @@ impl Flow<'_> {
         let mut starts = self.abort()?;
         starts.retain(|&(partition, _)| self.ledger.is_assigned(partition));
         if !starts.is_empty() {
-            self.source.seek(&starts, SEEK_TIMEOUT)?;
+            self.source.seek(&starts)?;
         }
         Ok(())
     }

@@ -58,6 +58,19 @@ impl Kafka {
     }
 }
 
+impl Kafka {
+    /// Sends a signal to the broker, by its name. It is the script's only child that is called java.
+    pub(crate) fn signal(&self, name: &str) {
+        let script = self.process.id();
+        let children = std::fs::read_to_string(format!("/proc/{script}/task/{script}/children")).unwrap();
+        let is_broker = |pid: &&str| {
+            std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|command| command.trim() == "java")
+        };
+        let broker = children.split_whitespace().find(is_broker).expect("the broker runs");
+        assert!(Command::new("kill").args(["-s", name, broker]).status().unwrap().success());
+    }
+}
+
 impl Drop for Kafka {
     fn drop(&mut self) {
         drop(self.process.stdin.take());
