@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::ConfigError;
+use crate::logging::chain;
 use crate::train::TrainError;
 
 /// A streaming inference worker for Apache Kafka: feature records in, predictions out.
@@ -71,7 +72,7 @@ pub fn run() -> ExitCode {
         if let Some(usage) = error.downcast_ref::<clap::Error>() {
             usage.exit();
         }
-        eprintln!("weir: {error:#}");
+        eprintln!("weir: {}", chain(&*error));
         let usage = error.is::<ConfigError>() || matches!(error.downcast_ref(), Some(TrainError::Recipe(_)));
         ExitCode::from(if usage { 2 } else { 1 })
     })

@@ -246,12 +246,10 @@ fn a_redrive_that_is_killed_goes_on_where_it_was() {
 
 #[test]
 fn an_interrupted_redrive_sends_nothing_twice() {
-    let setup = Setup::on_kafka(1);
-    let config = setup.config("");
     // The other group protocol remembers as well.
-    let text = std::fs::read_to_string(&config).unwrap();
-    let properties = "[kafka.properties]\n\"group.protocol\" = \"consumer\"\n[worker]";
-    std::fs::write(&config, text.replace("[worker]", properties)).unwrap();
+    let properties = r#""group.protocol" = "consumer""#.into();
+    let setup = Setup { properties, ..Setup::on_kafka(1) };
+    let config = setup.config("");
     let all: Vec<_> = (0..20_000).map(|number| letter(&setup, &format!("{number:05}"), "malformed", 0)).collect();
     produce(&setup.brokers, &setup.dead_letter, all.iter().cloned());
     let first = start_redrive(&config);

@@ -239,7 +239,11 @@ fn weir_accepts_the_rendered_configuration() {
 #[test]
 fn the_chart_has_every_key_of_the_configuration_and_its_default() {
     let reference = read("config/weir.toml");
-    let (defaults, mut chart) = (toml(&reference), Chart::render("minimal", &[]).configuration());
+    let (mut defaults, mut chart) = (toml(&reference), Chart::render("minimal", &[]).configuration());
+    // A pod's instance is its name, and secrets come by the environment: a ConfigMap mustn't hold them.
+    for (section, key) in [("worker", "instance"), ("http", "tokens")] {
+        assert!(defaults[section].as_object_mut().unwrap().remove(key).is_some());
+    }
     assert!(chart.as_object_mut().unwrap().remove("route").is_some());
     // Where a pod differs from a process on someone's machine; values.yaml says why.
     let own = [

@@ -80,8 +80,10 @@ pub enum ReadError {
         partitions: usize,
     },
     /// A question wasn't answered.
-    #[error("the brokers don't tell {what} of topic {topic:?}{last_words}")]
+    #[error("the brokers at {brokers} don't tell {what} of topic {topic:?}{last_words}")]
     Unanswered {
+        /// The bootstrap servers.
+        brokers: String,
         /// What was asked.
         what: &'static str,
         /// The topic.
@@ -134,6 +136,7 @@ pub struct Reader {
     // Dropped before the consumer it belongs to.
     commits: CommitQueue,
     inner: BaseConsumer<Quiet>,
+    brokers: String,
     group: String,
 }
 
@@ -167,7 +170,8 @@ impl Reader {
     pub fn new(config: &KafkaConfig, group: &str) -> Result<Reader, ReadError> {
         let created = config.reader(group).create_with_context(Quiet::default());
         let inner: BaseConsumer<Quiet> = created.map_err(|source| ReadError::Client { source: Box::new(source) })?;
-        Ok(Reader { commits: CommitQueue::new(&inner), inner, group: group.into() })
+        let brokers = config.brokers.clone();
+        Ok(Reader { commits: CommitQueue::new(&inner), inner, brokers, group: group.into() })
     }
 
     /// The ranges of a topic's partitions between two bounds: from the start, to the end as it is now, where there are
@@ -294,11 +298,13 @@ impl Reader {
     }
 
     fn unanswered(&self, what: &'static str, topic: &str, source: KafkaError) -> ReadError {
-        ReadError::Unanswered { what, topic: topic.into(), last_words: self.last_words(), source: Box::new(source) }
+        let (brokers, last_words) = (self.brokers.clone(), self.last_words());
+        ReadError::Unanswered { brokers, what, topic: topic.into(), last_words, source: Box::new(source) }
     }
 
-    /// What librdkafka said last about its connections, in parentheses.
+    /// What librdkafka said last about its connections, in parentheses. It says so within `poll` alone.
     fn last_words(&self) -> String {
+        while self.inner.poll(Duration::ZERO).is_some_and(|polled| polled.is_err()) {}
         match self.inner.context().trouble().to_string() {
             words if words.is_empty() => words,
             words => format!(" ({words})"),

@@ -52,13 +52,18 @@ impl Process {
         String::from_utf8_lossy(&bytes[self.begins..]).into_owned()
     }
 
+    /// What it answers to a GET request.
+    pub(crate) fn get(&self, path: &str) -> String {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let mut answer = agent.get(format!("http://{}{path}", self.http)).call().expect("weir answers");
+        answer.body_mut().read_to_string().unwrap()
+    }
+
     /// How often a version was refused.
     pub(crate) fn refusals(&self) -> f64 {
-        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-        let mut answer = agent.get(format!("http://{}/metrics", self.http)).call().expect("weir answers");
-        let text = answer.body_mut().read_to_string().unwrap();
-        let refused =
-            text.lines().filter(|line| line.starts_with("weir_model_loads_total{") && line.contains("refused"));
+        let metrics = self.get("/metrics");
+        let of_loads = metrics.lines().filter(|line| line.starts_with("weir_model_loads_total{"));
+        let refused = of_loads.filter(|line| line.contains("refused"));
         refused.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
     }
 

@@ -1,10 +1,10 @@
 //! The verifier's eyes: reads both output topics with read_committed, straight from the brokers, while it all happens.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -16,6 +16,11 @@ use crate::support::kafka::{Record, produce, unique};
 
 /// The key of the record behind which nothing more comes.
 const END: &[u8] = b"end";
+
+/// After so much silence in a partition all of them are taken up anew, where they were. When a broker comes back,
+/// librdkafka may leave a partition in validate-epoch-wait for ever (confluentinc/librdkafka#4492), and the verifier must
+/// not take its own client's trouble for weir's.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// What is known so far of what came out.
 #[derive(Default)]
@@ -74,18 +79,15 @@ impl Reader {
             .create()
             .unwrap();
         let topics = [outputs, dead_letters].map(String::from);
-        let mut assignment = TopicPartitionList::new();
+        let mut positions = Positions::new();
         for topic in &topics {
-            for partition in 0..partitions {
-                assignment.add_partition_offset(topic, partition as i32, Offset::Offset(0)).unwrap();
-            }
+            positions.extend((0..partitions as i32).map(|partition| ((topic.clone(), partition), 0)));
         }
-        consumer.assign(&assignment).unwrap();
         let progress =
             Arc::new(Progress { seen: (0..partitions).map(|_| AtomicUsize::new(0)).collect(), ..Progress::default() });
         let thread = std::thread::spawn({
             let (outputs, progress) = (outputs.to_owned(), progress.clone());
-            move || read(&consumer, &outputs, partitions, account, &progress)
+            move || read(&consumer, &outputs, positions, account, &progress)
         });
         Reader { brokers: brokers.into(), topics, progress, thread }
     }
@@ -107,16 +109,27 @@ impl Reader {
     }
 }
 
+/// By topic and partition: the next offset to read.
+type Positions = BTreeMap<(String, i32), i64>;
+
 fn read(
     consumer: &BaseConsumer,
     outputs: &str,
-    partitions: usize,
+    mut positions: Positions,
     mut account: Account,
     progress: &Progress,
 ) -> Account {
     let mut ends = 0;
-    let mut last: HashMap<(bool, i32), i64> = HashMap::new();
-    while ends < 2 * partitions {
+    let mut before = Positions::new();
+    let mut looked_at = Instant::now();
+    while ends < positions.len() {
+        if before.is_empty() || looked_at.elapsed() > SILENCE {
+            if positions.iter().any(|(partition, next)| before.get(partition).is_none_or(|before| before == next)) {
+                assign(consumer, &positions);
+            }
+            before.clone_from(&positions);
+            looked_at = Instant::now();
+        }
         let message = match consumer.poll(Duration::from_millis(100)) {
             None => continue,
             Some(Ok(message)) => message,
@@ -125,8 +138,9 @@ fn read(
             Some(Err(error)) => panic!("the verifier can't read on: {error}"),
         };
         let is_output = message.topic() == outputs;
-        let before = last.insert((is_output, message.partition()), message.offset());
-        assert!(before.is_none_or(|before| before < message.offset()), "the verifier got a record twice");
+        let next = positions.get_mut(&(message.topic().to_owned(), message.partition())).expect("it is assigned");
+        assert!(*next <= message.offset(), "the verifier got a record twice");
+        *next = message.offset() + 1;
         if message.key() == Some(END) {
             ends += 1;
             continue;
@@ -154,6 +168,14 @@ fn read(
         progress.again.store(account.again(), Ordering::Relaxed);
     }
     account
+}
+
+fn assign(consumer: &BaseConsumer, positions: &Positions) {
+    let mut assignment = TopicPartitionList::new();
+    for ((topic, partition), next) in positions {
+        assignment.add_partition_offset(topic, *partition, Offset::Offset(*next)).unwrap();
+    }
+    consumer.assign(&assignment).unwrap();
 }
 
 fn is_passing(error: &rdkafka::error::KafkaError) -> bool {

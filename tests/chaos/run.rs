@@ -19,8 +19,8 @@ use crate::process::{Process, how};
 use crate::proxy::Mode;
 use crate::reader::Reader;
 use crate::records::{MAX_BYTES, Records};
+use crate::support::PATIENCE;
 use crate::support::kafka::unique;
-use crate::support::{PATIENCE, eventually};
 
 /// As many as workers in three processes.
 pub(crate) const PARTITIONS: usize = 6;
@@ -306,9 +306,14 @@ impl<'w> World<'w> {
                 let (seen, committed) = (self.reader.progress().seen(), self.committed());
                 let of = self.plan.per_partition;
                 self.complaints.push(format!(
-                    "waited {PATIENCE:?} in vain until {what}; by partition, {seen:?} of {of} records have come out, \
-                     {committed:?} are committed"
+                    "waited {PATIENCE:?} in vain until {what}; by partition, {seen:?} of {of} records have come out; \
+                     commits: {committed:?}"
                 ));
+                for (name, process) in NAMES.iter().zip(&self.processes) {
+                    let Some(process) = process else { continue };
+                    let path = self.plan.folder.join(format!("{name}.metrics"));
+                    fs::write(path, process.get("/readyz") + &process.get("/metrics")).unwrap();
+                }
                 return false;
             }
             thread::park_timeout(Duration::from_millis(20));
@@ -320,7 +325,9 @@ impl<'w> World<'w> {
     fn end(mut self) -> (Verdict, Vec<String>) {
         let all = vec![self.plan.per_partition; PARTITIONS];
         // What is committed won't come any more, whether it came or not: the verdict will tell.
-        self.wait("everything has come out", |world| world.reader.progress().seen() == all || world.committed() == all);
+        self.wait("everything has come out", |world| {
+            world.reader.progress().seen() == all || world.committed().as_ref() == Ok(&all)
+        });
         for process in self.processes.iter().flatten() {
             process.terminate();
         }
@@ -330,24 +337,23 @@ impl<'w> World<'w> {
             }
         }
         let committed = self.committed();
-        if committed != all {
-            self.complaints.push(format!("after all processes have stopped, {committed:?} are committed of {all:?}"));
+        if committed.as_ref() != Ok(&all) {
+            self.complaints.push(format!("after all processes have stopped, commits are {committed:?}, not {all:?}"));
         }
         (self.reader.finish(), self.complaints)
     }
 
-    /// Up to where the group has committed.
-    fn committed(&self) -> Vec<usize> {
+    /// Up to where the group has committed, or why that isn't told: a commit may be pending.
+    fn committed(&self) -> Result<Vec<usize>, String> {
         let mut partitions = TopicPartitionList::new();
         partitions.add_partition_range(&self.input, 0, PARTITIONS as i32 - 1);
-        let committed = eventually("the brokers tell the commits", || {
-            self.group_client.committed_offsets(partitions.clone(), Duration::from_secs(20)).ok()
-        });
+        let committed = self.group_client.committed_offsets(partitions, Duration::from_secs(20));
+        let committed = committed.map_err(|error| error.to_string())?;
         let offset = |partition| match committed.find_partition(&self.input, partition).map(|of| of.offset()) {
             Some(Offset::Offset(offset)) => offset as usize,
             _ => 0,
         };
-        (0..PARTITIONS as i32).map(offset).collect()
+        Ok((0..PARTITIONS as i32).map(offset).collect())
     }
 
     fn config(&self, process: usize) -> PathBuf {

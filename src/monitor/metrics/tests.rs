@@ -54,6 +54,7 @@ fn everything() -> (Metrics, WorkerMetrics, RouteMetrics, ModelMetrics) {
     route.flush();
     seen.flush();
     metrics.tick(Instant::now());
+    metrics.route_paused("flights", false);
     (metrics, worker, route, seen)
 }
 
