@@ -55,6 +55,7 @@ fn everything() -> (Metrics, WorkerMetrics, RouteMetrics, ModelMetrics) {
     seen.flush();
     metrics.tick(Instant::now());
     metrics.route_paused("flights", false);
+    metrics.poll_age(Duration::ZERO);
     (metrics, worker, route, seen)
 }
 
