@@ -270,6 +270,8 @@ impl<'c> Line<'c> {
                     Err(refused) => return Err(refused.error.into()),
                 }
                 flow.wait_for_progress(&mut done)?;
+                // A revocation may have committed what was sent so far.
+                flow.begin_if_needed(0)?;
             }
         }
         Ok(rejections)

@@ -137,11 +137,10 @@ impl<'c> Source<'c> {
     /// Takes up partitions that the group gives to this worker.
     pub(super) fn take_up(&mut self, partitions: Vec<TopicPartition>, ledger: &mut Ledger) -> Result<(), KafkaError> {
         self.consumer.assign(&partitions)?;
-        // A pause outlives its assignment: what was revoked while it was paused would come back so, and stand still.
-        let (waiting, open): (Vec<_>, Vec<_>) =
-            partitions.iter().cloned().partition(|partition| self.paused || self.is_closed(partition));
-        self.consumer.pause(&waiting)?;
-        self.consumer.resume(&open)?;
+        let waiting = self.waiting(&partitions);
+        if !waiting.is_empty() {
+            self.consumer.pause(&waiting)?;
+        }
         let assignment = self.next_assignment();
         for partition in &partitions {
             if let Some(numbered) = self.numbered(partition) {
@@ -161,6 +160,12 @@ impl<'c> Source<'c> {
             if let Some(numbered) = self.numbered(partition) {
                 ledger.revoke(numbered);
             }
+        }
+        // A pause outlives its assignment: what goes while it is paused would come back so, and stand still. Resumed
+        // only after it has come back, it might be fetched from its start a second time.
+        let waiting = self.waiting(partitions);
+        if !waiting.is_empty() {
+            self.consumer.resume(&waiting)?;
         }
         self.assigned.retain(|assigned| !partitions.contains(assigned));
         self.started_at.retain(|partition, _| !partitions.contains(partition));
@@ -190,6 +195,11 @@ impl<'c> Source<'c> {
         let is_meant = |partition: &&TopicPartition| topics.iter().any(|&topic| self.topics[topic] == partition.topic);
         let meant: Vec<_> = self.assigned.iter().filter(is_meant).cloned().collect();
         if closed { self.consumer.pause(&meant) } else { self.consumer.resume(&meant) }
+    }
+
+    /// Those of `partitions` that are not to be fetched now.
+    fn waiting(&self, partitions: &[TopicPartition]) -> Vec<TopicPartition> {
+        partitions.iter().filter(|partition| self.paused || self.is_closed(partition)).cloned().collect()
     }
 
     fn is_closed(&self, partition: &TopicPartition) -> bool {
@@ -227,8 +237,12 @@ impl<'c> Source<'c> {
     }
 
     /// Consumes partitions on from these offsets.
-    pub(super) fn seek(&self, offsets: &[(Partition, i64)]) -> Result<(), KafkaError> {
-        self.consumer.seek(&self.named(offsets), SEEK_TIMEOUT)
+    pub(super) fn seek(&mut self, offsets: &[(Partition, i64)]) -> Result<(), KafkaError> {
+        let named = self.named(offsets);
+        self.consumer.seek(&named, SEEK_TIMEOUT)?;
+        // A seek leaves no position until something is consumed.
+        self.started_at.extend(named);
+        Ok(())
     }
 
     /// The outcome of the commit under way, if it comes in time.
