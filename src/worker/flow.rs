@@ -107,7 +107,8 @@ impl<'c> Flow<'c> {
 
     /// Pauses and polls, when the group hasn't been polled for a second.
     pub(super) fn stay_a_member(&mut self) -> Result<(), WorkerError> {
-        if self.source.unpolled() < PAUSE_AFTER {
+        let now = Instant::now();
+        if self.pulse.unpolled(now) < PAUSE_AFTER {
             return Ok(());
         }
         if !self.source.is_paused() {
@@ -116,7 +117,6 @@ impl<'c> Flow<'c> {
             self.source.set_paused(true)?;
             self.tell_readiness();
         }
-        let now = Instant::now();
         self.pulse.polled(now);
         self.report_if_due(now);
         if let Some(held) = self.source.poll(Duration::ZERO)? {

@@ -40,8 +40,6 @@ pub(super) struct Source<'c> {
     started_at: HashMap<TopicPartition, i64>,
     /// How many assignments there have been.
     assignments: u64,
-    /// When the group was last polled.
-    polled_at: Instant,
     paused: bool,
     /// By topic number: whether its route's gate is closed.
     closed: Vec<bool>,
@@ -79,7 +77,6 @@ impl<'c> Source<'c> {
             assigned: Vec::new(),
             started_at: HashMap::new(),
             assignments: 0,
-            polled_at: Instant::now(),
             paused: false,
             commit: None,
             silences: HashMap::new(),
@@ -94,10 +91,6 @@ impl<'c> Source<'c> {
     /// The next record, if one comes in time. `None` may also mean that a group event waits.
     pub(super) fn poll(&mut self, timeout: Duration) -> Result<Option<Held<'c>>, KafkaError> {
         let consumer = self.consumer;
-        if !timeout.is_zero() || self.paused {
-            // The first poll of a batch will do: the others follow within it.
-            self.polled_at = Instant::now();
-        }
         let Polled::Record(record) = consumer.poll(timeout)? else { return Ok(None) };
         let topic = record.origin().topic;
         if self.topics[self.last_topic] != topic {
@@ -122,11 +115,6 @@ impl<'c> Source<'c> {
     pub(super) fn next_assignment(&mut self) -> u64 {
         self.assignments += 1;
         self.assignments
-    }
-
-    /// How long the group hasn't been polled.
-    pub(super) fn unpolled(&self) -> Duration {
-        self.polled_at.elapsed()
     }
 
     /// Whether fetching is stopped.
@@ -302,24 +290,22 @@ impl<'c> Source<'c> {
         if self.paused {
             return;
         }
-        let closed = &self.closed;
-        let is_closed = |partition: &TopicPartition| {
-            self.topics.iter().zip(closed).any(|(name, &closed)| closed && *name == partition.topic)
-        };
-        let silent = self.silences.iter_mut().filter(|(partition, silence)| {
-            now.saturating_duration_since(silence.since) >= SILENT_AFTER && !is_closed(partition)
+        let silent = self.silences.iter().filter(|(partition, silence)| {
+            now.saturating_duration_since(silence.since) >= SILENT_AFTER && !self.is_closed(partition)
         });
         // One a second, each in its turn: a question to the brokers takes the worker's time.
-        let Some((partition, silence)) = silent.min_by_key(|(_, silence)| silence.looked_at) else { return };
+        let Some((partition, _)) = silent.min_by_key(|(_, silence)| silence.looked_at) else { return };
+        let partition = partition.clone();
+        let Some(silence) = self.silences.get_mut(&partition) else { return };
         silence.looked_at = now;
-        let Ok(end) = self.consumer.ask_end(partition, END_TIMEOUT) else { return };
+        let Ok(end) = self.consumer.ask_end(&partition, END_TIMEOUT) else { return };
         if end <= silence.position || silence.end == Some(end) {
             return;
         }
         silence.end = Some(end);
-        let TopicPartition { topic, partition: number } = partition;
+        let (topic, number) = (partition.topic.clone(), partition.partition);
         let records = end - silence.position;
-        match self.consumer.seek(&[(partition.clone(), silence.position)], SEEK_TIMEOUT) {
+        match self.consumer.seek(&[(partition, silence.position)], SEEK_TIMEOUT) {
             Ok(()) => tracing::info!(topic, partition = number, records, "nothing has come for a while: fetching anew"),
             Err(error) => tracing::warn!(topic, partition = number, records, %error, "fetching anew failed"),
         }
