@@ -131,9 +131,9 @@ pub enum WorkerError {
     /// A record could not be delivered.
     #[error(transparent)]
     Delivery(#[from] DeliveryError),
-    /// A transaction had to be aborted. It isn't the worker's end: it consumes again from the last commit.
-    #[error("a transaction was aborted")]
-    Aborted(#[source] KafkaError),
+    /// A transaction had to be aborted, and why. It isn't the worker's end: it consumes again from the last commit.
+    #[error("a transaction was aborted: {0}")]
+    Aborted(String),
     /// The transactional producer can't go on.
     #[error(transparent)]
     Transaction(#[from] TransactionError),

@@ -68,7 +68,7 @@ impl<'c> Flow<'c> {
             self.progressed_at = Instant::now();
         }
         settled.map_err(|error| match self.transaction {
-            Some(_) if error.ends_transaction() => WorkerError::Aborted(error.source),
+            Some(_) if error.ends_transaction() => WorkerError::Aborted(error.source.to_string()),
             _ => error.into(),
         })
     }

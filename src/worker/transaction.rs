@@ -13,7 +13,6 @@ use super::flow::{Flow, SETTLE_STEP};
 use super::ledger::Partition;
 use super::sink::Sent;
 use super::{Activity, WorkerError};
-use crate::kafka::KafkaError;
 use crate::kafka::producer::{Producer, TransactionError};
 use crate::kafka::settings::TRANSACTION_TIMEOUT;
 use crate::monitor::metrics::CommitOutcome;
@@ -70,12 +69,12 @@ impl Flow<'_> {
         self.pulse.enter(Activity::Commit);
         let offsets = self.ledger.handed_over();
         let named = self.source.named(&offsets);
-        let member = self.source.group_metadata().ok_or(WorkerError::Aborted(KafkaError::Canceled))?;
+        let member = self.source.group_metadata().ok_or_else(|| aborted("the consumer has left its group"))?;
         // While the coordinator works on this, the outputs are delivered on.
         self.persist(Some(deadline), |producer, timeout| producer.send_offsets(&named, &member, timeout))?;
         self.drain(deadline, done)?;
         if self.ledger.in_flight() > 0 {
-            return Err(WorkerError::Aborted(KafkaError::Canceled));
+            return Err(aborted("its records were not delivered in time"));
         }
         // From here on the coordinator decides, and it has to be asked until it tells.
         self.persist(None, Producer::commit_transaction)?;
@@ -90,12 +89,12 @@ impl Flow<'_> {
 
     /// Partitions are lost, with records in the open transaction: somebody else consumes those again.
     pub(super) fn doubt_transaction(&self) -> Result<(), WorkerError> {
-        if self.is_in_transaction() { Err(WorkerError::Aborted(KafkaError::Canceled)) } else { Ok(()) }
+        if self.is_in_transaction() { Err(aborted("partitions are lost")) } else { Ok(()) }
     }
 
     /// Aborts the open transaction, and consumes again from the last commit.
-    pub(super) fn begin_again(&mut self, cause: &KafkaError) -> Result<(), WorkerError> {
-        tracing::info!(%cause, "a transaction is aborted; its records are consumed again");
+    pub(super) fn begin_again(&mut self, cause: &str) -> Result<(), WorkerError> {
+        tracing::info!(cause, "a transaction is aborted; its records are consumed again");
         self.pulse.enter(Activity::Commit);
         let mut starts = self.abort()?;
         starts.retain(|&(partition, _)| self.ledger.is_assigned(partition));
@@ -141,10 +140,10 @@ impl Flow<'_> {
             match step(self.sink.producer(), STEP) {
                 Ok(()) => return Ok(()),
                 Err(TransactionError::Retriable(cause)) if until.is_some_and(|until| Instant::now() >= until) => {
-                    return Err(WorkerError::Aborted(cause));
+                    return Err(aborted(cause));
                 }
                 Err(TransactionError::Retriable(_)) => {}
-                Err(TransactionError::Abortable(cause)) => return Err(WorkerError::Aborted(cause)),
+                Err(TransactionError::Abortable(cause)) => return Err(aborted(cause)),
                 Err(error) => return Err(error.into()),
             }
             self.give_up_after_the_deadline()?;
@@ -154,4 +153,8 @@ impl Flow<'_> {
             }
         }
     }
+}
+
+fn aborted(why: impl ToString) -> WorkerError {
+    WorkerError::Aborted(why.to_string())
 }
