@@ -27,13 +27,6 @@ fn start(setup: &mut Setup, instance: &str, worker: &str) -> Weir {
     Weir::ready(&setup.config(""))
 }
 
-/// The partitions that a process has, by its metrics.
-fn partitions(weir: &Weir) -> Vec<String> {
-    let metrics = weir.get("/metrics").1;
-    let lags = metrics.lines().filter_map(|line| line.strip_prefix("weir_consumer_lag{")?.split_once('}'));
-    lags.map(|(labels, _)| labels.to_owned()).collect()
-}
-
 /// While records come, a second process joins the first, and the first leaves.
 fn one_joins_and_one_leaves(mut setup: Setup, worker: &str) {
     let inputs = records(&year()[..60_000]);
@@ -46,7 +39,7 @@ fn one_joins_and_one_leaves(mut setup: Setup, worker: &str) {
     let mut outputs = reader.take(2_000);
     let second = start(&mut setup, "second", worker);
     eventually("the partitions are shared", || {
-        (partitions(&first).len() == 2 && partitions(&second).len() == 2).then_some(())
+        (first.partitions().len() == 2 && second.partitions().len() == 2).then_some(())
     });
     assert!(first.stop().success());
     outputs.extend(reader.take(inputs.len() - outputs.len()));
@@ -86,15 +79,15 @@ fn a_static_member_that_restarts_keeps_its_partitions_and_costs_no_rebalance() {
     let (early, late) = inputs.split_at(inputs.len() / 2);
     produce(&setup.brokers, &setup.input, early.iter().cloned());
     eventually("the partitions are shared", || {
-        (partitions(&stays).len() == 2 && partitions(&restarts).len() == 2).then_some(())
+        (stays.partitions().len() == 2 && restarts.partitions().len() == 2).then_some(())
     });
-    let (before, rebalances) = (partitions(&restarts), stays.metric("weir_rebalances_total", ""));
+    let (before, rebalances) = (restarts.partitions(), stays.metric("weir_rebalances_total", ""));
     let mut outputs = reader.take(1_000);
     assert!(restarts.stop().success());
     produce(&setup.brokers, &setup.input, late.iter().cloned());
     let restarts = start(&mut setup, "restarts", "static_membership = true");
     outputs.extend(reader.take(inputs.len() - outputs.len()));
-    eventually("it has the partitions it had", || (partitions(&restarts) == before).then_some(()));
+    eventually("it has the partitions it had", || (restarts.partitions() == before).then_some(()));
     assert_eq!(stays.metric("weir_rebalances_total", ""), rebalances, "the other process noticed nothing");
     assert!(restarts.stop().success() && stays.stop().success());
     assert_eq!(reader.rest().len(), 0, "a stop commits, whether the member leaves or not");

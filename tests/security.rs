@@ -157,31 +157,11 @@ fn missing_rights_are_named_and_asked_for_again() {
     assert!(missing.iter().all(|right| weir.log().contains(right)), "{}", weir.log());
 
     // Each right alone is named alone; to see a topic without being allowed to read it is not enough.
-    secured.rights(&["--add", "--allow-principal", "User:poor", "--operation", "Describe", "--topic", input]);
-    secured.rights(&["--add", "--allow-principal", "User:poor", "--operation", "Describe", "--group", group]);
-    secured.rights(&[
-        "--add",
-        "--allow-principal",
-        "User:poor",
-        "--operation",
-        "Write",
-        "--topic",
-        output,
-        "--topic",
-        dead_letter,
-    ]);
+    secured.allow(&["poor"], "Describe", &["--topic", input]);
+    secured.allow(&["poor"], "Describe", &["--group", group]);
+    secured.allow(&["poor"], "Write", &["--topic", output, "--topic", dead_letter]);
     eventually("it says what is still missing", || lacks(&[missing[0].clone(), missing[3].clone()]));
-    secured.rights(&[
-        "--add",
-        "--allow-principal",
-        "User:poor",
-        "--operation",
-        "Read",
-        "--topic",
-        input,
-        "--group",
-        group,
-    ]);
+    secured.allow(&["poor"], "Read", &["--topic", input, "--group", group]);
     eventually("weir is ready", || (weir.get("/readyz").0 == 200).then_some(()));
     produce(&secured.plain, input, [Record { value: Some(year()[0].json.clone().into()), ..Record::default() }]);
     Reader::new(&secured.plain, output).take(1);
@@ -216,7 +196,7 @@ fn a_missing_right_to_transactions_is_named() {
         (status == 503 && body.contains(&missing)).then_some(())
     });
     let ids = ["--transactional-id", &format!("{}-", setup.group), "--resource-pattern-type", "prefixed"];
-    secured.rights(&[&["--add", "--allow-principal", "User:plain", "--operation", "Write"], &ids[..]].concat());
+    secured.allow(&["plain"], "Write", &ids);
     eventually("weir is ready", || (weir.get("/readyz").0 == 200).then_some(()));
     check_until(&config, &environment, 0, &[]);
     produce(&secured.plain, &setup.input, [Record { value: Some(year()[0].json.clone().into()), ..Record::default() }]);
@@ -318,6 +298,13 @@ impl Secured {
         format!("{tls}\n\"sasl.mechanism\" = {mechanism:?}\n\"sasl.username\" = {user:?}")
     }
 
+    /// Gives users a right to what the options of `kafka-acls.sh` name.
+    fn allow(&self, users: &[&str], operation: &str, resources: &[&str]) {
+        let users: Vec<_> = users.iter().map(|user| format!("User:{user}")).collect();
+        let users: Vec<_> = users.iter().flat_map(|user| ["--allow-principal", user]).collect();
+        self.rights(&[&["--add", "--operation", operation], &users[..], resources].concat());
+    }
+
     /// Changes who may do what.
     fn rights(&self, arguments: &[&str]) {
         tool("org.apache.kafka.tools.AclCommand", &self.plain, arguments);
@@ -370,12 +357,10 @@ fn secured() -> &'static Secured {
         let user = ["--alter", "--add-config", &password, "--entity-type", "users", "--entity-name", "scram"];
         tool("kafka.admin.ConfigCommand", &secured.plain, &user);
         // No more than weir says it needs.
-        let who =
-            ["plain", "scram", "CN=weir"].map(|user| ["--allow-principal".into(), format!("User:{user}")]).concat();
-        let who: Vec<&str> = who.iter().map(String::as_str).collect();
-        let prefixed = ["--resource-pattern-type", "prefixed", "--topic", "flights-", "--operation", "Read"];
-        secured.rights(&[&["--add"], &who[..], &prefixed, &["--group", "flights-"]].concat());
-        secured.rights(&[&["--add"], &who[..], &prefixed[..5], &["Write"]].concat());
+        let users = ["plain", "scram", "CN=weir"];
+        let topics = ["--resource-pattern-type", "prefixed", "--topic", "flights-"];
+        secured.allow(&users, "Read", &[&topics[..], &["--group", "flights-"]].concat());
+        secured.allow(&users, "Write", &topics);
         secured
     })
 }

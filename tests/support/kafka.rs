@@ -1,6 +1,7 @@
 //! A real Kafka, and clients for the tests.
 
 use std::collections::BTreeSet;
+use std::fmt::Debug;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -12,7 +13,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -112,37 +113,34 @@ pub(crate) fn create_replicated_topic(
     replicas: i32,
     settings: &[(&str, &str)],
 ) {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
     let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas));
     for (key, value) in settings {
         topic = topic.set(key, value);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
-    let created = runtime.block_on(admin.create_topics([&topic], &options)).unwrap();
-    assert!(created.iter().all(Result::is_ok), "{created:?}");
+    administer(brokers, async |admin, options| admin.create_topics([&topic], options).await);
 }
 
 /// Deletes a topic.
 pub(crate) fn delete_topic(brokers: &str, name: &str) {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
-    let deleted = runtime.block_on(admin.delete_topics(&[name], &options)).unwrap();
-    assert!(deleted.iter().all(Result::is_ok), "{deleted:?}");
+    administer(brokers, async |admin, options| admin.delete_topics(&[name], options).await);
 }
 
 /// Changes a setting of a topic.
 pub(crate) fn alter_topic(brokers: &str, name: &str, key: &str, value: &str) {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
     let change = AlterConfig::new(ResourceSpecifier::Topic(name)).set(key, value);
+    administer(brokers, async |admin, options| admin.alter_configs([&change], options).await);
+}
+
+/// Has an admin client do something, all of which must succeed.
+fn administer<T: Debug, E: Debug>(
+    brokers: &str,
+    act: impl AsyncFnOnce(&AdminClient<DefaultClientContext>, &AdminOptions) -> KafkaResult<Vec<Result<T, E>>>,
+) {
+    let admin = ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
-    let altered = runtime.block_on(admin.alter_configs([&change], &options)).unwrap();
-    assert!(altered.iter().all(Result::is_ok), "{altered:?}");
+    let done = runtime.block_on(act(&admin, &options)).unwrap();
+    assert!(done.iter().all(Result::is_ok), "{done:?}");
 }
 
 /// A record to produce, or one that came out.

@@ -173,6 +173,13 @@ impl Weir {
         of_name.filter_map(|rest| rest.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
     }
 
+    /// The partitions that it has and knows a lag of, as the labels of that metric.
+    pub(crate) fn partitions(&self) -> Vec<String> {
+        let metrics = self.get("/metrics").1;
+        let lags = metrics.lines().filter_map(|line| line.strip_prefix("weir_consumer_lag{")?.split_once('}'));
+        lags.map(|(labels, _)| labels.to_owned()).collect()
+    }
+
     /// Asks for an orderly stop (SIGTERM) and waits for it.
     pub(crate) fn stop(mut self) -> ExitStatus {
         let status = Command::new("kill").arg(self.process.id().to_string()).status().unwrap();
