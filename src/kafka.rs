@@ -23,24 +23,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 pub use rdkafka::error::KafkaError;
-use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::types::RDKafkaErrorCode;
 
+pub use ffi::headers::Headers;
 use trouble::Trouble;
 
 /// How a key chooses its partition: as Java clients do it. librdkafka's own default is another hash.
 pub(crate) const PARTITIONER: &str = "murmur2_random";
-
-/// The headers of a record on its way out: in order, names may repeat.
-#[derive(Debug, Default)]
-pub struct Headers(OwnedHeaders);
-
-impl Headers {
-    /// Appends a header.
-    pub fn with(self, name: &str, value: &[u8]) -> Headers {
-        Headers(self.0.insert(Header { key: name, value: Some(value) }))
-    }
-}
 
 /// Whether a commit was refused only because the group is changing just then: the member's next generation is on its
 /// way. One that has been thrown out is refused so as well, until it joins again.

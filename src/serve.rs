@@ -118,7 +118,7 @@ async fn serve_routes(
     let gates = routes.iter().map(|route| (route.config.name.clone(), route.gate.clone())).collect();
     tokio::spawn(tick(metrics.clone(), gates, stopping.clone()));
 
-    let needs = Needs::of(routes.iter().map(|route| &route.config));
+    let needs = Needs::of(routes.iter().map(|route| &route.config)).of_topics();
     let ready = async {
         let topics = wait_for_topics(&admin, &needs, &broker).await;
         // The rollout ends, and with it this wait, only when everything stops.
@@ -310,7 +310,7 @@ fn supervise(
     pulse: Arc<Pulse>,
 ) -> std::io::Result<Supervised> {
     let runtime = tokio::runtime::Handle::current();
-    let needs = Needs::of(setup.routes.iter().map(|route| &route.config));
+    let needs = Needs::of(setup.routes.iter().map(|route| &route.config)).of_topics();
     std::thread::Builder::new().name(format!("weir-worker-{number}")).spawn(move || {
         let mut pause = FIRST_PAUSE;
         loop {

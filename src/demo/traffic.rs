@@ -1,5 +1,6 @@
 //! The traffic of the demo: departures in, at a steady rate, and what comes out for them, on one thread.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -12,7 +13,7 @@ use super::account::{Account, Expected, Outcome};
 use super::flights::Departure;
 use super::{DEAD_LETTER, FETCH_WAIT, INPUT, OUTPUT};
 use crate::kafka::admin::OutputLimits;
-use crate::kafka::consumer::{Consumer, GroupEvent, Polled, Record};
+use crate::kafka::consumer::{Consumer, GroupEvent, Record};
 use crate::kafka::producer::{Outgoing, Producer};
 use crate::kafka::settings::{KafkaConfig, Property};
 
@@ -164,7 +165,7 @@ impl Feed {
 fn run(mut feed: Feed, producer: &Producer, consumer: &Consumer, shared: &Shared) -> anyhow::Result<Account> {
     let mut account = Account::default();
     let mut over_since = None;
-    let mut acknowledged = Vec::new();
+    let (mut acknowledged, mut fetched) = (Vec::new(), VecDeque::new());
     loop {
         let over = feed.is_over() || shared.enough.load(Ordering::Acquire);
         while !over && account.open() < MAX_OPEN {
@@ -184,7 +185,9 @@ fn run(mut feed: Feed, producer: &Producer, consumer: &Consumer, shared: &Shared
         }
         producer.poll(Duration::ZERO, &mut acknowledged)?;
         acknowledged.clear();
-        if let Polled::Record(record) = consumer.poll(Duration::from_millis(1))? {
+        consumer.serve(Duration::ZERO)?;
+        consumer.fetch(Duration::from_millis(1), &mut fetched);
+        for record in fetched.drain(..) {
             let (number, outcome) = read(&record).context("reading what came out")?;
             let mut second = shared.second();
             second.records += 1;
@@ -201,7 +204,7 @@ fn run(mut feed: Feed, producer: &Producer, consumer: &Consumer, shared: &Shared
             match event {
                 GroupEvent::Assign(partitions) => consumer.assign(&partitions)?,
                 GroupEvent::Revoke(partitions) | GroupEvent::Lost(partitions) => consumer.unassign(&partitions)?,
-                GroupEvent::OffsetReset { .. } => {}
+                GroupEvent::Denied { .. } | GroupEvent::OffsetReset { .. } => {}
             }
         }
         if over {

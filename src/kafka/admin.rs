@@ -100,11 +100,12 @@ impl Topic {
     }
 }
 
-/// What routes need of the brokers: topics to read from, and topics to write to.
+/// What routes need of the brokers: topics to read from, topics to write to, and membership in the group.
 #[derive(Clone, Debug, Default)]
 pub struct Needs {
     inputs: BTreeSet<String>,
     outputs: BTreeSet<String>,
+    group: bool,
 }
 
 impl Needs {
@@ -114,8 +115,16 @@ impl Needs {
         for route in routes {
             needs.inputs.extend(route.input.topics.iter().cloned());
             needs.outputs.extend(route.outputs().into_iter().cloned());
+            needs.group = true;
         }
         needs
+    }
+
+    /// Only what they need of the topics, for a process that is to live. When a group's coordinator goes away while
+    /// librdkafka 2.12 asks it what is allowed, it may destroy that question twice, and ends the process by an
+    /// assertion. Whoever joins the group is told anyway.
+    pub fn of_topics(self) -> Needs {
+        Needs { group: false, ..self }
     }
 
     /// Every topic, once.
@@ -214,6 +223,19 @@ pub enum AdminError {
     },
 }
 
+impl AdminError {
+    /// The client may not be a member of its group.
+    pub fn group_denied(config: &KafkaConfig) -> AdminError {
+        let resource = Resource::Group(config.group_id.clone());
+        AdminError::Denied { operation: Operation::Read, resource, principal: principal(config) }
+    }
+}
+
+/// Who the brokers take the client for. Only for SASL does it know; of a certificate, they have rules that make the name.
+fn principal(config: &KafkaConfig) -> String {
+    format!("User:{}", config.property("sasl.username").unwrap_or_else(|| "NAME".into()))
+}
+
 /// A client that asks the brokers about topics.
 pub struct Admin {
     client: AdminClient<Quiet>,
@@ -230,13 +252,11 @@ impl Admin {
     pub fn new(config: &KafkaConfig) -> Result<Admin, AdminError> {
         let client =
             config.admin().create_with_context(Quiet::default()).map_err(|source| AdminError::Client { source })?;
-        // Only for SASL does the client know who it is; of a certificate, the brokers have rules that make the name.
-        let user = config.property("sasl.username").unwrap_or_else(|| "NAME".into());
         Ok(Admin {
             client,
             brokers: config.brokers.clone(),
             group: config.group_id.clone(),
-            principal: format!("User:{user}"),
+            principal: principal(config),
             has_certificate: CERTIFICATES.iter().any(|name| config.property(name).is_some()),
             embedded: OnceLock::new(),
         })
@@ -305,7 +325,7 @@ impl Admin {
                 needed.iter().filter(|(operation, of)| of.contains(&topic) && allowed.denies(operation.native()));
             missing.extend(denied.map(|&(operation, _)| (operation, Resource::Topic(topic.clone()))));
         }
-        if !needs.inputs.is_empty() {
+        if needs.group {
             let allowed = ask::allowed_on_group(client, &self.group, TIMEOUT).unwrap_or(ask::Allowed::Unknown);
             if allowed.denies(Operation::Read.native()) {
                 missing.push((Operation::Read, Resource::Group(self.group.clone())));

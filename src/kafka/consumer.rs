@@ -1,8 +1,8 @@
 //! A member of the consumer group, driven by its worker.
 //!
-//! librdkafka tells of a rebalance from within `poll`. What must happen then (finish the batch in hand, drain,
+//! librdkafka tells of a rebalance from within [`Consumer::serve`]. What must happen then (finish the batch in hand, drain,
 //! commit) belongs to the worker's line, not into a callback: the callback only notes the event, and the worker takes
-//! it after `poll` and answers by [`Consumer::assign`] or [`Consumer::unassign`].
+//! it afterwards and answers by [`Consumer::assign`] or [`Consumer::unassign`].
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,14 +13,18 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, ConsumerGroupMetadata, RebalanceProtocol};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
-use rdkafka::types::RDKafkaRespErr;
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
-use super::Headers;
+use super::admin::AdminError;
+use super::ffi::fetch::FetchQueue;
+pub use super::ffi::record::Record;
 use super::ffi::{self, CommitQueue};
 use super::settings::KafkaConfig;
-use crate::record::Origin;
+
+/// How long a seek may take.
+pub const SEEK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One step of waiting for the consumer to have left.
 const CLOSE_STEP: Duration = Duration::from_millis(10);
@@ -44,6 +48,11 @@ pub enum GroupEvent {
     /// These partitions already belong to somebody else: nothing of them may be committed. Answer by
     /// [`Consumer::unassign`].
     Lost(Vec<TopicPartition>),
+    /// The client may not be a member of the group. It goes on asking.
+    Denied {
+        /// Which right is missing, and how to grant it.
+        reason: String,
+    },
     /// The committed offset of a partition of this topic was out of range, and consuming goes on where
     /// `auto.offset.reset` says: records may have been lost to retention, or will come again.
     OffsetReset {
@@ -52,25 +61,17 @@ pub enum GroupEvent {
     },
 }
 
-/// What a poll brought.
-pub enum Polled<'c> {
-    /// A record.
-    Record(Record<'c>),
-    /// Nothing now; perhaps a [`GroupEvent`].
-    Nothing,
-}
-
-/// A consumed record: borrowed from librdkafka's fetch buffers, not copied.
-pub struct Record<'c>(pub(super) BorrowedMessage<'c>);
-
 /// A member of the group, in a generation of it: a transaction commits offsets in its name.
 pub struct GroupMetadata(pub(super) ConsumerGroupMetadata);
 
 /// A consumer and its commits.
 pub struct Consumer {
-    // Dropped before the consumer it belongs to.
+    // Both are dropped before the consumer they belong to.
     commits: CommitQueue,
+    fetched: FetchQueue,
     inner: BaseConsumer<Context>,
+    /// What is to be said if the group doesn't take this client.
+    denial: String,
     #[cfg(feature = "planted-bugs")]
     outsider: BaseConsumer,
 }
@@ -88,7 +89,9 @@ impl Consumer {
         let inner: BaseConsumer<Context> = config.consumer(group_instance_id).create_with_context(Context::default())?;
         Ok(Consumer {
             commits: CommitQueue::new(&inner),
+            fetched: FetchQueue::new(inner.client()),
             inner,
+            denial: AdminError::group_denied(config).to_string(),
             #[cfg(feature = "planted-bugs")]
             outsider: config.consumer(None).create()?,
         })
@@ -99,27 +102,53 @@ impl Consumer {
         self.inner.subscribe(topics)
     }
 
-    /// Waits up to `timeout` for a record. Call it at least once per `max.poll.interval.ms`. Only errors that the
-    /// consumer can't recover from by itself are returned; others are logged.
-    pub fn poll(&self, timeout: Duration) -> Result<Polled<'_>, KafkaError> {
+    /// Takes part in the group, waiting up to `timeout` for something to do. Call it at least once per
+    /// `max.poll.interval.ms`, and look at [`Consumer::next_event`] then. Only errors that the consumer can't recover
+    /// from by itself are returned; others are logged.
+    pub fn serve(&self, timeout: Duration) -> Result<(), KafkaError> {
         match self.inner.poll(timeout) {
-            Some(Ok(message)) => Ok(Polled::Record(Record(message))),
-            None => Ok(Polled::Nothing),
+            None => Ok(()),
+            Some(Ok(stray)) => {
+                // Its partition was taken up without its queue: librdkafka has made the partition anew since.
+                let partition = TopicPartition { topic: stray.topic().into(), partition: stray.partition() };
+                self.fetched.attach(self.inner.client(), &partition.topic, partition.partition);
+                self.seek(&[(partition, stray.offset())], SEEK_TIMEOUT)
+            }
             Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => Err(error),
+            Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
+                self.inner.context().events().push_back(GroupEvent::Denied { reason: self.denial.clone() });
+                Ok(())
+            }
             Some(Err(error)) => {
-                tracing::warn!(target: "weir::kafka", %error, "the consumer reports a problem, and goes on");
-                Ok(Polled::Nothing)
+                report(&error);
+                Ok(())
             }
         }
     }
 
-    /// The next group event that `poll` has noted.
+    /// Appends what has been fetched to `records`, waiting up to `timeout` for a first record.
+    pub fn fetch<'c>(&'c self, timeout: Duration, records: &mut VecDeque<Record<'c>>) {
+        self.fetched.fetch(timeout, |record| match record.error() {
+            None => records.push_back(record),
+            Some(error) => report(&error),
+        });
+    }
+
+    /// The next group event that [`Consumer::serve`] has noted.
     pub fn next_event(&self) -> Option<GroupEvent> {
         self.inner.context().events().pop_front()
     }
 
+    /// Whether there is one.
+    pub fn has_event(&self) -> bool {
+        !self.inner.context().events().is_empty()
+    }
+
     /// Takes up partitions, from their committed offsets.
     pub fn assign(&self, partitions: &[TopicPartition]) -> Result<(), KafkaError> {
+        for TopicPartition { topic, partition } in partitions {
+            self.fetched.attach(self.inner.client(), topic, *partition);
+        }
         match self.inner.rebalance_protocol() {
             RebalanceProtocol::Cooperative => self.inner.incremental_assign(&list(partitions)),
             _ => self.inner.assign(&list(partitions)),
@@ -220,59 +249,6 @@ impl Consumer {
     }
 }
 
-impl Record<'_> {
-    /// Where it came from.
-    pub fn origin(&self) -> Origin<'_> {
-        Origin { topic: self.0.topic(), partition: self.0.partition(), offset: self.0.offset() }
-    }
-
-    /// The partition it came from.
-    pub fn partition(&self) -> i32 {
-        self.0.partition()
-    }
-
-    /// The offset it came from.
-    pub fn offset(&self) -> i64 {
-        self.0.offset()
-    }
-
-    /// Its value; `None` for a tombstone.
-    pub fn payload(&self) -> Option<&[u8]> {
-        self.0.payload()
-    }
-
-    /// Its key.
-    pub fn key(&self) -> Option<&[u8]> {
-        self.0.key()
-    }
-
-    /// Its timestamp in milliseconds since 1970, if it has one.
-    pub fn timestamp_ms(&self) -> Option<i64> {
-        self.0.timestamp().to_millis().filter(|&millis| millis > 0)
-    }
-
-    /// A copy of its headers, byte for byte. (rdkafka's own accessor panics on a name that isn't UTF-8.)
-    pub fn headers(&self) -> Option<Headers> {
-        self.0.headers().map(|headers| Headers(headers.detach()))
-    }
-
-    /// The value of its last header of this name, if it has one.
-    pub fn header(&self, name: &str) -> Option<Vec<u8>> {
-        ffi::last_header(&self.0, name)
-    }
-
-    /// The same without the headers of these names, however often they occur.
-    pub fn headers_without(&mut self, names: &[&str]) -> Option<Headers> {
-        ffi::remove_headers(&mut self.0, names);
-        self.headers()
-    }
-
-    /// The bytes that its headers take.
-    pub fn header_bytes(&self) -> usize {
-        ffi::header_bytes(&self.0)
-    }
-}
-
 impl Context {
     fn events(&self) -> std::sync::MutexGuard<'_, VecDeque<GroupEvent>> {
         self.events.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -314,6 +290,10 @@ impl ConsumerContext for Context {
         };
         self.events().push_back(event);
     }
+}
+
+fn report(error: &KafkaError) {
+    tracing::warn!(target: "weir::kafka", %error, "the consumer reports a problem, and goes on");
 }
 
 fn list(partitions: &[TopicPartition]) -> TopicPartitionList {

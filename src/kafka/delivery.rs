@@ -9,6 +9,9 @@ use super::producer::{Acknowledged, DeliveryError, Outgoing, Producer};
 /// How long acknowledgements are waited for after somebody has asked to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long nothing may come before `watch` is asked again.
+const STEP: Duration = Duration::from_millis(10);
+
 /// Records on their way.
 pub struct Delivery<'p> {
     producer: &'p Producer,
@@ -74,8 +77,7 @@ impl<'p> Delivery<'p> {
     pub fn settle(&mut self, watch: &mut dyn FnMut() -> ControlFlow<()>) -> Result<(), UndeliveredError> {
         let mut deadline = None;
         while self.acknowledged < self.sent {
-            // Longer ones wait for all of their time.
-            self.serve(Duration::from_millis(1))?;
+            self.serve(STEP)?;
             let now = Instant::now();
             if deadline.is_none() && watch().is_break() {
                 deadline = Some(now + STOP_TIMEOUT);

@@ -3,19 +3,21 @@
 //! A transactional producer commits outputs and consumed offsets together. librdkafka sorts what can go wrong into
 //! three kinds, and so does [`TransactionError`]: call again, abort, give the client up.
 
+use std::cell::{Ref, RefCell};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
-use rdkafka::message::{DeliveryResult, Message};
-use rdkafka::producer::{BaseProducer, BaseRecord, NoCustomPartitioner, Producer as _, ProducerContext, PurgeConfig};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseProducer, NoCustomPartitioner, Producer as _, ProducerContext, PurgeConfig};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::Headers;
 use super::admin::OutputLimits;
 use super::consumer::{GroupMetadata, TopicPartition, offsets_list};
+use super::ffi::produce::{Message, ReportQueue, TopicHandle, produce};
 use super::settings::KafkaConfig;
 
 /// A record on its way out.
@@ -126,6 +128,9 @@ pub enum TransactionError {
 
 /// An idempotent producer, served by the worker that owns it.
 pub struct Producer {
+    // Both are dropped before the client they belong to.
+    reports: ReportQueue,
+    topics: RefCell<Vec<(String, TopicHandle)>>,
     inner: BaseProducer<Context>,
 }
 
@@ -153,43 +158,38 @@ impl Producer {
     ) -> Result<Producer, KafkaError> {
         let settings = config.producer(limits, transactional_id.as_deref());
         let context = Context { transactional_id, reports: Mutex::default() };
-        Ok(Producer { inner: settings.create_with_context(context)? })
+        let inner: BaseProducer<Context> = settings.create_with_context(context)?;
+        Ok(Producer { reports: ReportQueue::new(inner.client()), topics: RefCell::default(), inner })
     }
 
     /// Hands a record to librdkafka, which copies it. Never blocks.
     #[expect(clippy::result_large_err, reason = "the record comes back to be sent again, which is rare")]
     pub fn send<'a>(&self, record: Outgoing<'a>) -> Result<(), NotSent<'a>> {
-        let Outgoing { topic, partition, key, value, timestamp_ms, headers, batch } = record;
-        let native = BaseRecord::<[u8], [u8], usize> {
-            topic,
-            partition,
-            payload: value,
-            key,
-            timestamp: timestamp_ms,
-            headers: headers.map(|headers| headers.0),
-            delivery_opaque: batch,
+        let handle = match self.topic(record.topic) {
+            Ok(handle) => handle,
+            Err(error) => return Err(NotSent { record, error }),
         };
-        self.inner.send(native).map_err(|(error, native)| NotSent {
-            record: Outgoing {
-                topic,
-                partition,
-                key,
-                value,
-                timestamp_ms,
-                headers: native.headers.map(Headers),
-                batch,
-            },
-            error,
+        let Outgoing { topic, partition, key, value, timestamp_ms, headers, batch } = record;
+        let message = Message { partition, key, value, timestamp_ms, opaque: batch };
+        produce(self.inner.client(), &handle, &message, headers).map_err(|(code, headers)| NotSent {
+            record: Outgoing { topic, partition, key, value, timestamp_ms, headers, batch },
+            error: KafkaError::MessageProduction(code),
         })
     }
 
     /// Serves delivery reports, waiting up to `timeout` for the first, and appends them to `acknowledged`. A failure
     /// is returned once.
     pub fn poll(&self, timeout: Duration, acknowledged: &mut Vec<Acknowledged>) -> Result<(), DeliveryError> {
-        self.inner.poll(timeout);
-        let mut reports = self.inner.context().reports();
-        acknowledged.append(&mut reports.acknowledged);
-        reports.failure.take().map_or(Ok(()), Err)
+        let context = self.inner.context();
+        let mut reports = Reports { acknowledged: std::mem::take(acknowledged), failure: None };
+        self.reports.poll(self.inner.client(), timeout, |report| {
+            reports.book(report.opaque, report.failure, context.is_transactional());
+        });
+        // What rdkafka took, when it waited for deliveries by itself, and a client that is broken.
+        let mut others = context.reports();
+        reports.acknowledged.append(&mut others.acknowledged);
+        *acknowledged = reports.acknowledged;
+        reports.failure.or_else(|| others.failure.take()).map_or(Ok(()), Err)
     }
 
     /// Takes over this producer's transactional id: a transaction that a predecessor left open is aborted, and the
@@ -235,6 +235,22 @@ impl Producer {
         self.inner.abort_transaction(timeout).map_err(|error| self.transaction_error(error))
     }
 
+    /// The handle on a topic, made when it is first asked for.
+    fn topic(&self, name: &str) -> Result<Ref<'_, TopicHandle>, KafkaError> {
+        let at = |topics: &[(String, TopicHandle)]| topics.iter().position(|(known, _)| known == name);
+        let known = at(&self.topics.borrow());
+        let at = match known {
+            Some(at) => at,
+            None => {
+                let handle = TopicHandle::new(self.inner.client(), name)?;
+                let mut topics = self.topics.borrow_mut();
+                topics.push((name.into(), handle));
+                topics.len() - 1
+            }
+        };
+        Ok(Ref::map(self.topics.borrow(), |topics| &topics[at].1))
+    }
+
     fn transaction_error(&self, error: KafkaError) -> TransactionError {
         let KafkaError::Transaction(told) = &error else { return TransactionError::Fatal(error) };
         let id = || self.inner.context().transactional_id.clone().unwrap_or_default();
@@ -263,6 +279,10 @@ impl Producer {
 }
 
 impl Context {
+    fn is_transactional(&self) -> bool {
+        self.transactional_id.is_some()
+    }
+
     fn reports(&self) -> MutexGuard<'_, Reports> {
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -285,33 +305,30 @@ impl ProducerContext<NoCustomPartitioner> for Context {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, batch: usize) {
-        let mut reports = self.reports();
-        match result {
-            Ok(_) => reports.acknowledge(batch),
-            Err((error, message)) => {
-                // A transaction with a failed delivery can't commit, so the record is out of the books. Without
-                // transactions it never is: a commit must not pass over it.
-                if self.transactional_id.is_some() {
-                    reports.acknowledge(batch);
-                }
-                let purged = matches!(
-                    error.rdkafka_error_code(),
-                    Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight)
-                );
-                if !purged {
-                    reports.failure = Some(DeliveryError { topic: message.topic().to_owned(), source: error.clone() });
-                }
-            }
-        }
+        let failure = result.as_ref().err().map(|(error, message)| {
+            (error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown), rdkafka::message::Message::topic(message))
+        });
+        self.reports().book(batch, failure, self.is_transactional());
     }
 }
 
 impl Reports {
-    fn acknowledge(&mut self, batch: usize) {
-        match self.acknowledged.last_mut() {
-            // Reports come in the order of sending, so a batch is mostly one run.
-            Some(run) if run.batch == batch => run.records += 1,
-            _ => self.acknowledged.push(Acknowledged { batch, records: 1 }),
+    /// A record of `batch` was delivered, or was not to this topic, for this reason.
+    fn book(&mut self, batch: usize, failure: Option<(RDKafkaErrorCode, &str)>, transactional: bool) {
+        // A transaction with a failed delivery can't commit, so the record is out of the books. Without transactions it
+        // never is: a commit must not pass over it.
+        if failure.is_none() || transactional {
+            match self.acknowledged.last_mut() {
+                // Reports come in the order of sending, so a batch is mostly one run.
+                Some(run) if run.batch == batch => run.records += 1,
+                _ => self.acknowledged.push(Acknowledged { batch, records: 1 }),
+            }
+        }
+        if let Some((code, topic)) = failure
+            && !matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight)
+        {
+            let source = KafkaError::MessageProduction(code);
+            self.failure = Some(DeliveryError { topic: topic.to_owned(), source });
         }
     }
 }

@@ -4,7 +4,7 @@
 //! that may never come. It is over when a record beyond it has, or when the broker says that there is nothing more,
 //! which librdkafka tells of each partition by its number alone. That is why a [`Pass`] goes through one topic.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
@@ -15,6 +15,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::Quiet;
 use super::consumer::Record;
 use super::ffi::CommitQueue;
+use super::ffi::fetch::FetchQueue;
 use super::settings::KafkaConfig;
 
 /// How long one question to the brokers may take.
@@ -133,8 +134,9 @@ pub enum ReadError {
 
 /// A consumer that is a member of no group.
 pub struct Reader {
-    // Dropped before the consumer it belongs to.
+    // Both are dropped before the consumer they belong to.
     commits: CommitQueue,
+    fetched: FetchQueue,
     inner: BaseConsumer<Quiet>,
     brokers: String,
     group: String,
@@ -145,6 +147,8 @@ pub struct Pass<'r> {
     reader: &'r Reader,
     topic: String,
     extents: Vec<Extent>,
+    /// Fetched, and not handed out yet.
+    fetched: VecDeque<Record<'r>>,
     /// The next offset of each partition.
     positions: BTreeMap<i32, i64>,
     /// The partitions that aren't done, and where they are.
@@ -171,7 +175,8 @@ impl Reader {
         let created = config.reader(group).create_with_context(Quiet::default());
         let inner: BaseConsumer<Quiet> = created.map_err(|source| ReadError::Client { source: Box::new(source) })?;
         let brokers = config.brokers.clone();
-        Ok(Reader { commits: CommitQueue::new(&inner), inner, brokers, group: group.into() })
+        let (commits, fetched) = (CommitQueue::new(&inner), FetchQueue::new(inner.client()));
+        Ok(Reader { commits, fetched, inner, brokers, group: group.into() })
     }
 
     /// The ranges of a topic's partitions between two bounds: from the start, to the end as it is now, where there are
@@ -211,12 +216,14 @@ impl Reader {
         let mut list = TopicPartitionList::with_capacity(open.len());
         for &partition in open.keys() {
             list.add_partition_offset(topic, partition, Offset::Offset(positions[&partition])).map_err(refused)?;
+            self.fetched.attach(self.inner.client(), topic, partition);
         }
         self.inner.assign(&list).map_err(refused)?;
         Ok(Pass {
             reader: self,
             topic: topic.into(),
             extents: extents.to_vec(),
+            fetched: VecDeque::new(),
             positions,
             open,
             silence: Duration::ZERO,
@@ -319,17 +326,16 @@ impl<'r> Pass<'r> {
             return Ok(Next::End);
         }
         let asked = Instant::now();
-        let Some(polled) = self.reader.inner.poll(timeout) else {
+        let Some(fetched) = self.fetch(timeout) else {
             self.silence += asked.elapsed();
             if self.silence < SILENCE {
                 return Ok(Next::Nothing);
             }
             return Err(ReadError::Silent { topic: self.topic.clone(), last_words: self.reader.last_words() });
         };
-        match polled {
-            Ok(message) => {
+        match fetched {
+            Ok(record) => {
                 self.silence = Duration::ZERO;
-                let record = Record(message);
                 let (partition, offset) = (record.partition(), record.offset());
                 // What was fetched before its partition was done still comes.
                 let Some(&to) = self.open.get(&partition) else { return Ok(Next::Nothing) };
@@ -356,6 +362,19 @@ impl<'r> Pass<'r> {
                 Ok(Next::Nothing)
             }
         }
+    }
+
+    /// The next record, or what is told of a partition or by the client.
+    fn fetch(&mut self, timeout: Duration) -> Option<Result<Record<'r>, KafkaError>> {
+        let reader = self.reader;
+        if self.fetched.is_empty() {
+            if let Some(Err(error)) = reader.inner.poll(Duration::ZERO) {
+                return Some(Err(error));
+            }
+            reader.fetched.fetch(timeout, |record| self.fetched.push_back(record));
+        }
+        let record = self.fetched.pop_front()?;
+        Some(record.error().map_or(Ok(record), Err))
     }
 
     /// The topic.

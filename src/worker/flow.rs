@@ -34,8 +34,8 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// The pause before a commit that a rebalance refused is tried again.
 const COMMIT_RETRY: Duration = Duration::from_millis(20);
 
-/// One step of waiting for acknowledgements: short, since a longer poll of rdkafka's producer doesn't return early.
-pub(super) const SETTLE_STEP: Duration = Duration::from_millis(1);
+/// One step of waiting for acknowledgements, while nothing comes.
+pub(super) const SETTLE_STEP: Duration = Duration::from_millis(10);
 
 /// Both ends, and what is in flight between them.
 pub(super) struct Flow<'c> {
@@ -47,6 +47,8 @@ pub(super) struct Flow<'c> {
     pub(super) pulse: &'c Pulse,
     /// Whether the group has given this worker its partitions, be they none.
     pub(super) joined: bool,
+    /// Why the group doesn't take this worker.
+    pub(super) denial: Option<String>,
     pub(super) stop: Arc<Stop>,
     /// With exactly-once.
     pub(super) transaction: Option<Transaction>,
@@ -55,8 +57,6 @@ pub(super) struct Flow<'c> {
     pub(super) report_due: Instant,
     /// When something in flight was last acknowledged, or nothing was in flight.
     pub(super) progressed_at: Instant,
-    /// Records that a poll brought while the worker had no room for them.
-    pub(super) strays: Vec<Held<'c>>,
 }
 
 impl<'c> Flow<'c> {
@@ -119,9 +119,7 @@ impl<'c> Flow<'c> {
         }
         self.pulse.polled(now);
         self.report_if_due(now);
-        if let Some(held) = self.source.poll(Duration::ZERO)? {
-            self.strays.push(held);
-        }
+        self.source.serve()?;
         Ok(())
     }
 
@@ -146,7 +144,7 @@ impl<'c> Flow<'c> {
         let finished = match event {
             GroupEvent::Revoke(_) => self.commit_now(Instant::now() + REVOKE_TIMEOUT, done),
             GroupEvent::Lost(_) => self.doubt_transaction(),
-            GroupEvent::Assign(_) | GroupEvent::OffsetReset { .. } => Ok(()),
+            GroupEvent::Assign(_) | GroupEvent::Denied { .. } | GroupEvent::OffsetReset { .. } => Ok(()),
         };
         // Whatever became of that, the group waits for the answer.
         self.accept(event)?;
@@ -161,6 +159,7 @@ impl<'c> Flow<'c> {
                 tracing::info!(partitions = %names(&partitions), "partitions assigned");
                 self.source.take_up(partitions, &mut self.ledger)?;
                 self.joined = true;
+                self.denial = None;
                 self.tell_readiness();
             }
             GroupEvent::Revoke(partitions) => {
@@ -174,6 +173,13 @@ impl<'c> Flow<'c> {
                 self.joined = false;
                 self.tell_readiness();
                 self.let_go(&partitions)?;
+            }
+            GroupEvent::Denied { reason } => {
+                if self.denial.as_ref() != Some(&reason) {
+                    tracing::warn!("the group doesn't take this worker: {reason}");
+                }
+                self.denial = Some(reason);
+                self.tell_readiness();
             }
             GroupEvent::OffsetReset { topic } => self.metrics.offset_reset(&topic),
         }
@@ -290,6 +296,8 @@ impl<'c> Flow<'c> {
             self.ready.not_ready(format!("the brokers have acknowledged none of {in_flight} outputs for {seconds} s"));
         } else if self.source.is_paused() {
             self.ready.not_ready("the brokers are slow to acknowledge the outputs");
+        } else if let Some(denial) = &self.denial {
+            self.ready.not_ready(denial.as_str());
         } else if !self.joined {
             self.ready.not_ready("joining the group");
         } else {

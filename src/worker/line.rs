@@ -149,8 +149,8 @@ impl<'c> Line<'c> {
             commit_due: Instant::now() + interval,
             report_due: Instant::now() + FLUSH_INTERVAL,
             progressed_at: Instant::now(),
-            strays: Vec::new(),
             joined: false,
+            denial: None,
         };
         Ok(Line { flow, lanes, topics, counted: 0, flush_due: Instant::now() + FLUSH_INTERVAL })
     }
@@ -179,9 +179,6 @@ impl<'c> Line<'c> {
     /// Takes records until a batch is full (false) or the topics have nothing more to give right now (true).
     fn poll(&mut self) -> Result<bool, WorkerError> {
         self.flow.resume()?;
-        for held in std::mem::take(&mut self.flow.strays) {
-            self.take(held);
-        }
         self.flow.pulse.enter(Activity::Poll);
         self.flow.pulse.polled(Instant::now());
         let mut timeout = self.patience();

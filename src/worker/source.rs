@@ -1,13 +1,13 @@
 //! The consuming end of a worker: records in, commits out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::ledger::{Ledger, Partition};
 #[cfg(feature = "planted-bugs")]
 use super::planted;
 use crate::kafka::KafkaError;
-use crate::kafka::consumer::{Consumer, GroupEvent, GroupMetadata, Polled, Record, TopicPartition};
+use crate::kafka::consumer::{Consumer, GroupEvent, GroupMetadata, Record, SEEK_TIMEOUT, TopicPartition};
 
 /// How long an assignment waits for the committed offsets, which only the lag needs.
 const COMMITTED_TIMEOUT: Duration = Duration::from_secs(1);
@@ -18,20 +18,21 @@ const END_TIMEOUT: Duration = Duration::from_millis(100);
 /// After so long without a record a partition is looked at.
 const SILENT_AFTER: Duration = Duration::from_secs(20);
 
-/// How long a seek may take.
-const SEEK_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// A record that the worker holds, with the number of its partition's books.
 pub(super) struct Held<'c> {
     pub(super) record: Record<'c>,
     pub(super) partition: Partition,
-    /// The number of assignments that there had been when it was polled.
+    /// The number of assignments that there had been when it was fetched.
     pub(super) assignment: u64,
 }
 
 /// A consumer, the partitions it has, and the commit that is under way.
 pub(super) struct Source<'c> {
     consumer: &'c Consumer,
+    /// Fetched, and not handed out yet.
+    fetched: VecDeque<Record<'c>>,
+    /// The number of assignments that there had been then.
+    fetched_under: u64,
     topics: Vec<String>,
     /// Where the last record's topic is in `topics`: mostly also the next one's.
     last_topic: usize,
@@ -71,6 +72,8 @@ impl<'c> Source<'c> {
         consumer.subscribe(&names)?;
         Ok(Source {
             consumer,
+            fetched: VecDeque::new(),
+            fetched_under: 0,
             closed: vec![false; topics.len()],
             topics,
             last_topic: 0,
@@ -90,15 +93,27 @@ impl<'c> Source<'c> {
 
     /// The next record, if one comes in time. `None` may also mean that a group event waits.
     pub(super) fn poll(&mut self, timeout: Duration) -> Result<Option<Held<'c>>, KafkaError> {
-        let consumer = self.consumer;
-        let Polled::Record(record) = consumer.poll(timeout)? else { return Ok(None) };
+        if self.fetched.is_empty() {
+            // Without partitions there is nothing to come but what the group decides.
+            let alone = self.assigned.is_empty();
+            self.consumer.serve(if alone { timeout } else { Duration::ZERO })?;
+            let timeout = if alone || self.consumer.has_event() { Duration::ZERO } else { timeout };
+            self.consumer.fetch(timeout, &mut self.fetched);
+            self.fetched_under = self.assignments;
+        }
+        let Some(record) = self.fetched.pop_front() else { return Ok(None) };
         let topic = record.origin().topic;
         if self.topics[self.last_topic] != topic {
             // The subscription is by name: nothing else comes.
             self.last_topic = self.number_of(topic).unwrap_or(self.last_topic);
         }
         let partition = Partition { topic: self.last_topic, partition: record.partition() };
-        Ok(Some(Held { record, partition, assignment: self.assignments }))
+        Ok(Some(Held { record, partition, assignment: self.fetched_under }))
+    }
+
+    /// Takes part in the group without taking records.
+    pub(super) fn serve(&self) -> Result<(), KafkaError> {
+        self.consumer.serve(Duration::ZERO)
     }
 
     /// The next group event.

@@ -10,6 +10,8 @@ use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
+use super::queue::{Event, Queue, millis};
+
 /// What a client may do with one topic or group.
 pub(crate) enum Allowed {
     /// These operations, by Kafka's own numbers.
@@ -42,14 +44,14 @@ pub(crate) fn allowed_on_topics<C: ClientContext>(
     // SAFETY: the handles are alive, librdkafka copies the names, and the collection is destroyed once.
     unsafe {
         let collection = rd::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
-        rd::rd_kafka_DescribeTopics(client.native_ptr(), collection, options.0.as_ptr(), queue.0.as_ptr());
+        rd::rd_kafka_DescribeTopics(client.native_ptr(), collection, options.0.as_ptr(), queue.as_ptr());
         rd::rd_kafka_TopicCollection_destroy(collection);
     }
-    let event = queue.answer(timeout)?;
+    let event = answer(&queue, timeout)?;
     let mut answers: Vec<Allowed> = names.iter().map(|_| Allowed::Unknown).collect();
     // SAFETY: the event is alive, and all that is read here belongs to it.
     unsafe {
-        let result = rd::rd_kafka_event_DescribeTopics_result(event.0.as_ptr());
+        let result = rd::rd_kafka_event_DescribeTopics_result(event.as_ptr());
         let mut count = 0;
         let described = rd::rd_kafka_DescribeTopics_result_topics(result, &mut count);
         for at in 0..count {
@@ -80,13 +82,13 @@ pub(crate) fn allowed_on_group<C: ClientContext>(
             pointers.as_mut_ptr(),
             pointers.len(),
             options.0.as_ptr(),
-            queue.0.as_ptr(),
+            queue.as_ptr(),
         );
     }
-    let event = queue.answer(timeout)?;
+    let event = answer(&queue, timeout)?;
     // SAFETY: the event is alive, and all that is read here belongs to it.
     unsafe {
-        let result = rd::rd_kafka_event_DescribeConsumerGroups_result(event.0.as_ptr());
+        let result = rd::rd_kafka_event_DescribeConsumerGroups_result(event.as_ptr());
         let mut count = 0;
         let described = rd::rd_kafka_DescribeConsumerGroups_result_groups(result, &mut count);
         if count == 0 {
@@ -101,74 +103,41 @@ pub(crate) fn allowed_on_group<C: ClientContext>(
 /// Hands what librdkafka has to say (log lines, errors of connections) to the client's context. An admin client has
 /// nobody else who does.
 pub(crate) fn serve_main_queue<C: ClientContext>(client: &Client<C>) {
-    // SAFETY: the handle is alive; the queue is given back when it is dropped.
-    let queue = NonNull::new(unsafe { rd::rd_kafka_queue_get_main(client.native_ptr()) }).map(Queue);
-    let Some(queue) = queue else { return };
+    let queue = Queue::main(client);
     while let Some(event) = queue.poll(Duration::ZERO) {
-        let event = event.0.as_ptr();
-        // SAFETY: the event is alive, and the texts belong to it.
-        unsafe {
-            match rd::rd_kafka_event_type(event) {
-                rd::RD_KAFKA_EVENT_LOG => {
-                    let (mut facility, mut text, mut level) = (std::ptr::null(), std::ptr::null(), 0);
-                    if rd::rd_kafka_event_log(event, &mut facility, &mut text, &mut level) == 0 {
-                        let level = log_level(level);
-                        client.context().log(level, string(facility).trim(), string(text).trim());
-                    }
+        hand_on(client, &event);
+    }
+}
+
+/// Hands what librdkafka has to say to the client's context.
+pub(super) fn hand_on<C: ClientContext>(client: &Client<C>, event: &Event) {
+    let event = event.as_ptr();
+    // SAFETY: the event is alive, and the texts belong to it.
+    unsafe {
+        match rd::rd_kafka_event_type(event) {
+            rd::RD_KAFKA_EVENT_LOG => {
+                let (mut facility, mut text, mut level) = (std::ptr::null(), std::ptr::null(), 0);
+                if rd::rd_kafka_event_log(event, &mut facility, &mut text, &mut level) == 0 {
+                    let level = log_level(level);
+                    client.context().log(level, string(facility).trim(), string(text).trim());
                 }
-                rd::RD_KAFKA_EVENT_ERROR => {
-                    let error = KafkaError::Global(rd::rd_kafka_event_error(event).into());
-                    client.context().error(error, string(rd::rd_kafka_event_error_string(event)).trim());
-                }
-                _ => {}
             }
+            rd::RD_KAFKA_EVENT_ERROR => {
+                let error = KafkaError::Global(rd::rd_kafka_event_error(event).into());
+                client.context().error(error, string(rd::rd_kafka_event_error_string(event)).trim());
+            }
+            _ => {}
         }
     }
 }
 
-/// A queue of librdkafka's; what is still in it goes with it.
-struct Queue(NonNull<rd::rd_kafka_queue_t>);
-
-impl Queue {
-    fn new<C: ClientContext>(client: &Client<C>) -> Queue {
-        // SAFETY: the handle is alive.
-        let queue = unsafe { rd::rd_kafka_queue_new(client.native_ptr()) };
-        Queue(NonNull::new(queue).expect("librdkafka aborts rather than return no queue"))
-    }
-
-    fn poll(&self, timeout: Duration) -> Option<Event> {
-        let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-        // SAFETY: the queue is alive.
-        NonNull::new(unsafe { rd::rd_kafka_queue_poll(self.0.as_ptr(), millis) }).map(Event)
-    }
-
-    /// The answer to the one question that was asked on this queue.
-    fn answer(&self, timeout: Duration) -> Result<Event, KafkaError> {
-        // The request has the timeout itself; what is added lets its own error come.
-        let event = self.poll(timeout + Duration::from_secs(1));
-        let event = event.ok_or(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut))?;
-        // SAFETY: the event is alive.
-        match RDKafkaErrorCode::from(unsafe { rd::rd_kafka_event_error(event.0.as_ptr()) }) {
-            RDKafkaErrorCode::NoError => Ok(event),
-            code => Err(KafkaError::AdminOp(code)),
-        }
-    }
-}
-
-impl Drop for Queue {
-    fn drop(&mut self) {
-        // SAFETY: gives back the reference that this value holds, once.
-        unsafe { rd::rd_kafka_queue_destroy(self.0.as_ptr()) }
-    }
-}
-
-struct Event(NonNull<rd::rd_kafka_event_t>);
-
-impl Drop for Event {
-    fn drop(&mut self) {
-        // SAFETY: the event was handed over by the queue, and is destroyed once.
-        unsafe { rd::rd_kafka_event_destroy(self.0.as_ptr()) }
-    }
+/// The answer to the one question that was asked on this queue.
+fn answer(queue: &Queue, timeout: Duration) -> Result<Event, KafkaError> {
+    // The request has the timeout itself; what is added lets its own error come.
+    let event = queue.poll(timeout + Duration::from_secs(1));
+    let event = event.ok_or(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut))?;
+    event.error().map_err(KafkaError::AdminOp)?;
+    Ok(event)
 }
 
 enum Question {
@@ -184,12 +153,11 @@ impl Options {
             Question::Topics => rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
             Question::Groups => rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS,
         };
-        let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
         // SAFETY: the handle is alive, and the options until they are dropped; without a buffer no text is written.
         unsafe {
             let options = rd::rd_kafka_AdminOptions_new(client.native_ptr(), operation);
             let options = Options(NonNull::new(options).expect("both questions are known to librdkafka"));
-            rd::rd_kafka_AdminOptions_set_request_timeout(options.0.as_ptr(), millis, std::ptr::null_mut(), 0);
+            rd::rd_kafka_AdminOptions_set_request_timeout(options.0.as_ptr(), millis(timeout), std::ptr::null_mut(), 0);
             let error = rd::rd_kafka_AdminOptions_set_include_authorized_operations(options.0.as_ptr(), 1);
             if !error.is_null() {
                 rd::rd_kafka_error_destroy(error);

@@ -1,0 +1,158 @@
+//! A consumed record, as librdkafka holds it.
+
+use std::ffi::{CStr, CString};
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use rdkafka::bindings as rd;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use super::headers::Headers;
+use crate::record::Origin;
+
+/// A consumed record: borrowed from librdkafka's fetch buffers, not copied.
+pub struct Record<'c> {
+    /// Owned, and alive until dropped.
+    message: NonNull<rd::rd_kafka_message_t>,
+    /// It must go before the client that fetched it.
+    client: PhantomData<&'c ()>,
+}
+
+// SAFETY: a message that was handed out is used by nobody else; destroying it is thread-safe.
+unsafe impl Send for Record<'_> {}
+
+impl<'c> Record<'c> {
+    /// # Safety
+    /// `message` is alive and nobody else's, and its client lives for `'c`.
+    pub(super) unsafe fn from_raw(message: NonNull<rd::rd_kafka_message_t>) -> Record<'c> {
+        Record { message, client: PhantomData }
+    }
+
+    /// Where it came from.
+    pub fn origin(&self) -> Origin<'_> {
+        Origin { topic: self.topic(), partition: self.partition(), offset: self.offset() }
+    }
+
+    /// The partition it came from.
+    pub fn partition(&self) -> i32 {
+        self.message().partition
+    }
+
+    /// The offset it came from.
+    pub fn offset(&self) -> i64 {
+        self.message().offset
+    }
+
+    /// Its value; `None` for a tombstone.
+    pub fn payload(&self) -> Option<&[u8]> {
+        let message = self.message();
+        // SAFETY: the payload lives as long as the message, and is so long.
+        unsafe { bytes(message.payload.cast(), message.len) }
+    }
+
+    /// Its key.
+    pub fn key(&self) -> Option<&[u8]> {
+        let message = self.message();
+        // SAFETY: the key lives as long as the message, and is so long.
+        unsafe { bytes(message.key.cast(), message.key_len) }
+    }
+
+    /// Its timestamp in milliseconds since 1970, if it has one.
+    pub fn timestamp_ms(&self) -> Option<i64> {
+        // SAFETY: the message is alive; the kind of the timestamp isn't asked for.
+        let millis = unsafe { rd::rd_kafka_message_timestamp(self.message.as_ptr(), std::ptr::null_mut()) };
+        Some(millis).filter(|&millis| millis > 0)
+    }
+
+    /// A copy of its headers, byte for byte.
+    pub fn headers(&self) -> Option<Headers> {
+        // SAFETY: the headers live as long as the message; the copy is nobody else's.
+        self.native_headers()
+            .and_then(|headers| Headers::from_raw(unsafe { rd::rd_kafka_headers_copy(headers.as_ptr()) }))
+    }
+
+    /// The value of its last header of this name, if it has one.
+    pub fn header(&self, name: &str) -> Option<Vec<u8>> {
+        let (headers, name) = (self.native_headers()?, CString::new(name).ok()?);
+        let (mut value, mut length) = (std::ptr::null(), 0);
+        // SAFETY: the headers live as long as the message, and the value, copied here, as long as they.
+        unsafe {
+            let code = rd::rd_kafka_header_get_last(headers.as_ptr(), name.as_ptr(), &mut value, &mut length);
+            let found = RDKafkaErrorCode::from(code) == RDKafkaErrorCode::NoError;
+            bytes(value.cast(), length).filter(|_| found).map(<[u8]>::to_vec)
+        }
+    }
+
+    /// Its headers without those of these names, however often they occur.
+    pub fn headers_without(&mut self, names: &[&str]) -> Option<Headers> {
+        if let Some(headers) = self.native_headers() {
+            for name in names.iter().filter_map(|&name| CString::new(name).ok()) {
+                // SAFETY: the headers live as long as the message, which nobody else uses meanwhile; a name that isn't
+                // there is reported, and that's fine.
+                unsafe { rd::rd_kafka_header_remove(headers.as_ptr(), name.as_ptr()) };
+            }
+        }
+        self.headers()
+    }
+
+    /// The most bytes that its headers take.
+    pub fn header_bytes(&self) -> usize {
+        let Some(headers) = self.native_headers() else { return 0 };
+        // SAFETY: the headers live as long as the message and are only read; a name is a C string.
+        unsafe {
+            let mut bytes = 0;
+            for at in 0.. {
+                let (mut name, mut value, mut length) = (std::ptr::null(), std::ptr::null(), 0);
+                let code = rd::rd_kafka_header_get_all(headers.as_ptr(), at, &mut name, &mut value, &mut length);
+                if RDKafkaErrorCode::from(code) != RDKafkaErrorCode::NoError {
+                    break;
+                }
+                bytes += CStr::from_ptr(name).count_bytes() + length + HEADER_OVERHEAD;
+            }
+            bytes
+        }
+    }
+
+    /// What it tells instead of being a record: librdkafka reports trouble with a partition among its records.
+    pub(crate) fn error(&self) -> Option<KafkaError> {
+        match RDKafkaErrorCode::from(self.message().err) {
+            RDKafkaErrorCode::NoError => None,
+            RDKafkaErrorCode::PartitionEOF => Some(KafkaError::PartitionEOF(self.partition())),
+            code => Some(KafkaError::MessageConsumption(code)),
+        }
+    }
+
+    fn topic(&self) -> &str {
+        // SAFETY: a record has its topic, whose name lives as long as it.
+        unsafe { CStr::from_ptr(rd::rd_kafka_topic_name(self.message().rkt)) }.to_str().unwrap_or_default()
+    }
+
+    fn message(&self) -> &rd::rd_kafka_message_t {
+        // SAFETY: the message is alive.
+        unsafe { self.message.as_ref() }
+    }
+
+    fn native_headers(&self) -> Option<NonNull<rd::rd_kafka_headers_t>> {
+        let mut headers = std::ptr::null_mut();
+        // SAFETY: the message is alive, and the pointer is to a local.
+        let code = unsafe { rd::rd_kafka_message_headers(self.message.as_ptr(), &mut headers) };
+        if RDKafkaErrorCode::from(code) == RDKafkaErrorCode::NoError { NonNull::new(headers) } else { None }
+    }
+}
+
+impl Drop for Record<'_> {
+    fn drop(&mut self) {
+        // SAFETY: owned by this value, destroyed once.
+        unsafe { rd::rd_kafka_message_destroy(self.message.as_ptr()) }
+    }
+}
+
+/// What a header takes beside its name and value: librdkafka counts two lengths of up to 5 bytes.
+const HEADER_OVERHEAD: usize = 10;
+
+/// # Safety
+/// `start` is null or the start of so many bytes that live for `'b`.
+unsafe fn bytes<'b>(start: *const u8, length: usize) -> Option<&'b [u8]> {
+    // SAFETY: as the caller promises.
+    (!start.is_null()).then(|| unsafe { std::slice::from_raw_parts(start, length) })
+}
