@@ -33,6 +33,7 @@ mod run;
 mod support {
     pub(crate) mod kafka;
     pub(crate) mod models;
+    pub(crate) mod provenance;
     mod wait;
     pub(crate) mod weir;
 

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
-use std::time::SystemTime;
 
 use crate::fault::Fault;
 use crate::run::{Delivery, Report};
+use crate::support::provenance::{commit, machine, today};
 
 /// A run that is to be right.
 pub(crate) struct Told<'t> {
@@ -83,28 +82,4 @@ impl Told<'_> {
         fs::write(&path, self.page()).unwrap();
         println!("written to {}", path.display());
     }
-}
-
-fn today() -> String {
-    let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-    now[.."2000-01-01".len()].into()
-}
-
-fn commit() -> String {
-    let git = |arguments: &[&str]| {
-        let output = Command::new("git").args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    match (git(&["rev-parse", "--short=12", "HEAD"]), git(&["status", "--porcelain", "--untracked-files=no"])) {
-        (Some(commit), Some(changes)) if changes.is_empty() => commit,
-        (Some(commit), _) => format!("{commit} with changes"),
-        (None, _) => "unknown".into(),
-    }
-}
-
-fn machine() -> String {
-    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    format!("{}, {cores} cores", model.map_or("an unknown CPU", |(_, name)| name.trim()))
 }

@@ -301,7 +301,14 @@ impl<'w> World<'w> {
     /// Waits for a state; whether it came. If it doesn't, that is a complaint.
     fn wait(&mut self, what: &str, is: impl Fn(&World<'_>) -> bool) -> bool {
         let deadline = Instant::now() + PATIENCE;
-        while !is(self) {
+        loop {
+            // One that has ended by itself is complained of by `look_after`.
+            if self.processes.iter_mut().flatten().any(|process| process.has_ended().is_some()) {
+                return false;
+            }
+            if is(self) {
+                return true;
+            }
             if Instant::now() > deadline {
                 let (seen, committed) = (self.reader.progress().seen(), self.committed());
                 let of = self.plan.per_partition;
@@ -318,7 +325,6 @@ impl<'w> World<'w> {
             }
             thread::park_timeout(Duration::from_millis(20));
         }
-        true
     }
 
     /// Waits until everything has come out, stops everything, and judges.

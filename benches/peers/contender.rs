@@ -1,0 +1,152 @@
+//! Who takes part, and how each is started.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::process::Processes;
+use crate::support::kafka::unique;
+use crate::support::weir;
+use crate::workload::Workload;
+
+/// What passes records from topic to topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Program {
+    PlainLoop,
+    Weir,
+    Python,
+    KafkaStreams,
+    Quix,
+    MlServer,
+}
+
+/// One who takes part.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Contender {
+    pub(crate) name: &'static str,
+    program: Program,
+    exactly_once: bool,
+    /// Threads or processes that consume.
+    workers: usize,
+}
+
+impl Contender {
+    /// Everybody, the measure of it all first.
+    pub(crate) fn all() -> Vec<Contender> {
+        let contender = |name, program, exactly_once, workers| Contender { name, program, exactly_once, workers };
+        vec![
+            contender("plain loop", Program::PlainLoop, false, 2),
+            contender("weir", Program::Weir, false, 2),
+            contender("weir, exactly once", Program::Weir, true, 2),
+            contender("plain loop, 1 worker", Program::PlainLoop, false, 1),
+            contender("weir, 1 worker", Program::Weir, false, 1),
+            contender("weir, exactly once, 1 worker", Program::Weir, true, 1),
+            contender("Python", Program::Python, false, 2),
+            contender("Kafka Streams", Program::KafkaStreams, false, 2),
+            contender("Kafka Streams, exactly once", Program::KafkaStreams, true, 2),
+            contender("Quix Streams", Program::Quix, false, 2),
+            contender("MLServer", Program::MlServer, false, 1),
+        ]
+    }
+
+    /// Whether it needs nothing but this build.
+    pub(crate) fn is_at_home(&self) -> bool {
+        matches!(self.program, Program::PlainLoop | Program::Weir)
+    }
+
+    /// Whether it does the same work as weir, with less promised or more.
+    pub(crate) fn is_exactly_once(&self) -> bool {
+        self.exactly_once
+    }
+
+    /// Starts it, with a group of its own.
+    pub(crate) fn start(&self, workload: &Workload, input: &str, output: &str) -> Processes {
+        let group = unique("peer");
+        let mut command = match self.program {
+            Program::PlainLoop => {
+                let mut command = Command::new(std::env::current_exe().unwrap());
+                let workers = self.workers.to_string();
+                command.args(["--plain-loop", &workload.brokers, input, output, &group, &workers]);
+                command
+            }
+            Program::Weir => {
+                let mut command = weir::command();
+                command.args(["serve", "-c"]).arg(self.weir_config(workload, input, output, &group));
+                command
+            }
+            Program::Python => python("python/worker.py"),
+            Program::Quix => python("python/quix.py"),
+            Program::KafkaStreams => {
+                let mut command = Command::new("java");
+                command.args(["-Xms512m", "-Xmx512m", "-cp"]).arg(cache().join("streams/*")).arg("peers.Main");
+                command
+            }
+            Program::MlServer => python("mlserver/serve.py"),
+        };
+        let delivery = if self.exactly_once { "exactly_once" } else { "at_least_once" };
+        let format = if workload.kind.features() == 30 { "named" } else { "array" };
+        command
+            .env("BROKERS", &workload.brokers)
+            .env("INPUT", input)
+            .env("OUTPUT", output)
+            .env("GROUP", &group)
+            .env("MODEL", workload.onnx())
+            .env("WORKERS", self.workers.to_string())
+            .env("DELIVERY", delivery)
+            .env("FEATURES", workload.kind.features().to_string())
+            .env("FORMAT", format)
+            // These slow numpy and OpenBLAS down.
+            .env_remove("OPENBLAS_CORETYPE")
+            .env_remove("OPENBLAS_L2_SIZE");
+        Processes::start(command, &workload.file("log"))
+    }
+
+    fn weir_config(&self, workload: &Workload, input: &str, output: &str, group: &str) -> PathBuf {
+        let brokers = &workload.brokers;
+        let dead_letter = workload.create_topic("dead-letter");
+        let delivery = if self.exactly_once { "exactly_once" } else { "at_least_once" };
+        let path = workload.file("weir.toml");
+        let text = format!(
+            r#"
+            [kafka]
+            brokers = "{brokers}"
+            group_id = "{group}"
+            [worker]
+            threads = {}
+            delivery = "{delivery}"
+            [store]
+            url = "file:{}"
+            [http]
+            listen = "127.0.0.1:0"
+            [[route]]
+            name = "peers"
+            model = "peers@production"
+            [route.input]
+            topics = ["{input}"]
+            [route.output]
+            topic = "{output}"
+            [route.dead_letter]
+            topic = "{dead_letter}"
+            "#,
+            self.workers,
+            workload.store().display()
+        );
+        fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+/// A Python program of benches/peers.
+fn python(program: &str) -> Command {
+    let environment = if program.starts_with("mlserver") { "mlserver" } else { "peers" };
+    let mut command = Command::new(cache().join(environment).join("bin/python"));
+    command.arg(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("benches/peers").join(program));
+    command
+}
+
+/// Where scripts/setup puts things.
+fn cache() -> PathBuf {
+    let cache = std::env::var_os("XDG_CACHE_HOME").filter(|cache| !cache.is_empty());
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache");
+    cache.map_or_else(home, PathBuf::from).join("weir")
+}

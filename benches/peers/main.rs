@@ -1,0 +1,155 @@
+//! Weir beside its peers, on a real Kafka, in one run.
+//!
+//! Every contender reads the same topic, scores each record with the same network, and writes to a topic of as many
+//! partitions; each runs alone, in processes and with a group of its own. The measure of it all is the plain loop, which
+//! polls each record and produces its bytes on: what passing records through Kafka costs when scoring is free.
+//!
+//! - [`workload`]: the topics, the records, the network
+//! - [`contender`]: who takes part, and how each is started; benches/peers/README.md has the peers' settings
+//! - [`throughput`]: records/s, CPU per record and memory, while there is more to read than can be read
+//! - [`latency`]: from the call that produces a record to the arrival of its output, at a steady rate
+//!
+//!     cargo bench --bench peers -- [--records N] [--rounds N] [--latency] [--workload mlp|crayfish]
+//!                                  [--only NAME,…] [--all] [--results DIR]
+//!
+//! Without `--all` or `--only` only the plain loop and weir take part, which need no other languages.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that can't go on panics, and it prints")]
+
+mod contender;
+mod latency;
+mod plain_loop;
+mod process;
+mod throughput;
+mod workload;
+
+#[allow(dead_code, reason = "the benchmark needs a part of what the tests do")]
+#[path = "../../tests/support"]
+mod support {
+    pub(crate) mod kafka;
+    pub(crate) mod provenance;
+    mod wait;
+    pub(crate) mod weir;
+
+    pub(crate) use wait::{PATIENCE, eventually};
+}
+
+use std::fmt::Write;
+use std::fs;
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use contender::Contender;
+use support::kafka::Kafka;
+use support::provenance::{commit, machine, today};
+use workload::{Kind, Workload};
+
+#[derive(Debug, Parser)]
+#[command(name = "peers", args_override_self = true)]
+struct Options {
+    /// How many records there are to read.
+    #[arg(long, default_value_t = 1_000_000)]
+    records: usize,
+
+    /// How often everybody has a turn.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+
+    /// What is scored.
+    #[arg(long, value_enum, default_value_t = Kind::Mlp)]
+    workload: Kind,
+
+    /// Measure latency at steady rates instead of throughput.
+    #[arg(long)]
+    latency: bool,
+
+    /// How long each rate is held, in seconds.
+    #[arg(long, default_value_t = 20)]
+    seconds: u64,
+
+    /// All contenders; the peers have to be there (`scripts/setup peers`).
+    #[arg(long)]
+    all: bool,
+
+    /// Only contenders whose names contain one of these.
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
+    only: Vec<String>,
+
+    /// Write the tables to a file in this folder.
+    #[arg(long, value_name = "DIR")]
+    results: Option<PathBuf>,
+
+    /// Be the plain loop: brokers, input, output, group, threads. Not for people.
+    #[arg(long, num_args = 5, hide = true)]
+    plain_loop: Vec<String>,
+
+    /// Cargo says this to each benchmark.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() {
+    let options = Options::parse();
+    if let [brokers, input, output, group, threads] = &options.plain_loop[..] {
+        return plain_loop::run(brokers, input, output, group, threads.parse().unwrap());
+    }
+    let contenders: Vec<Contender> =
+        Contender::all().into_iter().filter(|contender| options.wants(contender)).collect();
+    // The members of a contender join in one generation, so that no rebalance falls into what is measured.
+    let kafka = Kafka::start(0, None, &["group.initial.rebalance.delay.ms=1000"]);
+    println!("producing {} records", if options.latency { 0 } else { options.records });
+    let workload = Workload::new(&kafka.brokers, options.workload, if options.latency { 0 } else { options.records });
+    let tables = if options.latency {
+        latency::measure(&workload, &contenders, options.rounds, options.seconds)
+    } else {
+        throughput::measure(&workload, &contenders, options.rounds)
+    };
+    let page = options.page(&tables);
+    println!("\n{page}");
+    if let Some(folder) = &options.results {
+        fs::create_dir_all(folder).unwrap();
+        let path = folder.join(format!("{}-{}.md", today(), options.name()));
+        fs::write(&path, page).unwrap();
+        println!("written to {}", path.display());
+    }
+}
+
+impl Options {
+    fn wants(&self, contender: &Contender) -> bool {
+        if !self.only.is_empty() {
+            return self.only.iter().any(|name| contender.name.contains(name.as_str()));
+        }
+        self.all || contender.is_at_home()
+    }
+
+    fn name(&self) -> String {
+        format!("{}-{}", self.workload.as_str(), if self.latency { "latency" } else { "throughput" })
+    }
+
+    fn page(&self, tables: &str) -> String {
+        let mut page = format!("# Peers, {}, {}\n\n| | |\n| --- | --- |\n", self.name(), today());
+        let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+        let facts = [
+            ("command", format!("`cargo bench --bench peers -- {}`", arguments.join(" "))),
+            ("commit", commit()),
+            ("machine", machine()),
+            ("workload", self.workload.describe().into()),
+            ("rounds", format!("{}, medians (smallest to largest)", self.rounds)),
+        ];
+        facts.iter().for_each(|(name, value)| writeln!(page, "| {name} | {value} |").unwrap());
+        page + "\n" + tables
+    }
+}
+
+/// The middle of values, between the least and the most of them.
+fn spread(mut values: Vec<f64>, digits: usize) -> String {
+    values.sort_unstable_by(f64::total_cmp);
+    let (middle, least, most) = (median(values.clone()), values[0], values[values.len() - 1]);
+    format!("{middle:.digits$} ({least:.digits$} to {most:.digits$})")
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
+}

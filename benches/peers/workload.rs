@@ -1,0 +1,162 @@
+//! What is scored: topics, records, and a network that everybody has in the form it reads.
+
+use std::fmt::Write;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use ::weir::model::store::Store;
+use ::weir::train::dataset::{Column, Table, Target, TargetValues};
+use ::weir::train::{Recipe, fit};
+use clap::ValueEnum;
+use ndarray::Array2;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::support::kafka::{Record, create_topic, produce, unique};
+use crate::support::weir;
+
+/// How many partitions each topic has.
+pub(crate) const PARTITIONS: i32 = 4;
+
+/// Records and a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// 30 named features, 30-100-100 and a probability per class of 2.
+    Mlp,
+    /// That of the Crayfish study: an array of 28 × 28 features, 784-32-32-32 and a probability per class of 10, 28
+    /// thousand parameters.
+    Crayfish,
+}
+
+impl Kind {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Kind::Mlp => "mlp",
+            Kind::Crayfish => "crayfish",
+        }
+    }
+
+    pub(crate) fn describe(self) -> &'static str {
+        match self {
+            Kind::Mlp => "JSON objects of 30 named features, 4 partitions, MLP 30-100-100-2",
+            Kind::Crayfish => "JSON arrays of 784 features, 4 partitions, MLP 784-32-32-32-10",
+        }
+    }
+
+    pub(crate) fn features(self) -> usize {
+        match self {
+            Kind::Mlp => 30,
+            Kind::Crayfish => 784,
+        }
+    }
+
+    fn hidden(self) -> Vec<usize> {
+        match self {
+            Kind::Mlp => vec![100, 100],
+            Kind::Crayfish => vec![32, 32, 32],
+        }
+    }
+
+    fn classes(self) -> Vec<String> {
+        match self {
+            Kind::Mlp => vec!["no".into(), "yes".into()],
+            Kind::Crayfish => (0..10).map(|digit| format!("digit {digit}")).collect(),
+        }
+    }
+
+    /// The value of a record.
+    pub(crate) fn json(self, number: usize, rng: &mut ChaCha8Rng) -> String {
+        let mut json = format!("{{\"id\":{number}");
+        match self {
+            Kind::Mlp => (0..self.features())
+                .for_each(|feature| write!(json, ",\"f{feature}\":{:.6}", rng.random_range(-3.0..3.0)).unwrap()),
+            Kind::Crayfish => {
+                json.push_str(",\"features\":[");
+                (0..self.features()).for_each(|feature| {
+                    let separator = if feature == 0 { "" } else { "," };
+                    write!(json, "{separator}{:.4}", rng.random_range(0.0..1.0)).unwrap();
+                });
+                json.push(']');
+            }
+        }
+        json.push('}');
+        json
+    }
+}
+
+/// Where everything is.
+pub(crate) struct Workload {
+    pub(crate) kind: Kind,
+    pub(crate) brokers: String,
+    /// The topic with the records.
+    pub(crate) input: String,
+    /// How many it has.
+    pub(crate) records: usize,
+    folder: tempfile::TempDir,
+}
+
+impl Workload {
+    /// Trains the network, and fills a topic with records.
+    pub(crate) fn new(brokers: &str, kind: Kind, records: usize) -> Workload {
+        let (brokers, input) = (brokers.to_owned(), unique("features"));
+        create_topic(&brokers, &input, PARTITIONS, &[]);
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let record = |number: usize| Record {
+            partition: number as i32 % PARTITIONS,
+            key: Some(number.to_string().into()),
+            value: Some(kind.json(number, &mut rng).into()),
+            ..Record::default()
+        };
+        produce(&brokers, &input, (0..records).map(record));
+        let workload = Workload { kind, brokers, input, records, folder: tempfile::tempdir().unwrap() };
+        publish_model(kind, &workload.store());
+        let mut export = weir::command();
+        export.args(["model", "export", "peers@production", "--onnx"]).arg(workload.onnx());
+        export.arg("--store").arg(workload.store());
+        assert!(export.output().unwrap().status.success(), "the network can be exported");
+        workload
+    }
+
+    /// An empty topic like the input's.
+    pub(crate) fn create_topic(&self, name: &str) -> String {
+        let name = unique(name);
+        create_topic(&self.brokers, &name, PARTITIONS, &[]);
+        name
+    }
+
+    /// A file that nobody else uses.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(unique(name))
+    }
+
+    /// Weir's models.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.folder.path().join("models")
+    }
+
+    /// The same network for everybody else.
+    pub(crate) fn onnx(&self) -> PathBuf {
+        self.folder.path().join("model.onnx")
+    }
+}
+
+/// A classifier on noise: what it answers doesn't matter, what it costs does.
+fn publish_model(kind: Kind, store: &Path) {
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    let names = kind.classes();
+    let rows = Array2::from_shape_simple_fn((2_000, kind.features()), || rng.random_range(-3.0..3.0));
+    let classes = (0..rows.nrows()).map(|row| row % names.len()).collect();
+    let features = (0..kind.features()).map(|n| Column { name: format!("f{n}"), categories: None }).collect();
+    let table = Table {
+        features,
+        rows,
+        target: Target { name: "y".into(), values: TargetValues::Classes { names, rows: classes } },
+        times: None,
+        without_target: 0,
+    };
+    let recipe = Recipe { hidden_layer_sizes: kind.hidden(), max_iter: 2, ..Recipe::default() };
+    let trained = fit(&table, &table.select(&[]), &recipe, &mut |_| ControlFlow::Continue(())).unwrap();
+    let store = Store::open(&format!("file:{}", store.display())).unwrap();
+    let version = store.publish(&trained.into_draft("peers", [])).unwrap();
+    store.promote("peers", "production", version).unwrap();
+}
