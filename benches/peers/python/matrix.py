@@ -37,7 +37,8 @@ def main(exported, matrix):
     parameters = {"fill": column("fill", np.nan), "mean": column("mean", 0.0), "std": column("std", 1.0)}
     layers = [node for node in graph.node[joined + 1 :] if node.op_type not in ("ArgMax", "Gather")]
     layers = [node for node in layers if node.output[0] != "label"]
-    weights = [tensor for tensor in graph.initializer if tensor.name in {name for node in layers for name in node.input}]
+    used = {name for node in layers for name in node.input}
+    weights = [tensor for tensor in graph.initializer if tensor.name in used]
 
     graph = helper.make_graph(
         nodes=first + layers,

@@ -18,8 +18,8 @@ import org.apache.kafka.streams.processor.api.ContextualProcessor;
 import org.apache.kafka.streams.processor.api.Record;
 
 /**
- * A record's JSON to its prediction's, in weir's form. Nothing is bound to objects: Jackson's tokens go straight into the
- * row's buffer, and names that are written are encoded once. Each stream task has its own.
+ * A record's JSON to its prediction's, in weir's form. Nothing is bound to objects: Jackson's tokens become the row's
+ * numbers, and names that are written are encoded once. Each stream task has its own.
  */
 final class Scoring extends ContextualProcessor<byte[], byte[], byte[], Prediction> {
   private static final JsonFactory JSON =
