@@ -146,12 +146,19 @@ impl Consumer {
 
     /// Takes up partitions, from their committed offsets.
     pub fn assign(&self, partitions: &[TopicPartition]) -> Result<(), KafkaError> {
-        for TopicPartition { topic, partition } in partitions {
-            self.fetched.attach(self.inner.client(), topic, *partition);
-        }
+        self.attach(partitions);
         match self.inner.rebalance_protocol() {
             RebalanceProtocol::Cooperative => self.inner.incremental_assign(&list(partitions)),
             _ => self.inner.assign(&list(partitions)),
+        }
+    }
+
+    /// Has what is fetched of assigned partitions come where [`Consumer::fetch`] takes it. Assigning does so; but a
+    /// partition that was let go before is stopped by librdkafka in its own time, and that undoes it. So it is to be said
+    /// again now and then; what has come meanwhile isn't lost by it.
+    pub fn attach(&self, partitions: &[TopicPartition]) {
+        for TopicPartition { topic, partition } in partitions {
+            self.fetched.attach(self.inner.client(), topic, *partition);
         }
     }
 

@@ -269,6 +269,7 @@ impl<'c> Source<'c> {
     /// How many records of each assigned partition are still to be consumed, where that is known. Taken from the
     /// position, not from commits: offsets have gaps (compaction, control records).
     pub(super) fn lag(&mut self, now: Instant) -> Vec<(TopicPartition, i64)> {
+        self.consumer.attach(&self.assigned);
         let mut positions = self.started_at.clone();
         positions.extend(self.consumer.positions());
         self.wake_a_silent_one(&positions, now);
