@@ -54,6 +54,7 @@ enum Place {
 }
 
 /// The books: a few bytes a record.
+#[derive(Clone)]
 pub(crate) struct Account {
     records: Records,
     expected: Expected,
@@ -67,6 +68,7 @@ pub(crate) struct Account {
     dead_letters: usize,
 }
 
+#[derive(Clone)]
 struct Partition {
     /// By sequence number: how often it came, up to 255.
     times: Vec<u8>,

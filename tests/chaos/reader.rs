@@ -34,6 +34,10 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
+    fn new(partitions: usize) -> Progress {
+        Progress { seen: (0..partitions).map(|_| AtomicUsize::new(0)).collect(), ..Progress::default() }
+    }
+
     /// By partition: how many records have an outcome.
     pub(crate) fn seen(&self) -> Vec<usize> {
         self.seen.iter().map(|seen| seen.load(Ordering::Relaxed)).collect()
@@ -54,6 +58,8 @@ impl Progress {
 pub(crate) struct Reader {
     brokers: String,
     topics: [String; 2],
+    /// Without any outcome yet.
+    empty: Account,
     progress: Arc<Progress>,
     thread: JoinHandle<Account>,
 }
@@ -67,29 +73,14 @@ impl Reader {
         partitions: usize,
         account: Account,
     ) -> Reader {
-        let consumer: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", brokers)
-            .set("group.id", unique("verifier"))
-            .set("enable.auto.commit", "false")
-            .set("isolation.level", "read_committed")
-            // To begin anew would count everything twice.
-            .set("auto.offset.reset", "error")
-            .set("fetch.queue.backoff.ms", "5")
-            .set("reconnect.backoff.max.ms", "1000")
-            .create()
-            .unwrap();
         let topics = [outputs, dead_letters].map(String::from);
-        let mut positions = Positions::new();
-        for topic in &topics {
-            positions.extend((0..partitions as i32).map(|partition| ((topic.clone(), partition), 0)));
-        }
-        let progress =
-            Arc::new(Progress { seen: (0..partitions).map(|_| AtomicUsize::new(0)).collect(), ..Progress::default() });
+        let progress = Arc::new(Progress::new(partitions));
         let thread = std::thread::spawn({
-            let (outputs, progress) = (outputs.to_owned(), progress.clone());
-            move || read(&consumer, &outputs, positions, account, &progress)
+            let (brokers, topics, account, progress) =
+                (brokers.to_owned(), topics.clone(), account.clone(), progress.clone());
+            move || read(&brokers, &topics, account, &progress)
         });
-        Reader { brokers: brokers.into(), topics, progress, thread }
+        Reader { brokers: brokers.into(), topics, empty: account, progress, thread }
     }
 
     /// What is known so far.
@@ -97,35 +88,55 @@ impl Reader {
         &self.progress
     }
 
-    /// Reads to the end of both topics, into which nobody must produce any more, and judges.
-    pub(crate) fn finish(self) -> Verdict {
+    /// Reads to the end of both topics, into which nobody must produce any more, and judges. Where something seems lost,
+    /// both are read once more, now that they are at rest: what is on them counts, and not what a client that was among
+    /// the faults itself has seen of it. Returns how many that one had missed as well.
+    pub(crate) fn finish(self) -> (Verdict, usize) {
         // A read_committed consumer sees these when it has seen all that is before them, and when no transaction is
         // left open there. Nothing else tells the end: offsets have gaps.
         for topic in &self.topics {
             let end = |partition| Record { partition: partition as i32, key: Some(END.into()), ..Record::default() };
             produce(&self.brokers, topic, (0..self.progress.seen.len()).map(end));
         }
-        self.thread.join().expect("the reader read").judge()
+        let verdict = self.thread.join().expect("the reader read").judge();
+        if verdict.lost == 0 {
+            return (verdict, 0);
+        }
+        let at_rest = read(&self.brokers, &self.topics, self.empty, &Progress::new(self.progress.seen.len())).judge();
+        let missed = verdict.lost - at_rest.lost.min(verdict.lost);
+        (at_rest, missed)
     }
 }
 
 /// By topic and partition: the next offset to read.
 type Positions = BTreeMap<(String, i32), i64>;
 
-fn read(
-    consumer: &BaseConsumer,
-    outputs: &str,
-    mut positions: Positions,
-    mut account: Account,
-    progress: &Progress,
-) -> Account {
+/// Reads outputs and dead letters from their start to their last record.
+fn read(brokers: &str, topics: &[String; 2], mut account: Account, progress: &Progress) -> Account {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("group.id", unique("verifier"))
+        .set("enable.auto.commit", "false")
+        .set("isolation.level", "read_committed")
+        // To begin anew would count everything twice.
+        .set("auto.offset.reset", "error")
+        .set("fetch.queue.backoff.ms", "5")
+        .set("reconnect.backoff.max.ms", "1000")
+        .create()
+        .unwrap();
+    let outputs = topics[0].as_str();
+    let mut positions = Positions::new();
+    for topic in topics {
+        let partitions = 0..progress.seen.len() as i32;
+        positions.extend(partitions.map(|partition| ((topic.clone(), partition), 0)));
+    }
     let mut ends = 0;
     let mut before = Positions::new();
     let mut looked_at = Instant::now();
     while ends < positions.len() {
         if before.is_empty() || looked_at.elapsed() > SILENCE {
             if positions.iter().any(|(partition, next)| before.get(partition).is_none_or(|before| before == next)) {
-                assign(consumer, &positions);
+                assign(&consumer, &positions);
             }
             before.clone_from(&positions);
             looked_at = Instant::now();

@@ -346,7 +346,11 @@ impl<'w> World<'w> {
         if committed.as_ref() != Ok(&all) {
             self.complaints.push(format!("after all processes have stopped, commits are {committed:?}, not {all:?}"));
         }
-        (self.reader.finish(), self.complaints)
+        let (verdict, missed) = self.reader.finish();
+        if missed > 0 {
+            println!("{missed} records that the verifier's client hadn't seen among the faults are there");
+        }
+        (verdict, self.complaints)
     }
 
     /// Up to where the group has committed, or why that isn't told: a commit may be pending.

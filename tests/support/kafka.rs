@@ -17,6 +17,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaErrorCode;
 
 use super::PATIENCE;
 
@@ -117,6 +118,13 @@ pub(crate) fn create_replicated_topic(
     for (key, value) in settings {
         topic = topic.set(key, value);
     }
+    administer(brokers, async |admin, options| admin.create_topics([&topic], options).await);
+}
+
+/// Creates a topic whose partitions are on these brokers, one each.
+pub(crate) fn create_topic_on(brokers: &str, name: &str, nodes: &[i32]) {
+    let assignment: Vec<&[i32]> = nodes.chunks(1).collect();
+    let topic = NewTopic::new(name, nodes.len() as i32, TopicReplication::Variable(&assignment));
     administer(brokers, async |admin, options| admin.create_topics([&topic], options).await);
 }
 
@@ -247,13 +255,14 @@ impl Reader {
         Reader { consumer, topic: topic.into() }
     }
 
-    /// The next record, if one comes in time.
+    /// The next record, if one comes in time. A broker that is away is waited for.
     pub(crate) fn next(&self, timeout: Duration) -> Option<Record> {
         let deadline = Instant::now() + timeout;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.consumer.poll(left) {
                 Some(Err(KafkaError::PartitionEOF(_))) => {}
+                Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::BrokerTransportFailure))) => {}
                 Some(message) => return Some(record(&message.expect("the brokers are there"))),
                 None if left.is_zero() => return None,
                 None => {}
