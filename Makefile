@@ -1,7 +1,7 @@
 # What a person does with weir's source. `make` lists it; each target says what it does while it does it.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos fuzz check bench kafka
+.PHONY: help demo test chaos fuzz check bench bench-peers soak kafka
 
 # The tools that scripts/setup fetched.
 export PATH := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/weir/bin:$(PATH)
@@ -47,6 +47,18 @@ bench: ## weir beside a plain loop on a real Kafka, training beside scikit-learn
 	@scripts/setup test
 	@echo "bench: building weir and its benchmarks (some minutes the first time)"
 	cargo bench --locked --features mpi $(ARGS)
+	cargo bench --locked --features mpi --bench peers -- --latency $(ARGS)
+
+bench-peers: ## weir beside a plain loop, Python, Kafka Streams, Quix and MLServer: throughput, latency, another network
+	@scripts/setup peers
+	@echo "bench-peers: building weir (some minutes the first time); then it takes about an hour"
+	cargo bench --locked --bench peers -- --all --results benches/peers/results $(ARGS)
+	cargo bench --locked --bench peers -- --all --latency --results benches/peers/results $(ARGS)
+	cargo bench --locked --bench peers -- --all --workload crayfish --records 100000 --results benches/peers/results $(ARGS)
+
+soak: ## weir for half an hour at 20,000 records/s with a swap every 15 s: is its memory flat?
+	@scripts/setup kafka
+	cargo bench --locked --bench peers -- --soak 30 $(ARGS)
 
 kafka: ## a real Kafka broker on 127.0.0.1:9092 in the foreground (ARGS="--port 9093 --data DIR")
 	@scripts/setup kafka

@@ -1,7 +1,7 @@
 //! Who takes part, and how each is started.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::process::Processes;
@@ -54,7 +54,12 @@ impl Contender {
         matches!(self.program, Program::PlainLoop | Program::Weir)
     }
 
-    /// Whether it does the same work as weir, with less promised or more.
+    /// Whether it reads a topic from its end on, in a form of its own, and keeps up with few records only.
+    pub(crate) fn is_mlserver(&self) -> bool {
+        self.program == Program::MlServer
+    }
+
+    /// Whether its outputs count once they are committed.
     pub(crate) fn is_exactly_once(&self) -> bool {
         self.exactly_once
     }
@@ -74,14 +79,21 @@ impl Contender {
                 command.args(["serve", "-c"]).arg(self.weir_config(workload, input, output, &group));
                 command
             }
-            Program::Python => python("python/worker.py"),
-            Program::Quix => python("python/quix.py"),
+            Program::Python => python("worker.py"),
+            Program::Quix => python("quix.py"),
             Program::KafkaStreams => {
                 let mut command = Command::new("java");
-                command.args(["-Xms512m", "-Xmx512m", "-cp"]).arg(cache().join("streams/*")).arg("peers.Main");
+                command.args([
+                    "-Xms512m",
+                    "-Xmx512m",
+                    "-XX:+UseParallelGC",
+                    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+                ]);
+                command.arg(format!("-Djava.io.tmpdir={}", workload.folder().display()));
+                command.arg("-cp").arg(cache().join("streams/*")).arg("peers.Main");
                 command
             }
-            Program::MlServer => python("mlserver/serve.py"),
+            Program::MlServer => Command::new(folder().join("mlserver/start")),
         };
         let delivery = if self.exactly_once { "exactly_once" } else { "at_least_once" };
         let format = if workload.kind.features() == 30 { "named" } else { "array" };
@@ -90,7 +102,7 @@ impl Contender {
             .env("INPUT", input)
             .env("OUTPUT", output)
             .env("GROUP", &group)
-            .env("MODEL", workload.onnx())
+            .env("MODEL", workload.matrix_onnx())
             .env("WORKERS", self.workers.to_string())
             .env("DELIVERY", delivery)
             .env("FEATURES", workload.kind.features().to_string())
@@ -98,7 +110,7 @@ impl Contender {
             // These slow numpy and OpenBLAS down.
             .env_remove("OPENBLAS_CORETYPE")
             .env_remove("OPENBLAS_L2_SIZE");
-        Processes::start(command, &workload.file("log"))
+        Processes::start(&command, &workload.file("log"))
     }
 
     fn weir_config(&self, workload: &Workload, input: &str, output: &str, group: &str) -> PathBuf {
@@ -137,11 +149,14 @@ impl Contender {
 }
 
 /// A Python program of benches/peers.
-fn python(program: &str) -> Command {
-    let environment = if program.starts_with("mlserver") { "mlserver" } else { "peers" };
-    let mut command = Command::new(cache().join(environment).join("bin/python"));
-    command.arg(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("benches/peers").join(program));
+pub(crate) fn python(program: &str) -> Command {
+    let mut command = Command::new(cache().join("peers/bin/python"));
+    command.arg(folder().join("python").join(program));
     command
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers")
 }
 
 /// Where scripts/setup puts things.

@@ -38,10 +38,10 @@ const VALUES: usize = 1_024;
 
 /// Percentiles in milliseconds, and the CPU that the contender took.
 #[derive(Clone, Copy)]
-struct Run {
-    p50: f64,
-    p99: f64,
-    p999: f64,
+pub(crate) struct Run {
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    pub(crate) p999: f64,
     /// Share of one core.
     cpu: f64,
 }
@@ -50,7 +50,8 @@ struct Run {
 pub(crate) fn measure(workload: &Workload, contenders: &[Contender], rounds: usize, seconds: u64) -> String {
     let mut runs: Vec<Vec<Vec<Run>>> = vec![vec![Vec::new(); contenders.len()]; RATES.len()];
     for round in 1..=rounds {
-        for (at, contender) in contenders.iter().enumerate() {
+        // MLServer, which wants another form, has no part in this.
+        for (at, contender) in contenders.iter().enumerate().filter(|(_, contender)| !contender.is_mlserver()) {
             let feed = Feed::new(workload, contender);
             for (rate, runs) in RATES.iter().zip(&mut runs) {
                 let Some(run) = feed.hold(*rate, Duration::from_secs(seconds)) else {
@@ -105,16 +106,17 @@ pub(crate) fn measure(workload: &Workload, contenders: &[Contender], rounds: usi
 }
 
 /// A contender that runs, with topics of its own.
-struct Feed {
+pub(crate) struct Feed {
     input: String,
     values: Vec<String>,
     producer: BaseProducer,
     consumer: BaseConsumer,
-    processes: Processes,
+    pub(crate) processes: Processes,
 }
 
 impl Feed {
-    fn new(workload: &Workload, contender: &Contender) -> Feed {
+    /// Starts it, and waits until it answers.
+    pub(crate) fn new(workload: &Workload, contender: &Contender) -> Feed {
         let (input, output) = (workload.create_topic("features"), workload.create_topic("output"));
         let producer = ClientConfig::new()
             .set("bootstrap.servers", &workload.brokers)
@@ -168,7 +170,7 @@ impl Feed {
     }
 
     /// Holds a rate for `time`; `None` if what comes out falls behind by more than a second.
-    fn hold(&self, rate: u64, time: Duration) -> Option<Run> {
+    pub(crate) fn hold(&self, rate: u64, time: Duration) -> Option<Run> {
         let total = rate * (WARM_UP + time).as_secs();
         let warm = rate * WARM_UP.as_secs();
         // When each record was sent, in nanoseconds since the start.

@@ -7,10 +7,11 @@
 //! - [`workload`]: the topics, the records, the network
 //! - [`contender`]: who takes part, and how each is started; benches/peers/README.md has the peers' settings
 //! - [`throughput`]: records/s, CPU per record and memory, while there is more to read than can be read
+//! - [`soak`]: weir for half an hour
 //! - [`latency`]: from the call that produces a record to the arrival of its output, at a steady rate
 //!
 //!     cargo bench --bench peers -- [--records N] [--rounds N] [--latency] [--workload mlp|crayfish]
-//!                                  [--only NAME,…] [--all] [--results DIR]
+//!                                  [--only NAME,…] [--all] [--soak MINUTES] [--results DIR]
 //!
 //! Without `--all` or `--only` only the plain loop and weir take part, which need no other languages.
 
@@ -20,6 +21,7 @@ mod contender;
 mod latency;
 mod plain_loop;
 mod process;
+mod soak;
 mod throughput;
 mod workload;
 
@@ -27,6 +29,7 @@ mod workload;
 #[path = "../../tests/support"]
 mod support {
     pub(crate) mod kafka;
+    pub(crate) mod noise;
     pub(crate) mod provenance;
     mod wait;
     pub(crate) mod weir;
@@ -37,6 +40,7 @@ mod support {
 use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::Parser;
 
@@ -64,6 +68,10 @@ struct Options {
     #[arg(long)]
     latency: bool,
 
+    /// Run weir alone for so many minutes at a steady rate, swapping models, and look at its memory.
+    #[arg(long, value_name = "MINUTES")]
+    soak: Option<usize>,
+
     /// How long each rate is held, in seconds.
     #[arg(long, default_value_t = 20)]
     seconds: u64,
@@ -89,18 +97,30 @@ struct Options {
     bench: bool,
 }
 
-fn main() {
+fn main() -> ExitCode {
     let options = Options::parse();
     if let [brokers, input, output, group, threads] = &options.plain_loop[..] {
-        return plain_loop::run(brokers, input, output, group, threads.parse().unwrap());
+        plain_loop::run(brokers, input, output, group, threads.parse().unwrap());
+        return ExitCode::SUCCESS;
     }
     let contenders: Vec<Contender> =
         Contender::all().into_iter().filter(|contender| options.wants(contender)).collect();
     // The members of a contender join in one generation, so that no rebalance falls into what is measured.
     let kafka = Kafka::start(0, None, &["group.initial.rebalance.delay.ms=1000"]);
-    println!("producing {} records", if options.latency { 0 } else { options.records });
-    let workload = Workload::new(&kafka.brokers, options.workload, if options.latency { 0 } else { options.records });
-    let tables = if options.latency {
+    // Steady rates are fed while they are measured.
+    let records = if options.latency || options.soak.is_some() { 0 } else { options.records };
+    println!("producing {records} records");
+    let workload = Workload::new(&kafka.brokers, options.workload, records);
+    if contenders.iter().any(|contender| !contender.is_at_home()) {
+        workload.export_model();
+    }
+    let mut is_right = true;
+    let tables = if let Some(minutes) = options.soak {
+        let weir = contenders.iter().find(|contender| contender.name == "weir").expect("weir takes part");
+        let (table, is_flat) = soak::run(&workload, weir, minutes);
+        is_right = is_flat;
+        table
+    } else if options.latency {
         latency::measure(&workload, &contenders, options.rounds, options.seconds)
     } else {
         throughput::measure(&workload, &contenders, options.rounds)
@@ -113,6 +133,7 @@ fn main() {
         fs::write(&path, page).unwrap();
         println!("written to {}", path.display());
     }
+    if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 impl Options {
@@ -124,7 +145,12 @@ impl Options {
     }
 
     fn name(&self) -> String {
-        format!("{}-{}", self.workload.as_str(), if self.latency { "latency" } else { "throughput" })
+        let measured = match (self.soak, self.latency) {
+            (Some(_), _) => "soak",
+            (None, true) => "latency",
+            (None, false) => "throughput",
+        };
+        format!("{}-{measured}", self.workload.as_str())
     }
 
     fn page(&self, tables: &str) -> String {

@@ -2,16 +2,29 @@
 
 use std::fs;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// What was started, and all that it has started since: a process group, killed when dropped.
+/// What was started, and all that it has started since: a process group, killed when this is dropped, or when this
+/// process ends in whatever way.
 pub(crate) struct Processes(Child);
 
+/// Runs its arguments in the background until its input closes; then nothing of the group is left.
+const GUARD: &str = "\"$@\" & cat >/dev/null; kill -KILL 0";
+
 impl Processes {
-    pub(crate) fn start(mut command: Command, log: &std::path::Path) -> Processes {
+    pub(crate) fn start(command: &Command, log: &Path) -> Processes {
         let log = fs::File::create(log).unwrap();
-        command.stdout(log.try_clone().unwrap()).stderr(log).stdin(Stdio::null()).process_group(0);
-        Processes(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
+        let mut guard = Command::new("sh");
+        guard.args(["-c", GUARD, "sh"]).arg(command.get_program()).args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => guard.env(name, value),
+                None => guard.env_remove(name),
+            };
+        }
+        guard.stdout(log.try_clone().unwrap()).stderr(log).stdin(Stdio::piped()).process_group(0);
+        Processes(guard.spawn().unwrap())
     }
 
     /// User and system time of all of them, in seconds. The kernel counts in hundredths of a second.
@@ -24,22 +37,33 @@ impl Processes {
 
     /// The most memory that each of them has had, added up, in MiB.
     pub(crate) fn peak_mib(&self) -> f64 {
-        let peak = |pid: u32| -> Option<f64> {
-            let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-            line.trim().trim_end_matches(" kB").parse().ok()
-        };
-        self.members().iter().filter_map(|&(pid, _)| peak(pid)).sum::<f64>() / 1024.0
+        self.status_mib("VmHWM:")
     }
 
-    /// The processes of the group, with what /proc says of each from its state on.
+    /// The memory that they have now, in MiB.
+    pub(crate) fn memory_mib(&self) -> f64 {
+        self.status_mib("VmRSS:")
+    }
+
+    fn status_mib(&self, field: &str) -> f64 {
+        let kib = |pid: u32| -> Option<f64> {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+            let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+            line.trim().trim_end_matches(" kB").parse().ok()
+        };
+        self.members().iter().filter_map(|&(pid, _)| kib(pid)).sum::<f64>() / 1024.0
+    }
+
+    /// The processes of the group, but for the guard's own, with what /proc says of each from its state on.
     fn members(&self) -> Vec<(u32, Vec<String>)> {
         let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
         let of_group = |pid: u32| {
             let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-            // Behind the name, which ends with the last parenthesis.
-            let fields: Vec<String> = stat.rsplit_once(')')?.1.split_whitespace().map(String::from).collect();
-            (fields[2] == self.0.id().to_string()).then_some((pid, fields))
+            // The name is between parentheses, and may contain some.
+            let (head, rest) = stat.rsplit_once(')')?;
+            let fields: Vec<String> = rest.split_whitespace().map(String::from).collect();
+            let is_guard = head.ends_with("(sh") || head.ends_with("(cat");
+            (fields[2] == self.0.id().to_string() && !is_guard).then_some((pid, fields))
         };
         pids.filter_map(of_group).collect()
     }
@@ -47,8 +71,7 @@ impl Processes {
 
 impl Drop for Processes {
     fn drop(&mut self) {
-        let group = format!("-{}", self.0.id());
-        let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
+        drop(self.0.stdin.take());
         let _ = self.0.wait();
     }
 }

@@ -7,10 +7,14 @@ use std::fmt::Write;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use crate::contender::Contender;
+use crate::process::Processes;
+use crate::support::kafka::{delete_topic, produce};
 use crate::workload::{PARTITIONS, Workload};
 use crate::{median, spread};
 
@@ -19,6 +23,9 @@ const LONGEST: Duration = Duration::from_secs(30);
 
 /// How long a contender may need to come to the stretch.
 const START: Duration = Duration::from_secs(180);
+
+/// How many records MLServer gets.
+const MLSERVER_RECORDS: usize = 10_000;
 
 /// What one run of a contender measured.
 #[derive(Clone, Copy)]
@@ -35,7 +42,7 @@ pub(crate) fn measure(workload: &Workload, contenders: &[Contender], rounds: usi
         for (contender, runs) in contenders.iter().zip(&mut runs) {
             let output = workload.create_topic("output");
             let run = run(workload, contender, &output);
-            crate::support::kafka::delete_topic(&workload.brokers, &output);
+            delete_topic(&workload.brokers, &output);
             println!(
                 "round {round}: {:<28} {:>9.0} records/s  {:>7.2} µs CPU/record  {:>5.0} MiB",
                 contender.name, run.records_per_s, run.cpu_us_per_record, run.peak_mib
@@ -68,16 +75,44 @@ pub(crate) fn measure(workload: &Workload, contenders: &[Contender], rounds: usi
 
 /// Runs a contender until it has passed most of the records on.
 fn run(workload: &Workload, contender: &Contender, output: &str) -> Run {
-    let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", &workload.brokers).create().unwrap();
-    let end = || -> i64 {
-        let watermark = |partition| consumer.fetch_watermarks(output, partition, Duration::from_secs(30)).unwrap().1;
-        (0..PARTITIONS).map(watermark).sum()
-    };
+    if contender.is_mlserver() {
+        return run_mlserver(workload, contender, output);
+    }
     let processes = contender.start(workload, &workload.input, output);
+    measure_processes(&processes, &workload.brokers, output, contender.name, 0, workload.records)
+}
+
+/// It reads a topic of its own from the end on, with a task for each record there is: few records, while it runs.
+fn run_mlserver(workload: &Workload, contender: &Contender, output: &str) -> Run {
+    let input = workload.create_topic("requests");
+    let processes = contender.start(workload, &input, output);
+    let ends = Ends::new(&workload.brokers, output);
+    let mut rng = ChaCha8Rng::seed_from_u64(4);
+    let deadline = Instant::now() + START;
+    while ends.sum() == 0 {
+        assert!(Instant::now() < deadline, "{} brings nothing out", contender.name);
+        produce(&workload.brokers, &input, [workload.request(0, &mut rng)]);
+        thread::sleep(Duration::from_millis(500));
+    }
+    let before = ends.sum();
+    produce(&workload.brokers, &input, (0..MLSERVER_RECORDS).map(|number| workload.request(number, &mut rng)));
+    measure_processes(&processes, &workload.brokers, output, contender.name, before, MLSERVER_RECORDS)
+}
+
+/// Measures what comes out beyond `before`, up to `records`.
+fn measure_processes(
+    processes: &Processes,
+    brokers: &str,
+    output: &str,
+    name: &str,
+    before: i64,
+    records: usize,
+) -> Run {
+    let ends = Ends::new(brokers, output);
     let wait_for = |share: f64, deadline: Instant| {
-        let target = (workload.records as f64 * share) as i64;
+        let target = before + (records as f64 * share).ceil() as i64;
         loop {
-            let (at, now) = (end(), Instant::now());
+            let (at, now) = (ends.sum(), Instant::now());
             if at >= target || now >= deadline {
                 return (at, now);
             }
@@ -86,7 +121,7 @@ fn run(workload: &Workload, contender: &Contender, output: &str) -> Run {
     };
     // Of a slow one not a tenth, but what it does in a while; it is to have begun, though.
     let (begun, _) = wait_for(0.0001, Instant::now() + START);
-    assert!(begun > 0, "{} brings nothing out", contender.name);
+    assert!(begun > before, "{name} brings nothing out");
     let (first, started) = wait_for(0.1, Instant::now() + LONGEST / 3);
     let cpu_before = processes.cpu_seconds();
     let (last, ended) = wait_for(0.9, started + LONGEST);
@@ -96,5 +131,23 @@ fn run(workload: &Workload, contender: &Contender, output: &str) -> Run {
         records_per_s: passed / (ended - started).as_secs_f64(),
         cpu_us_per_record: cpu / passed * 1e6,
         peak_mib: processes.peak_mib(),
+    }
+}
+
+/// The ends of a topic's partitions.
+struct Ends {
+    consumer: BaseConsumer,
+    topic: String,
+}
+
+impl Ends {
+    fn new(brokers: &str, topic: &str) -> Ends {
+        Ends { consumer: ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap(), topic: topic.into() }
+    }
+
+    fn sum(&self) -> i64 {
+        let end =
+            |partition| self.consumer.fetch_watermarks(&self.topic, partition, Duration::from_secs(30)).unwrap().1;
+        (0..PARTITIONS).map(end).sum()
     }
 }

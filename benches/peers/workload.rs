@@ -1,18 +1,16 @@
 //! What is scored: topics, records, and a network that everybody has in the form it reads.
 
 use std::fmt::Write;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use ::weir::model::store::Store;
-use ::weir::train::dataset::{Column, Table, Target, TargetValues};
-use ::weir::train::{Recipe, fit};
 use clap::ValueEnum;
-use ndarray::Array2;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::contender::python;
 use crate::support::kafka::{Record, create_topic, produce, unique};
+use crate::support::noise::publish_noise;
 use crate::support::weir;
 
 /// How many partitions each topic has.
@@ -50,14 +48,14 @@ impl Kind {
         }
     }
 
-    fn hidden(self) -> Vec<usize> {
+    pub(crate) fn hidden(self) -> Vec<usize> {
         match self {
             Kind::Mlp => vec![100, 100],
             Kind::Crayfish => vec![32, 32, 32],
         }
     }
 
-    fn classes(self) -> Vec<String> {
+    pub(crate) fn classes(self) -> Vec<String> {
         match self {
             Kind::Mlp => vec!["no".into(), "yes".into()],
             Kind::Crayfish => (0..10).map(|digit| format!("digit {digit}")).collect(),
@@ -109,12 +107,35 @@ impl Workload {
         };
         produce(&brokers, &input, (0..records).map(record));
         let workload = Workload { kind, brokers, input, records, folder: tempfile::tempdir().unwrap() };
-        publish_model(kind, &workload.store());
-        let mut export = weir::command();
-        export.args(["model", "export", "peers@production", "--onnx"]).arg(workload.onnx());
-        export.arg("--store").arg(workload.store());
-        assert!(export.output().unwrap().status.success(), "the network can be exported");
+        publish_noise(&workload.store(), "peers", kind.features(), &kind.hidden(), &kind.classes());
         workload
+    }
+
+    /// Gives the network to those who aren't weir.
+    pub(crate) fn export_model(&self) {
+        let exported = self.folder().join("exported.onnx");
+        let mut export = weir::command();
+        export.args(["model", "export", "peers@production", "--onnx"]).arg(&exported);
+        succeed(export.arg("--store").arg(self.store()));
+        succeed(python("matrix.py").arg(exported).arg(self.matrix_onnx()));
+    }
+
+    /// A record of MLServer's form: an inference request.
+    pub(crate) fn request(&self, number: usize, rng: &mut ChaCha8Rng) -> Record {
+        let data: Vec<String> =
+            (0..self.kind.features()).map(|_| format!("{:.6}", rng.random_range(-3.0..3.0))).collect();
+        let value = format!(
+            r#"{{"id":"{number}","inputs":[{{"name":"features","shape":[1,{}],"datatype":"FP32","data":[{}]}}]}}"#,
+            data.len(),
+            data.join(",")
+        );
+        Record {
+            partition: number as i32 % PARTITIONS,
+            key: Some(number.to_string().into()),
+            value: Some(value.into()),
+            headers: vec![("mlserver-model".into(), "mlp".into())],
+            ..Record::default()
+        }
     }
 
     /// An empty topic like the input's.
@@ -134,29 +155,18 @@ impl Workload {
         self.folder.path().join("models")
     }
 
-    /// The same network for everybody else.
-    pub(crate) fn onnx(&self) -> PathBuf {
+    /// The same network for everybody else, from one matrix to probabilities.
+    pub(crate) fn matrix_onnx(&self) -> PathBuf {
         self.folder.path().join("model.onnx")
+    }
+
+    /// For whatever files there are.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 }
 
-/// A classifier on noise: what it answers doesn't matter, what it costs does.
-fn publish_model(kind: Kind, store: &Path) {
-    let mut rng = ChaCha8Rng::seed_from_u64(2);
-    let names = kind.classes();
-    let rows = Array2::from_shape_simple_fn((2_000, kind.features()), || rng.random_range(-3.0..3.0));
-    let classes = (0..rows.nrows()).map(|row| row % names.len()).collect();
-    let features = (0..kind.features()).map(|n| Column { name: format!("f{n}"), categories: None }).collect();
-    let table = Table {
-        features,
-        rows,
-        target: Target { name: "y".into(), values: TargetValues::Classes { names, rows: classes } },
-        times: None,
-        without_target: 0,
-    };
-    let recipe = Recipe { hidden_layer_sizes: kind.hidden(), max_iter: 2, ..Recipe::default() };
-    let trained = fit(&table, &table.select(&[]), &recipe, &mut |_| ControlFlow::Continue(())).unwrap();
-    let store = Store::open(&format!("file:{}", store.display())).unwrap();
-    let version = store.publish(&trained.into_draft("peers", [])).unwrap();
-    store.promote("peers", "production", version).unwrap();
+fn succeed(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
