@@ -1,0 +1,164 @@
+//! How many instructions a record costs, stage by stage, held against what it cost before.
+//!
+//! Time is noise on a shared machine; instructions are not. This program runs itself under callgrind, each stage with
+//! two numbers of batches: the difference, by record, is what the stage costs, without its start. `benches/counts.toml`
+//! has what it was; more than the tolerance above that is a regression, and below it a reason to write the new count
+//! down (`-- --update`), so that it stays.
+//!
+//! The counts are those of one kernel, since each vector width has its own. Valgrind shows a program no AVX-512.
+//!
+//!     cargo bench --bench counts -- [--update]
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that can't go on panics, and it prints")]
+
+#[path = "../tests/support/noise.rs"]
+mod noise;
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::Deserialize;
+use weir::codec::{DecodeOptions, Format};
+use weir::model::store::Store;
+use weir::monitor::drift::{Counts, Plan};
+use weir::score::{Options, Scorer};
+
+const COUNTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/counts.toml");
+
+const FEATURES: usize = 30;
+
+/// Records in a batch.
+const ROWS: usize = 256;
+
+/// The two numbers of batches.
+const BATCHES: [usize; 2] = [2, 12];
+
+/// How much more a stage may cost, as a share.
+const TOLERANCE: f64 = 0.05;
+
+const STAGES: [&str; 5] = ["decode_named", "decode_array", "score", "encode", "drift"];
+
+#[derive(Deserialize)]
+struct Known {
+    kernel: String,
+    /// Instructions per record, by stage.
+    instructions: BTreeMap<String, f64>,
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [flag, store, stage, batches] = &arguments[..]
+        && flag == "--stage"
+    {
+        run(Path::new(store), stage, batches.parse().unwrap());
+        return ExitCode::SUCCESS;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("models");
+    noise::publish_noise(&store, "noise", FEATURES, &[100, 100], &["no".into(), "yes".into()]);
+
+    let known: Known = toml::from_str(&std::fs::read_to_string(COUNTS).unwrap()).unwrap();
+    let kernel = callgrind(&store, "kernel", 0).1;
+    let mut counts = BTreeMap::new();
+    let mut worse = Vec::new();
+    for stage in STAGES {
+        let [few, many] = BATCHES.map(|batches| callgrind(&store, stage, batches).0);
+        let count = (many - few) as f64 / ((BATCHES[1] - BATCHES[0]) * ROWS) as f64;
+        counts.insert(stage, count);
+        let Some(&before) = known.instructions.get(stage).filter(|_| known.kernel == kernel) else {
+            println!("{stage:<14} {count:>8.0} instructions a record");
+            continue;
+        };
+        let change = count / before - 1.0;
+        println!("{stage:<14} {count:>8.0} instructions a record, {before:.0} before ({:+.1} %)", change * 100.0);
+        if change.abs() > TOLERANCE {
+            worse.push(format!("{stage} costs {count:.0} instructions a record, it was {before:.0}"));
+        }
+    }
+    if arguments.iter().any(|argument| argument == "--update") {
+        let mut text = String::from(
+            "# What a record costs, as `cargo bench --bench counts` found it; `-- --update` writes this file.\n",
+        );
+        writeln!(text, "kernel = \"{kernel}\"\n\n[instructions]").unwrap();
+        counts.iter().for_each(|(stage, count)| writeln!(text, "{stage} = {count:.1}").unwrap());
+        std::fs::write(COUNTS, text).unwrap();
+        return ExitCode::SUCCESS;
+    }
+    if known.kernel != kernel {
+        println!("not compared: the counts are of the kernel {}, this machine has {kernel}", known.kernel);
+    }
+    if worse.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    println!("\n{}\nIf that is meant: cargo bench --bench counts -- --update", worse.join("\n"));
+    ExitCode::FAILURE
+}
+
+/// Runs a stage under callgrind: the instructions, and what it printed.
+fn callgrind(store: &Path, stage: &str, batches: usize) -> (u64, String) {
+    let mut command = Command::new("valgrind");
+    command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(std::env::current_exe().unwrap());
+    command.arg("--stage").arg(store).args([stage, &batches.to_string()]);
+    let output = command.output().expect("valgrind can be run: scripts/setup test brings it");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stage}: {told}");
+    let collected = told.lines().find_map(|line| line.split_once("Collected : ")).expect("callgrind tells its count");
+    (collected.1.trim().parse().unwrap(), String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Runs a stage so often, by the batch.
+fn run(store: &Path, stage: &str, batches: usize) {
+    let store = Store::open(&format!("file:{}", store.display())).unwrap();
+    let model = Arc::new(store.load("noise", 1).unwrap());
+    if stage == "kernel" {
+        return println!("{}", model.mlp.kernel());
+    }
+    let options = Options {
+        input: Format::Json,
+        decode: DecodeOptions { fields: vec!["id".into()], ..DecodeOptions::default() },
+        max_bytes: 1 << 20,
+        output: Format::Json,
+    };
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let records: Vec<String> = (0..ROWS).map(|number| record(number, stage == "decode_array", &mut rng)).collect();
+    let payloads = || records.iter().map(|record| Some(record.as_bytes()));
+    let mut scorer = Scorer::new(model.clone(), &options);
+    let plan = Plan::new(&model.baseline, model.signature());
+    let mut counts = Counts::new(&plan);
+    scorer.decode(payloads());
+    scorer.score();
+    scorer.encode(payloads());
+    assert!(scorer.results().all(|result| result.is_ok()));
+    for _ in 0..batches {
+        match stage {
+            "decode_named" | "decode_array" => scorer.decode(payloads()),
+            "score" => scorer.score(),
+            "encode" => scorer.encode(payloads()),
+            "drift" => {
+                plan.count_rows(scorer.rows(), &mut counts);
+                plan.count_outputs(scorer.outputs(), &mut counts);
+            }
+            _ => panic!("no stage {stage:?}"),
+        }
+    }
+}
+
+fn record(number: usize, array: bool, rng: &mut ChaCha8Rng) -> String {
+    let mut value = || format!("{:.6}", rng.random_range(-3.0..3.0));
+    let features: Vec<String> = if array {
+        (0..FEATURES).map(|_| value()).collect()
+    } else {
+        (0..FEATURES).map(|feature| format!("\"f{feature}\":{}", value())).collect()
+    };
+    let features = features.join(",");
+    if array {
+        format!("{{\"id\":{number},\"features\":[{features}]}}")
+    } else {
+        format!("{{\"id\":{number},{features}}}")
+    }
+}
