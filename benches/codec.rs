@@ -47,18 +47,23 @@ fn decode<'a, T: Deserialize<'a>>(rounds: usize, name: &str, features: &[Feature
     let mut decoder = Decoder::new(Format::Json, &signature(features.to_vec()), &options);
     let (mut row, mut fields) = (vec![0.0; features.len()], [Span::default()]);
     let payload = record.as_bytes();
-    turns(rounds, name, payload.len(), [
-        &mut || {
-            decoder.decode(black_box(payload), &mut row, &mut fields).expect("a good record");
-            black_box((&row, &fields));
-        },
-        &mut || {
-            black_box(serde_json::from_slice::<T>(black_box(payload)).expect("a good record"));
-        },
-        &mut || {
-            black_box(sonic_rs::from_slice::<T>(black_box(payload)).expect("a good record"));
-        },
-    ]);
+    turns(
+        rounds,
+        name,
+        payload.len(),
+        [
+            &mut || {
+                decoder.decode(black_box(payload), &mut row, &mut fields).expect("a good record");
+                black_box((&row, &fields));
+            },
+            &mut || {
+                black_box(serde_json::from_slice::<T>(black_box(payload)).expect("a good record"));
+            },
+            &mut || {
+                black_box(sonic_rs::from_slice::<T>(black_box(payload)).expect("a good record"));
+            },
+        ],
+    );
 }
 
 /// Writes the prediction for a flight by turns, and prints a line.
@@ -79,22 +84,27 @@ fn encode(rounds: usize) {
     encoder.encode(payload, &id, &outputs, &mut ours).expect("finite outputs");
     assert_eq!(ours, serde_json::to_vec(&prediction).expect("a prediction"), "the same prediction");
     let bytes = ours.len();
-    turns(rounds, "the flight's prediction, written", bytes, [
-        &mut || {
-            encoder.encode(payload, black_box(&id), black_box(&outputs), &mut ours).expect("finite outputs");
-            black_box(&ours);
-        },
-        &mut || {
-            serdes.clear();
-            serde_json::to_writer(&mut serdes, black_box(&prediction)).expect("a prediction");
-            black_box(&serdes);
-        },
-        &mut || {
-            sonics.clear();
-            sonic_rs::to_writer(&mut sonics, black_box(&prediction)).expect("a prediction");
-            black_box(&sonics);
-        },
-    ]);
+    turns(
+        rounds,
+        "the flight's prediction, written",
+        bytes,
+        [
+            &mut || {
+                encoder.encode(payload, black_box(&id), black_box(&outputs), &mut ours).expect("finite outputs");
+                black_box(&ours);
+            },
+            &mut || {
+                serdes.clear();
+                serde_json::to_writer(&mut serdes, black_box(&prediction)).expect("a prediction");
+                black_box(&serdes);
+            },
+            &mut || {
+                sonics.clear();
+                sonic_rs::to_writer(&mut sonics, black_box(&prediction)).expect("a prediction");
+                black_box(&sonics);
+            },
+        ],
+    );
 }
 
 /// Lets weir, serde_json and sonic-rs take turns, and prints the median times and how many times faster weir is.
@@ -133,7 +143,9 @@ fn median(values: &mut [f64]) -> f64 {
 /// 30 numbers in 0..1 whose digits are of no pattern, as measurements are.
 fn floats(digits: usize) -> Vec<String> {
     let number = |index: u64| (index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) as f64 / 2f64.powi(64);
-    (0..30).map(|index| if digits == 17 { number(index).to_string() } else { format!("{:.digits$}", number(index)) }).collect()
+    (0..30)
+        .map(|index| if digits == 17 { number(index).to_string() } else { format!("{:.digits$}", number(index)) })
+        .collect()
 }
 
 fn numeric(name: &str) -> Feature {
