@@ -30,6 +30,14 @@ impl Cursor<'_> {
     #[inline(never)]
     fn any_number(&mut self) -> Result<f64, Malformed> {
         let start = self.at;
+        let rest = &self.bytes[start..];
+        if rest.len() < FAST_FLOAT_BYTES
+            && has_point(rest)
+            && let Ok((number, length)) = fast_float2::parse_partial(rest)
+        {
+            self.at += length;
+            return Ok(number);
+        }
         let number = self.decimal()?;
         Ok(number.exact().unwrap_or_else(|| rounded(&self.bytes[start..self.at])))
     }
@@ -101,11 +109,15 @@ impl Cursor<'_> {
     }
 }
 
-/// As many bytes as [`usual`] looks at, and some.
-const WINDOW: usize = 24;
+/// What is shorter than this can be left to fast-float2: it stops reading an exponent at 65,536, which is no longer the same
+/// as infinity when as many digits of the significand can balance it.
+const FAST_FLOAT_BYTES: usize = 0xf000;
 
-/// The number that the bytes start with, and its length: if it has up to 7 digits and no point, or up to 15 with one, and
-/// no exponent. That takes no loop, and no branch on its sign or on how many digits it has behind the point.
+/// As many bytes as [`usual`] looks at, and some.
+const WINDOW: usize = 32;
+
+/// The number that the bytes start with, and its length: if it has no exponent, and up to 7 digits, or a point and
+/// digits that one rounding is enough for. That takes no loop, and no branch on the sign or on how many digits there are.
 ///
 /// The digits on both sides of the point are put together into one word; mostly there is one before it.
 #[inline(always)]
@@ -142,7 +154,15 @@ fn usual(window: &[u8; WINDOW]) -> Option<(f64, usize)> {
     if count == 8 {
         let digits = word_at(start + 9) ^ each(b'0');
         let more = leading(digits);
-        if more > 7 {
+        if more > 0 {
+            significand = significand * POWERS_OF_TEN[more] + first(digits, more);
+            count += more;
+        }
+    }
+    if count == 16 {
+        let digits = word_at(start + 17) ^ each(b'0');
+        let more = leading(digits);
+        if more > 3 {
             return None;
         }
         if more > 0 {
@@ -150,12 +170,26 @@ fn usual(window: &[u8; WINDOW]) -> Option<(f64, usize)> {
             count += more;
         }
     }
+    if significand > MOST_EXACT {
+        return None;
+    }
     if window[start + count + 1] | 0x20 == b'e' {
         return None;
     }
-    // At most 15 digits are exact, and so is the power of ten: see `Decimal::exact`.
-    let value = significand as i64 as f64 / EXACT_POWERS_OF_TEN[(count - before_point) & 15];
+    // Both are exact: see `Decimal::exact`.
+    let value = significand as i64 as f64 / EXACT_POWERS_OF_TEN.get(count - before_point)?;
     Some((signed(value), start + count + 1))
+}
+
+/// Whether the bytes start with a number of up to 7 digits before its point and one behind it at least. What fast-float2
+/// reads from there on is what JSON allows; of an exponent without digits it reads nothing, and `e` is left.
+#[inline]
+fn has_point(bytes: &[u8]) -> bool {
+    let unsigned = bytes.strip_prefix(b"-").unwrap_or(bytes);
+    let Some(chunk) = unsigned.first_chunk() else { return false };
+    let count = leading(u64::from_le_bytes(*chunk) ^ each(b'0'));
+    let is_whole = count == 1 || (count > 1 && chunk[0] != b'0');
+    is_whole && unsigned.get(count) == Some(&b'.') && unsigned.get(count + 1).is_some_and(u8::is_ascii_digit)
 }
 
 /// The last bytes of a record, and zeros.
@@ -181,7 +215,7 @@ impl Decimal {
     /// "How to Read Floating Point Numbers Accurately", 1990).
     #[inline]
     fn exact(self) -> Option<f64> {
-        if self.digits > 19 || self.significand > 1 << 53 {
+        if self.digits > 19 || self.significand > MOST_EXACT {
             return None;
         }
         let significand = self.significand as f64;
@@ -235,12 +269,14 @@ fn first(digits: u64, count: usize) -> u64 {
 /// The value of any well-formed number.
 #[cold]
 fn rounded(text: &[u8]) -> f64 {
-    // fast-float2 stops reading an exponent at 65,536, which is no longer the same as infinity when as many digits of
-    // the significand can balance it.
-    let value = if text.len() < 0xf000 { fast_float2::parse(text).ok() } else { serde_json::from_slice(text).ok() };
+    let value =
+        if text.len() < FAST_FLOAT_BYTES { fast_float2::parse(text).ok() } else { serde_json::from_slice(text).ok() };
     // Only serde_json can fail here, and only for being out of range.
     value.unwrap_or(f64::INFINITY)
 }
+
+/// Up to here an f64 holds every whole number.
+const MOST_EXACT: u64 = 1 << 53;
 
 const POWERS_OF_TEN: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
 
