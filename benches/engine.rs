@@ -1,13 +1,20 @@
-//! How fast the engine is, and how far that is from what one core can do.
+//! How fast the engine is, beside ONNX Runtime, and how far that is from what a core can do.
 //!
-//! Criterion times `Mlp::forward` for some shapes. Then a table compares them with the FMA peak of the core, measured in
-//! turns with them, since clocks move: multiplications and additions per second in the network's own terms (padding does
-//! not count), as a share of what a loop of nothing but independent FMAs reaches. A second table has weights of fewer bits
-//! beside f32, again in turns. `cargo bench --bench engine`.
+//! `cargo bench --bench engine` prints tables of medians over rounds in which all that is compared takes turns, since
+//! clocks move. The first one has weir and ONNX Runtime on the same networks and batches, called by one thread, and by
+//! two at once that each have their own memory. GFLOP/s count the network's own multiplications and additions (padding
+//! doesn't count), and the share of the peak is that of a loop of nothing but independent FMAs. A second table has
+//! weights of fewer bits beside f32. Criterion times the activations.
 
 #![allow(clippy::print_stdout)] // its table is what it is for
 
+#[path = "engine/onnxruntime.rs"]
+mod onnxruntime;
+#[path = "engine/peak.rs"]
+mod peak;
+
 use std::hint::black_box;
+use std::sync::{Arc, Barrier};
 use std::time::Instant;
 
 use criterion::{Criterion, Throughput};
@@ -18,14 +25,16 @@ use rand_chacha::ChaCha8Rng;
 use weir::engine::{Activation, Dtype, Layer, Mlp, Output, Scratch};
 use weir::model::shrink::{bytes, quantize};
 
-/// Widths from the inputs to the outputs, and the rows of a batch.
-const CASES: [(&[usize], usize); 5] = [
-    (&[30, 100, 100, 2], 256),
-    (&[30, 100, 100, 2], 1),
-    (&[784, 512, 256, 10], 256),
-    (&[784, 512, 256, 10], 1),
-    (&[1024, 1024, 1024, 1024], 256),
-];
+use onnxruntime::OnnxRuntime;
+
+/// Widths from the inputs to the outputs, and rows of a batch, for the first table.
+const NETWORKS: [&[usize]; 5] =
+    [&[30, 100, 100, 2], &[54, 100, 100, 7], &[784, 32, 10], &[784, 512, 256, 10], &[256, 1024, 1024, 16]];
+const ROWS: [usize; 5] = [1, 8, 32, 256, 1024];
+
+/// Rounds of turns, and about how long a turn is: short, so that whatever else the machine does meets all alike.
+const ROUNDS: usize = 41;
+const TURN_SECONDS: f64 = 0.002;
 
 /// Networks whose weights are tried in fewer bits, by 1 row and by 256.
 const NARROW_CASES: [&[usize]; 4] =
@@ -33,14 +42,6 @@ const NARROW_CASES: [&[usize]; 4] =
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
-    let mut group = criterion.benchmark_group("forward");
-    for (widths, rows) in CASES {
-        let mut case = Case::new(widths, rows, Dtype::F32);
-        group.throughput(Throughput::Elements(case.flops()));
-        group.bench_function(case.name(), |bencher| bencher.iter(|| case.forward()));
-    }
-    group.finish();
-
     let mut group = criterion.benchmark_group("activation");
     for activation in Activation::ALL {
         let values: Vec<f32> = (0..4096).map(|i| (i as f32 - 2048.0) / 256.0).collect();
@@ -56,7 +57,7 @@ fn main() {
     group.finish();
 
     criterion.final_summary();
-    shares_of_peak();
+    beside_onnxruntime();
     narrow_beside_f32();
 }
 
@@ -64,7 +65,7 @@ fn main() {
 struct Case {
     widths: Vec<usize>,
     bytes: usize,
-    mlp: Mlp,
+    mlp: Arc<Mlp>,
     scratch: Scratch,
     x: Array2<f32>,
     out: Array2<f32>,
@@ -72,25 +73,18 @@ struct Case {
 
 impl Case {
     fn new(widths: &[usize], rows: usize, dtype: Dtype) -> Case {
-        let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let mut random =
-            |rows, columns| Array2::from_shape_simple_fn((rows, columns), || rng.random_range(-0.1..0.1f32));
-        let mut layers: Vec<Layer> = widths
-            .windows(2)
-            .map(|pair| {
-                let bias = random(1, pair[1]).remove_axis(ndarray::Axis(0));
-                Layer::new(random(pair[0], pair[1]), bias, Activation::Relu)
-            })
-            .collect();
-        if let Some(last) = layers.last_mut() {
-            last.activation = Activation::Identity;
-        }
-        let x = random(rows, widths[0]);
+        let (layers, x) = network(widths, rows);
         let layers = quantize(&layers, dtype, None).expect("the weights are small");
         let bytes = bytes(&layers);
-        let mlp = Mlp::new(layers, Output::Softmax).expect("the widths fit");
+        let mlp = Arc::new(Mlp::new(layers, Output::Softmax).expect("the widths fit"));
         let out = Array2::zeros((rows, mlp.outputs()));
         Case { widths: widths.to_vec(), bytes, scratch: mlp.scratch(), mlp, x, out }
+    }
+
+    /// The same network and batch for another caller, with memory of its own.
+    fn another(&self) -> Case {
+        let (mlp, x, out) = (Arc::clone(&self.mlp), self.x.clone(), self.out.clone());
+        Case { widths: self.widths.clone(), bytes: self.bytes, scratch: mlp.scratch(), mlp, x, out }
     }
 
     fn name(&self) -> String {
@@ -109,44 +103,108 @@ impl Case {
     }
 }
 
-/// Prints every case's share of the FMA peak: medians over rounds in which peak and cases take turns.
-fn shares_of_peak() {
-    const ROUNDS: usize = 41;
-    let mut cases = CASES.map(|(widths, rows)| Case::new(widths, rows, Dtype::F32));
-    let mut peaks = Vec::new();
-    let mut times: [Vec<f64>; CASES.len()] = Default::default();
-    let mut shares: [Vec<f64>; CASES.len()] = Default::default();
-    for _ in 0..ROUNDS {
-        for (i, case) in cases.iter_mut().enumerate() {
-            let peak = peak_gflops();
-            let repeats = (40_000_000 / case.flops()).max(1);
-            case.forward();
-            let start = Instant::now();
-            for _ in 0..repeats {
-                case.forward();
+/// Layers of random weights, and a batch for them.
+fn network(widths: &[usize], rows: usize) -> (Vec<Layer>, Array2<f32>) {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let mut random = |rows, columns| Array2::from_shape_simple_fn((rows, columns), || rng.random_range(-0.1..0.1f32));
+    let layer = |pair: &[usize]| {
+        let bias = random(1, pair[1]).remove_axis(ndarray::Axis(0));
+        Layer::new(random(pair[0], pair[1]), bias, Activation::Relu)
+    };
+    let mut layers: Vec<Layer> = widths.windows(2).map(layer).collect();
+    if let Some(last) = layers.last_mut() {
+        last.activation = Activation::Identity;
+    }
+    let x = random(rows, widths[0]);
+    (layers, x)
+}
+
+/// Prints weir beside ONNX Runtime.
+fn beside_onnxruntime() {
+    let loaded = onnxruntime::load();
+    if let Err(problem) = &loaded {
+        println!("weir without ONNX Runtime beside it: {problem}");
+    }
+    let kernel = Case::new(&[1, 1], 1, Dtype::F32).mlp.kernel();
+    println!(
+        "kernel {kernel}; each thread: weir's time, GFLOP/s, share of the FMA peak; times faster than ONNX Runtime"
+    );
+    println!("{:<26}{:>44}{:>46}", "network, rows", "one thread", "two threads at once");
+    for (widths, rows) in NETWORKS.into_iter().flat_map(|widths| ROWS.map(|rows| (widths, rows))) {
+        let case = Case::new(widths, rows, Dtype::F32);
+        print!("{:<26}", case.name());
+        for threads in [1, 2] {
+            let barrier = Barrier::new(threads);
+            let with_peer = loaded.is_ok();
+            let times: Vec<Times> = std::thread::scope(|scope| {
+                let caller = || caller(case.another(), with_peer, &barrier);
+                let callers: Vec<_> = (0..threads).map(|_| scope.spawn(caller)).collect();
+                callers.into_iter().flat_map(|caller| caller.join().expect("a caller that goes on")).collect()
+            });
+            let median = |of: fn(&Times) -> f64| median(&mut times.iter().map(of).collect::<Vec<_>>());
+            let seconds = median(|times| times.weir);
+            print!("{:>10.2} µs{:>9.1}", seconds * 1e6, median(|times| times.flops / times.weir / 1e9));
+            match median(|times| times.flops / times.weir / 1e9 / times.peak) {
+                share if share.is_nan() => print!("{:>7}", ""),
+                share => print!("{:>5.0} %", 100.0 * share),
             }
-            let seconds = start.elapsed().as_secs_f64() / repeats as f64;
-            times[i].push(seconds);
-            if let Some(peak) = peak {
-                peaks.push(peak);
-                shares[i].push(case.flops() as f64 / seconds / 1e9 / peak);
+            match median(|times| times.onnxruntime / times.weir) {
+                ratio if ratio.is_nan() => print!("{:>16}", ""),
+                ratio => print!("{ratio:>14.2} ×"),
             }
         }
+        println!();
+    }
+}
+
+/// A round's turns: seconds of a forward pass, and the peak, which is NaN where it isn't known, as the time of an absent
+/// ONNX Runtime is.
+struct Times {
+    flops: f64,
+    weir: f64,
+    onnxruntime: f64,
+    peak: f64,
+}
+
+/// Lets weir and ONNX Runtime take turns, at the same time as the others who wait at the barrier.
+fn caller(mut case: Case, with_peer: bool, barrier: &Barrier) -> Vec<Times> {
+    let mut peer = with_peer.then(|| {
+        let (layers, x) = network(&case.widths, case.x.nrows());
+        let x = x.as_slice().expect("a new matrix is in standard layout");
+        OnnxRuntime::new(&layers, case.x.nrows(), x).expect("ONNX Runtime takes the graph")
+    });
+    case.forward();
+    if let Some(peer) = &mut peer {
+        peer.run();
+        let differs = |(a, b): (&f32, &f32)| (a - b).abs() > 1e-4;
+        assert!(
+            peer.answer().len() == case.out.len() && !case.out.iter().zip(peer.answer()).any(differs),
+            "other answers"
+        );
     }
 
-    println!("kernel {}, FMA peak of one core {:.1} GFLOP/s", cases[0].mlp.kernel(), median(&mut peaks));
-    println!("{:<28}{:>12}{:>12}{:>16}", "network, rows", "time", "GFLOP/s", "share of peak");
-    for (i, case) in cases.iter().enumerate() {
-        let seconds = median(&mut times[i]);
-        let gflops = case.flops() as f64 / seconds / 1e9;
-        let share = 100.0 * median(&mut shares[i]);
-        println!("{:<28}{:>9.2} µs{gflops:>12.1}{share:>14.0} %", case.name(), seconds * 1e6);
-    }
+    let timed = |run: &mut dyn FnMut(), repeats: usize| {
+        barrier.wait();
+        run();
+        let start = Instant::now();
+        (0..repeats).for_each(|_| run());
+        start.elapsed().as_secs_f64() / repeats as f64
+    };
+    let flops = case.flops() as f64;
+    // Near the peak a turn takes about as long as it should; where calls cost more than the arithmetic, they count.
+    let repeats = (TURN_SECONDS / (flops / 80e9).max(1e-6)).max(1.0) as usize;
+    let round = |_| {
+        barrier.wait();
+        let peak = peak::peak_gflops().unwrap_or(f64::NAN);
+        let weir = timed(&mut || case.forward(), repeats);
+        let onnxruntime = peer.as_mut().map_or(f64::NAN, |peer| timed(&mut || peer.run(), repeats));
+        Times { flops, weir, onnxruntime, peak }
+    };
+    (0..ROUNDS).map(round).collect()
 }
 
 /// Prints what weights of fewer bits gain: medians over rounds in which all types take turns.
 fn narrow_beside_f32() {
-    const ROUNDS: usize = 41;
     println!("weights of fewer bits: times faster than f32, and smaller");
     print!("{:<28}{:>12}", "network, rows", "f32");
     Dtype::ALL.iter().skip(1).for_each(|dtype| print!("{:>18}", dtype.as_str()));
@@ -179,63 +237,4 @@ fn narrow_beside_f32() {
 fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-/// What this core does just now with nothing but FMAs in registers, where this bench has such a loop for it.
-fn peak_gflops() -> Option<f64> {
-    const STEPS: u64 = 100_000;
-    let start = Instant::now();
-    let flops_per_step = fmas(STEPS)?;
-    Some((STEPS * flops_per_step) as f64 / start.elapsed().as_secs_f64() / 1e9)
-}
-
-/// Does `steps` steps of independent FMAs with the widest vectors that the engine has a kernel for; gives a step's
-/// operations.
-#[cfg(target_arch = "x86_64")]
-fn fmas(steps: u64) -> Option<u64> {
-    use std::arch::x86_64::*;
-
-    /// Sums in flight: more than latency (4) times units (2).
-    const SUMS: usize = 12;
-
-    #[target_feature(enable = "avx512f")]
-    fn avx512(steps: u64) {
-        let (a, b) = (black_box(_mm512_set1_ps(0.999)), black_box(_mm512_set1_ps(0.001)));
-        let mut sums = [b; SUMS];
-        for _ in 0..steps {
-            for sum in &mut sums {
-                *sum = _mm512_fmadd_ps(*sum, a, b);
-            }
-        }
-        black_box(sums);
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    fn avx2(steps: u64) {
-        let (a, b) = (black_box(_mm256_set1_ps(0.999)), black_box(_mm256_set1_ps(0.001)));
-        let mut sums = [b; SUMS];
-        for _ in 0..steps {
-            for sum in &mut sums {
-                *sum = _mm256_fmadd_ps(*sum, a, b);
-            }
-        }
-        black_box(sums);
-    }
-
-    if is_x86_feature_detected!("avx512f") {
-        // SAFETY: the CPU has AVX-512F.
-        unsafe { avx512(steps) };
-        Some((2 * SUMS * 16) as u64)
-    } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-        // SAFETY: the CPU has AVX2 and FMA.
-        unsafe { avx2(steps) };
-        Some((2 * SUMS * 8) as u64)
-    } else {
-        None
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn fmas(_: u64) -> Option<u64> {
-    None
 }

@@ -4,6 +4,8 @@
 //! nesting, so that a record that passes here can be read by whoever reads it next. The one difference is up to the
 //! caller: [`Cursor::number`] yields an infinity for `1e999`, which serde_json refuses and so does [`Cursor::skip`].
 
+mod number;
+
 use crate::record::{Reason, Rejection};
 
 /// serde_json's limit, which keeps the recursion of [`Cursor::skip`] bounded too.
@@ -152,6 +154,34 @@ impl<'a> Cursor<'a> {
         true
     }
 
+    /// Steps over a comma, these bytes, and spaces behind either, if that is what comes next.
+    #[inline(always)]
+    pub(super) fn eat_next(&mut self, prefix: &Prefix) -> bool {
+        let Some(window) = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<18>()) else { return false };
+        if window[0] != b',' {
+            return false;
+        }
+        let [_, chunk @ .., _] = window;
+        let [_, _, chunk_behind_space @ ..] = window;
+        let differ = |chunk: &[u8; 16]| (u128::from_le_bytes(*chunk) ^ prefix.word) & prefix.mask != 0;
+        let mut start = self.at + 1;
+        if differ(chunk) {
+            if chunk[0] != b' ' || differ(chunk_behind_space) {
+                return false;
+            }
+            start += 1;
+        }
+        if prefix.text.len() > 16 && !self.bytes[start..].starts_with(&prefix.text) {
+            return false;
+        }
+        self.at = start + prefix.text.len();
+        // A loop and not an `if`: it must be a branch, which is guessed, and not an addition, which the next read waits for.
+        while self.peek() == b' ' {
+            self.at += 1;
+        }
+        true
+    }
+
     /// What is wrong at the cursor.
     #[cold]
     pub(super) fn expected(self, problem: &'static str) -> Malformed {
@@ -219,6 +249,24 @@ impl<'a> Cursor<'a> {
         self.string()
     }
 
+    /// The string that starts here as one word, zeros behind it, if it has at most 7 bytes, all of them ASCII and none
+    /// escaped; otherwise the cursor stays.
+    #[inline(always)]
+    pub(super) fn short_string(&mut self) -> Option<u64> {
+        let [b'"', chunk @ ..] = self.bytes.get(self.at..)?.first_chunk::<9>()? else { return None };
+        let chunk = u64::from_le_bytes(*chunk);
+        let length = stops(chunk).trailing_zeros() as usize / 8;
+        if length == 8 || chunk.to_le_bytes()[length] != b'"' {
+            return None;
+        }
+        let text = chunk & ((1 << (8 * length)) - 1);
+        if text & HIGH_BITS != 0 {
+            return None;
+        }
+        self.at += length + 2;
+        Some(text)
+    }
+
     /// The string whose opening quote is next.
     pub(super) fn string(&mut self) -> Result<Text<'a>, Malformed> {
         self.at += 1;
@@ -248,18 +296,11 @@ impl<'a> Cursor<'a> {
 
     /// Steps over bytes of a string up to a quote, a backslash, a control character or the end, eight at a time, and
     /// or-s what it sees into `seen`, so that only strings with other bytes than ASCII are checked for UTF-8.
-    ///
-    /// A byte is below `n` where `byte - n` borrows into its high bit and it had none before. The lowest of the bits
-    /// is right; above it a borrow may have travelled on.
     #[inline]
     fn plain(&mut self, seen: &mut u64) {
         while let Some(chunk) = self.bytes[self.at..].first_chunk::<8>() {
             let chunk = u64::from_le_bytes(*chunk);
-            let below = |word: u64, n: u8| word.wrapping_sub(each(n)) & !word;
-            let control = below(chunk, 0x20);
-            let quote = below(chunk ^ each(b'"'), 1);
-            let backslash = below(chunk ^ each(b'\\'), 1);
-            let stop = (control | quote | backslash) & HIGH_BITS;
+            let stop = stops(chunk);
             *seen |= chunk;
             if stop != 0 {
                 self.at += stop.trailing_zeros() as usize / 8;
@@ -320,66 +361,6 @@ impl<'a> Cursor<'a> {
         Ok(code)
     }
 
-    /// The number that starts here, rounded correctly; an infinity if it is beyond the range of an f64.
-    #[inline(always)]
-    pub(super) fn number(&mut self) -> Result<f64, Malformed> {
-        let start = self.at;
-        let number = self.decimal()?;
-        Ok(number.exact().unwrap_or_else(|| rounded(&self.bytes[start..self.at])))
-    }
-
-    /// Reads a number's text into its parts.
-    #[inline(always)]
-    fn decimal(&mut self) -> Result<Decimal, Malformed> {
-        let negative = self.peek() == b'-';
-        if negative {
-            self.at += 1;
-        }
-        let (mut digits, mut significand) = match self.peek() {
-            b'0' => (1, 0),
-            b'1'..=b'9' => digits(&self.bytes[self.at..], 0),
-            _ => return Err(self.expected("expected a digit")),
-        };
-        self.at += digits;
-        let mut exponent = 0;
-        if self.peek() == b'.' {
-            self.at += 1;
-            let fraction;
-            (fraction, significand) = self::digits(&self.bytes[self.at..], significand);
-            if fraction == 0 {
-                return Err(self.expected("expected a digit"));
-            }
-            self.at += fraction;
-            digits += fraction;
-            exponent -= fraction as i64;
-        }
-        if matches!(self.peek(), b'e' | b'E') {
-            exponent += self.exponent()?;
-        }
-        Ok(Decimal { negative, significand, digits, exponent })
-    }
-
-    /// The exponent behind `e`. It stops growing where no number is finite or above zero any more.
-    #[inline]
-    fn exponent(&mut self) -> Result<i64, Malformed> {
-        self.at += 1;
-        let negative = self.peek() == b'-';
-        if matches!(self.peek(), b'+' | b'-') {
-            self.at += 1;
-        }
-        if !self.peek().is_ascii_digit() {
-            return Err(self.expected("expected a digit"));
-        }
-        let mut exponent = 0;
-        while let digit @ b'0'..=b'9' = self.peek() {
-            if exponent < i64::from(u32::MAX) {
-                exponent = exponent * 10 + i64::from(digit - b'0');
-            }
-            self.at += 1;
-        }
-        Ok(if negative { -exponent } else { exponent })
-    }
-
     /// Steps over any value.
     pub(super) fn skip(&mut self) -> Result<(), Malformed> {
         match self.peek() {
@@ -409,100 +390,25 @@ impl<'a> Cursor<'a> {
             _ => Err(self.expected("expected a value")),
         }
     }
-
-    fn skip_number(&mut self) -> Result<(), Malformed> {
-        let start = self.at;
-        let number = self.decimal()?;
-        let large = number.exponent.saturating_add_unsigned(number.digits as u64) > 308;
-        if large && rounded(self.since(start)).is_infinite() {
-            return Err(Malformed { problem: "expected a number within the range of an f64", at: start });
-        }
-        Ok(())
-    }
-}
-
-/// A number as it was written: `±significand · 10^exponent`.
-#[derive(Clone, Copy, Debug)]
-struct Decimal {
-    negative: bool,
-    /// Modulo 2^64, so right up to 19 digits.
-    significand: u64,
-    digits: usize,
-    exponent: i64,
-}
-
-impl Decimal {
-    /// The value where it takes one rounding only: both significand and power of ten are exact as f64 (W. D. Clinger,
-    /// "How to Read Floating Point Numbers Accurately", 1990).
-    #[inline]
-    fn exact(self) -> Option<f64> {
-        if self.digits > 19 || self.significand > 1 << 53 {
-            return None;
-        }
-        let significand = self.significand as f64;
-        let power = *EXACT_POWERS_OF_TEN.get(self.exponent.unsigned_abs() as usize)?;
-        let value = if self.exponent < 0 { significand / power } else { significand * power };
-        Some(if self.negative { -value } else { value })
-    }
-}
-
-/// Appends the digits that `bytes` starts with to `significand`, modulo 2^64. Returns their count first.
-///
-/// Eight bytes at a time: a byte is no digit where `(byte ^ '0') + 0x76` has its high bit. The lowest such byte ends the
-/// number; those before it are moved up so that zeros stand in front, and become a number by three multiplications
-/// (D. Lemire, "Quickly parsing eight digits", 2018).
-#[inline]
-fn digits(bytes: &[u8], mut significand: u64) -> (usize, u64) {
-    let mut at = 0;
-    while let Some(chunk) = bytes[at..].first_chunk::<8>() {
-        let digits = u64::from_le_bytes(*chunk) ^ each(b'0');
-        let others = (digits.wrapping_add(each(0x76)) | digits) & HIGH_BITS;
-        let count = others.trailing_zeros() / 8;
-        if count == 0 {
-            return (at, significand);
-        }
-        let digits = digits << (64 - 8 * count);
-        let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
-        let first = (pairs & 0x0000_00ff_0000_00ff).wrapping_mul(0x000f_4240_0000_0064);
-        let second = ((pairs >> 16) & 0x0000_00ff_0000_00ff).wrapping_mul(0x0000_2710_0000_0001);
-        let value = first.wrapping_add(second) >> 32;
-        significand = significand.wrapping_mul(POWERS_OF_TEN[count as usize]).wrapping_add(value);
-        at += count as usize;
-        if count < 8 {
-            return (at, significand);
-        }
-    }
-    for digit in bytes[at..].iter().take_while(|byte| byte.is_ascii_digit()) {
-        significand = significand.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
-        at += 1;
-    }
-    (at, significand)
-}
-
-/// The value of any well-formed number.
-#[cold]
-fn rounded(text: &[u8]) -> f64 {
-    // fast-float2 stops reading an exponent at 65,536, which is no longer the same as infinity when as many digits of
-    // the significand can balance it.
-    let value = if text.len() < 0xf000 { fast_float2::parse(text).ok() } else { serde_json::from_slice(text).ok() };
-    // Only serde_json can fail here, and only for being out of range.
-    value.unwrap_or(f64::INFINITY)
 }
 
 const HIGH_BITS: u64 = each(0x80);
+
+/// Has the high bit of each byte that is a quote, a backslash or a control character.
+///
+/// A byte is below `n` where `byte - n` borrows into its high bit and it had none before. The lowest of the bits is
+/// right; above it a borrow may have travelled on.
+#[inline(always)]
+fn stops(chunk: u64) -> u64 {
+    let below = |word: u64, n: u8| word.wrapping_sub(each(n)) & !word;
+    let (quote, backslash) = (below(chunk ^ each(b'"'), 1), below(chunk ^ each(b'\\'), 1));
+    (below(chunk, 0x20) | quote | backslash) & HIGH_BITS
+}
 
 /// A word with this byte in each place.
 const fn each(byte: u8) -> u64 {
     u64::from_le_bytes([byte; 8])
 }
-
-const POWERS_OF_TEN: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
-
-/// The powers of ten that an f64 holds exactly.
-const EXACT_POWERS_OF_TEN: [f64; 23] = [
-    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
-    1e21, 1e22,
-];
 
 #[cfg(test)]
 mod tests;

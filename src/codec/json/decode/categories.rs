@@ -1,0 +1,95 @@
+//! From the name of a category to its index.
+
+use crate::codec::json::scan::Cursor;
+use crate::record::Gap;
+
+/// From here on different integers are the same f64: such categories, ids perhaps, count as they are written only.
+const INEXACT: f64 = (1_u64 << 53) as f64;
+
+/// Categories and their indices.
+#[derive(Debug)]
+pub(super) struct Categories {
+    /// Sorted by name.
+    names: Vec<(Box<[u8]>, f64)>,
+    /// Those whose names are numbers, sorted by them.
+    numbers: Vec<(f64, f64)>,
+    /// Those whose names are at most 7 bytes of ASCII, as words, each at the place that [`place`] gives it or behind that,
+    /// around the end; at least half of the places are free.
+    short: Vec<Option<(u64, f64)>>,
+}
+
+impl Categories {
+    pub(super) fn new(categories: &[String]) -> Categories {
+        let indices = || (0_u32..).map(f64::from);
+        let names = categories.iter().map(|name| Box::<[u8]>::from(name.as_bytes()));
+        let mut names: Vec<_> = names.zip(indices()).collect();
+        names.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let numbers = categories.iter().map(|name| number(name.as_bytes()).map(|number| number + 0.0));
+        let numbers = numbers.zip(indices()).filter_map(|(number, index)| Some((number?, index)));
+        let mut numbers: Vec<_> = numbers.filter(|(number, _)| number.abs() < INEXACT).collect();
+        numbers.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+        // Of categories that are the same number the first one counts; each can be written as it is called.
+        numbers.dedup_by(|(next, _), (kept, _)| next == kept);
+        let mut short = vec![None; (2 * categories.len()).next_power_of_two().max(2)];
+        for (name, index) in &names {
+            if let Some(word) = word(name) {
+                let mut at = place(word, short.len());
+                while short[at].is_some() {
+                    at = (at + 1) % short.len();
+                }
+                short[at] = Some((word, *index));
+            }
+        }
+        Categories { names, numbers, short }
+    }
+
+    /// [`index_or`](Categories::index_or) for a name that [`Cursor::short_string`] has read.
+    #[inline]
+    pub(super) fn short_or(&self, name: u64, gap: Gap) -> f64 {
+        let mut at = place(name, self.short.len());
+        while let Some((word, index)) = self.short[at] {
+            if word == name {
+                return index;
+            }
+            at = (at + 1) & (self.short.len() - 1);
+        }
+        gap.value()
+    }
+
+    /// The index of the category, as a row value; the gap if there is none of that name.
+    pub(super) fn index_or(&self, name: &[u8], gap: Gap) -> f64 {
+        let place = self.names.binary_search_by(|(category, _)| category.as_ref().cmp(name));
+        place.map_or(gap.value(), |place| self.names[place].1)
+    }
+
+    /// The index of the category that is called as the number is written, or else is the same number.
+    pub(super) fn number(&self, written: &[u8], number: f64) -> f64 {
+        let index = self.index_or(written, Gap::Unknown);
+        if !index.is_nan() || self.numbers.is_empty() {
+            return index;
+        }
+        // -0 is 0, which sorts behind it.
+        let place = self.numbers.binary_search_by(|(category, _)| category.total_cmp(&(number + 0.0)));
+        place.map_or(Gap::Unknown.value(), |place| self.numbers[place].1)
+    }
+}
+
+/// A name of at most 7 bytes of ASCII as [`Cursor::short_string`] reads it; two such names are never the same word, unless
+/// one has a NUL, which no string has unescaped.
+fn word(name: &[u8]) -> Option<u64> {
+    let mut word = [0; 8];
+    word.get_mut(..name.len())?.copy_from_slice(name);
+    (name.len() < 8 && name.is_ascii() && !name.contains(&0)).then_some(u64::from_le_bytes(word))
+}
+
+/// Where a name is looked for first among `places`, a power of two that is at least 2.
+#[inline]
+fn place(name: u64, places: usize) -> usize {
+    (name.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - places.trailing_zeros())) as usize
+}
+
+/// The number that a text is, if it is one of JSON's.
+pub(super) fn number(text: &[u8]) -> Option<f64> {
+    let mut cursor = Cursor::new(text);
+    cursor.number().ok().filter(|_| cursor.position() == text.len())
+}
