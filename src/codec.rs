@@ -2,7 +2,7 @@
 //!
 //! The worker sees [`Decoder`] and [`Encoder`] only, so a new format is a new variant here and nothing elsewhere. A
 //! decoder is compiled once per (format, signature, options), an encoder once per (format, model version, fields);
-//! both then run for every record without allocating.
+//! both then run for every record without allocating, once the decoder has met the members that records bring.
 
 pub mod json;
 

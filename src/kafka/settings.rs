@@ -119,6 +119,10 @@ const OWNED: &[(&str, &str)] = &[
 /// whoever reads only what is committed waits.
 pub(crate) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a connection of a transactional producer may have nothing to do. It is well below the time that a transaction
+/// has.
+const IDLE_CONNECTION: Duration = Duration::from_secs(3);
+
 /// What only a consumer takes; librdkafka warns when a producer gets it.
 const CONSUMER_ONLY: &[&str] = &[
     "auto.offset.reset",
@@ -231,6 +235,10 @@ impl KafkaConfig {
         if let Some(id) = transactional_id {
             config
                 .set("transactional.id", id)
+                // When the group's coordinator has died, librdkafka may wait for it for ever while it sends offsets
+                // (confluentinc/librdkafka#5511): until the connection to any broker changes.
+                // A connection that is closed when it is idle is such a change.
+                .set("connections.max.idle.ms", IDLE_CONNECTION.as_millis().to_string())
                 .set("transaction.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string());
         }
         config
