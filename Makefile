@@ -25,8 +25,6 @@ test: ## all tests, on the embedded broker, on a real Kafka and beside scikit-le
 	@scripts/setup test
 	@echo "test: building weir and its tests (some minutes the first time)"
 	cargo test --locked --features mpi,planted-bugs $(ARGS)
-	@echo "test: building weir as it is shipped, to count its instructions (some minutes the first time)"
-	cargo bench --locked --features mpi --bench counts
 
 chaos: ## weir among 200 faults and 5 million records, per delivery (ARGS="--seed N --faults N --records N --brokers N --delivery D")
 	@scripts/setup test

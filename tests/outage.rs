@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
-use std::thread;
 
 use weir::train::preparation::Preparation;
 
 use crate::delivery::{PARTITIONS, records};
 use crate::support::eventually;
-use crate::support::kafka::{Kafka, Reader, Record, alter_topic, create_topic, create_topic_on, delete_topic, produce};
+use crate::support::kafka::{Kafka, Reader, Record, alter_topic, create_topic, delete_topic, produce};
 use crate::support::models::{promote, publish, year};
 use crate::support::weir::{Setup, Weir};
 
@@ -123,59 +122,4 @@ fn an_output_topic_that_is_deleted_and_made_again_costs_no_record() {
     assert!(keys(&outputs) == keys(&inputs), "at least once");
     eventually("it is ready again", || (weir.get("/readyz").0 == 200).then_some(()));
     assert!(weir.stop().success());
-}
-
-#[test]
-fn an_output_partition_without_a_leader_holds_up_its_worker_alone_and_costs_no_record() {
-    let folder = tempfile::tempdir().unwrap();
-    let ports: Vec<String> = (0..6)
-        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-        .collect::<Vec<_>>()
-        .iter()
-        .map(|listener| listener.local_addr().unwrap().port().to_string())
-        .collect();
-    let (ports, controllers) = ports.split_at(3);
-    let start = |node: usize| {
-        let (data, number) = (folder.path().join(node.to_string()).display().to_string(), (node + 1).to_string());
-        let controllers = controllers.join(",");
-        let mut arguments = vec!["--port", &ports[node], "--data", &data, "--node", &number];
-        arguments.extend(["--controller-port", &controllers, "--set", "group.initial.rebalance.delay.ms=1000"]);
-        Kafka::start_with(&arguments.into_iter().map(String::from).collect::<Vec<_>>())
-    };
-    let mut nodes: Vec<Kafka> = thread::scope(|scope| {
-        // A node of a cluster is ready only when others are, too.
-        let nodes = [0, 1, 2].map(|node| scope.spawn(move || start(node)));
-        nodes.map(|node| node.join().unwrap()).into()
-    });
-    let setup = Setup::named(&nodes[0].brokers);
-    create_topic_on(&setup.brokers, &setup.input, &[1, 2]);
-    create_topic_on(&setup.brokers, &setup.output, &[1, 3]);
-    create_topic_on(&setup.brokers, &setup.dead_letter, &[1]);
-    promote(&setup.store(), "production", publish(&setup.store(), 1, Preparation::default()));
-    let weir = Weir::ready(&setup.config(""));
-    let mut inputs = records(&year()[..60_000]);
-    inputs.iter_mut().for_each(|record| record.partition %= 2);
-
-    let mut last = nodes.pop().unwrap();
-    last.process.kill().unwrap();
-    drop(last);
-    produce(&setup.brokers, &setup.input, inputs.iter().cloned());
-    let reader = Reader::new(&setup.brokers, &setup.output);
-    let mut outputs = reader.take(inputs.len() / 2);
-    assert!(outputs.iter().all(|output| output.partition == 0), "the other worker goes on, to the end");
-    eventually("it isn't ready, and says why", || {
-        let (status, body) = weir.get("/readyz");
-        (status == 503 && body.contains("the brokers have acknowledged none of")).then_some(())
-    });
-    let in_flight = weir.metric("weir_in_flight_records", "");
-    assert!((1.0..=20_000.0).contains(&in_flight), "{in_flight} records in flight: bounded");
-
-    nodes.push(start(2));
-    outputs.extend(reader.take(inputs.len() / 2));
-    eventually("it is ready again", || (weir.get("/readyz").0 == 200).then_some(()));
-    assert_eq!(weir.metric("weir_worker_restarts_total", ""), 0.0, "no worker was lost by it");
-    assert!(weir.stop().success());
-    outputs.extend(reader.rest());
-    let keys = |records: &[Record]| records.iter().map(|record| record.key.clone()).collect::<BTreeSet<_>>();
-    assert!(keys(&outputs) == keys(&inputs) && outputs.len() == inputs.len(), "each once");
 }

@@ -121,13 +121,6 @@ pub(crate) fn create_replicated_topic(
     administer(brokers, async |admin, options| admin.create_topics([&topic], options).await);
 }
 
-/// Creates a topic whose partitions are on these brokers, one each.
-pub(crate) fn create_topic_on(brokers: &str, name: &str, nodes: &[i32]) {
-    let assignment: Vec<&[i32]> = nodes.chunks(1).collect();
-    let topic = NewTopic::new(name, nodes.len() as i32, TopicReplication::Variable(&assignment));
-    administer(brokers, async |admin, options| admin.create_topics([&topic], options).await);
-}
-
 /// Deletes a topic.
 pub(crate) fn delete_topic(brokers: &str, name: &str) {
     administer(brokers, async |admin, options| admin.delete_topics(&[name], options).await);
