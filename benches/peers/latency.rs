@@ -19,7 +19,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use crate::contender::Contender;
 use crate::process::Processes;
 use crate::workload::{PARTITIONS, Workload};
-use crate::{median, spread};
+use crate::{beside, spread};
 
 /// Records a second.
 const RATES: [u64; 2] = [1_000, 20_000];
@@ -83,9 +83,7 @@ pub(crate) fn measure(workload: &Workload, contenders: &[Contender], rounds: usi
                 writeln!(tables, "| {} | does not keep up | | | | | |", contender.name).unwrap();
                 continue;
             }
-            let beside = |of: fn(&Run) -> f64| {
-                median(ran.iter().zip(&runs[0]).map(|(this, plain)| of(this) / of(plain)).collect())
-            };
+            let beside = |of: fn(&Run) -> f64| beside(ran, &runs[0], of);
             let values = |of: fn(&Run) -> f64| ran.iter().map(of).collect::<Vec<f64>>();
             writeln!(
                 tables,

@@ -171,8 +171,13 @@ impl Options {
 /// The middle of values, between the least and the most of them.
 fn spread(mut values: Vec<f64>, digits: usize) -> String {
     values.sort_unstable_by(f64::total_cmp);
-    let (middle, least, most) = (median(values.clone()), values[0], values[values.len() - 1]);
+    let (middle, least, most) = (values[values.len() / 2], values[0], values[values.len() - 1]);
     format!("{middle:.digits$} ({least:.digits$} to {most:.digits$})")
+}
+
+/// How a contender's runs compare with what the plain loop did in the same rounds: the middle of the ratios.
+fn beside<R>(runs: &[R], plain: &[R], of: fn(&R) -> f64) -> f64 {
+    median(runs.iter().zip(plain).map(|(this, plain)| of(this) / of(plain)).collect())
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

@@ -16,7 +16,7 @@ use crate::contender::Contender;
 use crate::process::Processes;
 use crate::support::kafka::{delete_topic, produce};
 use crate::workload::{PARTITIONS, Workload};
-use crate::{median, spread};
+use crate::{beside, spread};
 
 /// The longest stretch that is measured.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -54,9 +54,7 @@ pub(crate) fn measure(workload: &Workload, contenders: &[Contender], rounds: usi
         String::from("| contender | records/s | × plain loop | CPU s per million | × plain loop | peak MiB |\n");
     table.push_str("| --- | --- | --- | --- | --- | --- |\n");
     for (contender, ran) in contenders.iter().zip(&runs) {
-        // Beside what the loop did in the same round.
-        let beside =
-            |of: fn(&Run) -> f64| median(ran.iter().zip(&runs[0]).map(|(this, plain)| of(this) / of(plain)).collect());
+        let beside = |of: fn(&Run) -> f64| beside(ran, &runs[0], of);
         let values = |of: fn(&Run) -> f64| ran.iter().map(of).collect::<Vec<f64>>();
         writeln!(
             table,
