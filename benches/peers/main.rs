@@ -10,6 +10,8 @@
 //! - [`soak`]: weir for half an hour
 //! - [`latency`]: from the call that produces a record to the arrival of its output, at a steady rate
 //!
+//! It is run so:
+//!
 //!     cargo bench --bench peers -- [--records N] [--rounds N] [--latency] [--workload mlp|crayfish]
 //!                                  [--only NAME,…] [--all] [--soak MINUTES] [--results DIR]
 //!
