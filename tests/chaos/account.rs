@@ -173,7 +173,11 @@ impl Account {
                 while let Some(next) = sequences.next_if_eq(&(last + 1)) {
                     last = next;
                 }
-                example(&mut self.examples, "lost", || format!("{number}-{first} to {number}-{last}"));
+                example(&mut self.examples, "lost", || {
+                    let before = partition.neighbours((0..first).rev());
+                    let after = partition.neighbours(last + 1..partition.times.len());
+                    format!("{number}-{first} to {number}-{last}; before: {before}; after: {after}")
+                });
             }
         }
         Verdict {
@@ -242,6 +246,19 @@ impl Account {
         example(&mut self.examples, "wrong", || {
             format!("{topic} at offset {offset} of partition {partition}, key {key}: {what}: {value}")
         });
+    }
+}
+
+impl Partition {
+    /// Where on each topic the first of these records is that came out there: a gap in the offsets on both sides of
+    /// what is missing tells that it was there.
+    fn neighbours(&self, sequences: impl Iterator<Item = usize> + Clone) -> String {
+        let came = [0, IS_DEAD_LETTER].into_iter().filter_map(|topic| {
+            let mut there = sequences.clone().filter(|&sequence| self.times[sequence] > 0);
+            let first = there.find(|&sequence| self.first[sequence] & IS_DEAD_LETTER == topic)?;
+            Some(format!("{first} {}", at(self.first[first])))
+        });
+        came.collect::<Vec<_>>().join(", ")
     }
 }
 

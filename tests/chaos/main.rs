@@ -113,15 +113,15 @@ fn main() -> ExitCode {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("chaos-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let result = catch_unwind(AssertUnwindSafe(|| everything(&options, &folder)));
-    // What the brokers stored is large, and nothing that a person reads.
-    for node in 1..=options.brokers {
-        let _ = std::fs::remove_dir_all(folder.join(format!("broker-{node}/data")));
-    }
     if let Ok(true) = result {
         let _ = std::fs::remove_dir_all(&folder);
         return ExitCode::SUCCESS;
     }
-    println!("\nchaos: FAILED with seed {}; logs are in {}", options.seed, folder.display());
+    println!(
+        "\nchaos: FAILED with seed {}; logs, and what the brokers have, are in {}",
+        options.seed,
+        folder.display()
+    );
     println!("again: {}", options.command(options.delivery));
     ExitCode::FAILURE
 }
