@@ -1,19 +1,22 @@
 //! Brokers that are absent at the start, and later, or that refuse: weir waits or begins anew, says so, and goes on.
 
 use std::collections::BTreeSet;
-use std::net::TcpListener;
+use std::thread;
 
 use weir::train::preparation::Preparation;
 
 use crate::delivery::{PARTITIONS, records};
 use crate::support::eventually;
-use crate::support::kafka::{Kafka, Reader, Record, alter_topic, create_topic, delete_topic, produce};
+use crate::support::kafka::{
+    Kafka, Node, Reader, Record, alter_topic, cluster, create_replicated_topic, create_topic, create_topic_on,
+    delete_topic, free_port, produce,
+};
 use crate::support::models::{promote, publish, year};
 use crate::support::weir::{Setup, Weir};
 
 #[test]
 fn weir_waits_for_its_brokers_and_outlives_their_absence() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let setup = Setup::named(&format!("127.0.0.1:{port}"));
     promote(&setup.store(), "production", publish(&setup.store(), 1, Preparation::default()));
     let data = tempfile::tempdir().unwrap();
@@ -122,4 +125,49 @@ fn an_output_topic_that_is_deleted_and_made_again_costs_no_record() {
     assert!(keys(&outputs) == keys(&inputs), "at least once");
     eventually("it is ready again", || (weir.get("/readyz").0 == 200).then_some(()));
     assert!(weir.stop().success());
+}
+
+#[test]
+fn a_partition_of_the_output_without_a_leader_holds_up_its_own_records_only() {
+    let data = tempfile::tempdir().unwrap();
+    let nodes = cluster(3, data.path());
+    let start = |node: &Node| Kafka::start_with(&node.arguments);
+    let mut kafkas: Vec<Kafka> = thread::scope(|scope| {
+        let starting: Vec<_> = nodes.iter().map(|node| scope.spawn(|| start(node))).collect();
+        starting.into_iter().map(|kafka| kafka.join().unwrap()).collect()
+    });
+    let brokers: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+    let setup = Setup::named(&brokers.join(","));
+    create_replicated_topic(&setup.brokers, &setup.input, PARTITIONS, 3, &[]);
+    create_replicated_topic(&setup.brokers, &setup.dead_letter, 1, 3, &[]);
+    // Only the last broker has the last partition.
+    create_topic_on(&setup.brokers, &setup.output, &[&[1], &[2], &[1], &[3]]);
+    promote(&setup.store(), "production", publish(&setup.store(), 1, Preparation::default()));
+    let weir = Weir::ready(&setup.config(""));
+    let inputs = records(&year()[..4_000]);
+    let (first, second) = inputs.split_at(2_000);
+    let reader = Reader::new(&setup.brokers, &setup.output);
+    produce(&setup.brokers, &setup.input, first.iter().cloned());
+    let mut outputs = reader.take(first.len());
+
+    let mut last = kafkas.pop().unwrap();
+    last.process.kill().unwrap();
+    drop(last);
+    produce(&setup.brokers, &setup.input, second.iter().cloned());
+    let led = second.len() / PARTITIONS as usize * 3;
+    outputs.extend(reader.take(led));
+    eventually("it isn't ready, and says how much waits", || {
+        let (status, body) = weir.get("/readyz");
+        let waiting = format!("the brokers have acknowledged none of {} outputs", second.len() - led);
+        (status == 503 && body.contains(&waiting)).then_some(())
+    });
+
+    let _last = start(&nodes[2]);
+    outputs.extend(reader.take(second.len() - led));
+    eventually("it is ready again", || (weir.get("/readyz").0 == 200).then_some(()));
+    assert_eq!(weir.metric("weir_worker_restarts_total", ""), 0.0, "an outage costs no worker");
+    assert!(weir.stop().success());
+    outputs.extend(reader.rest());
+    let keys = |records: &[Record]| records.iter().map(|record| record.key.clone()).collect::<BTreeSet<_>>();
+    assert!(keys(&outputs) == keys(&inputs), "at least once");
 }

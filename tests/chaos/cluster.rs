@@ -3,12 +3,11 @@
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 
 use crate::proxy::Link;
 use crate::support::eventually;
-use crate::support::kafka::{Kafka, create_replicated_topic};
+use crate::support::kafka::{self, Kafka, create_replicated_topic};
 
 /// The weir processes that there can be.
 pub(crate) const NAMES: [&str; 3] = ["a", "b", "c"];
@@ -35,30 +34,12 @@ impl Cluster {
     pub(crate) fn start(brokers: usize, folder: &Path) -> Cluster {
         let links = NAMES.map(|_| Link::new());
         let mut bootstraps = NAMES.map(|_| Vec::new());
-        let controllers: Vec<String> = (0..brokers).map(|_| free_port().to_string()).collect();
         let mut nodes = Vec::new();
-        for number in 1..=brokers {
-            let port = free_port();
-            let mut arguments: Vec<String> = [
-                "--port",
-                &port.to_string(),
-                "--data",
-                &folder.join(format!("broker-{number}")).display().to_string(),
-                "--node",
-                &number.to_string(),
-                "--controller-port",
-                &controllers.join(","),
-                "--set",
-                &format!("group.min.session.timeout.ms={SESSION_TIMEOUT_MS}"),
-                // A broker that was killed is replaced as leader soon, and not each time the machine is busy.
-                "--set",
-                "broker.session.timeout.ms=6000",
-            ]
-            .map(String::from)
-            .into();
+        for kafka::Node { port, mut arguments } in kafka::cluster(brokers, folder) {
+            arguments.extend(["--set".into(), format!("group.min.session.timeout.ms={SESSION_TIMEOUT_MS}")]);
             for (process, name) in NAMES.iter().enumerate() {
                 let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
-                let (advertised, own) = (proxy.local_addr().unwrap(), free_port());
+                let (advertised, own) = (proxy.local_addr().unwrap(), kafka::free_port());
                 links[process].serve(proxy, SocketAddr::from(([127, 0, 0, 1], own)));
                 bootstraps[process].push(advertised.to_string());
                 arguments.push("--listener".into());
@@ -123,18 +104,5 @@ impl Cluster {
 impl Node {
     fn start(&mut self) {
         self.kafka = Some(Kafka::start_with(&self.arguments));
-    }
-}
-
-/// A port that stays free while its broker is away: below the range from which the kernel gives out its own.
-fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = (std::process::id() % 11_000) as u16;
-    loop {
-        let next = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = 20_000 + (start + next) % 12_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
     }
 }

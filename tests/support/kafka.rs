@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
@@ -80,6 +81,43 @@ impl Drop for Kafka {
     }
 }
 
+/// A node of a cluster: its port, and the arguments of `scripts/kafka` that start it.
+pub(crate) struct Node {
+    pub(crate) port: u16,
+    pub(crate) arguments: Vec<String>,
+}
+
+/// The nodes of a cluster, with their data in `folder`. None of them is ready before most are.
+pub(crate) fn cluster(brokers: usize, folder: &Path) -> Vec<Node> {
+    let controllers: Vec<String> = (0..brokers).map(|_| free_port().to_string()).collect();
+    let node = |number: usize| {
+        let (port, data) = (free_port(), folder.join(format!("broker-{number}")));
+        let arguments = [
+            ["--port", &port.to_string()],
+            ["--data", &data.display().to_string()],
+            ["--node", &number.to_string()],
+            ["--controller-port", &controllers.join(",")],
+            // A broker that was killed is replaced as leader soon, and not each time the machine is busy.
+            ["--set", "broker.session.timeout.ms=6000"],
+        ];
+        Node { port, arguments: arguments.as_flattened().iter().map(|&argument| argument.to_owned()).collect() }
+    };
+    (1..=brokers).map(node).collect()
+}
+
+/// A port that stays free while its broker is away: below the range from which the kernel gives out its own.
+pub(crate) fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = (std::process::id() % 11_000) as u16;
+    loop {
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 20_000 + (start + next) % 12_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 /// The brokers of this test run: those of `WEIR_TEST_BROKERS`, or one that is started for it.
 pub(crate) fn brokers() -> &'static str {
     static BROKERS: OnceLock<(String, Option<Kafka>)> = OnceLock::new();
@@ -114,10 +152,16 @@ pub(crate) fn create_replicated_topic(
     replicas: i32,
     settings: &[(&str, &str)],
 ) {
-    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas));
-    for (key, value) in settings {
-        topic = topic.set(key, value);
-    }
+    create(brokers, NewTopic::new(name, partitions, TopicReplication::Fixed(replicas)), settings);
+}
+
+/// Creates a topic, each partition on the brokers that are given for it.
+pub(crate) fn create_topic_on(brokers: &str, name: &str, partitions: &[&[i32]]) {
+    create(brokers, NewTopic::new(name, partitions.len() as i32, TopicReplication::Variable(partitions)), &[]);
+}
+
+fn create(brokers: &str, topic: NewTopic<'_>, settings: &[(&str, &str)]) {
+    let topic = settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
     administer(brokers, async |admin, options| admin.create_topics([&topic], options).await);
 }
 
