@@ -170,15 +170,36 @@ fn usual(window: &[u8; WINDOW]) -> Option<(f64, usize)> {
             count += more;
         }
     }
-    if significand > MOST_EXACT {
-        return None;
-    }
     if window[start + count + 1] | 0x20 == b'e' {
         return None;
     }
-    // Both are exact: see `Decimal::exact`.
-    let value = significand as i64 as f64 / EXACT_POWERS_OF_TEN.get(count - before_point)?;
+    let power = count - before_point;
+    let value = if significand <= MOST_EXACT {
+        // Both are exact: see `Decimal::exact`.
+        significand as i64 as f64 / EXACT_POWERS_OF_TEN[power]
+    } else {
+        quotient(significand, power)?
+    };
     Some((signed(value), start + count + 1))
+}
+
+/// `significand / 10^power`, rounded, for a significand above 2^53 and at least one digit behind the point: the product
+/// with the reciprocal of 5^power in 64 bits (D. Lemire, "Number Parsing at a Gigabyte per Second", 2021). `None` where it
+/// would take more bits to know on which side of a tie it is: one time in 256.
+#[inline(always)]
+fn quotient(significand: u64, power: usize) -> Option<f64> {
+    let (reciprocal, scale) = *RECIPROCALS.get(power)?;
+    let shift = significand.leading_zeros();
+    let product = u128::from(significand << shift) * u128::from(reciprocal);
+    // The reciprocal is rounded down by less than one, so this is right or one too small.
+    let high = (product >> 64) as u64;
+    if matches!(high & 0x1ff, 0 | 0x1ff) {
+        return None;
+    }
+    // One bit less, so that it fits an i64; rounding needs to know only that the rest isn't zero.
+    let rounded = (high >> 1 | high & 1) as i64 as f64;
+    let power_of_two = u64::from(1_023 + 65 - scale - shift) << 52;
+    Some(rounded * f64::from_bits(power_of_two))
 }
 
 /// Whether the bytes start with a number of up to 7 digits before its point and one behind it at least. What fast-float2
@@ -285,3 +306,15 @@ const EXACT_POWERS_OF_TEN: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
     1e21, 1e22,
 ];
+
+/// By power: `r` with 2^63 ≤ r < 2^64 and `s`, so that 10^-power is `r · 2^-s`, rounded down. The first one isn't used.
+const RECIPROCALS: [(u64, u32); 20] = {
+    let mut reciprocals = [(0, 0); 20];
+    let (mut power, mut five) = (1, 5_u128);
+    while power < reciprocals.len() {
+        let bits = 128 - five.leading_zeros();
+        reciprocals[power] = ((((1_u128) << (63 + bits)) / five) as u64, 63 + bits + power as u32);
+        (power, five) = (power + 1, five * 5);
+    }
+    reciprocals
+};

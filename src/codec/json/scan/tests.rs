@@ -108,6 +108,11 @@ proptest! {
     }
 
     #[test]
+    fn numbers_of_many_digits_are_those_of_serde_json(text in "-?(0|[1-9][0-9]{0,6})\\.[0-9]{8,18}") {
+        assert_number(&text);
+    }
+
+    #[test]
     fn numbers_near_the_limits_are_those_of_serde_json(text in "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,30})?[eE]-?[0-9]{1,3}") {
         assert_number(&text);
     }
