@@ -19,7 +19,7 @@ use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 use super::admin::AdminError;
 use super::ffi::fetch::FetchQueue;
-pub use super::ffi::record::Record;
+pub use super::ffi::record::{Record, TopicTag};
 use super::ffi::{self, CommitQueue};
 use super::settings::KafkaConfig;
 

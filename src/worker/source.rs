@@ -7,7 +7,7 @@ use super::ledger::{Ledger, Partition};
 #[cfg(feature = "planted-bugs")]
 use super::planted;
 use crate::kafka::KafkaError;
-use crate::kafka::consumer::{Consumer, GroupEvent, GroupMetadata, Record, SEEK_TIMEOUT, TopicPartition};
+use crate::kafka::consumer::{Consumer, GroupEvent, GroupMetadata, Record, SEEK_TIMEOUT, TopicPartition, TopicTag};
 
 /// How long an assignment waits for the committed offsets, which only the lag needs.
 const COMMITTED_TIMEOUT: Duration = Duration::from_secs(1);
@@ -34,8 +34,9 @@ pub(super) struct Source<'c> {
     /// The number of assignments that there had been then.
     fetched_under: u64,
     topics: Vec<String>,
-    /// Where the last record's topic is in `topics`: mostly also the next one's.
-    last_topic: usize,
+    /// What tells the last record's topic, and where that is in `topics`: mostly also the next one's. Forgotten with
+    /// each fetch, since it tells topics apart only among records that are held.
+    last_topic: Option<(TopicTag, usize)>,
     assigned: Vec<TopicPartition>,
     /// Where consuming began, of assigned partitions with a commit: their position until something is consumed.
     started_at: HashMap<TopicPartition, i64>,
@@ -76,7 +77,7 @@ impl<'c> Source<'c> {
             fetched_under: 0,
             closed: vec![false; topics.len()],
             topics,
-            last_topic: 0,
+            last_topic: None,
             assigned: Vec::new(),
             started_at: HashMap::new(),
             assignments: 0,
@@ -100,14 +101,19 @@ impl<'c> Source<'c> {
             let timeout = if alone || self.consumer.has_event() { Duration::ZERO } else { timeout };
             self.consumer.fetch(timeout, &mut self.fetched);
             self.fetched_under = self.assignments;
+            self.last_topic = None;
         }
         let Some(record) = self.fetched.pop_front() else { return Ok(None) };
-        let topic = record.origin().topic;
-        if self.topics[self.last_topic] != topic {
-            // The subscription is by name: nothing else comes.
-            self.last_topic = self.number_of(topic).unwrap_or(self.last_topic);
-        }
-        let partition = Partition { topic: self.last_topic, partition: record.partition() };
+        let topic = match self.last_topic {
+            Some((tag, topic)) if tag == record.topic_tag() => topic,
+            _ => {
+                // The subscription is by name: nothing else comes.
+                let topic = self.number_of(record.origin().topic).unwrap_or(0);
+                self.last_topic = Some((record.topic_tag(), topic));
+                topic
+            }
+        };
+        let partition = Partition { topic, partition: record.partition() };
         Ok(Some(Held { record, partition, assignment: self.fetched_under }))
     }
 

@@ -10,6 +10,10 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use super::headers::Headers;
 use crate::record::Origin;
 
+/// Tells topics apart, among records that are held at the same time: comparing names takes longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicTag(usize);
+
 /// A consumed record: borrowed from librdkafka's fetch buffers, not copied.
 pub struct Record<'c> {
     /// Owned, and alive until dropped.
@@ -31,6 +35,11 @@ impl<'c> Record<'c> {
     /// Where it came from.
     pub fn origin(&self) -> Origin<'_> {
         Origin { topic: self.topic(), partition: self.partition(), offset: self.offset() }
+    }
+
+    /// What tells its topic from that of other records that are held meanwhile.
+    pub fn topic_tag(&self) -> TopicTag {
+        TopicTag(self.message().rkt.addr())
     }
 
     /// The partition it came from.
