@@ -21,10 +21,12 @@ demo: ## train, serve, swap and watch a model on real flights, on an embedded br
 	@echo "demo: building weir (some minutes the first time)"
 	@cargo run --release --locked -- demo $(ARGS)
 
-test: ## all tests, on the embedded broker, on a real Kafka and beside scikit-learn and onnxruntime; chaos in its short form
+test: ## all tests, on the embedded broker, on a real Kafka and beside scikit-learn and onnxruntime; chaos in its short form; instructions per record
 	@scripts/setup test
 	@echo "test: building weir and its tests (some minutes the first time)"
 	cargo test --locked --features mpi,planted-bugs $(ARGS)
+	@echo "test: counting instructions, in a release build (some minutes the first time)"
+	cargo bench --locked --bench counts
 
 chaos: ## weir among 200 faults and 5 million records, per delivery (ARGS="--seed N --faults N --records N --brokers N --delivery D")
 	@scripts/setup test
