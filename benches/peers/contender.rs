@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::process::Processes;
-use crate::support::kafka::unique;
 use crate::support::weir;
 use crate::workload::Workload;
 
@@ -49,6 +48,11 @@ impl Contender {
         ]
     }
 
+    /// Weir, at least once, with so many workers.
+    pub(crate) fn weir(workers: usize) -> Contender {
+        Contender { name: "weir", program: Program::Weir, exactly_once: false, workers }
+    }
+
     /// Whether it needs nothing but this build.
     pub(crate) fn is_at_home(&self) -> bool {
         matches!(self.program, Program::PlainLoop | Program::Weir)
@@ -64,19 +68,19 @@ impl Contender {
         self.exactly_once
     }
 
-    /// Starts it, with a group of its own.
-    pub(crate) fn start(&self, workload: &Workload, input: &str, output: &str) -> Processes {
-        let group = unique("peer");
+    /// Starts it, in this group.
+    pub(crate) fn start(&self, workload: &Workload, input: &str, output: &str, group: &str) -> Processes {
         let mut command = match self.program {
             Program::PlainLoop => {
                 let mut command = Command::new(std::env::current_exe().unwrap());
                 let workers = self.workers.to_string();
-                command.args(["--plain-loop", &workload.brokers, input, output, &group, &workers]);
+                command.args(["--plain-loop", &workload.brokers, input, output, group, &workers]);
                 command
             }
             Program::Weir => {
                 let mut command = weir::command();
-                command.args(["serve", "-c"]).arg(self.weir_config(workload, input, output, &group));
+                let config = weir_config(workload, input, output, group, self.workers, self.exactly_once);
+                command.args(["serve", "-c"]).arg(config);
                 command
             }
             Program::Python => python("worker.py"),
@@ -101,7 +105,7 @@ impl Contender {
             .env("BROKERS", &workload.brokers)
             .env("INPUT", input)
             .env("OUTPUT", output)
-            .env("GROUP", &group)
+            .env("GROUP", group)
             .env("MODEL", workload.matrix_onnx())
             .env("WORKERS", self.workers.to_string())
             .env("DELIVERY", delivery)
@@ -112,40 +116,47 @@ impl Contender {
             .env_remove("OPENBLAS_L2_SIZE");
         Processes::start(&command, &workload.file("log"))
     }
+}
 
-    fn weir_config(&self, workload: &Workload, input: &str, output: &str, group: &str) -> PathBuf {
-        let brokers = &workload.brokers;
-        let dead_letter = workload.create_topic("dead-letter");
-        let delivery = if self.exactly_once { "exactly_once" } else { "at_least_once" };
-        let path = workload.file("weir.toml");
-        let text = format!(
-            r#"
-            [kafka]
-            brokers = "{brokers}"
-            group_id = "{group}"
-            [worker]
-            threads = {}
-            delivery = "{delivery}"
-            [store]
-            url = "file:{}"
-            [http]
-            listen = "127.0.0.1:0"
-            [[route]]
-            name = "peers"
-            model = "peers@production"
-            [route.input]
-            topics = ["{input}"]
-            [route.output]
-            topic = "{output}"
-            [route.dead_letter]
-            topic = "{dead_letter}"
-            "#,
-            self.workers,
-            workload.store().display()
-        );
-        fs::write(&path, text).unwrap();
-        path
-    }
+/// Weir's configuration, with a dead-letter topic of its own.
+pub(crate) fn weir_config(
+    workload: &Workload,
+    input: &str,
+    output: &str,
+    group: &str,
+    workers: usize,
+    exactly_once: bool,
+) -> PathBuf {
+    let brokers = &workload.brokers;
+    let dead_letter = workload.create_topic("dead-letter");
+    let delivery = if exactly_once { "exactly_once" } else { "at_least_once" };
+    let path = workload.file("weir.toml");
+    let text = format!(
+        r#"
+        [kafka]
+        brokers = "{brokers}"
+        group_id = "{group}"
+        [worker]
+        threads = {workers}
+        delivery = "{delivery}"
+        [store]
+        url = "file:{}"
+        [http]
+        listen = "127.0.0.1:0"
+        [[route]]
+        name = "peers"
+        model = "peers@production"
+        [route.input]
+        topics = ["{input}"]
+        [route.output]
+        topic = "{output}"
+        [route.dead_letter]
+        topic = "{dead_letter}"
+        "#,
+        workload.store().display()
+    );
+    fs::write(&path, text).unwrap();
+    path
 }
 
 /// A Python program of benches/peers.

@@ -18,7 +18,8 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::contender::Contender;
 use crate::process::Processes;
-use crate::workload::{PARTITIONS, Workload};
+use crate::support::kafka::unique;
+use crate::workload::Workload;
 use crate::{beside, spread};
 
 /// Records a second.
@@ -106,6 +107,7 @@ pub(crate) fn measure(workload: &Workload, contenders: &[Contender], rounds: usi
 /// A contender that runs, with topics of its own.
 pub(crate) struct Feed {
     input: String,
+    partitions: u64,
     values: Vec<String>,
     producer: BaseProducer,
     consumer: BaseConsumer,
@@ -133,14 +135,14 @@ impl Feed {
             .create()
             .unwrap();
         let mut partitions = TopicPartitionList::new();
-        for partition in 0..PARTITIONS {
+        for partition in 0..workload.partitions {
             partitions.add_partition_offset(&output, partition, Offset::Beginning).unwrap();
         }
         consumer.assign(&partitions).unwrap();
         let mut rng = ChaCha8Rng::seed_from_u64(3);
         let values = (0..VALUES).map(|number| workload.kind.json(number, &mut rng)).collect();
-        let processes = contender.start(workload, &input, &output);
-        let feed = Feed { input, values, producer, consumer, processes };
+        let processes = contender.start(workload, &input, &output, &unique("peer"));
+        let feed = Feed { input, partitions: workload.partitions as u64, values, producer, consumer, processes };
         feed.await_first(contender);
         feed
     }
@@ -161,7 +163,7 @@ impl Feed {
     fn send(&self, value: usize, id: u64) {
         let key = id.to_string();
         let record = BaseRecord::to(&self.input)
-            .partition((id % PARTITIONS as u64) as i32)
+            .partition((id % self.partitions) as i32)
             .key(&key)
             .payload(&self.values[value % VALUES]);
         self.producer.send(record).map_err(|(error, _)| error).unwrap();

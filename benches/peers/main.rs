@@ -7,13 +7,14 @@
 //! - [`workload`]: the topics, the records, the network
 //! - [`contender`]: who takes part, and how each is started; benches/peers/README.md has the peers' settings
 //! - [`throughput`]: records/s, CPU per record and memory, while there is more to read than can be read
+//! - [`scale`]: weir in several processes, on few and on many partitions
 //! - [`soak`]: weir for half an hour
 //! - [`latency`]: from the call that produces a record to the arrival of its output, at a steady rate
 //!
 //! It is run so:
 //!
 //!     cargo bench --bench peers -- [--records N] [--rounds N] [--latency] [--workload mlp|crayfish]
-//!                                  [--only NAME,…] [--all] [--soak MINUTES] [--results DIR]
+//!                                  [--only NAME,…] [--all] [--scale] [--soak MINUTES] [--results DIR]
 //!
 //! Without `--all` or `--only` only the plain loop and weir take part, which need no other languages.
 
@@ -23,6 +24,7 @@ mod contender;
 mod latency;
 mod plain_loop;
 mod process;
+mod scale;
 mod soak;
 mod throughput;
 mod workload;
@@ -51,6 +53,9 @@ use support::kafka::Kafka;
 use support::provenance::{commit, machine, today};
 use workload::{Kind, Workload};
 
+/// How many partitions each topic has, but for [`scale`].
+const PARTITIONS: i32 = 4;
+
 #[derive(Debug, Parser)]
 #[command(name = "peers", args_override_self = true)]
 struct Options {
@@ -69,6 +74,10 @@ struct Options {
     /// Measure latency at steady rates instead of throughput.
     #[arg(long)]
     latency: bool,
+
+    /// Run weir alone, in one to four processes, on one to 512 partitions.
+    #[arg(long)]
+    scale: bool,
 
     /// Run weir alone for so many minutes at a steady rate, swapping models, and look at its memory.
     #[arg(long, value_name = "MINUTES")]
@@ -109,23 +118,26 @@ fn main() -> ExitCode {
         Contender::all().into_iter().filter(|contender| options.wants(contender)).collect();
     // The members of a contender join in one generation, so that no rebalance falls into what is measured.
     let kafka = Kafka::start(0, None, &["group.initial.rebalance.delay.ms=1000"]);
-    // Steady rates are fed while they are measured.
-    let records = if options.latency || options.soak.is_some() { 0 } else { options.records };
-    println!("producing {records} records");
-    let workload = Workload::new(&kafka.brokers, options.workload, records);
-    if contenders.iter().any(|contender| !contender.is_at_home()) {
-        workload.export_model();
-    }
     let mut is_right = true;
-    let tables = if let Some(minutes) = options.soak {
-        let weir = contenders.iter().find(|contender| contender.name == "weir").expect("weir takes part");
-        let (table, is_flat) = soak::run(&workload, weir, minutes);
-        is_right = is_flat;
-        table
-    } else if options.latency {
-        latency::measure(&workload, &contenders, options.rounds, options.seconds)
+    let tables = if options.scale {
+        scale::measure(&kafka.brokers, options.workload, options.records)
     } else {
-        throughput::measure(&workload, &contenders, options.rounds)
+        // Steady rates are fed while they are measured.
+        let records = if options.latency || options.soak.is_some() { 0 } else { options.records };
+        println!("producing {records} records");
+        let workload = Workload::new(&kafka.brokers, options.workload, PARTITIONS, records);
+        if contenders.iter().any(|contender| !contender.is_at_home()) {
+            workload.export_model();
+        }
+        if let Some(minutes) = options.soak {
+            let (table, is_flat) = soak::run(&workload, &Contender::weir(2), minutes);
+            is_right = is_flat;
+            table
+        } else if options.latency {
+            latency::measure(&workload, &contenders, options.rounds, options.seconds)
+        } else {
+            throughput::measure(&workload, &contenders, options.rounds)
+        }
     };
     let page = options.page(&tables);
     println!("\n{page}");
@@ -147,10 +159,11 @@ impl Options {
     }
 
     fn name(&self) -> String {
-        let measured = match (self.soak, self.latency) {
-            (Some(_), _) => "soak",
-            (None, true) => "latency",
-            (None, false) => "throughput",
+        let measured = match self {
+            Options { scale: true, .. } => "scale",
+            Options { soak: Some(_), .. } => "soak",
+            Options { latency: true, .. } => "latency",
+            _ => "throughput",
         };
         format!("{}-{measured}", self.workload.as_str())
     }

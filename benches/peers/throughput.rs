@@ -14,8 +14,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use crate::contender::Contender;
 use crate::process::Processes;
-use crate::support::kafka::{delete_topic, produce};
-use crate::workload::{PARTITIONS, Workload};
+use crate::support::eventually;
+use crate::support::kafka::{delete_topic, produce, unique};
+use crate::workload::Workload;
 use crate::{beside, spread};
 
 /// The longest stretch that is measured.
@@ -29,10 +30,10 @@ const MLSERVER_RECORDS: usize = 10_000;
 
 /// What one run of a contender measured.
 #[derive(Clone, Copy)]
-struct Run {
-    records_per_s: f64,
-    cpu_us_per_record: f64,
-    peak_mib: f64,
+pub(crate) struct Run {
+    pub(crate) records_per_s: f64,
+    pub(crate) cpu_us_per_record: f64,
+    pub(crate) peak_mib: f64,
 }
 
 /// Runs everybody in turn, again and again; the tables.
@@ -76,15 +77,15 @@ fn run(workload: &Workload, contender: &Contender, output: &str) -> Run {
     if contender.is_mlserver() {
         return run_mlserver(workload, contender, output);
     }
-    let processes = contender.start(workload, &workload.input, output);
-    measure_processes(&processes, &workload.brokers, output, contender.name, 0, workload.records)
+    let processes = contender.start(workload, &workload.input, output, &unique("peer"));
+    measure_processes(&[processes], workload, output, contender.name, 0, workload.records)
 }
 
 /// It reads a topic of its own from the end on, with a task for each record there is: few records, while it runs.
 fn run_mlserver(workload: &Workload, contender: &Contender, output: &str) -> Run {
     let input = workload.create_topic("requests");
-    let processes = contender.start(workload, &input, output);
-    let ends = Ends::new(&workload.brokers, output);
+    let processes = [contender.start(workload, &input, output, &unique("peer"))];
+    let ends = Ends::new(workload, output);
     let mut rng = ChaCha8Rng::seed_from_u64(4);
     let deadline = Instant::now() + START;
     while ends.sum() == 0 {
@@ -94,19 +95,20 @@ fn run_mlserver(workload: &Workload, contender: &Contender, output: &str) -> Run
     }
     let before = ends.sum();
     produce(&workload.brokers, &input, (0..MLSERVER_RECORDS).map(|number| workload.request(number, &mut rng)));
-    measure_processes(&processes, &workload.brokers, output, contender.name, before, MLSERVER_RECORDS)
+    measure_processes(&processes, workload, output, contender.name, before, MLSERVER_RECORDS)
 }
 
 /// Measures what comes out beyond `before`, up to `records`.
-fn measure_processes(
-    processes: &Processes,
-    brokers: &str,
+pub(crate) fn measure_processes(
+    processes: &[Processes],
+    workload: &Workload,
     output: &str,
     name: &str,
     before: i64,
     records: usize,
 ) -> Run {
-    let ends = Ends::new(brokers, output);
+    let ends = Ends::new(workload, output);
+    let cpu_seconds = || processes.iter().map(Processes::cpu_seconds).sum::<f64>();
     let wait_for = |share: f64, deadline: Instant| {
         let target = before + (records as f64 * share).ceil() as i64;
         loop {
@@ -121,14 +123,14 @@ fn measure_processes(
     let (begun, _) = wait_for(0.0001, Instant::now() + START);
     assert!(begun > before, "{name} brings nothing out");
     let (first, started) = wait_for(0.1, Instant::now() + LONGEST / 3);
-    let cpu_before = processes.cpu_seconds();
+    let cpu_before = cpu_seconds();
     let (last, ended) = wait_for(0.9, started + LONGEST);
-    let cpu = processes.cpu_seconds() - cpu_before;
+    let cpu = cpu_seconds() - cpu_before;
     let passed = (last - first) as f64;
     Run {
         records_per_s: passed / (ended - started).as_secs_f64(),
         cpu_us_per_record: cpu / passed * 1e6,
-        peak_mib: processes.peak_mib(),
+        peak_mib: processes.iter().map(Processes::peak_mib).sum(),
     }
 }
 
@@ -136,16 +138,22 @@ fn measure_processes(
 struct Ends {
     consumer: BaseConsumer,
     topic: String,
+    partitions: i32,
 }
 
 impl Ends {
-    fn new(brokers: &str, topic: &str) -> Ends {
-        Ends { consumer: ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap(), topic: topic.into() }
+    fn new(workload: &Workload, topic: &str) -> Ends {
+        let consumer = ClientConfig::new().set("bootstrap.servers", &workload.brokers).create().unwrap();
+        Ends { consumer, topic: topic.into(), partitions: workload.partitions }
     }
 
     fn sum(&self) -> i64 {
-        let end =
-            |partition| self.consumer.fetch_watermarks(&self.topic, partition, Duration::from_secs(30)).unwrap().1;
-        (0..PARTITIONS).map(end).sum()
+        (0..self.partitions).map(|partition| self.end(partition)).sum()
+    }
+
+    fn end(&self, partition: i32) -> i64 {
+        // A topic that has just been created may have no leader yet.
+        let ask = || self.consumer.fetch_watermarks(&self.topic, partition, Duration::from_secs(30)).ok();
+        eventually("the broker tells the end of a partition", ask).1
     }
 }

@@ -13,9 +13,6 @@ use crate::support::kafka::{Record, create_topic, produce, unique};
 use crate::support::noise::publish_noise;
 use crate::support::weir;
 
-/// How many partitions each topic has.
-pub(crate) const PARTITIONS: i32 = 4;
-
 /// Records and a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
@@ -36,8 +33,8 @@ impl Kind {
 
     pub(crate) fn describe(self) -> &'static str {
         match self {
-            Kind::Mlp => "JSON objects of 30 named features, 4 partitions, MLP 30-100-100-2",
-            Kind::Crayfish => "JSON arrays of 784 features, 4 partitions, MLP 784-32-32-32-10",
+            Kind::Mlp => "JSON objects of 30 named features, MLP 30-100-100-2",
+            Kind::Crayfish => "JSON arrays of 784 features, MLP 784-32-32-32-10",
         }
     }
 
@@ -86,6 +83,8 @@ impl Kind {
 pub(crate) struct Workload {
     pub(crate) kind: Kind,
     pub(crate) brokers: String,
+    /// How many partitions each topic has.
+    pub(crate) partitions: i32,
     /// The topic with the records.
     pub(crate) input: String,
     /// How many it has.
@@ -95,18 +94,18 @@ pub(crate) struct Workload {
 
 impl Workload {
     /// Trains the network, and fills a topic with records.
-    pub(crate) fn new(brokers: &str, kind: Kind, records: usize) -> Workload {
+    pub(crate) fn new(brokers: &str, kind: Kind, partitions: i32, records: usize) -> Workload {
         let (brokers, input) = (brokers.to_owned(), unique("features"));
-        create_topic(&brokers, &input, PARTITIONS, &[]);
+        create_topic(&brokers, &input, partitions, &[]);
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let record = |number: usize| Record {
-            partition: number as i32 % PARTITIONS,
+            partition: number as i32 % partitions,
             key: Some(number.to_string().into()),
             value: Some(kind.json(number, &mut rng).into()),
             ..Record::default()
         };
         produce(&brokers, &input, (0..records).map(record));
-        let workload = Workload { kind, brokers, input, records, folder: tempfile::tempdir().unwrap() };
+        let workload = Workload { kind, brokers, partitions, input, records, folder: tempfile::tempdir().unwrap() };
         publish_noise(&workload.store(), "peers", kind.features(), &kind.hidden(), &kind.classes());
         workload
     }
@@ -130,7 +129,7 @@ impl Workload {
             data.join(",")
         );
         Record {
-            partition: number as i32 % PARTITIONS,
+            partition: number as i32 % self.partitions,
             key: Some(number.to_string().into()),
             value: Some(value.into()),
             headers: vec![("mlserver-model".into(), "mlp".into())],
@@ -141,7 +140,7 @@ impl Workload {
     /// An empty topic like the input's.
     pub(crate) fn create_topic(&self, name: &str) -> String {
         let name = unique(name);
-        create_topic(&self.brokers, &name, PARTITIONS, &[]);
+        create_topic(&self.brokers, &name, self.partitions, &[]);
         name
     }
 

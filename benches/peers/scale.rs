@@ -1,0 +1,77 @@
+//! Weir in several processes, on topics of few and of many partitions: throughput while there is more to read than can be
+//! read, and at rest how long a start, a join and a stop take.
+
+use std::fmt::Write;
+use std::time::Instant;
+
+use crate::contender::{Contender, weir_config};
+use crate::support::eventually;
+use crate::support::kafka::{delete_topic, unique};
+use crate::support::weir::Weir;
+use crate::throughput::{self, Run};
+use crate::workload::{Kind, Workload};
+
+const PROCESSES: [usize; 3] = [1, 2, 4];
+
+const PARTITIONS: [i32; 4] = [1, 8, 64, 512];
+
+/// Runs all of it; the table.
+pub(crate) fn measure(brokers: &str, kind: Kind, records: usize) -> String {
+    let mut table = String::from(
+        "| partitions | processes | records/s | CPU µs per record | MiB each | start s | join s | stop s |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+    );
+    for partitions in PARTITIONS {
+        let workload = Workload::new(brokers, kind, partitions, records);
+        for processes in PROCESSES {
+            let row = row(&workload, processes);
+            println!("{row}");
+            writeln!(table, "{row}").unwrap();
+        }
+        delete_topic(brokers, &workload.input);
+    }
+    table
+}
+
+fn row(workload: &Workload, processes: usize) -> String {
+    let output = workload.create_topic("output");
+    let contender = Contender::weir(1);
+    let group = unique("scale");
+    let running: Vec<_> = (0..processes).map(|_| contender.start(workload, &workload.input, &output, &group)).collect();
+    let Run { records_per_s, cpu_us_per_record, peak_mib } =
+        throughput::measure_processes(&running, workload, &output, "weir", 0, workload.records);
+    drop(running);
+    let [start, join, stop] = times(workload, processes);
+    delete_topic(&workload.brokers, &output);
+    format!(
+        "| {} | {processes} | {records_per_s:.0} | {cpu_us_per_record:.2} | {:.0} | {start:.2} | {join:.2} | {stop:.2} |",
+        workload.partitions,
+        peak_mib / processes as f64
+    )
+}
+
+/// On topics without records, in seconds: from the start of all processes until each has its partitions, the same for one
+/// more, and from SIGTERM to its end.
+fn times(workload: &Workload, processes: usize) -> [f64; 3] {
+    let (input, output) = (workload.create_topic("features"), workload.create_topic("output"));
+    let group = unique("scale");
+    let config = weir_config(workload, &input, &output, &group, 1, false);
+    let start = Instant::now();
+    let members: Vec<Weir> = (0..processes).map(|_| Weir::start(&config)).collect();
+    members.iter().for_each(await_ready);
+    let started = start.elapsed().as_secs_f64();
+    let join = Instant::now();
+    let one_more = Weir::start(&config);
+    await_ready(&one_more);
+    let joined = join.elapsed().as_secs_f64();
+    let stop = Instant::now();
+    assert!(one_more.stop().success());
+    let stopped = stop.elapsed().as_secs_f64();
+    drop(members);
+    [input, output].iter().for_each(|topic| delete_topic(&workload.brokers, topic));
+    [started, joined, stopped]
+}
+
+fn await_ready(weir: &Weir) {
+    eventually("weir is ready", || (weir.get("/readyz").0 == 200).then_some(()));
+}
