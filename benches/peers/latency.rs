@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::contender::Contender;
@@ -109,7 +109,7 @@ pub(crate) struct Feed {
     input: String,
     partitions: u64,
     values: Vec<String>,
-    producer: BaseProducer,
+    producer: ThreadedProducer<DefaultProducerContext>,
     consumer: BaseConsumer,
     pub(crate) processes: Processes,
 }
@@ -152,7 +152,6 @@ impl Feed {
         let deadline = Instant::now() + START;
         while Instant::now() < deadline {
             self.send(0, u64::MAX);
-            self.producer.poll(Duration::ZERO);
             if self.consumer.poll(Duration::from_millis(200)).is_some_and(|polled| polled.is_ok()) {
                 return;
             }
@@ -185,7 +184,6 @@ impl Feed {
                     // Records of one tick go together; a tick is late rather than spun for.
                     while start.elapsed() < due {
                         thread::sleep(TICK);
-                        self.producer.poll(Duration::ZERO);
                     }
                     sent[id as usize].store(start.elapsed().as_nanos() as u64, Ordering::Release);
                     self.send(id as usize, id);

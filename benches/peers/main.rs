@@ -114,6 +114,8 @@ fn main() -> ExitCode {
         plain_loop::run(brokers, input, output, group, threads.parse().unwrap());
         return ExitCode::SUCCESS;
     }
+    // As it is now: while it runs, somebody may go on.
+    let commit = commit();
     let contenders: Vec<Contender> =
         Contender::all().into_iter().filter(|contender| options.wants(contender)).collect();
     // The members of a contender join in one generation, so that no rebalance falls into what is measured.
@@ -139,7 +141,7 @@ fn main() -> ExitCode {
             throughput::measure(&workload, &contenders, options.rounds)
         }
     };
-    let page = options.page(&tables);
+    let page = options.page(commit, &tables);
     println!("\n{page}");
     if let Some(folder) = &options.results {
         fs::create_dir_all(folder).unwrap();
@@ -168,12 +170,12 @@ impl Options {
         format!("{}-{measured}", self.workload.as_str())
     }
 
-    fn page(&self, tables: &str) -> String {
+    fn page(&self, commit: String, tables: &str) -> String {
         let mut page = format!("# Peers, {}, {}\n\n| | |\n| --- | --- |\n", self.name(), today());
         let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
         let facts = [
             ("command", format!("`cargo bench --bench peers -- {}`", arguments.join(" "))),
-            ("commit", commit()),
+            ("commit", commit),
             ("machine", machine()),
             ("workload", self.workload.describe().into()),
             ("rounds", format!("{}, medians (smallest to largest)", self.rounds)),

@@ -8,6 +8,10 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord};
 
+/// After so many records the producer is polled: rdkafka takes the reports of one batch at a time, and where more batches
+/// are delivered than are taken, the queue is full of records that were delivered long ago.
+const POLL_EVERY: usize = 32;
+
 /// Runs until it is killed.
 pub(crate) fn run(brokers: &str, input: &str, output: &str, group: &str, threads: usize) {
     thread::scope(|scope| {
@@ -54,8 +58,10 @@ fn pass_on(brokers: &str, input: &str, output: &str, group: &str) {
                 producer.poll(Duration::from_millis(1));
             }
         }
-        if count % 256 == 0 {
+        if count % POLL_EVERY == 0 {
             producer.poll(Duration::ZERO);
+        }
+        if count % 256 == 0 {
             if Instant::now() >= commit_at {
                 commit_at = Instant::now() + Duration::from_secs(1);
                 if let Ok(position) = consumer.position() {
