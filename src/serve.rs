@@ -348,3 +348,32 @@ fn join(workers: Vec<Supervised>) -> Result<(), ServeError> {
         Err(_) => Err(ServeError::Worker(WorkerError::Panicked)),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_worker_that_has_not_polled_for_long_takes_readiness_and_its_activity_is_told() {
+        let (metrics, health, stopping) =
+            (Metrics::new(Duration::from_secs(60)), Health::default(), CancellationToken::new());
+        let pulse = Arc::new(Pulse::new(Instant::now() - STUCK_AFTER * 2));
+        pulse.enter(Activity::Produce);
+        let until = async |is_met: &dyn Fn(&[String]) -> bool| {
+            let met = async {
+                while !is_met(&health.reasons()) {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(STUCK_AFTER, met)
+                .await
+                .unwrap_or_else(|_| panic!("it stays at {:?}", health.reasons()));
+        };
+        let watching = tokio::spawn(watch_workers(vec![pulse.clone()], metrics, health.clone(), stopping.clone()));
+        until(&|reasons| reasons == ["watchdog: worker 0 hasn't polled for 30 s: it is producing outputs"]).await;
+        pulse.polled(Instant::now());
+        until(&|reasons| reasons.is_empty()).await;
+        stopping.cancel();
+        watching.await.unwrap();
+    }
+}

@@ -104,6 +104,29 @@ fn outputs_that_nobody_acknowledges_wait_and_readiness_says_so() {
 }
 
 #[test]
+fn a_producer_that_is_full_makes_the_worker_wait_and_costs_no_record() {
+    let setup = Setup::on_kafka(PARTITIONS);
+    // Room for a few of a batch of 512, and each of them waits for company.
+    let properties = "\"queue.buffering.max.messages\" = 20\n\"linger.ms\" = 50".into();
+    let setup = Setup { properties, ..setup };
+    promote(&setup.store(), "production", publish(&setup.store(), 1, Preparation::default()));
+    let inputs = records(&year()[..2_000]);
+    produce(&setup.brokers, &setup.input, inputs.iter().cloned());
+    let weir = Weir::ready(&setup.config(""));
+    let reader = Reader::new(&setup.brokers, &setup.output);
+    let mut outputs = reader.take(inputs.len());
+    assert_eq!(weir.metric("weir_worker_restarts_total", ""), 0.0, "no worker was lost by it");
+    assert!(weir.stop().success());
+    outputs.extend(reader.rest());
+    let order = |records: &[Record]| {
+        let mut of_partition = vec![Vec::new(); PARTITIONS as usize];
+        records.iter().for_each(|record| of_partition[record.partition as usize].push(record.key.clone()));
+        of_partition
+    };
+    assert!(order(&outputs) == order(&inputs), "each once, in order");
+}
+
+#[test]
 fn an_output_topic_that_is_deleted_and_made_again_costs_no_record() {
     let setup = Setup::on_kafka(PARTITIONS);
     // By default librdkafka believes in a topic for half a minute after it has gone.

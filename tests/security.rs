@@ -2,7 +2,6 @@
 //! `weir serve` say what to do; and no secret is ever shown.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -11,7 +10,7 @@ use std::time::Instant;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use weir::train::preparation::Preparation;
 
-use crate::support::kafka::{Kafka, Reader, Record, produce};
+use crate::support::kafka::{Kafka, Reader, Record, free_port, produce};
 use crate::support::models::{promote, publish, year};
 use crate::support::weir::{Setup, Weir, command};
 use crate::support::{PATIENCE, eventually};
@@ -429,8 +428,4 @@ fn check_until(config: &Path, environment: &[(&str, &str)], code: i32, parts: &[
 /// Everything that a program has printed.
 fn text(output: &Output) -> String {
     String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -63,7 +63,7 @@ impl Pulse {
     }
 
     /// The worker polls its group.
-    pub(super) fn polled(&self, now: Instant) {
+    pub(crate) fn polled(&self, now: Instant) {
         let millis = now.saturating_duration_since(self.created).as_millis();
         self.polled_ms.store(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
