@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::process::Processes;
 use crate::support::weir;
-use crate::workload::Workload;
+use crate::workload::{Kind, Workload};
 
 /// What passes records from topic to topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,12 +27,15 @@ pub(crate) struct Contender {
     exactly_once: bool,
     /// Threads or processes that consume.
     workers: usize,
+    /// Weir's `batch.max_delay_us`.
+    max_delay_us: u64,
 }
 
 impl Contender {
     /// Everybody, the measure of it all first.
     pub(crate) fn all() -> Vec<Contender> {
-        let contender = |name, program, exactly_once, workers| Contender { name, program, exactly_once, workers };
+        let contender =
+            |name, program, exactly_once, workers| Contender { name, program, exactly_once, workers, max_delay_us: 0 };
         vec![
             contender("plain loop", Program::PlainLoop, false, 2),
             contender("weir", Program::Weir, false, 2),
@@ -50,7 +53,12 @@ impl Contender {
 
     /// Weir, at least once, with so many workers.
     pub(crate) fn weir(workers: usize) -> Contender {
-        Contender { name: "weir", program: Program::Weir, exactly_once: false, workers }
+        Contender { name: "weir", program: Program::Weir, exactly_once: false, workers, max_delay_us: 0 }
+    }
+
+    /// The same with this `batch.max_delay_us`.
+    pub(crate) fn with_max_delay(self, max_delay_us: u64) -> Contender {
+        Contender { max_delay_us, ..self }
     }
 
     /// Whether it needs nothing but this build.
@@ -79,8 +87,7 @@ impl Contender {
             }
             Program::Weir => {
                 let mut command = weir::command();
-                let config = weir_config(workload, input, output, group, self.workers, self.exactly_once);
-                command.args(["serve", "-c"]).arg(config);
+                command.args(["serve", "-c"]).arg(self.weir_config(workload, input, output, group));
                 command
             }
             Program::Python => python("worker.py"),
@@ -100,7 +107,7 @@ impl Contender {
             Program::MlServer => Command::new(folder().join("mlserver/start")),
         };
         let delivery = if self.exactly_once { "exactly_once" } else { "at_least_once" };
-        let format = if workload.kind.features() == 30 { "named" } else { "array" };
+        let format = if workload.kind == Kind::Crayfish { "array" } else { "named" };
         command
             .env("BROKERS", &workload.brokers)
             .env("INPUT", input)
@@ -116,47 +123,43 @@ impl Contender {
             .env_remove("OPENBLAS_L2_SIZE");
         Processes::start(&command, &workload.file("log"))
     }
-}
 
-/// Weir's configuration, with a dead-letter topic of its own.
-pub(crate) fn weir_config(
-    workload: &Workload,
-    input: &str,
-    output: &str,
-    group: &str,
-    workers: usize,
-    exactly_once: bool,
-) -> PathBuf {
-    let brokers = &workload.brokers;
-    let dead_letter = workload.create_topic("dead-letter");
-    let delivery = if exactly_once { "exactly_once" } else { "at_least_once" };
-    let path = workload.file("weir.toml");
-    let text = format!(
-        r#"
-        [kafka]
-        brokers = "{brokers}"
-        group_id = "{group}"
-        [worker]
-        threads = {workers}
-        delivery = "{delivery}"
-        [store]
-        url = "file:{}"
-        [http]
-        listen = "127.0.0.1:0"
-        [[route]]
-        name = "peers"
-        model = "peers@production"
-        [route.input]
-        topics = ["{input}"]
-        [route.output]
-        topic = "{output}"
-        [route.dead_letter]
-        topic = "{dead_letter}"
-        "#,
-        workload.store().display()
-    );
-    fs::write(&path, text).unwrap();
-    path
+    /// Weir's configuration, with a dead-letter topic of its own.
+    pub(crate) fn weir_config(&self, workload: &Workload, input: &str, output: &str, group: &str) -> PathBuf {
+        let brokers = &workload.brokers;
+        let Contender { workers, max_delay_us, .. } = self;
+        let dead_letter = workload.create_topic("dead-letter");
+        let delivery = if self.exactly_once { "exactly_once" } else { "at_least_once" };
+        let path = workload.file("weir.toml");
+        let text = format!(
+            r#"
+            [kafka]
+            brokers = "{brokers}"
+            group_id = "{group}"
+            [worker]
+            threads = {workers}
+            delivery = "{delivery}"
+            [batch]
+            max_delay_us = {max_delay_us}
+            [store]
+            url = "file:{}"
+            [http]
+            listen = "127.0.0.1:0"
+            [[route]]
+            name = "peers"
+            model = "peers@production"
+            [route.input]
+            topics = ["{input}"]
+            [route.output]
+            topic = "{output}"
+            [route.dead_letter]
+            topic = "{dead_letter}"
+            "#,
+            workload.store().display()
+        );
+        fs::write(&path, text).unwrap();
+        path
+    }
 }
 
 /// A Python program of benches/peers.

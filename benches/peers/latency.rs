@@ -44,15 +44,16 @@ pub(crate) struct Run {
     pub(crate) p99: f64,
     pub(crate) p999: f64,
     /// Share of one core.
-    cpu: f64,
+    pub(crate) cpu: f64,
 }
 
 /// Runs everybody in turn, again and again, at each rate; the tables.
 pub(crate) fn measure(workload: &Workload, contenders: &[Contender], rounds: usize, seconds: u64) -> String {
+    // MLServer, which wants another form, has no part in this.
+    let contenders: Vec<&Contender> = contenders.iter().filter(|contender| !contender.is_mlserver()).collect();
     let mut runs: Vec<Vec<Vec<Run>>> = vec![vec![Vec::new(); contenders.len()]; RATES.len()];
     for round in 1..=rounds {
-        // MLServer, which wants another form, has no part in this.
-        for (at, contender) in contenders.iter().enumerate().filter(|(_, contender)| !contender.is_mlserver()) {
+        for (at, contender) in contenders.iter().enumerate() {
             let feed = Feed::new(workload, contender);
             for (rate, runs) in RATES.iter().zip(&mut runs) {
                 let Some(run) = feed.hold(*rate, Duration::from_secs(seconds)) else {

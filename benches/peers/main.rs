@@ -7,19 +7,21 @@
 //! - [`workload`]: the topics, the records, the network
 //! - [`contender`]: who takes part, and how each is started; benches/peers/README.md has the peers' settings
 //! - [`throughput`]: records/s, CPU per record and memory, while there is more to read than can be read
+//! - [`batching`]: weir's latency against load, with and without waiting for fuller batches
 //! - [`scale`]: weir in several processes, on few and on many partitions
 //! - [`soak`]: weir for half an hour
 //! - [`latency`]: from the call that produces a record to the arrival of its output, at a steady rate
 //!
 //! It is run so:
 //!
-//!     cargo bench --bench peers -- [--records N] [--rounds N] [--latency] [--workload mlp|crayfish]
-//!                                  [--only NAME,…] [--all] [--scale] [--soak MINUTES] [--results DIR]
+//!     cargo bench --bench peers -- [--records N] [--rounds N] [--latency] [--workload mlp|large|crayfish]
+//!                                  [--only NAME,…] [--all] [--batching] [--scale] [--soak MINUTES] [--results DIR]
 //!
 //! Without `--all` or `--only` only the plain loop and weir take part, which need no other languages.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that can't go on panics, and it prints")]
 
+mod batching;
 mod contender;
 mod latency;
 mod plain_loop;
@@ -75,6 +77,10 @@ struct Options {
     #[arg(long)]
     latency: bool,
 
+    /// Run weir alone at steady rates, with and without waiting for fuller batches.
+    #[arg(long)]
+    batching: bool,
+
     /// Run weir alone, in one to four processes, on one to 512 partitions.
     #[arg(long)]
     scale: bool,
@@ -125,7 +131,8 @@ fn main() -> ExitCode {
         scale::measure(&kafka.brokers, options.workload, options.records)
     } else {
         // Steady rates are fed while they are measured.
-        let records = if options.latency || options.soak.is_some() { 0 } else { options.records };
+        let is_steady = options.latency || options.batching || options.soak.is_some();
+        let records = if is_steady { 0 } else { options.records };
         println!("producing {records} records");
         let workload = Workload::new(&kafka.brokers, options.workload, PARTITIONS, records);
         if contenders.iter().any(|contender| !contender.is_at_home()) {
@@ -135,6 +142,8 @@ fn main() -> ExitCode {
             let (table, is_flat) = soak::run(&workload, &Contender::weir(2), minutes);
             is_right = is_flat;
             table
+        } else if options.batching {
+            batching::measure(&workload, options.seconds)
         } else if options.latency {
             latency::measure(&workload, &contenders, options.rounds, options.seconds)
         } else {
@@ -163,6 +172,7 @@ impl Options {
     fn name(&self) -> String {
         let measured = match self {
             Options { scale: true, .. } => "scale",
+            Options { batching: true, .. } => "batching",
             Options { soak: Some(_), .. } => "soak",
             Options { latency: true, .. } => "latency",
             _ => "throughput",

@@ -61,12 +61,10 @@ fn pass_on(brokers: &str, input: &str, output: &str, group: &str) {
         if count % POLL_EVERY == 0 {
             producer.poll(Duration::ZERO);
         }
-        if count % 256 == 0 {
-            if Instant::now() >= commit_at {
-                commit_at = Instant::now() + Duration::from_secs(1);
-                if let Ok(position) = consumer.position() {
-                    let _ = consumer.commit(&position, CommitMode::Async);
-                }
+        if count % 256 == 0 && Instant::now() >= commit_at {
+            commit_at = Instant::now() + Duration::from_secs(1);
+            if let Ok(position) = consumer.position() {
+                let _ = consumer.commit(&position, CommitMode::Async);
             }
         }
     }

@@ -4,11 +4,11 @@
 use std::fmt::Write;
 use std::time::Instant;
 
-use crate::contender::{Contender, weir_config};
+use crate::contender::Contender;
 use crate::support::eventually;
 use crate::support::kafka::{delete_topic, unique};
 use crate::support::weir::Weir;
-use crate::throughput::{self, Run};
+use crate::throughput::{self, Ends, Run};
 use crate::workload::{Kind, Workload};
 
 const PROCESSES: [usize; 3] = [1, 2, 4];
@@ -55,7 +55,9 @@ fn row(workload: &Workload, processes: usize) -> String {
 fn times(workload: &Workload, processes: usize) -> [f64; 3] {
     let (input, output) = (workload.create_topic("features"), workload.create_topic("output"));
     let group = unique("scale");
-    let config = weir_config(workload, &input, &output, &group, 1, false);
+    let config = Contender::weir(1).weir_config(workload, &input, &output, &group);
+    // Hundreds of partitions need a while to get their leaders.
+    [&input, &output].iter().for_each(|topic| assert_eq!(Ends::new(workload, topic).sum(), 0));
     let start = Instant::now();
     let members: Vec<Weir> = (0..processes).map(|_| Weir::start(&config)).collect();
     members.iter().for_each(await_ready);

@@ -11,6 +11,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
 
 use crate::contender::Contender;
 use crate::process::Processes;
@@ -135,25 +136,33 @@ pub(crate) fn measure_processes(
 }
 
 /// The ends of a topic's partitions.
-struct Ends {
+pub(crate) struct Ends {
     consumer: BaseConsumer,
-    topic: String,
-    partitions: i32,
+    partitions: TopicPartitionList,
 }
 
 impl Ends {
-    fn new(workload: &Workload, topic: &str) -> Ends {
+    pub(crate) fn new(workload: &Workload, topic: &str) -> Ends {
         let consumer = ClientConfig::new().set("bootstrap.servers", &workload.brokers).create().unwrap();
-        Ends { consumer, topic: topic.into(), partitions: workload.partitions }
+        let mut partitions = TopicPartitionList::new();
+        for partition in 0..workload.partitions {
+            // In place of a time: the end.
+            partitions.add_partition_offset(topic, partition, Offset::End).unwrap();
+        }
+        Ends { consumer, partitions }
     }
 
-    fn sum(&self) -> i64 {
-        (0..self.partitions).map(|partition| self.end(partition)).sum()
-    }
-
-    fn end(&self, partition: i32) -> i64 {
+    /// How many offsets the partitions have together, asked for with one request.
+    pub(crate) fn sum(&self) -> i64 {
+        let offset = |element: TopicPartitionListElem<'_>| match (element.error(), element.offset()) {
+            (Ok(()), Offset::Offset(offset)) => Some(offset),
+            _ => None,
+        };
         // A topic that has just been created may have no leader yet.
-        let ask = || self.consumer.fetch_watermarks(&self.topic, partition, Duration::from_secs(30)).ok();
-        eventually("the broker tells the end of a partition", ask).1
+        let ask = || {
+            let ends = self.consumer.offsets_for_times(self.partitions.clone(), Duration::from_secs(30)).ok()?;
+            ends.elements().into_iter().map(offset).sum()
+        };
+        eventually("the broker tells the ends of the partitions", ask)
     }
 }

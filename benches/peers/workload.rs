@@ -18,6 +18,9 @@ use crate::support::weir;
 pub(crate) enum Kind {
     /// 30 named features, 30-100-100 and a probability per class of 2.
     Mlp,
+    /// 256 named features, 256-1024-1024 and a probability per class of 16, 1.3 million parameters: what a large network
+    /// costs.
+    Large,
     /// That of the Crayfish study: an array of 28 × 28 features, 784-32-32-32 and a probability per class of 10, 28
     /// thousand parameters.
     Crayfish,
@@ -27,6 +30,7 @@ impl Kind {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Kind::Mlp => "mlp",
+            Kind::Large => "large",
             Kind::Crayfish => "crayfish",
         }
     }
@@ -34,6 +38,7 @@ impl Kind {
     pub(crate) fn describe(self) -> &'static str {
         match self {
             Kind::Mlp => "JSON objects of 30 named features, MLP 30-100-100-2",
+            Kind::Large => "JSON objects of 256 named features, MLP 256-1024-1024-16",
             Kind::Crayfish => "JSON arrays of 784 features, MLP 784-32-32-32-10",
         }
     }
@@ -41,6 +46,7 @@ impl Kind {
     pub(crate) fn features(self) -> usize {
         match self {
             Kind::Mlp => 30,
+            Kind::Large => 256,
             Kind::Crayfish => 784,
         }
     }
@@ -48,6 +54,7 @@ impl Kind {
     pub(crate) fn hidden(self) -> Vec<usize> {
         match self {
             Kind::Mlp => vec![100, 100],
+            Kind::Large => vec![1_024, 1_024],
             Kind::Crayfish => vec![32, 32, 32],
         }
     }
@@ -55,6 +62,7 @@ impl Kind {
     pub(crate) fn classes(self) -> Vec<String> {
         match self {
             Kind::Mlp => vec!["no".into(), "yes".into()],
+            Kind::Large => (0..16).map(|class| format!("class {class}")).collect(),
             Kind::Crayfish => (0..10).map(|digit| format!("digit {digit}")).collect(),
         }
     }
@@ -63,7 +71,7 @@ impl Kind {
     pub(crate) fn json(self, number: usize, rng: &mut ChaCha8Rng) -> String {
         let mut json = format!("{{\"id\":{number}");
         match self {
-            Kind::Mlp => (0..self.features())
+            Kind::Mlp | Kind::Large => (0..self.features())
                 .for_each(|feature| write!(json, ",\"f{feature}\":{:.6}", rng.random_range(-3.0..3.0)).unwrap()),
             Kind::Crayfish => {
                 json.push_str(",\"features\":[");
