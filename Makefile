@@ -51,12 +51,15 @@ bench: ## weir beside a plain loop on a real Kafka, training beside scikit-learn
 	cargo bench --locked --features mpi $(ARGS)
 	cargo bench --locked --features mpi --bench peers -- --latency $(ARGS)
 
-bench-peers: ## weir beside a plain loop, Python, Kafka Streams, Quix and MLServer: throughput, latency, another network
+bench-peers: ## weir beside a plain loop, Python, Kafka Streams, Quix and MLServer: throughput, latency, other networks, scale
 	@scripts/setup peers
 	@echo "bench-peers: building weir (some minutes the first time); then it takes about an hour"
 	cargo bench --locked --bench peers -- --all --results benches/peers/results $(ARGS)
 	cargo bench --locked --bench peers -- --all --latency --results benches/peers/results $(ARGS)
 	cargo bench --locked --bench peers -- --all --workload crayfish --records 100000 --results benches/peers/results $(ARGS)
+	cargo bench --locked --bench peers -- --workload large --records 100000 --results benches/peers/results $(ARGS)
+	cargo bench --locked --bench peers -- --batching --results benches/peers/results $(ARGS)
+	cargo bench --locked --bench peers -- --scale --results benches/peers/results $(ARGS)
 
 soak: ## weir for half an hour at 20,000 records/s with a swap every 15 s: is its memory flat?
 	@scripts/setup kafka

@@ -183,12 +183,13 @@ impl Options {
     fn page(&self, commit: String, tables: &str) -> String {
         let mut page = format!("# Peers, {}, {}\n\n| | |\n| --- | --- |\n", self.name(), today());
         let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+        let rounds = if self.scale || self.batching || self.soak.is_some() { 1 } else { self.rounds };
         let facts = [
             ("command", format!("`cargo bench --bench peers -- {}`", arguments.join(" "))),
             ("commit", commit),
             ("machine", machine()),
             ("workload", self.workload.describe().into()),
-            ("rounds", format!("{}, medians (smallest to largest)", self.rounds)),
+            ("rounds", format!("{rounds}, medians (smallest to largest)")),
         ];
         facts.iter().for_each(|(name, value)| writeln!(page, "| {name} | {value} |").unwrap());
         page + "\n" + tables
