@@ -98,7 +98,6 @@ fn outputs_that_nobody_acknowledges_wait_and_readiness_says_so() {
     eventually("it is ready again", || (weir.get("/readyz").0 == 200).then_some(()));
     assert_eq!(weir.metric("weir_worker_restarts_total", ""), 0.0, "no worker was lost by it");
     assert!(weir.stop().success());
-    let keys = |records: &[Record]| records.iter().map(|record| record.key.clone()).collect::<BTreeSet<_>>();
     outputs.extend(reader.rest());
     assert!(keys(&outputs) == keys(&inputs), "at least once");
 }
@@ -144,7 +143,6 @@ fn an_output_topic_that_is_deleted_and_made_again_costs_no_record() {
     });
     create_topic(&setup.brokers, &setup.output, PARTITIONS, &[]);
     let outputs = Reader::new(&setup.brokers, &setup.output).take(inputs.len());
-    let keys = |records: &[Record]| records.iter().map(|record| record.key.clone()).collect::<BTreeSet<_>>();
     assert!(keys(&outputs) == keys(&inputs), "at least once");
     eventually("it is ready again", || (weir.get("/readyz").0 == 200).then_some(()));
     assert!(weir.stop().success());
@@ -191,6 +189,9 @@ fn a_partition_of_the_output_without_a_leader_holds_up_its_own_records_only() {
     assert_eq!(weir.metric("weir_worker_restarts_total", ""), 0.0, "an outage costs no worker");
     assert!(weir.stop().success());
     outputs.extend(reader.rest());
-    let keys = |records: &[Record]| records.iter().map(|record| record.key.clone()).collect::<BTreeSet<_>>();
     assert!(keys(&outputs) == keys(&inputs), "at least once");
+}
+
+fn keys(records: &[Record]) -> BTreeSet<Option<Vec<u8>>> {
+    records.iter().map(|record| record.key.clone()).collect()
 }

@@ -124,11 +124,10 @@ impl Contender {
         Processes::start(&command, &workload.file("log"))
     }
 
-    /// Weir's configuration, with a dead-letter topic of its own.
+    /// Weir's configuration.
     pub(crate) fn weir_config(&self, workload: &Workload, input: &str, output: &str, group: &str) -> PathBuf {
-        let brokers = &workload.brokers;
+        let Workload { brokers, dead_letter, .. } = workload;
         let Contender { workers, max_delay_us, .. } = self;
-        let dead_letter = workload.create_topic("dead-letter");
         let delivery = if self.exactly_once { "exactly_once" } else { "at_least_once" };
         let path = workload.file("weir.toml");
         let text = format!(

@@ -5,7 +5,6 @@ use std::fmt::Write;
 use std::time::Instant;
 
 use crate::contender::Contender;
-use crate::support::eventually;
 use crate::support::kafka::{delete_topic, unique};
 use crate::support::weir::Weir;
 use crate::throughput::{self, Ends, Run};
@@ -28,7 +27,7 @@ pub(crate) fn measure(brokers: &str, kind: Kind, records: usize) -> String {
             println!("{row}");
             writeln!(table, "{row}").unwrap();
         }
-        delete_topic(brokers, &workload.input);
+        [&workload.input, &workload.dead_letter].iter().for_each(|topic| delete_topic(brokers, topic));
     }
     table
 }
@@ -60,11 +59,10 @@ fn times(workload: &Workload, processes: usize) -> [f64; 3] {
     [&input, &output].iter().for_each(|topic| assert_eq!(Ends::new(workload, topic).sum(), 0));
     let start = Instant::now();
     let members: Vec<Weir> = (0..processes).map(|_| Weir::start(&config)).collect();
-    members.iter().for_each(await_ready);
+    members.iter().for_each(Weir::await_ready);
     let started = start.elapsed().as_secs_f64();
     let join = Instant::now();
-    let one_more = Weir::start(&config);
-    await_ready(&one_more);
+    let one_more = Weir::ready(&config);
     let joined = join.elapsed().as_secs_f64();
     let stop = Instant::now();
     assert!(one_more.stop().success());
@@ -72,8 +70,4 @@ fn times(workload: &Workload, processes: usize) -> [f64; 3] {
     drop(members);
     [input, output].iter().for_each(|topic| delete_topic(&workload.brokers, topic));
     [started, joined, stopped]
-}
-
-fn await_ready(weir: &Weir) {
-    eventually("weir is ready", || (weir.get("/readyz").0 == 200).then_some(()));
 }

@@ -97,14 +97,16 @@ pub(crate) struct Workload {
     pub(crate) input: String,
     /// How many it has.
     pub(crate) records: usize,
+    /// Where weir sends what it can't score: nothing.
+    pub(crate) dead_letter: String,
     folder: tempfile::TempDir,
 }
 
 impl Workload {
     /// Trains the network, and fills a topic with records.
     pub(crate) fn new(brokers: &str, kind: Kind, partitions: i32, records: usize) -> Workload {
-        let (brokers, input) = (brokers.to_owned(), unique("features"));
-        create_topic(&brokers, &input, partitions, &[]);
+        let (brokers, input, dead_letter) = (brokers.to_owned(), unique("features"), unique("dead-letter"));
+        [&input, &dead_letter].iter().for_each(|topic| create_topic(&brokers, topic, partitions, &[]));
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let record = |number: usize| Record {
             partition: number as i32 % partitions,
@@ -113,7 +115,8 @@ impl Workload {
             ..Record::default()
         };
         produce(&brokers, &input, (0..records).map(record));
-        let workload = Workload { kind, brokers, partitions, input, records, folder: tempfile::tempdir().unwrap() };
+        let folder = tempfile::tempdir().unwrap();
+        let workload = Workload { kind, brokers, partitions, input, records, dead_letter, folder };
         publish_noise(&workload.store(), "peers", kind.features(), &kind.hidden(), &kind.classes());
         workload
     }

@@ -144,8 +144,13 @@ impl Weir {
     /// Starts `weir serve` and waits until it is ready.
     pub(crate) fn ready(config: &Path) -> Weir {
         let weir = Weir::start(config);
-        eventually("weir is ready", || (weir.get("/readyz").0 == 200).then_some(()));
+        weir.await_ready();
         weir
+    }
+
+    /// Waits until it is ready.
+    pub(crate) fn await_ready(&self) {
+        eventually("weir is ready", || (self.get("/readyz").0 == 200).then_some(()));
     }
 
     /// A GET request: status and body.

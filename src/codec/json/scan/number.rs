@@ -188,7 +188,7 @@ fn usual(window: &[u8; WINDOW]) -> Option<(f64, usize)> {
 /// would take more bits to know on which side of a tie it is: one time in 256.
 #[inline(always)]
 fn quotient(significand: u64, power: usize) -> Option<f64> {
-    let (reciprocal, scale) = *RECIPROCALS.get(power)?;
+    let (reciprocal, scale) = RECIPROCALS[power];
     let shift = significand.leading_zeros();
     let product = u128::from(significand << shift) * u128::from(reciprocal);
     // The reciprocal is rounded down by less than one, so this is right or one too small.
