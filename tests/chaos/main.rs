@@ -112,6 +112,7 @@ fn main() -> ExitCode {
     }
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("chaos-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
+    end_what_hangs(options.longest(), &folder);
     let result = catch_unwind(AssertUnwindSafe(|| everything(&options, &folder)));
     if let Ok(true) = result {
         let _ = std::fs::remove_dir_all(&folder);
@@ -124,6 +125,17 @@ fn main() -> ExitCode {
     );
     println!("again: {}", options.command(options.delivery));
     ExitCode::FAILURE
+}
+
+/// Ends this program after so long. Everything here waits for a bounded time, except librdkafka's clients for their own
+/// end.
+fn end_what_hangs(longest: Duration, folder: &std::path::Path) {
+    let folder = folder.display().to_string();
+    std::thread::spawn(move || {
+        std::thread::sleep(longest);
+        println!("\nchaos: FAILED: it hangs, after {longest:?}; logs, and what the brokers have, are in {folder}");
+        std::process::exit(1);
+    });
 }
 
 /// All runs that the options ask for; whether all is right.
@@ -226,6 +238,12 @@ fn bugs() -> [Planted; 2] {
 }
 
 impl Options {
+    /// What all of it may take: several times what it takes.
+    fn longest(&self) -> Duration {
+        let deliveries = if self.delivery.is_some() { 1 } else { 2 };
+        Duration::from_secs(600 + 30 * self.faults as u64 * deliveries)
+    }
+
     /// The command that runs this again, or this delivery of it.
     fn command(&self, delivery: Option<Delivery>) -> String {
         let Options { seed, faults, records, brokers, .. } = self;

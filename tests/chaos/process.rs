@@ -5,8 +5,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use crate::support::eventually;
 use crate::support::weir::command;
+use crate::support::{PATIENCE, eventually};
 
 /// A running `weir serve`; killed when dropped.
 pub(crate) struct Process {
@@ -54,7 +54,8 @@ impl Process {
 
     /// What it answers to a GET request.
     pub(crate) fn get(&self, path: &str) -> String {
-        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let agent = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE)).build();
+        let agent: ureq::Agent = agent.into();
         let mut answer = agent.get(format!("http://{}{path}", self.http)).call().expect("weir answers");
         answer.body_mut().read_to_string().unwrap()
     }

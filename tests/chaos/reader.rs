@@ -12,6 +12,7 @@ use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::account::{Account, Outcome, Verdict, Why};
+use crate::support::PATIENCE;
 use crate::support::kafka::{Record, produce, unique};
 
 /// The key of the record behind which nothing more comes.
@@ -61,7 +62,23 @@ pub(crate) struct Reader {
     /// Without any outcome yet.
     empty: Account,
     progress: Arc<Progress>,
-    thread: JoinHandle<Account>,
+    thread: JoinHandle<Seen>,
+}
+
+/// What a reader has seen.
+struct Seen {
+    account: Account,
+    /// Where it stands, if nothing came for so long that it stopped before the end.
+    stuck: Option<String>,
+}
+
+/// What has come out, all in all.
+pub(crate) struct Findings {
+    pub(crate) verdict: Verdict,
+    /// How many records seemed lost, and were there.
+    pub(crate) missed: usize,
+    /// Why a topic couldn't be read to its end.
+    pub(crate) stuck: Option<String>,
 }
 
 impl Reader {
@@ -90,38 +107,36 @@ impl Reader {
 
     /// Reads to the end of both topics, into which nobody must produce any more, and judges. Where something seems lost,
     /// both are read once more, now that they are at rest: what is on them counts, and not what a client that was among
-    /// the faults itself has seen of it. Returns how many that one had missed as well.
-    pub(crate) fn finish(self) -> (Verdict, usize) {
+    /// the faults itself has seen of it.
+    pub(crate) fn finish(self) -> Findings {
         // A read_committed consumer sees these when it has seen all that is before them, and when no transaction is
         // left open there. Nothing else tells the end: offsets have gaps.
         for topic in &self.topics {
             let end = |partition| Record { partition: partition as i32, key: Some(END.into()), ..Record::default() };
             produce(&self.brokers, topic, (0..self.progress.seen.len()).map(end));
         }
-        let verdict = self.thread.join().expect("the reader read").judge();
-        if verdict.lost == 0 {
-            return (verdict, 0);
+        let Seen { account, stuck } = self.thread.join().expect("the reader read");
+        let verdict = account.judge();
+        if verdict.lost == 0 && stuck.is_none() {
+            return Findings { verdict, missed: 0, stuck };
         }
-        let at_rest = read(&self.brokers, &self.topics, self.empty, &Progress::new(self.progress.seen.len())).judge();
+        let Seen { account, stuck } =
+            read(&self.brokers, &self.topics, self.empty, &Progress::new(self.progress.seen.len()));
+        let at_rest = account.judge();
         let missed = verdict.lost - at_rest.lost.min(verdict.lost);
-        (at_rest, missed)
+        Findings { verdict: at_rest, missed, stuck }
     }
 }
 
 /// By topic and partition: the next offset to read.
 type Positions = BTreeMap<(String, i32), i64>;
 
-/// Reads outputs and dead letters from their start to their last record.
-fn read(brokers: &str, topics: &[String; 2], mut account: Account, progress: &Progress) -> Account {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", brokers)
-        .set("group.id", unique("verifier"))
-        .set("enable.auto.commit", "false")
-        .set("isolation.level", "read_committed")
+/// Reads outputs and dead letters from their start to their last record, or until nothing has come for a long time.
+fn read(brokers: &str, topics: &[String; 2], mut account: Account, progress: &Progress) -> Seen {
+    let consumer: BaseConsumer = client(brokers, "read_committed")
         // To begin anew would count everything twice.
         .set("auto.offset.reset", "error")
         .set("fetch.queue.backoff.ms", "5")
-        .set("reconnect.backoff.max.ms", "1000")
         .create()
         .unwrap();
     let outputs = topics[0].as_str();
@@ -133,7 +148,11 @@ fn read(brokers: &str, topics: &[String; 2], mut account: Account, progress: &Pr
     let mut ends = 0;
     let mut before = Positions::new();
     let mut looked_at = Instant::now();
+    let mut last_came = Instant::now();
     while ends < positions.len() {
+        if last_came.elapsed() > PATIENCE {
+            return Seen { account, stuck: Some(stand(brokers, &positions)) };
+        }
         if before.is_empty() || looked_at.elapsed() > SILENCE {
             if positions.iter().any(|(partition, next)| before.get(partition).is_none_or(|before| before == next)) {
                 assign(&consumer, &positions);
@@ -148,6 +167,7 @@ fn read(brokers: &str, topics: &[String; 2], mut account: Account, progress: &Pr
             Some(Err(error)) if is_passing(&error) => continue,
             Some(Err(error)) => panic!("the verifier can't read on: {error}"),
         };
+        last_came = Instant::now();
         let is_output = message.topic() == outputs;
         let next = positions.get_mut(&(message.topic().to_owned(), message.partition())).expect("it is assigned");
         assert!(*next <= message.offset(), "the verifier got a record twice");
@@ -178,7 +198,33 @@ fn read(brokers: &str, topics: &[String; 2], mut account: Account, progress: &Pr
         progress.seen[outcome.partition].store(account.seen(outcome.partition), Ordering::Relaxed);
         progress.again.store(account.again(), Ordering::Relaxed);
     }
-    account
+    Seen { account, stuck: None }
+}
+
+fn client(brokers: &str, isolation: &str) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client
+        .set("bootstrap.servers", brokers)
+        .set("group.id", unique("verifier"))
+        .set("enable.auto.commit", "false")
+        .set("isolation.level", isolation)
+        .set("reconnect.backoff.max.ms", "1000");
+    client
+}
+
+/// Where a reader stands beside what the brokers have: a transaction that never ends keeps committed records from being
+/// read, and then the last stable offset is short of the end.
+fn stand(brokers: &str, positions: &Positions) -> String {
+    let end = |isolation, topic: &str, partition| {
+        let consumer: BaseConsumer = client(brokers, isolation).create().unwrap();
+        let ends = consumer.fetch_watermarks(topic, partition, PATIENCE);
+        ends.map_or_else(|error| error.to_string(), |(_, end)| end.to_string())
+    };
+    let partitions = positions.iter().map(|((topic, partition), next)| {
+        let [stable, last] = ["read_committed", "read_uncommitted"].map(|isolation| end(isolation, topic, *partition));
+        format!("{topic} {partition}: at {next}, stable to {stable}, end {last}")
+    });
+    format!("nothing came for {PATIENCE:?}: {}", partitions.collect::<Vec<_>>().join("; "))
 }
 
 fn assign(consumer: &BaseConsumer, positions: &Positions) {

@@ -17,7 +17,7 @@ use crate::feeder::{Feeder, Pace};
 use crate::models::Models;
 use crate::process::{Process, how};
 use crate::proxy::Mode;
-use crate::reader::Reader;
+use crate::reader::{Findings, Reader};
 use crate::records::{MAX_BYTES, Records};
 use crate::support::PATIENCE;
 use crate::support::kafka::unique;
@@ -334,6 +334,7 @@ impl<'w> World<'w> {
         self.wait("everything has come out", |world| {
             world.reader.progress().seen() == all || world.committed().as_ref() == Ok(&all)
         });
+        println!("{}      the processes stop", time());
         for process in self.processes.iter().flatten() {
             process.terminate();
         }
@@ -346,10 +347,13 @@ impl<'w> World<'w> {
         if committed.as_ref() != Ok(&all) {
             self.complaints.push(format!("after all processes have stopped, commits are {committed:?}, not {all:?}"));
         }
-        let (verdict, missed) = self.reader.finish();
+        println!("{}      outputs and dead letters are read to their ends", time());
+        let Findings { verdict, missed, stuck } = self.reader.finish();
         if missed > 0 {
             println!("{missed} records that the verifier's client hadn't seen among the faults are there");
         }
+        println!("{}      all is read", time());
+        self.complaints.extend(stuck.map(|why| format!("not all can be read: {why}")));
         (verdict, self.complaints)
     }
 
