@@ -2,12 +2,13 @@
 //! in order, whatever happens to the workers.
 
 use std::thread;
+use std::time::{Duration, Instant};
 
 use weir::train::preparation::Preparation;
 
 use crate::delivery::{PARTITIONS, assert_once_and_in_order, records};
 use crate::support::eventually;
-use crate::support::kafka::{Reader, Record, produce};
+use crate::support::kafka::{Kafka, Reader, Record, free_port, produce};
 use crate::support::models::{promote, publish, year};
 use crate::support::weir::{Setup, Weir};
 
@@ -91,6 +92,48 @@ fn a_zombie_whose_partitions_are_taken_over_commits_nothing_more() {
     let ended = zombie.metric("weir_commits_total", "aborted") + zombie.metric("weir_worker_restarts_total", "");
     assert!(ended > 0.0, "what it held was not committed");
     assert!(zombie.stop().success() && heir.stop().success());
+}
+
+#[test]
+fn an_outage_that_outlasts_a_transaction_costs_neither_worker_nor_membership() {
+    // The brokers end a transaction after 10 s.
+    let outage = Duration::from_secs(12);
+    let (port, data) = (free_port(), tempfile::tempdir().unwrap());
+    let broker = || {
+        let settings = [
+            "transaction.abort.timed.out.transaction.cleanup.interval.ms=100",
+            // Both workers join in one generation.
+            "group.initial.rebalance.delay.ms=3000",
+        ];
+        Kafka::start(port, Some(data.path()), &settings)
+    };
+    let kafka = broker();
+    // Outputs wait for company in the producer, so that the next transactions are open for a while when the first are
+    // committed.
+    let properties = "\"linger.ms\" = 1000\n\"reconnect.backoff.max.ms\" = 1000".into();
+    let mut setup = Setup { commit_interval_ms: 100, properties, ..Setup::named(&format!("127.0.0.1:{port}")) };
+    setup.create_topics(PARTITIONS);
+    promote(&setup.store(), "production", publish(&setup.store(), 1, Preparation::default()));
+    let weir = start(&mut setup, "one");
+    let inputs = mixed(60_000);
+    let (early, late) = inputs.split_at(55_000);
+    produce(&setup.brokers, &setup.input, early.iter().cloned());
+    Reader::new(&setup.brokers, &setup.output).take(1_000);
+    drop(kafka);
+    let died = Instant::now();
+    eventually("it says that nothing is acknowledged", || {
+        let (status, body) = weir.get("/readyz");
+        assert!(!body.contains("hasn't polled"), "it stays in its group: {body}");
+        (status == 503 && died.elapsed() > outage).then_some(())
+    });
+    let _kafka = broker();
+    produce(&setup.brokers, &setup.input, late.iter().cloned());
+    assert_exactly_once(&setup, &inputs, Vec::new(), &Reader::new(&setup.brokers, &setup.output));
+    weir.await_ready();
+    assert!(weir.metric("weir_commits_total", "aborted") > 0.0, "what was open was aborted");
+    assert_eq!(weir.metric("weir_worker_restarts_total", ""), 0.0, "an outage costs no worker");
+    assert_eq!(weir.metric("weir_rebalances_total", ""), 2.0, "nor its partitions");
+    assert!(weir.stop().success());
 }
 
 #[test]

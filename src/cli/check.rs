@@ -197,7 +197,8 @@ fn check_transactions(config: &Config, report: &mut Report) {
     }
     let id = format!("{}-check", config.kafka.group_id);
     let Ok(producer) = Producer::new(&config.kafka, &OutputLimits::default(), Some(id)) else { return };
-    if let Err(error @ TransactionError::Denied { .. }) = producer.init_transactions(TRANSACTION_PATIENCE) {
+    let taken_over = producer.init_transactions(TRANSACTION_PATIENCE).map(|step| step.wait(TRANSACTION_PATIENCE * 2));
+    if let Ok(Some(Err(error @ TransactionError::Denied { .. }))) = taken_over {
         report.failed("transactions", chain(&error));
     }
 }

@@ -208,10 +208,15 @@ impl Consumer {
         self.commits.poll(timeout)
     }
 
-    /// The committed offsets of partitions, where there are any and the brokers say so in time.
-    pub fn committed(&self, partitions: &[TopicPartition], timeout: Duration) -> Vec<(TopicPartition, i64)> {
-        let committed = self.inner.committed_offsets(list(partitions), timeout);
-        committed.map(|offsets| known(&offsets)).unwrap_or_default()
+    /// The committed offsets of partitions, where there are any. Blocks for up to `timeout`.
+    pub fn committed(
+        &self,
+        partitions: &[TopicPartition],
+        timeout: Duration,
+    ) -> Result<Vec<(TopicPartition, i64)>, KafkaError> {
+        let committed = self.inner.committed_offsets(list(partitions), timeout)?;
+        committed.elements().iter().try_for_each(|element| element.error())?;
+        Ok(known(&committed))
     }
 
     /// The next offset to consume of each assigned partition of which something was consumed.

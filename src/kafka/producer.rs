@@ -1,10 +1,13 @@
 //! Outputs in, delivery reports out, counted by batch; and transactions, for exactly-once.
 //!
-//! A transactional producer commits outputs and consumed offsets together. librdkafka sorts what can go wrong into
-//! three kinds, and so does [`TransactionError`]: call again, abort, give the client up.
+//! A transactional producer commits outputs and consumed offsets together, in steps that the coordinator answers: each
+//! is a [`Step`] under way. librdkafka sorts what can go wrong with one into three kinds, and so does
+//! [`TransactionError`]: call again, abort, give the client up.
 
 use std::cell::{Ref, RefCell};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientContext;
@@ -51,6 +54,11 @@ impl NotSent<'_> {
     pub fn queue_is_full(&self) -> bool {
         self.error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull)
     }
+
+    /// Whether the open transaction takes no more records: it can only be aborted.
+    pub fn transaction_is_over(&self) -> bool {
+        matches!(self.error.rdkafka_error_code(), Some(RDKafkaErrorCode::State | RDKafkaErrorCode::Fatal))
+    }
 }
 
 /// Deliveries that were acknowledged: so many records of that batch.
@@ -74,12 +82,14 @@ pub struct DeliveryError {
 
 impl DeliveryError {
     /// Whether the record's transaction is over, and nothing is wrong with the record: the brokers had ended it, since
-    /// the worker was away for longer than a transaction may last.
+    /// the worker was away for longer than a transaction may last. What else is wrong with the producer is told when the
+    /// transaction is aborted.
     pub fn ends_transaction(&self) -> bool {
         matches!(
             self.source.rdkafka_error_code(),
             Some(
-                RDKafkaErrorCode::InvalidProducerEpoch
+                RDKafkaErrorCode::Fatal
+                    | RDKafkaErrorCode::InvalidProducerEpoch
                     | RDKafkaErrorCode::InvalidProducerIdMapping
                     | RDKafkaErrorCode::InvalidTransactionalState
                     | RDKafkaErrorCode::UnknownProducerId
@@ -124,14 +134,41 @@ pub enum TransactionError {
     /// The producer can't go on.
     #[error("the transactional producer failed")]
     Fatal(#[source] KafkaError),
+    /// The machine has no thread left to wait for the coordinator.
+    #[error("no thread can be started to wait for the transaction coordinator")]
+    Thread(#[source] io::Error),
 }
+
+/// A step of a transaction under way.
+///
+/// It is taken on a thread of its own: when no broker is left, librdkafka waits for the group's coordinator without
+/// bound, whatever time it is given (confluentinc/librdkafka#5511), and its caller has a group to poll.
+#[must_use = "it is done when `wait` says so"]
+pub struct Step(mpsc::Receiver<Result<(), TransactionError>>);
+
+impl Step {
+    /// What became of it, if that is known in time. To be asked until it is.
+    pub fn wait(&self, timeout: Duration) -> Option<Result<(), TransactionError>> {
+        match self.0.recv_timeout(timeout) {
+            Ok(result) => Some(result),
+            Err(RecvTimeoutError::Timeout) => None,
+            // Its thread has panicked, which has been told by the hook.
+            Err(RecvTimeoutError::Disconnected) => Some(Err(TransactionError::Fatal(KafkaError::Canceled))),
+        }
+    }
+}
+
+/// How long librdkafka takes for a step before it says whether it is to be called again.
+pub const STEP_TIMEOUT: Duration = Duration::from_secs(1);
+
+type Client = BaseProducer<Context>;
 
 /// An idempotent producer, served by the worker that owns it.
 pub struct Producer {
     // Both are dropped before the client they belong to.
     reports: ReportQueue,
     topics: RefCell<Vec<(String, TopicHandle)>>,
-    inner: BaseProducer<Context>,
+    inner: Arc<Client>,
 }
 
 #[derive(Default)]
@@ -158,7 +195,7 @@ impl Producer {
     ) -> Result<Producer, KafkaError> {
         let settings = config.producer(limits, transactional_id.as_deref());
         let context = Context { transactional_id, reports: Mutex::default() };
-        let inner: BaseProducer<Context> = settings.create_with_context(context)?;
+        let inner: Arc<Client> = Arc::new(settings.create_with_context(context)?);
         Ok(Producer { reports: ReportQueue::new(inner.client()), topics: RefCell::default(), inner })
     }
 
@@ -193,35 +230,32 @@ impl Producer {
     }
 
     /// Takes over this producer's transactional id: a transaction that a predecessor left open is aborted, and the
-    /// predecessor fenced. Blocks for up to `timeout`.
-    pub fn init_transactions(&self, timeout: Duration) -> Result<(), TransactionError> {
-        self.inner.init_transactions(timeout).map_err(|error| self.transaction_error(error))
+    /// predecessor fenced. It is to be called again after `timeout`.
+    pub fn init_transactions(&self, timeout: Duration) -> Result<Step, TransactionError> {
+        self.step(move |client| client.init_transactions(timeout))
     }
 
     /// Begins a transaction. Sends no request.
     pub fn begin_transaction(&self) -> Result<(), TransactionError> {
-        self.inner.begin_transaction().map_err(|error| self.transaction_error(error))
+        self.inner.begin_transaction().map_err(|error| self.inner.context().transaction_error(error))
     }
 
     /// Makes consumed offsets (the next ones to consume) part of the transaction, in the name of a member of their
-    /// group: one that the group has left behind is refused. Blocks for up to `timeout`, while records that were sent
-    /// are delivered on.
+    /// group: one that the group has left behind is refused. Meanwhile records that were sent are delivered on.
     pub fn send_offsets(
         &self,
         offsets: &[(TopicPartition, i64)],
-        member: &GroupMetadata,
-        timeout: Duration,
-    ) -> Result<(), TransactionError> {
-        let sent =
-            offsets_list(offsets).and_then(|list| self.inner.send_offsets_to_transaction(&list, &member.0, timeout));
-        sent.map_err(|error| self.transaction_error(error))
+        member: &Arc<GroupMetadata>,
+    ) -> Result<Step, TransactionError> {
+        let offsets = offsets_list(offsets).map_err(TransactionError::Fatal)?;
+        let member = member.clone();
+        self.step(move |client| client.send_offsets_to_transaction(&offsets, &member.0, STEP_TIMEOUT))
     }
 
     /// Commits the transaction. Everything must have been delivered before: rdkafka waits for the rest in steps of
     /// 100 ms. Once called, it must be called until it gives another answer than [`TransactionError::Retriable`].
-    /// Blocks for up to `timeout`.
-    pub fn commit_transaction(&self, timeout: Duration) -> Result<(), TransactionError> {
-        self.inner.commit_transaction(timeout).map_err(|error| self.transaction_error(error))
+    pub fn commit_transaction(&self) -> Result<Step, TransactionError> {
+        self.step(|client| client.commit_transaction(STEP_TIMEOUT))
     }
 
     /// Drops the records that are not delivered yet; their reports come with the next polls, as acknowledgements.
@@ -230,9 +264,25 @@ impl Producer {
         self.inner.purge(PurgeConfig::default().queue().inflight());
     }
 
-    /// Aborts the transaction. Everything must have been delivered or purged before. Blocks for up to `timeout`.
-    pub fn abort_transaction(&self, timeout: Duration) -> Result<(), TransactionError> {
-        self.inner.abort_transaction(timeout).map_err(|error| self.transaction_error(error))
+    /// Aborts the transaction. Everything must have been delivered or purged before.
+    pub fn abort_transaction(&self) -> Result<Step, TransactionError> {
+        self.step(|client| client.abort_transaction(STEP_TIMEOUT))
+    }
+
+    fn step(
+        &self,
+        call: impl FnOnce(&Client) -> Result<(), KafkaError> + Send + 'static,
+    ) -> Result<Step, TransactionError> {
+        let (done, outcome) = mpsc::channel();
+        let client = self.inner.clone();
+        let take = move || {
+            let result = call(&client).map_err(|error| client.context().transaction_error(error));
+            // The client's end is its owner's business.
+            drop(client);
+            let _ = done.send(result);
+        };
+        let thread = std::thread::Builder::new().name("weir-step".into()).spawn(take);
+        thread.map(|_| Step(outcome)).map_err(TransactionError::Thread)
     }
 
     /// The handle on a topic, made when it is first asked for.
@@ -251,9 +301,22 @@ impl Producer {
         Ok(Ref::map(self.topics.borrow(), |topics| &topics[at].1))
     }
 
+    /// The number of partitions of a topic. Blocks for up to `timeout`.
+    pub fn partitions(&self, topic: &str, timeout: Duration) -> Result<i32, KafkaError> {
+        let metadata = self.inner.client().fetch_metadata(Some(topic), timeout)?;
+        let count = metadata.topics().first().map_or(0, |found| found.partitions().len());
+        Ok(i32::try_from(count).unwrap_or(i32::MAX))
+    }
+}
+
+impl Context {
+    fn is_transactional(&self) -> bool {
+        self.transactional_id.is_some()
+    }
+
     fn transaction_error(&self, error: KafkaError) -> TransactionError {
         let KafkaError::Transaction(told) = &error else { return TransactionError::Fatal(error) };
-        let id = || self.inner.context().transactional_id.clone().unwrap_or_default();
+        let id = || self.transactional_id.clone().unwrap_or_default();
         // A fenced producer is fatal as well: what is to be said about it is something else.
         if matches!(told.code(), RDKafkaErrorCode::ProducerFenced | RDKafkaErrorCode::Fenced) {
             TransactionError::Fenced { id: id(), source: error }
@@ -268,19 +331,6 @@ impl Producer {
         } else {
             TransactionError::Fatal(error)
         }
-    }
-
-    /// The number of partitions of a topic. Blocks for up to `timeout`.
-    pub fn partitions(&self, topic: &str, timeout: Duration) -> Result<i32, KafkaError> {
-        let metadata = self.inner.client().fetch_metadata(Some(topic), timeout)?;
-        let count = metadata.topics().first().map_or(0, |found| found.partitions().len());
-        Ok(i32::try_from(count).unwrap_or(i32::MAX))
-    }
-}
-
-impl Context {
-    fn is_transactional(&self) -> bool {
-        self.transactional_id.is_some()
     }
 
     fn reports(&self) -> MutexGuard<'_, Reports> {

@@ -11,6 +11,7 @@ use super::transaction::Transaction;
 use super::{Activity, Pulse, Stop, WorkerError};
 use crate::http::Condition;
 use crate::kafka::consumer::{GroupEvent, TopicPartition};
+use crate::kafka::producer::Producer;
 use crate::kafka::{self, KafkaError};
 use crate::monitor::metrics::{CommitOutcome, Rebalance, WorkerMetrics};
 
@@ -52,6 +53,8 @@ pub(super) struct Flow<'c> {
     pub(super) stop: Arc<Stop>,
     /// With exactly-once.
     pub(super) transaction: Option<Transaction>,
+    /// Makes another producer like the sink's.
+    pub(super) producers: &'c dyn Fn() -> Result<Producer, KafkaError>,
     pub(super) commit_interval: Duration,
     pub(super) commit_due: Instant,
     pub(super) report_due: Instant,
@@ -113,7 +116,7 @@ impl<'c> Flow<'c> {
         }
         if !self.source.is_paused() {
             let in_flight = self.ledger.in_flight();
-            tracing::warn!(in_flight, "the brokers are slow to acknowledge the outputs; the inputs are paused");
+            tracing::warn!(in_flight, "the brokers are slow to answer; the inputs are paused");
             self.source.set_paused(true)?;
             self.tell_readiness();
         }
@@ -128,7 +131,7 @@ impl<'c> Flow<'c> {
         if self.source.is_paused() {
             self.source.set_paused(false)?;
             self.tell_readiness();
-            tracing::info!("the brokers acknowledge the outputs again");
+            tracing::info!("the brokers answer again; the inputs are consumed on");
         }
         Ok(())
     }
@@ -295,7 +298,7 @@ impl<'c> Flow<'c> {
             let (in_flight, seconds) = (self.ledger.in_flight(), stuck.as_secs());
             self.ready.not_ready(format!("the brokers have acknowledged none of {in_flight} outputs for {seconds} s"));
         } else if self.source.is_paused() {
-            self.ready.not_ready("the brokers are slow to acknowledge the outputs");
+            self.ready.not_ready("the brokers are slow to answer");
         } else if let Some(denial) = &self.denial {
             self.ready.not_ready(denial.as_str());
         } else if !self.joined {

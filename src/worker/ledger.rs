@@ -92,6 +92,15 @@ impl Ledger {
         starts
     }
 
+    /// Forgets what is in flight: its producer is gone, and no report will come. To be called after
+    /// [`Ledger::rewind`], when no partition waits for any of it.
+    pub(crate) fn forget_in_flight(&mut self) {
+        debug_assert!(self.partitions.iter().all(|entry| entry.parts.is_empty()), "a partition waits for reports");
+        self.batches.clear();
+        self.free.clear();
+        self.in_flight = 0;
+    }
+
     /// Whether this partition is assigned, and has been since before or at the assignment of this number. A record
     /// that was polled earlier than the partition's present assignment must not go out: records before it may be
     /// lost sight of, and a commit would pass over them.
@@ -306,6 +315,20 @@ mod tests {
     }
 
     #[test]
+    fn what_a_lost_producer_had_in_flight_is_forgotten() {
+        let mut ledger = ledger();
+        let first = send(&mut ledger, &[(P0, 4), (P1, 7)]);
+        ledger.acknowledge(first, 1);
+        assert_eq!(ledger.rewind(1), [(P0, 4), (P1, 7)]);
+        ledger.forget_in_flight();
+        assert_eq!(ledger.in_flight(), 0);
+
+        let again = send(&mut ledger, &[(P0, 4)]);
+        assert!(ledger.acknowledge(again, 1));
+        assert_eq!((ledger.committable(), ledger.in_flight()), (vec![(P0, 5)], 0));
+    }
+
+    #[test]
     fn a_record_from_before_the_present_assignment_is_not_owned() {
         let mut ledger = Ledger::default();
         ledger.assign(P0, 3);
@@ -336,6 +359,8 @@ mod tests {
         Assign(i32),
         Commit,
         Rewind,
+        /// And the producer is lost, with all that is in flight.
+        RewindAndForget,
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -346,6 +371,7 @@ mod tests {
             1 => (0..3).prop_map(Step::Assign),
             1 => Just(Step::Commit),
             1 => Just(Step::Rewind),
+            1 => Just(Step::RewindAndForget),
         ]
     }
 
@@ -423,7 +449,7 @@ mod tests {
                             model.committed.insert(partition.partition, offset);
                         }
                     }
-                    Step::Rewind => {
+                    Step::Rewind | Step::RewindAndForget => {
                         for (partition, start) in ledger.rewind(1) {
                             let sent = model.assigned.get_mut(&partition.partition).expect("only what is assigned");
                             let committed = model.committed.get(&partition.partition);
@@ -434,6 +460,10 @@ mod tests {
                             sent.last().is_none_or(|(last, _)| model.committed.get(partition) == Some(&(last + 1)))
                         };
                         prop_assert!(model.assigned.iter().all(committed));
+                        if matches!(step, Step::RewindAndForget) {
+                            ledger.forget_in_flight();
+                            model.outstanding.clear();
+                        }
                     }
                 }
                 let told: BTreeMap<i32, i64> =

@@ -10,13 +10,14 @@ use super::lane::{Lane, Outlet, Route};
 use super::ledger::Ledger;
 use super::sink::{Sent, Sink};
 use super::source::{Held, Source};
-use super::transaction::{self, Transaction};
+use super::transaction::Transaction;
 use super::{Activity, Delivery, Pulse, Stop, WorkerConfig, WorkerError};
 use crate::batch::BatchConfig;
 use crate::http::Condition;
+use crate::kafka::KafkaError;
 use crate::kafka::admin::{OutputLimits, Topic};
 use crate::kafka::consumer::{Consumer, GroupEvent};
-use crate::kafka::producer::{Producer, TransactionError};
+use crate::kafka::producer::{Producer, STEP_TIMEOUT, TransactionError};
 use crate::kafka::settings::KafkaConfig;
 use crate::monitor::metrics::{Metrics, Stage};
 
@@ -68,13 +69,14 @@ pub fn run(setup: &Setup, number: usize, ready: &Condition, pulse: &Pulse) -> Re
     let outputs = setup.routes.iter().flat_map(|route| route.config.outputs());
     let limits = OutputLimits::over(outputs.filter_map(|topic| setup.topics.get(topic)));
     let transactional_id = setup.worker.transactional_id(&setup.kafka.group_id, number);
-    let producer = Producer::new(&setup.kafka, &limits, transactional_id)?;
+    let producers = || Producer::new(&setup.kafka, &limits, transactional_id.clone());
+    let producer = producers()?;
     if setup.worker.delivery == Delivery::ExactlyOnce && !take_over_transactions(&producer, &setup.stop, ready, pulse)?
     {
         return Ok(());
     }
     let consumer = Consumer::new(&setup.kafka, setup.worker.group_instance_id(number).as_deref())?;
-    let line = || Line::new(setup, &consumer, producer, ready, pulse).and_then(|mut line| line.run());
+    let line = || Line::new(setup, &consumer, producer, &producers, ready, pulse).and_then(|mut line| line.run());
     // A panic is a bug; but the consumer has to leave the group all the same, and a successor loses nothing.
     let result = catch_unwind(AssertUnwindSafe(line)).unwrap_or(Err(WorkerError::Panicked));
     consumer.close(Instant::now() + LEAVE_TIMEOUT);
@@ -89,16 +91,21 @@ fn take_over_transactions(
     ready: &Condition,
     pulse: &Pulse,
 ) -> Result<bool, WorkerError> {
+    let mut step = producer.init_transactions(STEP_TIMEOUT)?;
     while !stop.requested() {
         // There is no group to poll yet.
         pulse.polled(Instant::now());
-        match producer.init_transactions(transaction::STEP) {
-            Ok(()) => {
+        match step.wait(IDLE_POLL) {
+            None => {}
+            Some(Ok(())) => {
                 ready.not_ready("joining the group");
                 return Ok(true);
             }
-            Err(error @ TransactionError::Retriable(_)) => ready.not_ready(error.to_string()),
-            Err(error) => return Err(error.into()),
+            Some(Err(error @ TransactionError::Retriable(_))) => {
+                ready.not_ready(error.to_string());
+                step = producer.init_transactions(STEP_TIMEOUT)?;
+            }
+            Some(Err(error)) => return Err(error.into()),
         }
     }
     Ok(false)
@@ -119,6 +126,7 @@ impl<'c> Line<'c> {
         setup: &Setup,
         consumer: &'c Consumer,
         producer: Producer,
+        producers: &'c dyn Fn() -> Result<Producer, KafkaError>,
         ready: &'c Condition,
         pulse: &'c Pulse,
     ) -> Result<Line<'c>, WorkerError> {
@@ -145,6 +153,7 @@ impl<'c> Line<'c> {
             pulse,
             stop: setup.stop.clone(),
             transaction,
+            producers,
             commit_interval: interval,
             commit_due: Instant::now() + interval,
             report_due: Instant::now() + FLUSH_INTERVAL,
@@ -264,6 +273,9 @@ impl<'c> Line<'c> {
                         break;
                     }
                     Err(refused) if refused.queue_is_full() && flow.ledger.in_flight() > 0 => outgoing = refused.record,
+                    Err(refused) if refused.transaction_is_over() && flow.transaction.is_some() => {
+                        return Err(WorkerError::Aborted(refused.error.to_string()));
+                    }
                     Err(refused) => return Err(refused.error.into()),
                 }
                 flow.wait_for_progress(&mut done)?;

@@ -9,7 +9,8 @@ use super::planted;
 use crate::kafka::KafkaError;
 use crate::kafka::consumer::{Consumer, GroupEvent, GroupMetadata, Record, SEEK_TIMEOUT, TopicPartition, TopicTag};
 
-/// How long an assignment waits for the committed offsets, which only the lag needs.
+/// How long committed offsets may take to be asked for: an assignment goes on without them, since only the lag needs
+/// them.
 const COMMITTED_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long the end of a paused partition may take to be asked for: only the lag needs it.
@@ -157,7 +158,8 @@ impl<'c> Source<'c> {
             }
         }
         if !partitions.is_empty() {
-            self.started_at.extend(self.consumer.committed(&partitions, COMMITTED_TIMEOUT));
+            let committed = self.consumer.committed(&partitions, COMMITTED_TIMEOUT);
+            self.started_at.extend(committed.unwrap_or_default());
         }
         self.assigned.extend(partitions);
         Ok(())
@@ -243,6 +245,18 @@ impl<'c> Source<'c> {
             return self.consumer.outsiders_metadata();
         }
         self.consumer.group_metadata()
+    }
+
+    /// Up to where the group has committed each of these partitions, or its offset as given, where there is no commit
+    /// yet. Blocks for a second at the most.
+    pub(super) fn committed(&self, starts: &[(Partition, i64)]) -> Result<Vec<(Partition, i64)>, KafkaError> {
+        if starts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (names, _): (Vec<_>, Vec<_>) = self.named(starts).into_iter().unzip();
+        let committed: HashMap<_, _> = self.consumer.committed(&names, COMMITTED_TIMEOUT)?.into_iter().collect();
+        let start = |(name, &(partition, start))| (partition, committed.get(name).copied().unwrap_or(start));
+        Ok(names.iter().zip(starts).map(start).collect())
     }
 
     /// Consumes partitions on from these offsets.

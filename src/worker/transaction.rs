@@ -5,29 +5,33 @@
 //! group knows it now, so a worker that the group has left behind is refused, whatever it still holds.
 //!
 //! What can't be committed is aborted: the books forget it, and consuming goes on from the last commit. That is
-//! routine in a rebalance. Only a producer that is fenced or broken takes its worker with it.
+//! routine in a rebalance. Where the brokers have ended a transaction themselves, since it was open for too long (they were
+//! away, or the worker was), they don't take its producer any more either: another one takes its place, and the worker
+//! stays in its group. Only a producer that somebody else has fenced, or that is broken, takes its worker with it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::flow::{Flow, SETTLE_STEP};
 use super::ledger::Partition;
-use super::sink::Sent;
+use super::sink::{Sent, Sink};
 use super::{Activity, WorkerError};
-use crate::kafka::producer::{Producer, TransactionError};
+use crate::kafka::producer::{Producer, STEP_TIMEOUT, Step, TransactionError};
 use crate::kafka::settings::TRANSACTION_TIMEOUT;
 use crate::monitor::metrics::CommitOutcome;
 
 /// After so many records a transaction is committed before its time: readers buffer what isn't committed.
 const MAX_RECORDS: usize = 100_000;
 
-/// How long one call to the coordinator may block; between the calls the group is polled.
-pub(super) const STEP: Duration = Duration::from_secs(1);
+/// How long the coordinator is waited for before the group is served again.
+const PATIENCE: Duration = Duration::from_millis(100);
 
-/// Whether a transaction is open.
+/// The transaction of a worker.
 #[derive(Default)]
 pub(super) struct Transaction {
-    is_open: bool,
-    /// Records since it began.
+    /// Since when it is open, if it is.
+    opened_at: Option<Instant>,
+    /// Records since then.
     records: usize,
 }
 
@@ -35,10 +39,10 @@ impl Flow<'_> {
     /// So many records are about to be produced: begins a transaction, if none is open.
     pub(super) fn begin_if_needed(&mut self, records: usize) -> Result<(), WorkerError> {
         if let Some(transaction) = &mut self.transaction {
-            if !transaction.is_open {
+            if transaction.opened_at.is_none() {
                 self.sink.producer().begin_transaction()?;
+                transaction.opened_at = Some(Instant::now());
             }
-            transaction.is_open = true;
             transaction.records += records;
         }
         Ok(())
@@ -47,7 +51,7 @@ impl Flow<'_> {
     /// Commits the open transaction when it is time: `commit_interval` after the last commit, so that what comes after
     /// a pause is committed at once.
     pub(super) fn commit_transaction_if_due(&mut self, done: &mut impl FnMut(&mut Sent)) -> Result<(), WorkerError> {
-        let Some(transaction) = self.transaction.as_ref().filter(|transaction| transaction.is_open) else {
+        let Some(transaction) = self.transaction.as_ref().filter(|transaction| transaction.opened_at.is_some()) else {
             return Ok(());
         };
         let now = Instant::now();
@@ -70,8 +74,9 @@ impl Flow<'_> {
         let offsets = self.ledger.handed_over();
         let named = self.source.named(&offsets);
         let member = self.source.group_metadata().ok_or_else(|| aborted("the consumer has left its group"))?;
+        let member = Arc::new(member);
         // While the coordinator works on this, the outputs are delivered on.
-        self.persist(Some(deadline), |producer, timeout| producer.send_offsets(&named, &member, timeout))?;
+        self.persist(Some(deadline), |producer| producer.send_offsets(&named, &member))?;
         self.drain(deadline, done)?;
         if self.ledger.in_flight() > 0 {
             return Err(aborted("its records were not delivered in time"));
@@ -110,7 +115,7 @@ impl Flow<'_> {
         if !self.is_in_transaction() {
             return Ok(Vec::new());
         }
-        let starts = self.ledger.rewind(self.source.next_assignment());
+        let mut starts = self.ledger.rewind(self.source.next_assignment());
         self.metrics.committed(CommitOutcome::Aborted);
         while self.ledger.in_flight() > 0 {
             // Again and again: a record that is between two queues, since its partition's leader has changed, escapes a
@@ -123,31 +128,66 @@ impl Flow<'_> {
             }
             self.stay()?;
         }
-        self.persist(None, Producer::abort_transaction)?;
-        self.transaction = Some(Transaction::default());
+        match self.persist(None, Producer::abort_transaction) {
+            Ok(()) => self.transaction = Some(Transaction::default()),
+            Err(WorkerError::Aborted(_)) => starts = self.replace_producer(&starts)?,
+            Err(error) => return Err(error),
+        }
         Ok(starts)
     }
 
-    fn is_in_transaction(&self) -> bool {
-        self.transaction.as_ref().is_some_and(|transaction| transaction.is_open)
+    /// Goes on with another producer, where the brokers have aborted the transaction themselves. Returns where its
+    /// partitions have to be consumed from again: a commit whose answer never came may have been taken.
+    fn replace_producer(&mut self, starts: &[(Partition, i64)]) -> Result<Vec<(Partition, i64)>, WorkerError> {
+        tracing::info!("the brokers have ended the transaction, and its producer with it; another one takes its place");
+        self.transaction = Some(Transaction::default());
+        self.ledger.forget_in_flight();
+        self.sink = Sink::new((self.producers)()?);
+        self.persist(None, |producer| producer.init_transactions(STEP_TIMEOUT))?;
+        let committed = loop {
+            match self.source.committed(starts) {
+                Ok(committed) => break committed,
+                Err(error) => tracing::debug!(%error, "the committed offsets could not be asked for; asking again"),
+            }
+            self.stay()?;
+        };
+        for &(partition, offset) in &committed {
+            self.ledger.committed(partition, offset);
+        }
+        Ok(committed)
     }
 
-    /// Calls a step until it is done, up to `until`. Meanwhile the worker stays a member of its group, and gives it
+    fn is_in_transaction(&self) -> bool {
+        self.transaction.as_ref().is_some_and(|transaction| transaction.opened_at.is_some())
+    }
+
+    /// Whether the open transaction is older than the brokers let it become.
+    fn is_overdue(&self) -> bool {
+        let opened_at = self.transaction.as_ref().and_then(|transaction| transaction.opened_at);
+        opened_at.is_some_and(|opened_at| opened_at.elapsed() >= TRANSACTION_TIMEOUT)
+    }
+
+    /// Takes a step until it is done, up to `until`. Meanwhile the worker stays a member of its group, and gives it
     /// whatever it asks for: nothing more can be finished before.
     fn persist(
         &mut self,
         until: Option<Instant>,
-        step: impl Fn(&Producer, Duration) -> Result<(), TransactionError>,
+        step: impl Fn(&Producer) -> Result<Step, TransactionError>,
     ) -> Result<(), WorkerError> {
+        let mut under_way = step(self.sink.producer())?;
         loop {
-            match step(self.sink.producer(), STEP) {
-                Ok(()) => return Ok(()),
-                Err(TransactionError::Retriable(cause)) if until.is_some_and(|until| Instant::now() >= until) => {
+            match under_way.wait(PATIENCE) {
+                None => {}
+                Some(Ok(())) => return Ok(()),
+                Some(Err(TransactionError::Retriable(cause))) if until.is_some_and(|until| Instant::now() >= until) => {
                     return Err(aborted(cause));
                 }
-                Err(TransactionError::Retriable(_)) => {}
-                Err(TransactionError::Abortable(cause)) => return Err(aborted(cause)),
-                Err(error) => return Err(error.into()),
+                Some(Err(TransactionError::Retriable(_))) => under_way = step(self.sink.producer())?,
+                Some(Err(TransactionError::Abortable(cause))) => return Err(aborted(cause)),
+                Some(Err(TransactionError::Fenced { .. })) if self.is_overdue() => {
+                    return Err(aborted("it was open for longer than the brokers allow"));
+                }
+                Some(Err(error)) => return Err(error.into()),
             }
             self.stay()?;
         }
