@@ -61,9 +61,9 @@ bench-peers: ## weir beside a plain loop, Python, Kafka Streams, Quix and MLServ
 	cargo bench --locked --bench peers -- --batching --results benches/peers/results $(ARGS)
 	cargo bench --locked --bench peers -- --scale --results benches/peers/results $(ARGS)
 
-soak: ## weir for half an hour at 20,000 records/s with a swap every 15 s: is its memory flat?
+soak: ## weir for half an hour at 20,000 records/s, with swaps in every other minute: is its memory flat, and its latency?
 	@scripts/setup kafka
-	cargo bench --locked --bench peers -- --soak 30 $(ARGS)
+	cargo bench --locked --bench peers -- --soak 30 --results benches/peers/results $(ARGS)
 
 kafka: ## a real Kafka broker on 127.0.0.1:9092 in the foreground (ARGS="--port 9093 --data DIR")
 	@scripts/setup kafka
