@@ -15,6 +15,12 @@ pub(crate) const NAMES: [&str; 3] = ["a", "b", "c"];
 /// What a session may be at the least, and is.
 pub(crate) const SESSION_TIMEOUT_MS: u32 = 4_000;
 
+/// Ends a client of the test's own that was there when brokers came and went. Nothing waits for it: librdkafka's may wait
+/// for themselves for ever then (confluentinc/librdkafka#4131).
+pub(crate) fn end_aside(client: impl Send + 'static) {
+    thread::spawn(move || drop(client));
+}
+
 /// The brokers and the links to them.
 pub(crate) struct Cluster {
     nodes: Vec<Node>,

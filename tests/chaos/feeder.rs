@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
+use crate::cluster::end_aside;
 use crate::records::{self, Records};
 
 /// How often some records are produced.
@@ -100,6 +101,7 @@ impl Feeder {
                 }
             }
             producer.flush(PATIENCE).expect("the brokers take all records");
+            end_aside(producer);
         }))
     }
 

@@ -12,6 +12,7 @@ use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::account::{Account, Outcome, Verdict, Why};
+use crate::cluster::end_aside;
 use crate::support::PATIENCE;
 use crate::support::kafka::{Record, produce, unique};
 
@@ -149,9 +150,12 @@ fn read(brokers: &str, topics: &[String; 2], mut account: Account, progress: &Pr
     let mut before = Positions::new();
     let mut looked_at = Instant::now();
     let mut last_came = Instant::now();
-    while ends < positions.len() {
+    let stuck = loop {
+        if ends == positions.len() {
+            break None;
+        }
         if last_came.elapsed() > PATIENCE {
-            return Seen { account, stuck: Some(stand(brokers, &positions)) };
+            break Some(stand(brokers, &positions));
         }
         if before.is_empty() || looked_at.elapsed() > SILENCE {
             if positions.iter().any(|(partition, next)| before.get(partition).is_none_or(|before| before == next)) {
@@ -197,8 +201,9 @@ fn read(brokers: &str, topics: &[String; 2], mut account: Account, progress: &Pr
         }
         progress.seen[outcome.partition].store(account.seen(outcome.partition), Ordering::Relaxed);
         progress.again.store(account.again(), Ordering::Relaxed);
-    }
-    Seen { account, stuck: None }
+    };
+    end_aside(consumer);
+    Seen { account, stuck }
 }
 
 fn client(brokers: &str, isolation: &str) -> ClientConfig {

@@ -11,7 +11,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::account::{Account, Verdict};
-use crate::cluster::{Cluster, NAMES, SESSION_TIMEOUT_MS};
+use crate::cluster::{Cluster, NAMES, SESSION_TIMEOUT_MS, end_aside};
 use crate::fault::{Fault, Kind};
 use crate::feeder::{Feeder, Pace};
 use crate::models::Models;
@@ -353,6 +353,7 @@ impl<'w> World<'w> {
             println!("{missed} records that the verifier's client hadn't seen among the faults are there");
         }
         println!("{}      all is read", time());
+        end_aside(self.group_client);
         self.complaints.extend(stuck.map(|why| format!("not all can be read: {why}")));
         (verdict, self.complaints)
     }
