@@ -10,9 +10,9 @@ use weir::model::store::Store;
 
 use crate::contender::Contender;
 use crate::latency::Feed;
-use crate::median;
 use crate::support::noise::publish_noise;
 use crate::workload::Workload;
+use crate::{beside, median};
 
 const RATE: u64 = 20_000;
 
@@ -62,7 +62,13 @@ pub(crate) fn run(workload: &Workload, contender: &Contender, minutes: usize) ->
     let most = |of: &[f64]| of.iter().copied().fold(0.0, f64::max);
     let growth = most(second) / most(first);
     writeln!(table, "\nThe second half needed {growth:.3} × the memory of the first, at the most of each.").unwrap();
+    let ratio = beside(&swapped, &unswapped, |p999| *p999);
     let (with, without) = (median(swapped), median(unswapped));
-    writeln!(table, "The median p99.9 of the minutes with swaps is {with:.2} ms, without {without:.2} ms.").unwrap();
+    writeln!(
+        table,
+        "The median p99.9 of the minutes with swaps is {with:.2} ms, without {without:.2} ms; that of their ratios, \
+         minute by minute, {ratio:.2}."
+    )
+    .unwrap();
     (table, growth <= GROWTH)
 }
