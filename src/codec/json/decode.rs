@@ -8,7 +8,7 @@
 mod categories;
 
 use super::keys::{Keys, Meaning, Member, START};
-use super::scan::{Cursor, Malformed};
+use super::scan::{BLOCK, Cursor, Malformed, WINDOW};
 use crate::codec::{DecodeOptions, Span};
 use crate::model::signature::{self, Signature};
 use crate::record::{Gap, Reason, Rejection};
@@ -28,6 +28,8 @@ pub struct Decoder {
     numeric_strings: bool,
     fields: usize,
     scratch: Vec<u8>,
+    /// For [`Cursor::numbers`]: so many places as there are features, and some.
+    ends: Box<[u32]>,
 }
 
 /// What a feature's value is turned into.
@@ -69,6 +71,7 @@ impl Decoder {
             numeric_strings: options.numeric_strings,
             fields: options.fields.len(),
             scratch: Vec::new(),
+            ends: vec![0; signature.features.len() + BLOCK].into(),
         }
     }
 
@@ -114,6 +117,7 @@ impl Decoder {
             features: &self.features,
             numeric_strings: self.numeric_strings,
             scratch: &mut self.scratch,
+            ends: &mut self.ends,
             found: Found::Named,
             array_revoked: false,
             names_only: false,
@@ -157,6 +161,7 @@ struct Pass<'a> {
     features: &'a [Kind],
     numeric_strings: bool,
     scratch: &'a mut Vec<u8>,
+    ends: &'a mut [u32],
     found: Found,
     /// A positional array was followed by another value for the same member.
     array_revoked: bool,
@@ -276,9 +281,20 @@ impl Pass<'_> {
     fn array(&mut self) -> Result<(), Malformed> {
         let mut values = 0;
         let mut more = self.cursor.open(b']')?;
+        let mut at_once = self.features.iter().take_while(|kind| matches!(kind, Kind::Numeric)).count();
         // As in `object`, by a copy that stays in registers.
         let mut cursor = self.cursor;
         while more {
+            if values < at_once && cursor.position() >= WINDOW {
+                let count = cursor.numbers(&mut self.row[values..at_once], self.ends);
+                values += count;
+                // Once is enough: behind what is unusual there may be more of it.
+                at_once = 0;
+                if count > 0 {
+                    more = cursor.next(b']')?;
+                    continue;
+                }
+            }
             if let Some(Kind::Numeric) = self.features.get(values)
                 && let Some(number) = cursor.usual_number()
             {

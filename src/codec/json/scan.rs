@@ -4,9 +4,12 @@
 //! nesting, so that a record that passes here can be read by whoever reads it next. The one difference is up to the
 //! caller: [`Cursor::number`] yields an infinity for `1e999`, which serde_json refuses and so does [`Cursor::skip`].
 
+mod array;
 mod number;
 
 use crate::record::{Reason, Rejection};
+
+pub(super) use array::{BLOCK, WINDOW};
 
 /// serde_json's limit, which keeps the recursion of [`Cursor::skip`] bounded too.
 const MAX_DEPTH: u8 = 127;
