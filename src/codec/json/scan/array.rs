@@ -1,8 +1,7 @@
 //! Arrays of numbers, by vector instructions where the CPU has them.
 //!
 //! Read one after the other, a number has to wait for the end of the one before. Here the ends of all are found first, 64
-//! bytes at a time; then each is read backwards from its end, in one vector, whatever its length. That takes half of the
-//! instructions that [`Cursor::number`] does, and numbers overlap.
+//! bytes at a time; then each is read backwards from its end, in one vector, so that the CPU can work on several at once.
 
 use super::Cursor;
 
@@ -50,10 +49,13 @@ mod avx2 {
         least: f64,
     }
 
+    /// That of a text that is no number.
+    const NO_NUMBER: Shape = Shape { shuffle: [0x80; WINDOW], power: 1.0, least: f64::INFINITY };
+
     /// By the length of the text, and by the number of bytes behind its last point; as many as the length, or more, if
     /// it has none.
     static SHAPES: [[Shape; 32]; WINDOW] = {
-        let mut shapes = [[Shape { shuffle: [0x80; WINDOW], power: 1.0, least: f64::INFINITY }; 32]; WINDOW];
+        let mut shapes = [[NO_NUMBER; 32]; WINDOW];
         let mut length = 1;
         while length < WINDOW {
             let mut behind = 0;
@@ -67,7 +69,7 @@ mod avx2 {
     };
 
     const fn shape(length: usize, behind_point: usize) -> Shape {
-        let mut shape = Shape { shuffle: [0x80; WINDOW], power: 1.0, least: f64::INFINITY };
+        let mut shape = NO_NUMBER;
         let has_point = behind_point < length;
         let whole = if has_point { length - behind_point - 1 } else { length };
         if whole == 0 || behind_point == 0 {
