@@ -4,13 +4,17 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::producer::{BaseProducer, Producer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use weir::train::preparation::Preparation;
 
 use crate::delivery::{PARTITIONS, assert_once_and_in_order, records};
-use crate::support::eventually;
-use crate::support::kafka::{Kafka, Reader, Record, free_port, produce};
+use crate::support::kafka::{Kafka, Reader, Record, free_port, produce, unique};
 use crate::support::models::{promote, publish, year};
 use crate::support::weir::{Setup, Weir};
+use crate::support::{PATIENCE, eventually};
 
 /// Topics and a model, for workers that send in transactions.
 fn setup() -> Setup {
@@ -164,4 +168,41 @@ fn two_processes_of_one_name_are_told_so() {
     eventually("one of them says that it is fenced", || {
         [&first, &second].iter().any(|weir| weir.log().contains("worker.instance")).then_some(())
     });
+}
+
+#[test]
+fn a_rebalance_while_offsets_are_pending_starts_nothing_over() {
+    let mut setup = setup();
+    let inputs = records(&year()[..1_000]);
+    produce(&setup.brokers, &setup.input, inputs.iter().cloned());
+    let up_to = |offset| {
+        let mut offsets = TopicPartitionList::new();
+        for partition in 0..PARTITIONS {
+            offsets.add_partition_offset(&setup.input, partition, Offset::Offset(offset)).unwrap();
+        }
+        offsets
+    };
+    let consumed = 50;
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", &setup.brokers).set("group.id", &setup.group);
+    let consumer: BaseConsumer = client.create().unwrap();
+    consumer.commit(&up_to(consumed), CommitMode::Sync).unwrap();
+    // Somebody else's transaction has offsets of the group, and hasn't ended.
+    let producer: BaseProducer = client.set("transactional.id", unique("pending")).create().unwrap();
+    producer.init_transactions(PATIENCE).unwrap();
+    producer.begin_transaction().unwrap();
+    let member = consumer.group_metadata().expect("it has a group");
+    producer.send_offsets_to_transaction(&up_to(consumed + 10), &member, PATIENCE).unwrap();
+
+    let first = start(&mut setup, "first");
+    // It asks for its offsets when half of its partitions go.
+    let second = start(&mut setup, "second");
+    eventually("the other has its share", || {
+        (second.log().matches(&format!("assigned partitions={}[", setup.input)).count() == 2).then_some(())
+    });
+    producer.abort_transaction(PATIENCE).unwrap();
+    let reader = Reader::new(&setup.brokers, &setup.output);
+    let expected: Vec<_> = inputs.into_iter().skip((consumed as usize) * PARTITIONS as usize).collect();
+    assert_exactly_once(&setup, &expected, Vec::new(), &reader);
+    assert!(first.stop().success() && second.stop().success());
 }

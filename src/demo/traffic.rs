@@ -202,7 +202,10 @@ fn run(mut feed: Feed, producer: &Producer, consumer: &Consumer, shared: &Shared
         }
         while let Some(event) = consumer.next_event() {
             match event {
-                GroupEvent::Assign(partitions) => consumer.assign(&partitions)?,
+                GroupEvent::Assign(partitions) => {
+                    let starts: Vec<_> = partitions.into_iter().map(|partition| (partition, None)).collect();
+                    consumer.assign(&starts)?;
+                }
                 GroupEvent::Revoke(partitions) | GroupEvent::Lost(partitions) => consumer.unassign(&partitions)?,
                 GroupEvent::Denied { .. } | GroupEvent::OffsetReset { .. } => {}
             }

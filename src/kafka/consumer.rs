@@ -38,6 +38,9 @@ pub struct TopicPartition {
     pub partition: i32,
 }
 
+/// A partition, and the offset that it is consumed from; `None`: from where `auto.offset.reset` says.
+pub type Start = (TopicPartition, Option<i64>);
+
 /// What the group has decided, or noticed.
 #[derive(Debug)]
 pub enum GroupEvent {
@@ -111,8 +114,8 @@ impl Consumer {
             Some(Ok(stray)) => {
                 // Its partition was taken up without its queue: librdkafka has made the partition anew since.
                 let partition = TopicPartition { topic: stray.topic().into(), partition: stray.partition() };
-                self.fetched.attach(self.inner.client(), &partition.topic, partition.partition);
-                self.seek(&[(partition, stray.offset())], SEEK_TIMEOUT)
+                self.attach(std::slice::from_ref(&partition));
+                self.seek(&[(partition, Some(stray.offset()))], SEEK_TIMEOUT)
             }
             Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => Err(error),
             Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
@@ -144,12 +147,19 @@ impl Consumer {
         !self.inner.context().events().is_empty()
     }
 
-    /// Takes up partitions, from their committed offsets.
-    pub fn assign(&self, partitions: &[TopicPartition]) -> Result<(), KafkaError> {
-        self.attach(partitions);
+    /// Takes up partitions.
+    ///
+    /// What is committed is to be asked for before: librdkafka asks by itself where it is given no offset, and begins
+    /// where `auto.offset.reset` says, as if there were none, when the assignment changes while an open transaction has
+    /// offsets of the partition.
+    pub fn assign(&self, starts: &[Start]) -> Result<(), KafkaError> {
+        for (TopicPartition { topic, partition }, _) in starts {
+            self.fetched.attach(self.inner.client(), topic, *partition);
+        }
+        let starts = starts_list(starts)?;
         match self.inner.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => self.inner.incremental_assign(&list(partitions)),
-            _ => self.inner.assign(&list(partitions)),
+            RebalanceProtocol::Cooperative => self.inner.incremental_assign(&starts),
+            _ => self.inner.assign(&starts),
         }
     }
 
@@ -196,10 +206,10 @@ impl Consumer {
         self.outsider.group_metadata().map(GroupMetadata)
     }
 
-    /// Consumes assigned partitions on from these offsets; what was fetched ahead is dropped. Blocks for up to
+    /// Consumes assigned partitions on from these starts; what was fetched ahead is dropped. Blocks for up to
     /// `timeout`.
-    pub fn seek(&self, offsets: &[(TopicPartition, i64)], timeout: Duration) -> Result<(), KafkaError> {
-        let sought = self.inner.seek_partitions(offsets_list(offsets)?, timeout)?;
+    pub fn seek(&self, starts: &[Start], timeout: Duration) -> Result<(), KafkaError> {
+        let sought = self.inner.seek_partitions(starts_list(starts)?, timeout)?;
         sought.elements().iter().try_for_each(|element| element.error())
     }
 
@@ -314,6 +324,15 @@ fn list(partitions: &[TopicPartition]) -> TopicPartitionList {
         list.add_partition(&partition.topic, partition.partition);
     }
     list
+}
+
+/// Starts, as librdkafka takes them.
+fn starts_list(starts: &[Start]) -> Result<TopicPartitionList, KafkaError> {
+    let mut list = TopicPartitionList::with_capacity(starts.len());
+    for (TopicPartition { topic, partition }, offset) in starts {
+        list.add_partition_offset(topic, *partition, offset.map_or(Offset::Invalid, Offset::Offset))?;
+    }
+    Ok(list)
 }
 
 /// Offsets by partition, as librdkafka takes them.

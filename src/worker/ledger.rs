@@ -108,11 +108,6 @@ impl Ledger {
         self.find(partition).is_some_and(|at| self.partitions[at].assignment <= assignment)
     }
 
-    /// Whether this partition is assigned.
-    pub(crate) fn is_assigned(&self, partition: Partition) -> bool {
-        self.find(partition).is_some()
-    }
-
     /// Opens a batch and returns its slot.
     pub(crate) fn open(&mut self) -> usize {
         let batch = self.free.pop().unwrap_or_else(|| {

@@ -7,11 +7,17 @@ use super::ledger::{Ledger, Partition};
 #[cfg(feature = "planted-bugs")]
 use super::planted;
 use crate::kafka::KafkaError;
-use crate::kafka::consumer::{Consumer, GroupEvent, GroupMetadata, Record, SEEK_TIMEOUT, TopicPartition, TopicTag};
+use crate::kafka::consumer::{
+    Consumer, GroupEvent, GroupMetadata, Record, SEEK_TIMEOUT, Start, TopicPartition, TopicTag,
+};
 
-/// How long committed offsets may take to be asked for: an assignment goes on without them, since only the lag needs
-/// them.
+/// How long committed offsets may take to be asked for, the first time.
 const COMMITTED_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How often they are asked for again, where they weren't told, and how long that may take: the worker's other
+/// partitions wait for it.
+const START_INTERVAL: Duration = Duration::from_millis(500);
+const START_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// How long the end of a paused partition may take to be asked for: only the lag needs it.
 const END_TIMEOUT: Duration = Duration::from_millis(100);
@@ -39,6 +45,11 @@ pub(super) struct Source<'c> {
     /// each fetch, since it tells topics apart only among records that are held.
     last_topic: Option<(TopicTag, usize)>,
     assigned: Vec<TopicPartition>,
+    /// Those of them whose start isn't known yet: the brokers are away, or an open transaction has offsets of theirs.
+    /// They are paused.
+    unstarted: Vec<TopicPartition>,
+    /// When their start is to be asked for again.
+    start_due: Instant,
     /// Where consuming began, of assigned partitions with a commit: their position until something is consumed.
     started_at: HashMap<TopicPartition, i64>,
     /// How many assignments there have been.
@@ -80,6 +91,8 @@ impl<'c> Source<'c> {
             topics,
             last_topic: None,
             assigned: Vec::new(),
+            unstarted: Vec::new(),
+            start_due: Instant::now(),
             started_at: HashMap::new(),
             assignments: 0,
             paused: false,
@@ -96,6 +109,7 @@ impl<'c> Source<'c> {
     /// The next record, if one comes in time. `None` may also mean that a group event waits.
     pub(super) fn poll(&mut self, timeout: Duration) -> Result<Option<Held<'c>>, KafkaError> {
         if self.fetched.is_empty() {
+            self.start_if_due()?;
             // Without partitions there is nothing to come but what the group decides.
             let alone = self.assigned.is_empty();
             self.consumer.serve(if alone { timeout } else { Duration::ZERO })?;
@@ -146,7 +160,20 @@ impl<'c> Source<'c> {
 
     /// Takes up partitions that the group gives to this worker.
     pub(super) fn take_up(&mut self, partitions: Vec<TopicPartition>, ledger: &mut Ledger) -> Result<(), KafkaError> {
-        self.consumer.assign(&partitions)?;
+        match self.starts(&partitions, COMMITTED_TIMEOUT) {
+            Ok(starts) => {
+                self.consumer.assign(&starts)?;
+                self.started(starts);
+            }
+            Err(error) => {
+                tracing::info!(%error, "the committed offsets aren't told; the partitions wait for them");
+                // Paused, they stand anywhere.
+                let anywhere: Vec<_> = partitions.iter().map(|partition| (partition.clone(), Some(0))).collect();
+                self.consumer.assign(&anywhere)?;
+                self.unstarted.extend_from_slice(&partitions);
+                self.start_due = Instant::now() + START_INTERVAL;
+            }
+        }
         let waiting = self.waiting(&partitions);
         if !waiting.is_empty() {
             self.consumer.pause(&waiting)?;
@@ -157,12 +184,47 @@ impl<'c> Source<'c> {
                 ledger.assign(numbered, assignment);
             }
         }
-        if !partitions.is_empty() {
-            let committed = self.consumer.committed(&partitions, COMMITTED_TIMEOUT);
-            self.started_at.extend(committed.unwrap_or_default());
-        }
         self.assigned.extend(partitions);
         Ok(())
+    }
+
+    /// Starts the partitions whose start wasn't known, if it is told now.
+    fn start_if_due(&mut self) -> Result<(), KafkaError> {
+        let now = Instant::now();
+        if self.unstarted.is_empty() || now < self.start_due {
+            return Ok(());
+        }
+        self.start_due = now + START_INTERVAL;
+        // librdkafka may still be stopping a partition that has just gone and come back.
+        let sought = self.starts(&self.unstarted, START_TIMEOUT).and_then(|starts| {
+            self.consumer.seek(&starts, SEEK_TIMEOUT)?;
+            Ok(starts)
+        });
+        let starts = match sought {
+            Ok(starts) => starts,
+            Err(error) => {
+                tracing::debug!(%error, "the partitions wait for their committed offsets");
+                return Ok(());
+            }
+        };
+        self.started(starts);
+        let mut started = std::mem::take(&mut self.unstarted);
+        tracing::info!(partitions = started.len(), "the committed offsets are told; the partitions are consumed");
+        started.retain(|partition| !self.is_waiting(partition));
+        self.consumer.resume(&started)
+    }
+
+    fn started(&mut self, starts: Vec<Start>) {
+        self.started_at.extend(starts.into_iter().filter_map(|(partition, start)| Some((partition, start?))));
+    }
+
+    /// Where each of these partitions begins: at the group's commit, if there is one.
+    fn starts(&self, partitions: &[TopicPartition], timeout: Duration) -> Result<Vec<Start>, KafkaError> {
+        if partitions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let committed: HashMap<_, _> = self.consumer.committed(partitions, timeout)?.into_iter().collect();
+        Ok(partitions.iter().map(|partition| (partition.clone(), committed.get(partition).copied())).collect())
     }
 
     /// Lets partitions go, and closes their books.
@@ -179,6 +241,7 @@ impl<'c> Source<'c> {
             self.consumer.resume(&waiting)?;
         }
         self.assigned.retain(|assigned| !partitions.contains(assigned));
+        self.unstarted.retain(|unstarted| !partitions.contains(unstarted));
         self.started_at.retain(|partition, _| !partitions.contains(partition));
         self.silences.retain(|partition, _| !partitions.contains(partition));
         self.consumer.unassign(partitions)
@@ -193,7 +256,7 @@ impl<'c> Source<'c> {
         if paused {
             return self.consumer.pause(&self.assigned);
         }
-        let open: Vec<_> = self.assigned.iter().filter(|partition| !self.is_closed(partition)).cloned().collect();
+        let open: Vec<_> = self.assigned.iter().filter(|partition| !self.is_waiting(partition)).cloned().collect();
         self.consumer.resume(&open)
     }
 
@@ -203,14 +266,20 @@ impl<'c> Source<'c> {
         if self.paused {
             return Ok(());
         }
-        let is_meant = |partition: &&TopicPartition| topics.iter().any(|&topic| self.topics[topic] == partition.topic);
+        let is_meant = |partition: &&TopicPartition| {
+            topics.iter().any(|&topic| self.topics[topic] == partition.topic) && !self.unstarted.contains(partition)
+        };
         let meant: Vec<_> = self.assigned.iter().filter(is_meant).cloned().collect();
         if closed { self.consumer.pause(&meant) } else { self.consumer.resume(&meant) }
     }
 
     /// Those of `partitions` that are not to be fetched now.
     fn waiting(&self, partitions: &[TopicPartition]) -> Vec<TopicPartition> {
-        partitions.iter().filter(|partition| self.paused || self.is_closed(partition)).cloned().collect()
+        partitions.iter().filter(|partition| self.is_waiting(partition)).cloned().collect()
+    }
+
+    fn is_waiting(&self, partition: &TopicPartition) -> bool {
+        self.paused || self.is_closed(partition) || self.unstarted.contains(partition)
     }
 
     fn is_closed(&self, partition: &TopicPartition) -> bool {
@@ -250,21 +319,18 @@ impl<'c> Source<'c> {
     /// Up to where the group has committed each of these partitions, or its offset as given, where there is no commit
     /// yet. Blocks for a second at the most.
     pub(super) fn committed(&self, starts: &[(Partition, i64)]) -> Result<Vec<(Partition, i64)>, KafkaError> {
-        if starts.is_empty() {
-            return Ok(Vec::new());
-        }
         let (names, _): (Vec<_>, Vec<_>) = self.named(starts).into_iter().unzip();
-        let committed: HashMap<_, _> = self.consumer.committed(&names, COMMITTED_TIMEOUT)?.into_iter().collect();
-        let start = |(name, &(partition, start))| (partition, committed.get(name).copied().unwrap_or(start));
-        Ok(names.iter().zip(starts).map(start).collect())
+        let committed = self.starts(&names, COMMITTED_TIMEOUT)?.into_iter().zip(starts);
+        Ok(committed.map(|((_, committed), &(partition, start))| (partition, committed.unwrap_or(start))).collect())
     }
 
     /// Consumes partitions on from these offsets.
     pub(super) fn seek(&mut self, offsets: &[(Partition, i64)]) -> Result<(), KafkaError> {
-        let named = self.named(offsets);
-        self.consumer.seek(&named, SEEK_TIMEOUT)?;
+        let start = |(partition, offset)| (partition, Some(offset));
+        let starts: Vec<_> = self.named(offsets).into_iter().map(start).collect();
+        self.consumer.seek(&starts, SEEK_TIMEOUT)?;
         // A seek leaves no position until something is consumed.
-        self.started_at.extend(named);
+        self.started(starts);
         Ok(())
     }
 
@@ -296,7 +362,7 @@ impl<'c> Source<'c> {
         // After one question that nobody answers, none is asked any more.
         let mut brokers_answer = true;
         let mut end = |partition: &TopicPartition| {
-            if brokers_answer && (self.paused || self.is_closed(partition)) {
+            if brokers_answer && self.is_waiting(partition) {
                 let asked = self.consumer.ask_end(partition, END_TIMEOUT);
                 brokers_answer = asked.is_ok();
                 return asked.ok();
@@ -341,7 +407,7 @@ impl<'c> Source<'c> {
         silence.end = Some(end);
         let (topic, number) = (partition.topic.clone(), partition.partition);
         let records = end - silence.position;
-        match self.consumer.seek(&[(partition, silence.position)], SEEK_TIMEOUT) {
+        match self.consumer.seek(&[(partition, Some(silence.position))], SEEK_TIMEOUT) {
             Ok(()) => tracing::info!(topic, partition = number, records, "nothing has come for a while: fetching anew"),
             Err(error) => tracing::warn!(topic, partition = number, records, %error, "fetching anew failed"),
         }

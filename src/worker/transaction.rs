@@ -71,6 +71,7 @@ impl Flow<'_> {
             return Ok(());
         }
         self.pulse.enter(Activity::Commit);
+        let assignment = self.source.assignments();
         let offsets = self.ledger.handed_over();
         let named = self.source.named(&offsets);
         let member = self.source.group_metadata().ok_or_else(|| aborted("the consumer has left its group"))?;
@@ -85,7 +86,10 @@ impl Flow<'_> {
         self.persist(None, Producer::commit_transaction)?;
         self.transaction = Some(Transaction::default());
         for (partition, offset) in offsets {
-            self.ledger.committed(partition, offset);
+            // One that went and came back meanwhile begins where somebody else has committed, which may be further.
+            if self.ledger.owns_since(partition, assignment) {
+                self.ledger.committed(partition, offset);
+            }
         }
         self.metrics.committed(CommitOutcome::Ok);
         self.commit_due = Instant::now() + self.commit_interval;
@@ -101,21 +105,22 @@ impl Flow<'_> {
     pub(super) fn begin_again(&mut self, cause: &str) -> Result<(), WorkerError> {
         tracing::info!(cause, "a transaction is aborted; its records are consumed again");
         self.pulse.enter(Activity::Commit);
-        let mut starts = self.abort()?;
-        starts.retain(|&(partition, _)| self.ledger.is_assigned(partition));
+        let starts = self.abort()?;
         if !starts.is_empty() {
             self.source.seek(&starts)?;
         }
         Ok(())
     }
 
-    /// Aborts the open transaction, if there is one: purge, drain, abort. Returns where its partitions would have to be
-    /// consumed from again.
+    /// Aborts the open transaction, if there is one: purge, drain, abort. Returns where its partitions have to be
+    /// consumed from again: those that the worker has had all the while. One that went and came back begins where
+    /// somebody else has committed, which may be further.
     pub(super) fn abort(&mut self) -> Result<Vec<(Partition, i64)>, WorkerError> {
         if !self.is_in_transaction() {
             return Ok(Vec::new());
         }
-        let mut starts = self.ledger.rewind(self.source.next_assignment());
+        let assignment = self.source.next_assignment();
+        let mut starts = self.ledger.rewind(assignment);
         self.metrics.committed(CommitOutcome::Aborted);
         while self.ledger.in_flight() > 0 {
             // Again and again: a record that is between two queues, since its partition's leader has changed, escapes a
@@ -133,6 +138,7 @@ impl Flow<'_> {
             Err(WorkerError::Aborted(_)) => starts = self.replace_producer(&starts)?,
             Err(error) => return Err(error),
         }
+        starts.retain(|&(partition, _)| self.ledger.owns_since(partition, assignment));
         Ok(starts)
     }
 
