@@ -1,5 +1,6 @@
 //! Who takes part, and how each is started.
 
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -78,6 +79,12 @@ impl Contender {
 
     /// Starts it, in this group.
     pub(crate) fn start(&self, workload: &Workload, input: &str, output: &str, group: &str) -> Processes {
+        self.start_routes(workload, &[input], output, group)
+    }
+
+    /// Starts it with a route for each of these topics, if it is weir.
+    pub(crate) fn start_routes(&self, workload: &Workload, inputs: &[&str], output: &str, group: &str) -> Processes {
+        let input = inputs[0];
         let mut command = match self.program {
             Program::PlainLoop => {
                 let mut command = Command::new(std::env::current_exe().unwrap());
@@ -87,7 +94,7 @@ impl Contender {
             }
             Program::Weir => {
                 let mut command = weir::command();
-                command.args(["serve", "-c"]).arg(self.weir_config(workload, input, output, group));
+                command.args(["serve", "-c"]).arg(self.weir_config(workload, inputs, output, group));
                 command
             }
             Program::Python => python("worker.py"),
@@ -124,13 +131,13 @@ impl Contender {
         Processes::start(&command, &workload.file("log"))
     }
 
-    /// Weir's configuration.
-    pub(crate) fn weir_config(&self, workload: &Workload, input: &str, output: &str, group: &str) -> PathBuf {
+    /// Weir's configuration, a route for each of these topics.
+    pub(crate) fn weir_config(&self, workload: &Workload, inputs: &[&str], output: &str, group: &str) -> PathBuf {
         let Workload { brokers, dead_letter, .. } = workload;
         let Contender { workers, max_delay_us, .. } = self;
         let delivery = if self.exactly_once { "exactly_once" } else { "at_least_once" };
         let path = workload.file("weir.toml");
-        let text = format!(
+        let mut text = format!(
             r#"
             [kafka]
             brokers = "{brokers}"
@@ -144,18 +151,26 @@ impl Contender {
             url = "file:{}"
             [http]
             listen = "127.0.0.1:0"
-            [[route]]
-            name = "peers"
-            model = "peers@production"
-            [route.input]
-            topics = ["{input}"]
-            [route.output]
-            topic = "{output}"
-            [route.dead_letter]
-            topic = "{dead_letter}"
             "#,
             workload.store().display()
         );
+        for input in inputs {
+            write!(
+                text,
+                r#"
+                [[route]]
+                name = "{input}"
+                model = "peers@production"
+                [route.input]
+                topics = ["{input}"]
+                [route.output]
+                topic = "{output}"
+                [route.dead_letter]
+                topic = "{dead_letter}"
+                "#
+            )
+            .unwrap();
+        }
         fs::write(&path, text).unwrap();
         path
     }

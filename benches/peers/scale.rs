@@ -1,18 +1,21 @@
-//! Weir in several processes, on topics of few and of many partitions: throughput while there is more to read than can be
-//! read, and at rest how long a start, a join and a stop take.
+//! Weir in several processes, on topics of few and of many partitions, and with one route and with many: throughput while
+//! there is more to read than can be read, and at rest how long a start, a join and a stop take.
 
 use std::fmt::Write;
 use std::time::Instant;
 
 use crate::contender::Contender;
-use crate::support::kafka::{delete_topic, unique};
+use crate::support::kafka::{create_topic, delete_topic, unique};
 use crate::support::weir::Weir;
 use crate::throughput::{self, Ends, Run};
-use crate::workload::{Kind, Workload};
+use crate::workload::{Kind, Workload, fill};
 
 const PROCESSES: [usize; 3] = [1, 2, 4];
 
 const PARTITIONS: [i32; 4] = [1, 8, 64, 512];
+
+/// All of them together have as many partitions as the most there are.
+const ROUTES: [i32; 3] = [1, 8, 32];
 
 /// Runs all of it; the table.
 pub(crate) fn measure(brokers: &str, kind: Kind, records: usize) -> String {
@@ -29,7 +32,36 @@ pub(crate) fn measure(brokers: &str, kind: Kind, records: usize) -> String {
         }
         [&workload.input, &workload.dead_letter].iter().for_each(|topic| delete_topic(brokers, topic));
     }
+    table.push_str(
+        "\n| routes | partitions of each | records/s | CPU µs per record | MiB |\n| --- | --- | --- | --- | --- |\n",
+    );
+    for routes in ROUTES {
+        let row = routes_row(brokers, kind, routes, records);
+        println!("{row}");
+        writeln!(table, "{row}").unwrap();
+    }
     table
+}
+
+/// One process whose records come by so many routes, on equally many partitions in all.
+fn routes_row(brokers: &str, kind: Kind, routes: i32, records: usize) -> String {
+    let partitions = ROUTES.into_iter().max().unwrap_or(routes);
+    let workload = Workload::new(brokers, kind, partitions, 0);
+    let of_each = partitions / routes;
+    let inputs: Vec<String> = (0..routes).map(|_| unique("features")).collect();
+    for input in &inputs {
+        create_topic(brokers, input, of_each, &[]);
+        fill(brokers, input, kind, of_each, records / routes as usize);
+    }
+    let output = workload.create_topic("output");
+    let names: Vec<&str> = inputs.iter().map(String::as_str).collect();
+    let running = [Contender::weir(1).start_routes(&workload, &names, &output, &unique("scale"))];
+    let run = throughput::measure_processes(&running, &workload, &output, "weir", 0, records);
+    drop(running);
+    let topics = [&workload.input, &workload.dead_letter, &output];
+    topics.into_iter().chain(&inputs).for_each(|topic| delete_topic(brokers, topic));
+    let Run { records_per_s, cpu_us_per_record, peak_mib } = run;
+    format!("| {routes} | {of_each} | {records_per_s:.0} | {cpu_us_per_record:.2} | {peak_mib:.0} |")
 }
 
 fn row(workload: &Workload, processes: usize) -> String {
@@ -54,7 +86,7 @@ fn row(workload: &Workload, processes: usize) -> String {
 fn times(workload: &Workload, processes: usize) -> [f64; 3] {
     let (input, output) = (workload.create_topic("features"), workload.create_topic("output"));
     let group = unique("scale");
-    let config = Contender::weir(1).weir_config(workload, &input, &output, &group);
+    let config = Contender::weir(1).weir_config(workload, &[&input], &output, &group);
     // Hundreds of partitions need a while to get their leaders.
     [&input, &output].iter().for_each(|topic| assert_eq!(Ends::new(workload, topic).sum(), 0));
     let start = Instant::now();

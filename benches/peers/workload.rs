@@ -107,14 +107,7 @@ impl Workload {
     pub(crate) fn new(brokers: &str, kind: Kind, partitions: i32, records: usize) -> Workload {
         let (brokers, input, dead_letter) = (brokers.to_owned(), unique("features"), unique("dead-letter"));
         [&input, &dead_letter].iter().for_each(|topic| create_topic(&brokers, topic, partitions, &[]));
-        let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let record = |number: usize| Record {
-            partition: number as i32 % partitions,
-            key: Some(number.to_string().into()),
-            value: Some(kind.json(number, &mut rng).into()),
-            ..Record::default()
-        };
-        produce(&brokers, &input, (0..records).map(record));
+        fill(&brokers, &input, kind, partitions, records);
         let folder = tempfile::tempdir().unwrap();
         let workload = Workload { kind, brokers, partitions, input, records, dead_letter, folder };
         publish_noise(&workload.store(), "peers", kind.features(), &kind.hidden(), &kind.classes());
@@ -174,6 +167,18 @@ impl Workload {
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
+}
+
+/// Sends records to a topic of so many partitions.
+pub(crate) fn fill(brokers: &str, topic: &str, kind: Kind, partitions: i32, records: usize) {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let record = |number: usize| Record {
+        partition: number as i32 % partitions,
+        key: Some(number.to_string().into()),
+        value: Some(kind.json(number, &mut rng).into()),
+        ..Record::default()
+    };
+    produce(brokers, topic, (0..records).map(record));
 }
 
 fn succeed(command: &mut Command) {
