@@ -2,8 +2,10 @@
 //!
 //! The outputs are cut into columns of one vector's width, the last one padded with zeros, and each column lies in
 //! memory as the kernel reads it: the weights of input 0, of input 1, and so on. `tiles` walks through rows and columns,
-//! `floats` multiplies by weights of 32 or 16 bits, `int8` by whole ones.
+//! `floats` multiplies by weights of 32 or 16 bits, `int8` by whole ones. `dots` is for layers with few
+//! outputs, which lie in memory one after the other.
 
+mod dots;
 mod floats;
 pub(super) mod int8;
 mod tiles;
@@ -17,6 +19,7 @@ use super::kernel::{Simd, Unfused};
 use super::norm::{Normalize, PackedNorm};
 use super::{Int8Input, Layer, NormPlace, Weights};
 
+use dots::Dots;
 use floats::FloatTile;
 use int8::{Int8Tile, PackedInt8, Quantized};
 use tiles::{Target, all_columns};
@@ -39,9 +42,11 @@ pub(super) struct Dense {
     product: Product,
 }
 
-/// The weights, columns × inputs × lanes, and the way to multiply by them.
+/// The weights, columns × inputs × lanes if nothing else is said, and the way to multiply by them.
 enum Product {
     F32(Aligned<f32>),
+    /// Outputs × inputs: there are few outputs.
+    Dots(Aligned<f32>),
     /// By [`Unfused`]: the same bits on every kernel.
     Unfused(Aligned<f32>),
     F16(Aligned<f16>),
@@ -65,6 +70,9 @@ impl Dense {
             weights if same_bits => Product::Unfused(columns(weights.to_f32().view(), lanes)),
             Weights::F16(weights) if is_large => Product::F16(columns(weights.view(), lanes)),
             Weights::Bf16(weights) if is_large => Product::Bf16(columns(weights.view(), lanes)),
+            weights if !is_large && dots::is_for(inputs, outputs, lanes) => {
+                Product::Dots(columns(weights.to_f32().view(), 1))
+            }
             weights => Product::F32(columns(weights.to_f32().view(), lanes)),
         };
         Dense {
@@ -133,6 +141,15 @@ impl Dense {
         unsafe {
             match &self.product {
                 Product::F32(weights) => all_columns(plain, self.tile(x, stride, weights, target), rows, columns),
+                Product::Dots(weights) => plain.run(Dots {
+                    inputs: self.inputs,
+                    x: x.as_ptr(),
+                    x_stride: stride,
+                    rows,
+                    weights,
+                    bias: &self.bias[..self.outputs],
+                    target,
+                }),
                 Product::F16(weights) => all_columns(plain, self.tile(x, stride, weights, target), rows, columns),
                 Product::Bf16(weights) => all_columns(plain, self.tile(x, stride, weights, target), rows, columns),
                 Product::Unfused(weights) => {
@@ -149,7 +166,7 @@ impl Dense {
             let normalize = Normalize { norm, activation: behind_norm, y: &mut y[..rows * self.width()] };
             match self.product {
                 Product::Unfused(_) | Product::Int8(_) => Unfused(plain).run(normalize),
-                Product::F32(_) | Product::F16(_) | Product::Bf16(_) => plain.run(normalize),
+                Product::F32(_) | Product::Dots(_) | Product::F16(_) | Product::Bf16(_) => plain.run(normalize),
             }
         }
     }

@@ -111,7 +111,8 @@ fn kernels_of_this_machine() {
 #[test]
 fn all_small_layers_match_f64() {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
-    for inputs in 1..=20 {
+    // The last ones have vectors of inputs, and some that are left.
+    for inputs in (1..=20).chain([32, 39, 47]) {
         for outputs in 1..=40 {
             let layers = vec![layer(&mut rng, inputs, outputs, Activation::Relu)];
             let x = rows(&mut rng, 26, inputs);

@@ -168,10 +168,10 @@ impl<T: Tile, const R: usize, const C: usize> Operation for Strip<T, R, C> {
 }
 
 /// A costly activation over rows and columns just stored. Who makes one vouches that the target has these.
-struct Activate {
-    target: Target,
-    rows: usize,
-    columns: usize,
+pub(super) struct Activate {
+    pub(super) target: Target,
+    pub(super) rows: usize,
+    pub(super) columns: usize,
 }
 
 impl Operation for Activate {
