@@ -43,11 +43,11 @@ pub(crate) fn measure(brokers: &str, kind: Kind, records: usize) -> String {
     table
 }
 
-/// One process whose records come by so many routes, on equally many partitions in all.
+/// One process whose records come by so many routes, from equally many partitions in all.
 fn routes_row(brokers: &str, kind: Kind, routes: i32, records: usize) -> String {
-    let partitions = ROUTES.into_iter().max().unwrap_or(routes);
-    let workload = Workload::new(brokers, kind, partitions, 0);
-    let of_each = partitions / routes;
+    let of_each = ROUTES.into_iter().max().unwrap_or(routes) / routes;
+    // All write to one topic, with as many partitions as each reads: so a record keeps its partition.
+    let workload = Workload::new(brokers, kind, of_each, 0);
     let inputs: Vec<String> = (0..routes).map(|_| unique("features")).collect();
     for input in &inputs {
         create_topic(brokers, input, of_each, &[]);
