@@ -2,8 +2,8 @@
 //!
 //! The outputs are cut into columns of one vector's width, the last one padded with zeros, and each column lies in
 //! memory as the kernel reads it: the weights of input 0, of input 1, and so on. `tiles` walks through rows and columns,
-//! `floats` multiplies by weights of 32 or 16 bits, `int8` by whole ones. `dots` is for layers with few
-//! outputs, which lie in memory one after the other.
+//! `floats` multiplies by weights of 32 or 16 bits, `int8` by whole ones. `dots` is for layers with few outputs, whose
+//! weights lie in memory output by output.
 
 mod dots;
 mod floats;

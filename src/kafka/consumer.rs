@@ -114,7 +114,7 @@ impl Consumer {
             Some(Ok(stray)) => {
                 // Its partition was taken up without its queue: librdkafka has made the partition anew since.
                 let partition = TopicPartition { topic: stray.topic().into(), partition: stray.partition() };
-                self.attach(std::slice::from_ref(&partition));
+                self.attach([&partition]);
                 self.seek(&[(partition, Some(stray.offset()))], SEEK_TIMEOUT)
             }
             Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => Err(error),
@@ -153,9 +153,7 @@ impl Consumer {
     /// where `auto.offset.reset` says, as if there were none, when the assignment changes while an open transaction has
     /// offsets of the partition.
     pub fn assign(&self, starts: &[Start]) -> Result<(), KafkaError> {
-        for (TopicPartition { topic, partition }, _) in starts {
-            self.fetched.attach(self.inner.client(), topic, *partition);
-        }
+        self.attach(starts.iter().map(|(partition, _)| partition));
         let starts = starts_list(starts)?;
         match self.inner.rebalance_protocol() {
             RebalanceProtocol::Cooperative => self.inner.incremental_assign(&starts),
@@ -166,7 +164,7 @@ impl Consumer {
     /// Has what is fetched of assigned partitions come where [`Consumer::fetch`] takes it. Assigning does so; but a
     /// partition that was let go before is stopped by librdkafka in its own time, and that undoes it. So it is to be said
     /// again now and then; what has come meanwhile isn't lost by it.
-    pub fn attach(&self, partitions: &[TopicPartition]) {
+    pub fn attach<'p>(&self, partitions: impl IntoIterator<Item = &'p TopicPartition>) {
         for TopicPartition { topic, partition } in partitions {
             self.fetched.attach(self.inner.client(), topic, *partition);
         }
@@ -328,18 +326,18 @@ fn list(partitions: &[TopicPartition]) -> TopicPartitionList {
 
 /// Starts, as librdkafka takes them.
 fn starts_list(starts: &[Start]) -> Result<TopicPartitionList, KafkaError> {
-    let mut list = TopicPartitionList::with_capacity(starts.len());
-    for (TopicPartition { topic, partition }, offset) in starts {
-        list.add_partition_offset(topic, *partition, offset.map_or(Offset::Invalid, Offset::Offset))?;
-    }
-    Ok(list)
+    list_at(starts.iter().map(|(partition, start)| (partition, start.map_or(Offset::Invalid, Offset::Offset))))
 }
 
 /// Offsets by partition, as librdkafka takes them.
 pub(super) fn offsets_list(offsets: &[(TopicPartition, i64)]) -> Result<TopicPartitionList, KafkaError> {
-    let mut list = TopicPartitionList::with_capacity(offsets.len());
-    for (partition, offset) in offsets {
-        list.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(*offset))?;
+    list_at(offsets.iter().map(|(partition, offset)| (partition, Offset::Offset(*offset))))
+}
+
+fn list_at<'p>(offsets: impl Iterator<Item = (&'p TopicPartition, Offset)>) -> Result<TopicPartitionList, KafkaError> {
+    let mut list = TopicPartitionList::new();
+    for (TopicPartition { topic, partition }, offset) in offsets {
+        list.add_partition_offset(topic, *partition, offset)?;
     }
     Ok(list)
 }

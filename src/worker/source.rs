@@ -190,11 +190,10 @@ impl<'c> Source<'c> {
 
     /// Starts the partitions whose start wasn't known, if it is told now.
     fn start_if_due(&mut self) -> Result<(), KafkaError> {
-        let now = Instant::now();
-        if self.unstarted.is_empty() || now < self.start_due {
+        if self.unstarted.is_empty() || Instant::now() < self.start_due {
             return Ok(());
         }
-        self.start_due = now + START_INTERVAL;
+        self.start_due = Instant::now() + START_INTERVAL;
         // librdkafka may still be stopping a partition that has just gone and come back.
         let sought = self.starts(&self.unstarted, START_TIMEOUT).and_then(|starts| {
             self.consumer.seek(&starts, SEEK_TIMEOUT)?;
@@ -208,10 +207,9 @@ impl<'c> Source<'c> {
             }
         };
         self.started(starts);
-        let mut started = std::mem::take(&mut self.unstarted);
+        let started = std::mem::take(&mut self.unstarted);
         tracing::info!(partitions = started.len(), "the committed offsets are told; the partitions are consumed");
-        started.retain(|partition| !self.is_waiting(partition));
-        self.consumer.resume(&started)
+        self.resume(&started)
     }
 
     fn started(&mut self, starts: Vec<Start>) {
@@ -256,8 +254,7 @@ impl<'c> Source<'c> {
         if paused {
             return self.consumer.pause(&self.assigned);
         }
-        let open: Vec<_> = self.assigned.iter().filter(|partition| !self.is_waiting(partition)).cloned().collect();
-        self.consumer.resume(&open)
+        self.resume(&self.assigned)
     }
 
     /// Stops fetching these topics, by their numbers, or starts again.
@@ -266,11 +263,15 @@ impl<'c> Source<'c> {
         if self.paused {
             return Ok(());
         }
-        let is_meant = |partition: &&TopicPartition| {
-            topics.iter().any(|&topic| self.topics[topic] == partition.topic) && !self.unstarted.contains(partition)
-        };
+        let is_meant = |partition: &&TopicPartition| topics.iter().any(|&topic| self.topics[topic] == partition.topic);
         let meant: Vec<_> = self.assigned.iter().filter(is_meant).cloned().collect();
-        if closed { self.consumer.pause(&meant) } else { self.consumer.resume(&meant) }
+        if closed { self.consumer.pause(&meant) } else { self.resume(&meant) }
+    }
+
+    /// Fetches those of `partitions` again that nothing keeps waiting.
+    fn resume(&self, partitions: &[TopicPartition]) -> Result<(), KafkaError> {
+        let open: Vec<_> = partitions.iter().filter(|partition| !self.is_waiting(partition)).cloned().collect();
+        self.consumer.resume(&open)
     }
 
     /// Those of `partitions` that are not to be fetched now.
