@@ -5,17 +5,19 @@ use std::fmt::Write;
 use std::time::Instant;
 
 use crate::contender::Contender;
-use crate::support::kafka::{create_topic, delete_topic, unique};
+use crate::support::kafka::{delete_topic, unique};
 use crate::support::weir::Weir;
 use crate::throughput::{self, Ends, Run};
-use crate::workload::{Kind, Workload, fill};
+use crate::workload::{Kind, Workload};
 
 const PROCESSES: [usize; 3] = [1, 2, 4];
 
 const PARTITIONS: [i32; 4] = [1, 8, 64, 512];
 
-/// All of them together have as many partitions as the most there are.
 const ROUTES: [i32; 3] = [1, 8, 32];
+
+/// How many partitions the routes have together.
+const ROUTED_PARTITIONS: i32 = 32;
 
 /// Runs all of it; the table.
 pub(crate) fn measure(brokers: &str, kind: Kind, records: usize) -> String {
@@ -45,21 +47,18 @@ pub(crate) fn measure(brokers: &str, kind: Kind, records: usize) -> String {
 
 /// One process whose records come by so many routes, from equally many partitions in all.
 fn routes_row(brokers: &str, kind: Kind, routes: i32, records: usize) -> String {
-    let of_each = ROUTES.into_iter().max().unwrap_or(routes) / routes;
+    let of_each = ROUTED_PARTITIONS / routes;
     // All write to one topic, with as many partitions as each reads: so a record keeps its partition.
-    let workload = Workload::new(brokers, kind, of_each, 0);
-    let inputs: Vec<String> = (0..routes).map(|_| unique("features")).collect();
-    for input in &inputs {
-        create_topic(brokers, input, of_each, &[]);
-        fill(brokers, input, kind, of_each, records / routes as usize);
-    }
+    let workload = Workload::new(brokers, kind, of_each, records / routes as usize);
+    let more: Vec<String> = (1..routes).map(|_| workload.create_topic("features")).collect();
+    more.iter().for_each(|input| workload.fill(input));
     let output = workload.create_topic("output");
-    let names: Vec<&str> = inputs.iter().map(String::as_str).collect();
-    let running = [Contender::weir(1).start_routes(&workload, &names, &output, &unique("scale"))];
+    let inputs: Vec<&str> = std::iter::once(&workload.input).chain(&more).map(String::as_str).collect();
+    let running = [Contender::weir(1).start_routes(&workload, &inputs, &output, &unique("scale"))];
     let run = throughput::measure_processes(&running, &workload, &output, "weir", 0, records);
     drop(running);
     let topics = [&workload.input, &workload.dead_letter, &output];
-    topics.into_iter().chain(&inputs).for_each(|topic| delete_topic(brokers, topic));
+    topics.into_iter().chain(&more).for_each(|topic| delete_topic(brokers, topic));
     let Run { records_per_s, cpu_us_per_record, peak_mib } = run;
     format!("| {routes} | {of_each} | {records_per_s:.0} | {cpu_us_per_record:.2} | {peak_mib:.0} |")
 }

@@ -39,21 +39,17 @@ pub(crate) struct Run {
 
 /// Runs everybody in turn, again and again; the tables.
 ///
-/// Before that the quick ones have a turn that doesn't count: on few cores a broker whose JVM is still compiling halves
-/// the rate of whoever comes first.
+/// Before that the quick ones have a turn that doesn't count: on few cores a broker whose JVM is still compiling slows
+/// whoever comes first, by a quarter on two.
 pub(crate) fn measure(workload: &Workload, contenders: &[Contender], rounds: usize) -> String {
     for contender in contenders.iter().filter(|contender| contender.is_at_home()) {
         println!("warming the broker up: {}", contender.name);
-        let output = workload.create_topic("output");
-        run(workload, contender, &output);
-        delete_topic(&workload.brokers, &output);
+        run(workload, contender);
     }
     let mut runs: Vec<Vec<Run>> = vec![Vec::new(); contenders.len()];
     for round in 1..=rounds {
         for (contender, runs) in contenders.iter().zip(&mut runs) {
-            let output = workload.create_topic("output");
-            let run = run(workload, contender, &output);
-            delete_topic(&workload.brokers, &output);
+            let run = run(workload, contender);
             println!(
                 "round {round}: {:<28} {:>9.0} records/s  {:>7.2} µs CPU/record  {:>5.0} MiB",
                 contender.name, run.records_per_s, run.cpu_us_per_record, run.peak_mib
@@ -82,13 +78,17 @@ pub(crate) fn measure(workload: &Workload, contenders: &[Contender], rounds: usi
     table
 }
 
-/// Runs a contender until it has passed most of the records on.
-fn run(workload: &Workload, contender: &Contender, output: &str) -> Run {
-    if contender.is_mlserver() {
-        return run_mlserver(workload, contender, output);
-    }
-    let processes = contender.start(workload, &workload.input, output, &unique("peer"));
-    measure_processes(&[processes], workload, output, contender.name, 0, workload.records)
+/// Runs a contender until it has passed most of the records on, to a topic of its own.
+fn run(workload: &Workload, contender: &Contender) -> Run {
+    let output = workload.create_topic("output");
+    let run = if contender.is_mlserver() {
+        run_mlserver(workload, contender, &output)
+    } else {
+        let processes = contender.start(workload, &workload.input, &output, &unique("peer"));
+        measure_processes(&[processes], workload, &output, contender.name, 0, workload.records)
+    };
+    delete_topic(&workload.brokers, &output);
+    run
 }
 
 /// It reads a topic of its own from the end on, with a task for each record there is: few records, while it runs.

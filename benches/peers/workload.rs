@@ -107,9 +107,9 @@ impl Workload {
     pub(crate) fn new(brokers: &str, kind: Kind, partitions: i32, records: usize) -> Workload {
         let (brokers, input, dead_letter) = (brokers.to_owned(), unique("features"), unique("dead-letter"));
         [&input, &dead_letter].iter().for_each(|topic| create_topic(&brokers, topic, partitions, &[]));
-        fill(&brokers, &input, kind, partitions, records);
         let folder = tempfile::tempdir().unwrap();
         let workload = Workload { kind, brokers, partitions, input, records, dead_letter, folder };
+        workload.fill(&workload.input);
         publish_noise(&workload.store(), "peers", kind.features(), &kind.hidden(), &kind.classes());
         workload
     }
@@ -148,6 +148,18 @@ impl Workload {
         name
     }
 
+    /// Sends the records to a topic like the input's.
+    pub(crate) fn fill(&self, topic: &str) {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let record = |number: usize| Record {
+            partition: number as i32 % self.partitions,
+            key: Some(number.to_string().into()),
+            value: Some(self.kind.json(number, &mut rng).into()),
+            ..Record::default()
+        };
+        produce(&self.brokers, topic, (0..self.records).map(record));
+    }
+
     /// A file that nobody else uses.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(unique(name))
@@ -167,18 +179,6 @@ impl Workload {
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
-}
-
-/// Sends records to a topic of so many partitions.
-pub(crate) fn fill(brokers: &str, topic: &str, kind: Kind, partitions: i32, records: usize) {
-    let mut rng = ChaCha8Rng::seed_from_u64(1);
-    let record = |number: usize| Record {
-        partition: number as i32 % partitions,
-        key: Some(number.to_string().into()),
-        value: Some(kind.json(number, &mut rng).into()),
-        ..Record::default()
-    };
-    produce(brokers, topic, (0..records).map(record));
 }
 
 fn succeed(command: &mut Command) {
