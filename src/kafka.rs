@@ -2,6 +2,8 @@
 //!
 //! - [`settings`]: the `[kafka]` section, and the client settings that weir owns, with their reasons
 //! - [`consumer`]: a member of the group, driven by its worker: poll, rebalance events, commits with a deadline
+//! - [`position`], [`starts`]: where partitions are consumed from, and where they begin
+//! - [`pending`]: answers that are waited for on threads of their own
 //! - [`producer`]: outputs in, delivery reports out, counted by batch
 //! - [`delivery`]: records sent and waited for, by those who keep no ledger
 //! - [`reader`]: ranges of topics from one end to the other, without a group
@@ -13,9 +15,12 @@ pub mod admin;
 pub mod consumer;
 pub mod delivery;
 pub(crate) mod ffi;
+pub mod pending;
+pub mod position;
 pub mod producer;
 pub mod reader;
 pub mod settings;
+pub mod starts;
 pub mod trouble;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::kafka::admin::Topic;
 use crate::kafka::consumer::Record;
 use crate::kafka::delivery::{Delivery, UndeliveredError};
-use crate::kafka::producer::Outgoing;
+use crate::kafka::producer::{Outgoing, Ticket};
 use crate::kafka::reader::{Extent, Next, Pass, ReadError, Reader};
 use crate::model::Model;
 use crate::record::Rejection;
@@ -228,7 +228,7 @@ impl TopicOutput<'_> {
             value: Some(value),
             timestamp_ms: record.timestamp_ms(),
             headers: Some(headers.with(OutputHeader::Source.as_str(), source.as_bytes())),
-            batch: 0,
+            ticket: Ticket::default(),
         };
         self.delivery.send(outgoing, watch)
     }

@@ -150,7 +150,7 @@ fn check_brokers(config: &Config, report: &mut Report) -> anyhow::Result<()> {
         }
     };
     // Properties that contradict each other are found only by making the clients.
-    if let Err(error) = Consumer::new(&config.kafka, config.worker.group_instance_id(0).as_deref()) {
+    if let Err(error) = Consumer::new(&config.kafka, config.worker.group_instance_id(0).as_deref(), 1) {
         report.failed("consumer", chain(&error));
     }
     let transactional_id = config.worker.transactional_id(&config.kafka.group_id, 0);

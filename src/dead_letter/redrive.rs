@@ -12,7 +12,7 @@ use super::{ATTEMPT, Header, Letter};
 use crate::kafka::admin::Topic;
 use crate::kafka::consumer::Record;
 use crate::kafka::delivery::{Delivery, UndeliveredError};
-use crate::kafka::producer::{Outgoing, Producer};
+use crate::kafka::producer::{Outgoing, Producer, Ticket};
 use crate::kafka::reader::{Bound, Extent, Next, Pass, ReadError, Reader};
 
 /// Letters that are sent between two commits.
@@ -300,7 +300,7 @@ impl Plan {
             value: record.payload(),
             timestamp_ms: record.timestamp_ms(),
             headers: Some(headers),
-            batch: 0,
+            ticket: Ticket::default(),
         }
     }
 

@@ -14,7 +14,7 @@ use super::flights::Departure;
 use super::{DEAD_LETTER, FETCH_WAIT, INPUT, OUTPUT};
 use crate::kafka::admin::OutputLimits;
 use crate::kafka::consumer::{Consumer, GroupEvent, Record};
-use crate::kafka::producer::{Outgoing, Producer};
+use crate::kafka::producer::{Outgoing, Producer, Ticket};
 use crate::kafka::settings::{KafkaConfig, Property};
 
 /// The embedded broker forgets what is older than 5 MB a partition: the feeder waits when this many records, of about
@@ -83,7 +83,7 @@ impl Traffic {
             properties: [FETCH_WAIT].map(|(name, value)| (name.into(), Property::Integer(value))).into(),
         };
         let producer = Producer::new(&config, &OutputLimits::default(), None)?;
-        let consumer = Consumer::new(&config, None)?;
+        let consumer = Consumer::new(&config, None, 1)?;
         consumer.subscribe(&[OUTPUT, DEAD_LETTER])?;
         let shared = Arc::new(Shared { enough: AtomicBool::new(false), second: Mutex::default() });
         let feed = Feed { departures, rate, once, started: Instant::now(), sent: 0 };
@@ -179,7 +179,7 @@ fn run(mut feed: Feed, producer: &Producer, consumer: &Consumer, shared: &Shared
                 value: value.map(str::as_bytes),
                 timestamp_ms: None,
                 headers: None,
-                batch: 0,
+                ticket: Ticket::default(),
             };
             producer.send(record).map_err(|refused| refused.error).context("feeding the demo")?;
         }
@@ -207,7 +207,7 @@ fn run(mut feed: Feed, producer: &Producer, consumer: &Consumer, shared: &Shared
                     consumer.assign(&starts)?;
                 }
                 GroupEvent::Revoke(partitions) | GroupEvent::Lost(partitions) => consumer.unassign(&partitions)?,
-                GroupEvent::Denied { .. } | GroupEvent::OffsetReset { .. } => {}
+                _ => {}
             }
         }
         if over {

@@ -6,7 +6,8 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
@@ -19,27 +20,24 @@ use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 use super::admin::AdminError;
 use super::ffi::fetch::FetchQueue;
+use super::ffi::group::{GroupOp, GroupQueue};
+use super::ffi::positions::positions_list;
 pub use super::ffi::record::{Record, TopicTag};
 use super::ffi::{self, CommitQueue};
+use super::pending::Pending;
+pub use super::position::{Position, TopicPartition};
 use super::settings::KafkaConfig;
+pub use super::starts::Start;
+use super::starts::{self, OffsetReset};
 
 /// How long a seek may take.
 pub const SEEK_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long [`Consumer::serve_all`] takes at most: a burst of log lines must not keep the worker from its records.
+const SERVE_LIMIT: Duration = Duration::from_millis(5);
+
 /// One step of waiting for the consumer to have left.
 const CLOSE_STEP: Duration = Duration::from_millis(10);
-
-/// A partition of a topic, by name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct TopicPartition {
-    /// The topic.
-    pub topic: String,
-    /// The partition.
-    pub partition: i32,
-}
-
-/// A partition, and the offset that it is consumed from; `None`: from where `auto.offset.reset` says.
-pub type Start = (TopicPartition, Option<i64>);
 
 /// What the group has decided, or noticed.
 #[derive(Debug)]
@@ -62,6 +60,36 @@ pub enum GroupEvent {
         /// The topic.
         topic: String,
     },
+    /// A record came through the group's queue, since its partition isn't attached to a fetch queue: librdkafka has made
+    /// the partition anew, or was still stopping it when it was attached. Answer by [`Consumer::attach_to`] and a seek.
+    Stray {
+        /// The partition.
+        partition: TopicPartition,
+        /// The offset of the record, which is dropped.
+        offset: i64,
+    },
+    /// An error of a partition that came through the group's queue.
+    PartitionError(FetchError),
+}
+
+/// What the brokers or librdkafka report about a partition instead of records.
+#[derive(Debug, thiserror::Error)]
+#[error("fetching from {topic} [{partition}] failed")]
+pub struct FetchError {
+    /// The topic.
+    pub topic: String,
+    /// The partition; -1: the whole topic.
+    pub partition: i32,
+    /// What librdkafka says.
+    pub source: KafkaError,
+}
+
+/// What a fetch queue holds.
+pub enum Fetched<R> {
+    /// A record.
+    Record(R),
+    /// An error of a partition. It has no offset: the next record of the partition may be the one after the last.
+    Error(FetchError),
 }
 
 /// A member of the group, in a generation of it: a transaction commits offsets in its name.
@@ -69,10 +97,15 @@ pub struct GroupMetadata(pub(super) ConsumerGroupMetadata);
 
 /// A consumer and its commits.
 pub struct Consumer {
-    // Both are dropped before the consumer they belong to.
+    // The queues are dropped before the consumer they belong to.
     commits: CommitQueue,
-    fetched: FetchQueue,
-    inner: BaseConsumer<Context>,
+    fetched: Vec<FetchQueue>,
+    group: GroupQueue,
+    /// Shared with the threads that ask for starts.
+    inner: Arc<BaseConsumer<Context>>,
+    /// The thread that the queues unpark.
+    owner: Thread,
+    reset: OffsetReset,
     /// What is to be said if the group doesn't take this client.
     denial: String,
     #[cfg(feature = "planted-bugs")]
@@ -86,23 +119,129 @@ struct Context {
 }
 
 impl Consumer {
-    /// Creates the client; the group is joined by polling, after [`Consumer::subscribe`]. `group_instance_id` makes it
-    /// a static member.
-    pub fn new(config: &KafkaConfig, group_instance_id: Option<&str>) -> Result<Consumer, KafkaError> {
-        let inner: BaseConsumer<Context> = config.consumer(group_instance_id).create_with_context(Context::default())?;
+    /// Creates the client, with so many fetch queues; the group is joined by serving it, after [`Consumer::subscribe`].
+    /// `group_instance_id` makes it a static member.
+    ///
+    /// Whatever comes into one of the client's queues while that queue is empty unparks the calling thread. So the thread
+    /// may park when it has found all queues empty that it wants something from, as long as it doesn't block on anything
+    /// else in between.
+    pub fn new(config: &KafkaConfig, group_instance_id: Option<&str>, queues: usize) -> Result<Consumer, KafkaError> {
+        let settings = config.consumer(group_instance_id, queues);
+        let inner: BaseConsumer<Context> = settings.create_with_context(Context::default())?;
         Ok(Consumer {
             commits: CommitQueue::new(&inner),
-            fetched: FetchQueue::new(inner.client()),
-            inner,
+            fetched: (0..queues).map(|_| FetchQueue::new(inner.client())).collect(),
+            group: GroupQueue::new(inner.client()),
+            inner: Arc::new(inner),
+            owner: std::thread::current(),
+            reset: OffsetReset::of(&settings),
             denial: AdminError::group_denied(config).to_string(),
             #[cfg(feature = "planted-bugs")]
-            outsider: config.consumer(None).create()?,
+            outsider: config.consumer(None, 1).create()?,
         })
     }
 
     /// Asks for a share of these topics.
     pub fn subscribe(&self, topics: &[&str]) -> Result<(), KafkaError> {
         self.inner.subscribe(topics)
+    }
+
+    /// Serves the group's queue (rebalances, errors, log lines) until it is empty, for 5 ms at most. Never waits. Returns
+    /// whether the queue is empty; look at [`Consumer::next_event`] afterwards. To be called at least once per
+    /// `max.poll.interval.ms`. Only errors that the consumer can't recover from by itself are returned.
+    pub fn serve_all(&self) -> Result<bool, KafkaError> {
+        let until = Instant::now() + SERVE_LIMIT;
+        while let Some(op) = self.group.next(self.inner.client()) {
+            self.note(op)?;
+            if Instant::now() >= until {
+                return Ok(self.group.is_empty());
+            }
+        }
+        Ok(true)
+    }
+
+    fn note(&self, op: GroupOp) -> Result<(), KafkaError> {
+        let event = match op {
+            GroupOp::Assign(partitions) => GroupEvent::Assign(partitions),
+            GroupOp::Revoke(partitions) if self.inner.assignment_lost() => GroupEvent::Lost(partitions),
+            GroupOp::Revoke(partitions) => GroupEvent::Revoke(partitions),
+            GroupOp::Stray(partition, offset) => GroupEvent::Stray { partition, offset },
+            GroupOp::Error(error @ KafkaError::MessageConsumptionFatal(_), _) => return Err(error),
+            GroupOp::Error(error, _)
+                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed) =>
+            {
+                GroupEvent::Denied { reason: self.denial.clone() }
+            }
+            GroupOp::Error(source, Some(TopicPartition { topic, partition })) => {
+                GroupEvent::PartitionError(FetchError { topic, partition, source })
+            }
+            GroupOp::Error(error, None) => {
+                report(&error);
+                return Ok(());
+            }
+            GroupOp::Nothing => return Ok(()),
+        };
+        self.inner.context().events().push_back(event);
+        Ok(())
+    }
+
+    /// Whether the client is a member of its group now, with whatever partitions: with `group.protocol = consumer` the
+    /// first assignment brings no event where it is empty.
+    pub fn is_member(&self) -> bool {
+        ffi::is_group_member(self.inner.client())
+    }
+
+    /// Appends what has been fetched for one queue, up to 256 records and errors. Never waits. Returns whether the queue
+    /// is empty now: while it isn't, nothing that is fetched for it unparks the worker.
+    pub fn take<'c>(&'c self, queue: usize, into: &mut VecDeque<Fetched<Record<'c>>>) -> bool {
+        self.fetched[queue].take_all(|record| {
+            into.push_back(match record.error() {
+                None => Fetched::Record(record),
+                Some(source) => {
+                    let origin = record.origin();
+                    let (topic, partition) = (origin.topic.to_owned(), origin.partition);
+                    Fetched::Error(FetchError { topic, partition, source })
+                }
+            });
+        })
+    }
+
+    /// Has what is fetched of a partition come to this queue. To be called before the partition is assigned; and again
+    /// afterwards, now and then: a partition that was unassigned before is stopped by librdkafka in its own time, and that
+    /// undoes the forwarding. What has come in between is then moved to the queue.
+    pub fn attach_to(&self, queue: usize, partition: &TopicPartition) {
+        self.fetched[queue].attach(self.inner.client(), &partition.topic, partition.partition);
+    }
+
+    /// Consumes assigned partitions from these positions. Attach them before.
+    ///
+    /// Where they begin is to be asked for before: librdkafka asks by itself where it is given no offset, and begins
+    /// where `auto.offset.reset` says, as if there were no commit, when the assignment changes while an open transaction
+    /// has offsets of the partition.
+    pub fn assign_at(&self, starts: &[(TopicPartition, Position)]) -> Result<(), KafkaError> {
+        self.assign_list(&list_of(starts)?)
+    }
+
+    /// Consumes assigned partitions on from these positions; what was fetched ahead is dropped. Blocks for up to
+    /// [`SEEK_TIMEOUT`], usually for less than a millisecond: no broker is asked.
+    pub fn seek_to(&self, positions: &[(TopicPartition, Position)]) -> Result<(), KafkaError> {
+        if positions.is_empty() {
+            return Ok(());
+        }
+        self.seek_list(list_of(positions)?, SEEK_TIMEOUT)
+    }
+
+    /// Asks for a commit of these positions; [`Consumer::commit_result`] has the result.
+    pub fn start_commit_at(&self, positions: &[(TopicPartition, Position)]) -> Result<(), KafkaError> {
+        self.commits.start(&self.inner, &list_of(positions)?)
+    }
+
+    /// Asks where these partitions begin, on a thread of its own, which unparks the worker when the answer is there. An
+    /// answer that is an error may be another one next time: while an open transaction has offsets of a partition, or the
+    /// coordinator is away, there is none.
+    pub fn ask_starts(&self, partitions: Vec<TopicPartition>) -> Pending<Vec<(TopicPartition, Start)>> {
+        let (inner, reset) = (self.inner.clone(), self.reset);
+        Pending::ask(self.owner.clone(), move || starts::ask(&inner, partitions, reset))
     }
 
     /// Takes part in the group, waiting up to `timeout` for something to do. Call it at least once per
@@ -131,7 +270,7 @@ impl Consumer {
 
     /// Appends what has been fetched to `records`, waiting up to `timeout` for a first record.
     pub fn fetch<'c>(&'c self, timeout: Duration, records: &mut VecDeque<Record<'c>>) {
-        self.fetched.fetch(timeout, |record| match record.error() {
+        self.fetched[0].fetch(timeout, |record| match record.error() {
             None => records.push_back(record),
             Some(error) => report(&error),
         });
@@ -152,12 +291,15 @@ impl Consumer {
     /// What is committed is to be asked for before: librdkafka asks by itself where it is given no offset, and begins
     /// where `auto.offset.reset` says, as if there were none, when the assignment changes while an open transaction has
     /// offsets of the partition.
-    pub fn assign(&self, starts: &[Start]) -> Result<(), KafkaError> {
+    pub fn assign(&self, starts: &[(TopicPartition, Option<i64>)]) -> Result<(), KafkaError> {
         self.attach(starts.iter().map(|(partition, _)| partition));
-        let starts = starts_list(starts)?;
+        self.assign_list(&starts_list(starts)?)
+    }
+
+    fn assign_list(&self, starts: &TopicPartitionList) -> Result<(), KafkaError> {
         match self.inner.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => self.inner.incremental_assign(&starts),
-            _ => self.inner.assign(&starts),
+            RebalanceProtocol::Cooperative => self.inner.incremental_assign(starts),
+            _ => self.inner.assign(starts),
         }
     }
 
@@ -166,7 +308,7 @@ impl Consumer {
     /// again now and then; what has come meanwhile isn't lost by it.
     pub fn attach<'p>(&self, partitions: impl IntoIterator<Item = &'p TopicPartition>) {
         for TopicPartition { topic, partition } in partitions {
-            self.fetched.attach(self.inner.client(), topic, *partition);
+            self.fetched[0].attach(self.inner.client(), topic, *partition);
         }
     }
 
@@ -206,8 +348,12 @@ impl Consumer {
 
     /// Consumes assigned partitions on from these starts; what was fetched ahead is dropped. Blocks for up to
     /// `timeout`.
-    pub fn seek(&self, starts: &[Start], timeout: Duration) -> Result<(), KafkaError> {
-        let sought = self.inner.seek_partitions(starts_list(starts)?, timeout)?;
+    pub fn seek(&self, starts: &[(TopicPartition, Option<i64>)], timeout: Duration) -> Result<(), KafkaError> {
+        self.seek_list(starts_list(starts)?, timeout)
+    }
+
+    fn seek_list(&self, positions: TopicPartitionList, timeout: Duration) -> Result<(), KafkaError> {
+        let sought = self.inner.seek_partitions(positions, timeout)?;
         sought.elements().iter().try_for_each(|element| element.error())
     }
 
@@ -269,6 +415,13 @@ impl Consumer {
     }
 }
 
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        // The client may end later, on a thread that asks for starts: nobody answers a revocation there. As in `close`.
+        self.inner.context().closing.store(true, Ordering::Release);
+    }
+}
+
 impl Context {
     fn events(&self) -> std::sync::MutexGuard<'_, VecDeque<GroupEvent>> {
         self.events.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -324,13 +477,18 @@ fn list(partitions: &[TopicPartition]) -> TopicPartitionList {
     list
 }
 
+/// Positions, as librdkafka takes them.
+pub(super) fn list_of(positions: &[(TopicPartition, Position)]) -> Result<TopicPartitionList, KafkaError> {
+    positions_list(positions.iter().map(|(partition, position)| (partition, *position)))
+}
+
 /// Starts, as librdkafka takes them.
-fn starts_list(starts: &[Start]) -> Result<TopicPartitionList, KafkaError> {
+fn starts_list(starts: &[(TopicPartition, Option<i64>)]) -> Result<TopicPartitionList, KafkaError> {
     list_at(starts.iter().map(|(partition, start)| (partition, start.map_or(Offset::Invalid, Offset::Offset))))
 }
 
 /// Offsets by partition, as librdkafka takes them.
-pub(super) fn offsets_list(offsets: &[(TopicPartition, i64)]) -> Result<TopicPartitionList, KafkaError> {
+fn offsets_list(offsets: &[(TopicPartition, i64)]) -> Result<TopicPartitionList, KafkaError> {
     list_at(offsets.iter().map(|(partition, offset)| (partition, Offset::Offset(*offset))))
 }
 

@@ -3,6 +3,8 @@
 //!
 //! - `queue`: librdkafka's queues, and the events that come through them
 //! - [`fetch`], [`record`]: records as they were fetched, many at a time, and one of them
+//! - [`group`]: what comes through the queue of a consumer's group
+//! - [`positions`]: offsets with leader epochs
 //! - [`headers`], [`produce`]: records out, delivery reports in
 //! - [`ask`]: the questions of an admin client
 //!
@@ -12,7 +14,9 @@
 
 pub(crate) mod ask;
 pub(crate) mod fetch;
+pub(crate) mod group;
 pub(crate) mod headers;
+pub(crate) mod positions;
 pub(crate) mod produce;
 mod queue;
 pub(crate) mod record;
@@ -36,9 +40,9 @@ use queue::Queue;
 pub(crate) struct CommitQueue(Queue);
 
 impl CommitQueue {
-    /// A queue for the results of one consumer. It must be dropped before that consumer.
+    /// A queue for the results of one consumer; it unparks the calling thread. It must be dropped before that consumer.
     pub(crate) fn new<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> CommitQueue {
-        CommitQueue(Queue::new(consumer.client()))
+        CommitQueue(Queue::new(consumer.client()).waking(std::thread::current()))
     }
 
     /// Asks for a commit; the result comes through [`CommitQueue::poll`].
@@ -76,6 +80,25 @@ impl CommitQueue {
             elements.iter().map(|element| element.err.into()).find(|&code| code != RDKafkaErrorCode::NoError)
         };
         Some(failed.map_or(event.error(), Err).map_err(KafkaError::ConsumerCommit))
+    }
+}
+
+/// Whether a consumer is a member of its group now, in a generation of it. Asks librdkafka's main thread, which answers
+/// at once.
+pub(crate) fn is_group_member<C: ClientContext>(client: &Client<C>) -> bool {
+    // SAFETY: the handle is alive; what it returns is destroyed once, and the member's name belongs to it.
+    unsafe {
+        let metadata = rd::rd_kafka_consumer_group_metadata(client.native_ptr());
+        if metadata.is_null() {
+            return false;
+        }
+        let member = rd::rd_kafka_consumer_group_metadata_member_id(metadata);
+        let has_name = !member.is_null() && *member != 0;
+        // With the classic protocol a generation that is over leaves -1 or no name. With the new protocol the client
+        // names itself, and the generation is the member's epoch: 0 until the coordinator has taken it in.
+        let generation = rd::rd_kafka_consumer_group_metadata_generation_id(metadata);
+        rd::rd_kafka_consumer_group_metadata_destroy(metadata);
+        has_name && generation > 0
     }
 }
 

@@ -8,6 +8,7 @@ use std::cell::{Ref, RefCell};
 use std::io;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::Thread;
 use std::time::Duration;
 
 use rdkafka::ClientContext;
@@ -19,8 +20,9 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::Headers;
 use super::admin::OutputLimits;
-use super::consumer::{GroupMetadata, TopicPartition, offsets_list};
+use super::consumer::{GroupMetadata, Position, TopicPartition, list_of};
 use super::ffi::produce::{Message, ReportQueue, TopicHandle, produce};
+use super::pending::Wake;
 use super::settings::KafkaConfig;
 
 /// A record on its way out.
@@ -37,8 +39,30 @@ pub struct Outgoing<'a> {
     pub timestamp_ms: Option<i64>,
     /// The headers, if any.
     pub headers: Option<Headers>,
-    /// The batch that the delivery report is counted for.
-    pub batch: usize,
+    /// What names the record in its delivery report.
+    pub ticket: Ticket,
+}
+
+/// Names a record among those in flight, and comes back with its delivery report: the batch that the report is counted
+/// for, and the record's place in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ticket {
+    /// The batch.
+    pub batch: u32,
+    /// The place within the batch.
+    pub row: u32,
+}
+
+impl Ticket {
+    /// The number that librdkafka carries in place of a pointer.
+    fn packed(self) -> usize {
+        const { assert!(usize::BITS >= 64, "a ticket takes 64 bits") };
+        (self.batch as usize) << 32 | self.row as usize
+    }
+
+    fn unpacked(packed: usize) -> Ticket {
+        Ticket { batch: (packed >> 32) as u32, row: packed as u32 }
+    }
 }
 
 /// A record that was not taken; it can be sent again.
@@ -68,6 +92,26 @@ pub struct Acknowledged {
     pub batch: usize,
     /// How many of its records, since the last report.
     pub records: u32,
+}
+
+/// A record that was not delivered: the brokers refuse it for good, or it was purged.
+#[derive(Debug, thiserror::Error)]
+#[error("a record could not be delivered to topic {topic:?}")]
+pub struct Undelivered {
+    /// What the record was sent with.
+    pub ticket: Ticket,
+    /// The output topic.
+    pub topic: String,
+    /// Why. Where a broker refuses a whole batch of records for some of them, those have a code such as `InvalidRecord`,
+    /// and the others `InvalidDifferentRecord`: nothing is wrong with them.
+    pub source: KafkaError,
+}
+
+impl Undelivered {
+    /// Whether the record was dropped by [`Producer::purge`].
+    pub fn is_purged(&self) -> bool {
+        matches!(self.source.rdkafka_error_code(), Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight))
+    }
 }
 
 /// A record that the brokers refuse for good, or a producer that can't go on.
@@ -147,6 +191,11 @@ pub enum TransactionError {
 pub struct Step(mpsc::Receiver<Result<(), TransactionError>>);
 
 impl Step {
+    /// What became of it, if that is known. Never waits; the thread that created the producer is unparked when it is.
+    pub fn try_take(&self) -> Option<Result<(), TransactionError>> {
+        self.wait(Duration::ZERO)
+    }
+
     /// What became of it, if that is known in time. To be asked until it is.
     pub fn wait(&self, timeout: Duration) -> Option<Result<(), TransactionError>> {
         match self.0.recv_timeout(timeout) {
@@ -169,6 +218,8 @@ pub struct Producer {
     reports: ReportQueue,
     topics: RefCell<Vec<(String, TopicHandle)>>,
     inner: Arc<Client>,
+    /// The thread that reports and steps unpark.
+    owner: Thread,
 }
 
 #[derive(Default)]
@@ -182,12 +233,15 @@ struct Context {
 #[derive(Default)]
 struct Reports {
     acknowledged: Vec<Acknowledged>,
-    failure: Option<DeliveryError>,
+    undelivered: Vec<Undelivered>,
+    /// The client can't go on.
+    failure: Option<KafkaError>,
 }
 
 impl Producer {
     /// Creates the client, for topics with these limits. With a transactional id, records can be sent only within a
-    /// transaction; begin with [`Producer::init_transactions`].
+    /// transaction; begin with [`Producer::init_transactions`]. Delivery reports and steps that are done unpark the
+    /// calling thread.
     pub fn new(
         config: &KafkaConfig,
         limits: &OutputLimits,
@@ -196,7 +250,8 @@ impl Producer {
         let settings = config.producer(limits, transactional_id.as_deref());
         let context = Context { transactional_id, reports: Mutex::default() };
         let inner: Arc<Client> = Arc::new(settings.create_with_context(context)?);
-        Ok(Producer { reports: ReportQueue::new(inner.client()), topics: RefCell::default(), inner })
+        let (reports, owner) = (ReportQueue::new(inner.client()), std::thread::current());
+        Ok(Producer { reports, topics: RefCell::default(), inner, owner })
     }
 
     /// Hands a record to librdkafka, which copies it. Never blocks.
@@ -206,27 +261,58 @@ impl Producer {
             Ok(handle) => handle,
             Err(error) => return Err(NotSent { record, error }),
         };
-        let Outgoing { topic, partition, key, value, timestamp_ms, headers, batch } = record;
-        let message = Message { partition, key, value, timestamp_ms, opaque: batch };
+        let Outgoing { topic, partition, key, value, timestamp_ms, headers, ticket } = record;
+        let message = Message { partition, key, value, timestamp_ms, opaque: ticket.packed() };
         produce(self.inner.client(), &handle, &message, headers).map_err(|(code, headers)| NotSent {
-            record: Outgoing { topic, partition, key, value, timestamp_ms, headers, batch },
+            record: Outgoing { topic, partition, key, value, timestamp_ms, headers, ticket },
             error: KafkaError::MessageProduction(code),
         })
+    }
+
+    /// Takes all delivery reports that are there, without waiting: appends runs of acknowledged records by batch, and each
+    /// record that was not delivered, purged ones included. An error is one of the client itself, which can't go on.
+    pub fn take_reports(
+        &self,
+        acknowledged: &mut Vec<Acknowledged>,
+        undelivered: &mut Vec<Undelivered>,
+    ) -> Result<(), DeliveryError> {
+        self.collect(Duration::ZERO, acknowledged, undelivered)
     }
 
     /// Serves delivery reports, waiting up to `timeout` for the first, and appends them to `acknowledged`. A failure
     /// is returned once.
     pub fn poll(&self, timeout: Duration, acknowledged: &mut Vec<Acknowledged>) -> Result<(), DeliveryError> {
-        let context = self.inner.context();
-        let mut reports = Reports { acknowledged: std::mem::take(acknowledged), failure: None };
+        let mut undelivered = Vec::new();
+        self.collect(timeout, acknowledged, &mut undelivered)?;
+        let mut failure = None;
+        for report in undelivered {
+            // A transaction with a failed delivery can't commit, so the record is out of the books. Without transactions
+            // it never is: a commit must not pass over it.
+            if self.inner.context().transactional_id.is_some() {
+                count(acknowledged, report.ticket);
+            }
+            if !report.is_purged() {
+                failure = Some(DeliveryError { topic: report.topic, source: report.source });
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn collect(
+        &self,
+        timeout: Duration,
+        acknowledged: &mut Vec<Acknowledged>,
+        undelivered: &mut Vec<Undelivered>,
+    ) -> Result<(), DeliveryError> {
         self.reports.poll(self.inner.client(), timeout, |report| {
-            reports.book(report.opaque, report.failure, context.is_transactional());
+            book(acknowledged, undelivered, report.opaque, report.failure);
         });
         // What rdkafka took, when it waited for deliveries by itself, and a client that is broken.
-        let mut others = context.reports();
-        reports.acknowledged.append(&mut others.acknowledged);
-        *acknowledged = reports.acknowledged;
-        reports.failure.or_else(|| others.failure.take()).map_or(Ok(()), Err)
+        let mut others = self.inner.context().reports();
+        acknowledged.append(&mut others.acknowledged);
+        undelivered.append(&mut others.undelivered);
+        let failed = |source| Err(DeliveryError { topic: String::new(), source });
+        others.failure.take().map_or(Ok(()), failed)
     }
 
     /// Takes over this producer's transactional id: a transaction that a predecessor left open is aborted, and the
@@ -244,10 +330,10 @@ impl Producer {
     /// group: one that the group has left behind is refused. Meanwhile records that were sent are delivered on.
     pub fn send_offsets(
         &self,
-        offsets: &[(TopicPartition, i64)],
+        offsets: &[(TopicPartition, Position)],
         member: &Arc<GroupMetadata>,
     ) -> Result<Step, TransactionError> {
-        let offsets = offsets_list(offsets).map_err(TransactionError::Fatal)?;
+        let offsets = list_of(offsets).map_err(TransactionError::Fatal)?;
         let member = member.clone();
         self.step(move |client| client.send_offsets_to_transaction(&offsets, &member.0, STEP_TIMEOUT))
     }
@@ -258,7 +344,7 @@ impl Producer {
         self.step(|client| client.commit_transaction(STEP_TIMEOUT))
     }
 
-    /// Drops the records that are not delivered yet; their reports come with the next polls, as acknowledgements.
+    /// Drops the records that are not delivered yet; their reports come with the next polls.
     /// Only within a transaction that is to be aborted.
     pub fn purge(&self) {
         self.inner.purge(PurgeConfig::default().queue().inflight());
@@ -274,8 +360,11 @@ impl Producer {
         call: impl FnOnce(&Client) -> Result<(), KafkaError> + Send + 'static,
     ) -> Result<Step, TransactionError> {
         let (done, outcome) = mpsc::channel();
-        let client = self.inner.clone();
+        let (client, owner) = (self.inner.clone(), self.owner.clone());
         let take = move || {
+            // Dropped in reverse, so the thread is unparked when the outcome is there, and after a panic.
+            let _wake = Wake(owner);
+            let done = done;
             let result = call(&client).map_err(|error| client.context().transaction_error(error));
             // The client's end is its owner's business.
             drop(client);
@@ -310,10 +399,6 @@ impl Producer {
 }
 
 impl Context {
-    fn is_transactional(&self) -> bool {
-        self.transactional_id.is_some()
-    }
-
     fn transaction_error(&self, error: KafkaError) -> TransactionError {
         let KafkaError::Transaction(told) = &error else { return TransactionError::Fatal(error) };
         let id = || self.transactional_id.clone().unwrap_or_default();
@@ -345,7 +430,7 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         if let KafkaError::Global(RDKafkaErrorCode::Fatal) = error {
-            self.reports().failure = Some(DeliveryError { topic: String::new(), source: error });
+            self.reports().failure = Some(error);
         }
         tracing::debug!(target: "weir::kafka", "producer: {reason}");
     }
@@ -354,31 +439,37 @@ impl ClientContext for Context {
 impl ProducerContext<NoCustomPartitioner> for Context {
     type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, batch: usize) {
+    fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
         let failure = result.as_ref().err().map(|(error, message)| {
             (error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown), rdkafka::message::Message::topic(message))
         });
-        self.reports().book(batch, failure, self.is_transactional());
+        let Reports { acknowledged, undelivered, .. } = &mut *self.reports();
+        book(acknowledged, undelivered, opaque, failure);
     }
 }
 
-impl Reports {
-    /// A record of `batch` was delivered, or was not to this topic, for this reason.
-    fn book(&mut self, batch: usize, failure: Option<(RDKafkaErrorCode, &str)>, transactional: bool) {
-        // A transaction with a failed delivery can't commit, so the record is out of the books. Without transactions it
-        // never is: a commit must not pass over it.
-        if failure.is_none() || transactional {
-            match self.acknowledged.last_mut() {
-                // Reports come in the order of sending, so a batch is mostly one run.
-                Some(run) if run.batch == batch => run.records += 1,
-                _ => self.acknowledged.push(Acknowledged { batch, records: 1 }),
-            }
-        }
-        if let Some((code, topic)) = failure
-            && !matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight)
-        {
+/// A record was delivered, or was not to this topic, for this reason.
+fn book(
+    acknowledged: &mut Vec<Acknowledged>,
+    undelivered: &mut Vec<Undelivered>,
+    opaque: usize,
+    failure: Option<(RDKafkaErrorCode, &str)>,
+) {
+    let ticket = Ticket::unpacked(opaque);
+    match failure {
+        None => count(acknowledged, ticket),
+        Some((code, topic)) => {
             let source = KafkaError::MessageProduction(code);
-            self.failure = Some(DeliveryError { topic: topic.to_owned(), source });
+            undelivered.push(Undelivered { ticket, topic: topic.to_owned(), source });
         }
+    }
+}
+
+fn count(acknowledged: &mut Vec<Acknowledged>, ticket: Ticket) {
+    let batch = ticket.batch as usize;
+    match acknowledged.last_mut() {
+        // Reports come in the order of sending, so a batch is mostly one run.
+        Some(run) if run.batch == batch => run.records += 1,
+        _ => acknowledged.push(Acknowledged { batch, records: 1 }),
     }
 }

@@ -123,6 +123,10 @@ pub(crate) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// has.
 const IDLE_CONNECTION: Duration = Duration::from_secs(3);
 
+/// How much a consumer fetches ahead, in KiB: in all, and at least for each of its queues.
+const QUEUED_KBYTES: usize = 16_384;
+const LEAST_QUEUED_KBYTES: usize = 1_024;
+
 /// What only a consumer takes; librdkafka warns when a producer gets it.
 const CONSUMER_ONLY: &[&str] = &[
     "auto.offset.reset",
@@ -189,8 +193,8 @@ impl KafkaConfig {
         }
     }
 
-    /// The settings of a worker's consumer; `group_instance_id` makes it a static member.
-    pub(crate) fn consumer(&self, group_instance_id: Option<&str>) -> ClientConfig {
+    /// The settings of a worker's consumer with so many fetch queues; `group_instance_id` makes it a static member.
+    pub(crate) fn consumer(&self, group_instance_id: Option<&str>, queues: usize) -> ClientConfig {
         let mut config = self.base(Role::Consumer);
         if let Some(id) = group_instance_id {
             config.set("group.instance.id", id);
@@ -204,8 +208,9 @@ impl KafkaConfig {
         // A worker that is faster than the fetcher would wait out the default of one second each time its local
         // queue was full.
         default(&mut config, "fetch.queue.backoff.ms", "5");
-        // Fetched ahead per client: enough for full speed, and a bound on memory.
-        default(&mut config, "queued.max.messages.kbytes", "16384");
+        // What is fetched ahead, in each queue: enough for full speed, and a bound on memory for the client as a whole.
+        let queued = (QUEUED_KBYTES / queues.max(1)).max(LEAST_QUEUED_KBYTES);
+        default(&mut config, "queued.max.messages.kbytes", &queued.to_string());
         // The new protocol refuses it: there the broker assigns.
         if config.get("group.protocol") != Some("consumer") {
             default(&mut config, "partition.assignment.strategy", "cooperative-sticky");
@@ -216,7 +221,7 @@ impl KafkaConfig {
     /// The settings of a consumer that reads ranges of topics and joins no group. `group` is whose commits it reads and
     /// writes.
     pub(crate) fn reader(&self, group: &str) -> ClientConfig {
-        let mut config = self.consumer(None);
+        let mut config = self.consumer(None, 1);
         config
             .set("group.id", group)
             .set("isolation.level", "read_committed")
@@ -358,7 +363,7 @@ mod tests {
     #[test]
     fn a_property_goes_to_the_client_that_takes_it_and_overrides_a_default() {
         let config = config(&[("fetch.queue.backoff.ms", "9"), ("linger.ms", "7"), ("security.protocol", "ssl")]);
-        let (consumer, producer) = (config.consumer(None), config.producer(&OutputLimits::default(), None));
+        let (consumer, producer) = (config.consumer(None, 1), config.producer(&OutputLimits::default(), None));
         assert_eq!(consumer.get("fetch.queue.backoff.ms"), Some("9"));
         assert_eq!(consumer.get("linger.ms"), None);
         assert_eq!(producer.get("linger.ms"), Some("7"));
@@ -369,13 +374,25 @@ mod tests {
     }
 
     #[test]
+    fn the_queues_of_a_consumer_share_what_is_fetched_ahead() {
+        let queued = |properties, queues| {
+            let consumer = config(properties).consumer(None, queues);
+            consumer.get("queued.max.messages.kbytes").map(str::to_owned)
+        };
+        assert_eq!(queued(&[], 1).as_deref(), Some("16384"));
+        assert_eq!(queued(&[], 3).as_deref(), Some("5461"));
+        assert_eq!(queued(&[], 100).as_deref(), Some("1024"), "each has room for a fetch");
+        assert_eq!(queued(&[("queued.max.messages.kbytes", "99")], 3).as_deref(), Some("99"));
+    }
+
+    #[test]
     fn the_group_protocol_decides_about_assignor_and_instance() {
         let assignor =
-            |properties| config(properties).consumer(None).get("partition.assignment.strategy").map(str::to_owned);
+            |properties| config(properties).consumer(None, 1).get("partition.assignment.strategy").map(str::to_owned);
         assert_eq!(assignor(&[]).as_deref(), Some("cooperative-sticky"));
         assert_eq!(assignor(&[("group.protocol", "classic")]).as_deref(), Some("cooperative-sticky"));
         assert_eq!(assignor(&[("group.protocol", "consumer")]), None);
-        assert_eq!(config(&[]).consumer(Some("pod-1-3")).get("group.instance.id"), Some("pod-1-3"));
+        assert_eq!(config(&[]).consumer(Some("pod-1-3"), 1).get("group.instance.id"), Some("pod-1-3"));
     }
 
     #[test]

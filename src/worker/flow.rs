@@ -147,7 +147,7 @@ impl<'c> Flow<'c> {
         let finished = match event {
             GroupEvent::Revoke(_) => self.commit_now(Instant::now() + REVOKE_TIMEOUT, done),
             GroupEvent::Lost(_) => self.doubt_transaction(),
-            GroupEvent::Assign(_) | GroupEvent::Denied { .. } | GroupEvent::OffsetReset { .. } => Ok(()),
+            _ => Ok(()),
         };
         // Whatever became of that, the group waits for the answer.
         self.accept(event)?;
@@ -185,6 +185,8 @@ impl<'c> Flow<'c> {
                 self.tell_readiness();
             }
             GroupEvent::OffsetReset { topic } => self.metrics.offset_reset(&topic),
+            // Only where the group is served by `serve_all`.
+            GroupEvent::Stray { .. } | GroupEvent::PartitionError(_) => {}
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use crate::batch::{Batch, BatchConfig};
 use crate::kafka::Headers;
 use crate::kafka::admin::Topic;
 use crate::kafka::consumer::Record;
-use crate::kafka::producer::Outgoing;
+use crate::kafka::producer::{Outgoing, Ticket};
 use crate::model::Model;
 use crate::model::slot::Slot;
 use crate::monitor::metrics::{Metrics, ModelMetrics, RouteMetrics, Stage};
@@ -147,7 +147,7 @@ impl<'c> Lane<'c> {
             value,
             timestamp_ms: record.timestamp_ms(),
             headers,
-            batch,
+            ticket: Ticket { batch: batch as u32, row: 0 },
         };
         (outgoing, reason)
     }

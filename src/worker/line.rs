@@ -75,7 +75,7 @@ pub fn run(setup: &Setup, number: usize, ready: &Condition, pulse: &Pulse) -> Re
     {
         return Ok(());
     }
-    let consumer = Consumer::new(&setup.kafka, setup.worker.group_instance_id(number).as_deref())?;
+    let consumer = Consumer::new(&setup.kafka, setup.worker.group_instance_id(number).as_deref(), 1)?;
     let line = || Line::new(setup, &consumer, producer, &producers, ready, pulse).and_then(|mut line| line.run());
     // A panic is a bug; but the consumer has to leave the group all the same, and a successor loses nothing.
     let result = catch_unwind(AssertUnwindSafe(line)).unwrap_or(Err(WorkerError::Panicked));

@@ -7,9 +7,10 @@ use super::ledger::{Ledger, Partition};
 #[cfg(feature = "planted-bugs")]
 use super::planted;
 use crate::kafka::KafkaError;
-use crate::kafka::consumer::{
-    Consumer, GroupEvent, GroupMetadata, Record, SEEK_TIMEOUT, Start, TopicPartition, TopicTag,
-};
+use crate::kafka::consumer::{Consumer, GroupEvent, GroupMetadata, Record, SEEK_TIMEOUT, TopicPartition, TopicTag};
+
+/// A partition, and the offset that it is consumed from; `None`: from where `auto.offset.reset` says.
+type Start = (TopicPartition, Option<i64>);
 
 /// How long committed offsets may take to be asked for, the first time.
 const COMMITTED_TIMEOUT: Duration = Duration::from_secs(1);

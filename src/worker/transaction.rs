@@ -16,6 +16,7 @@ use super::flow::{Flow, SETTLE_STEP};
 use super::ledger::Partition;
 use super::sink::{Sent, Sink};
 use super::{Activity, WorkerError};
+use crate::kafka::consumer::Position;
 use crate::kafka::producer::{Producer, STEP_TIMEOUT, Step, TransactionError};
 use crate::kafka::settings::TRANSACTION_TIMEOUT;
 use crate::monitor::metrics::CommitOutcome;
@@ -73,7 +74,8 @@ impl Flow<'_> {
         self.pulse.enter(Activity::Commit);
         let assignment = self.source.assignments();
         let offsets = self.ledger.handed_over();
-        let named = self.source.named(&offsets);
+        let position = |(partition, offset)| (partition, Position::at(offset));
+        let named: Vec<_> = self.source.named(&offsets).into_iter().map(position).collect();
         let member = self.source.group_metadata().ok_or_else(|| aborted("the consumer has left its group"))?;
         let member = Arc::new(member);
         // While the coordinator works on this, the outputs are delivered on.

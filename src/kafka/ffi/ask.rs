@@ -203,7 +203,7 @@ fn c_strings(names: &[&str]) -> (Vec<CString>, Vec<*const c_char>) {
 
 /// # Safety
 /// `text` is a C string.
-unsafe fn string(text: *const c_char) -> String {
+pub(super) unsafe fn string(text: *const c_char) -> String {
     // SAFETY: as the caller promises.
     unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }

@@ -21,9 +21,9 @@ const CHUNK: usize = 256;
 pub(crate) struct FetchQueue(Queue);
 
 impl FetchQueue {
-    /// A queue without partitions.
+    /// A queue without partitions; it unparks the calling thread.
     pub(crate) fn new<C: ClientContext>(client: &Client<C>) -> FetchQueue {
-        FetchQueue(Queue::new(client))
+        FetchQueue(Queue::new(client).waking(std::thread::current()))
     }
 
     /// Has what is fetched of a partition come here. For each partition, before it is assigned.
@@ -37,6 +37,11 @@ impl FetchQueue {
                 rd::rd_kafka_queue_destroy(queue);
             }
         }
+    }
+
+    /// Hands what has come to `take`, without waiting: up to 256 records and errors. Returns whether the queue is empty now.
+    pub(crate) fn take_all<'c>(&'c self, mut take: impl FnMut(Record<'c>)) -> bool {
+        self.take(Duration::ZERO, CHUNK, &mut take) < CHUNK
     }
 
     /// Hands what has come to `take`, waiting up to `timeout` for the first: up to 256 records.

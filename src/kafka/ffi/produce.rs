@@ -111,8 +111,9 @@ pub(crate) struct Report<'e> {
 pub(crate) struct ReportQueue(Queue);
 
 impl ReportQueue {
+    /// The reports of this producer; they unpark the calling thread.
     pub(crate) fn new<C: ClientContext>(client: &Client<C>) -> ReportQueue {
-        ReportQueue(Queue::main(client))
+        ReportQueue(Queue::main(client).waking(std::thread::current()))
     }
 
     /// Hands all reports that are there to `take`, waiting up to `timeout` for the first. Other events go to the

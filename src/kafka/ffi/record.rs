@@ -52,6 +52,13 @@ impl<'c> Record<'c> {
         self.message().offset
     }
 
+    /// The epoch of the leader that wrote it, where the brokers say so.
+    pub fn leader_epoch(&self) -> Option<i32> {
+        // SAFETY: the message is alive.
+        let epoch = unsafe { rd::rd_kafka_message_leader_epoch(self.message.as_ptr()) };
+        Some(epoch).filter(|&epoch| epoch >= 0)
+    }
+
     /// Its value; `None` for a tombstone.
     pub fn payload(&self) -> Option<&[u8]> {
         let message = self.message();
@@ -132,8 +139,13 @@ impl<'c> Record<'c> {
     }
 
     fn topic(&self) -> &str {
-        // SAFETY: a record has its topic, whose name lives as long as it.
-        unsafe { CStr::from_ptr(rd::rd_kafka_topic_name(self.message().rkt)) }.to_str().unwrap_or_default()
+        let topic = self.message().rkt;
+        if topic.is_null() {
+            // An error that is about no topic.
+            return "";
+        }
+        // SAFETY: the topic and its name live as long as the message.
+        unsafe { CStr::from_ptr(rd::rd_kafka_topic_name(topic)) }.to_str().unwrap_or_default()
     }
 
     fn message(&self) -> &rd::rd_kafka_message_t {

@@ -1,0 +1,66 @@
+//! Offsets with leader epochs, as librdkafka takes and gives them. rdkafka's lists have no epochs.
+
+use rdkafka::TopicPartitionList;
+use rdkafka::bindings as rd;
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::Offset;
+
+use crate::kafka::position::{Position, TopicPartition};
+
+/// What librdkafka has where an epoch is unknown.
+const UNKNOWN_EPOCH: i32 = -1;
+
+/// A list of positions, in their order.
+pub(crate) fn positions_list<'p>(
+    positions: impl IntoIterator<Item = (&'p TopicPartition, Position)>,
+) -> Result<TopicPartitionList, KafkaError> {
+    let mut list = TopicPartitionList::new();
+    for (TopicPartition { topic, partition }, Position { offset, leader_epoch }) in positions {
+        list.add_partition_offset(topic, *partition, Offset::Offset(offset))?;
+        let last = elements(&mut list).last_mut().expect("an element was added");
+        // SAFETY: the element is alive and only borrowed here.
+        unsafe { rd::rd_kafka_topic_partition_set_leader_epoch(last, leader_epoch.unwrap_or(UNKNOWN_EPOCH)) };
+    }
+    Ok(list)
+}
+
+/// The positions in a list, in its order; `None` where it has no offset. The first error in it is returned.
+pub(crate) fn positions(list: &mut TopicPartitionList) -> Result<Vec<Option<Position>>, KafkaError> {
+    list.elements().iter().try_for_each(|element| element.error())?;
+    let position = |element: &mut rd::rd_kafka_topic_partition_t| {
+        // SAFETY: the element is alive and only borrowed here.
+        let epoch = unsafe { rd::rd_kafka_topic_partition_get_leader_epoch(element) };
+        let leader_epoch = Some(epoch).filter(|&epoch| epoch >= 0);
+        (element.offset >= 0).then_some(Position { offset: element.offset, leader_epoch })
+    };
+    Ok(elements(list).iter_mut().map(position).collect())
+}
+
+fn elements(list: &mut TopicPartitionList) -> &mut [rd::rd_kafka_topic_partition_t] {
+    // SAFETY: the list is alive and borrowed mutably, and its elements, so many, belong to it.
+    unsafe {
+        let list = &*list.ptr();
+        if list.cnt == 0 { &mut [] } else { std::slice::from_raw_parts_mut(list.elems, list.cnt as usize) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_keep_their_order_and_epochs() {
+        let partition = |partition| TopicPartition { topic: "t".into(), partition };
+        let given = [
+            (partition(7), Position { offset: 12, leader_epoch: Some(3) }),
+            (partition(0), Position { offset: 0, leader_epoch: Some(0) }),
+            (partition(3), Position { offset: 5, leader_epoch: None }),
+        ];
+        let mut list = positions_list(given.iter().map(|(partition, position)| (partition, *position))).unwrap();
+        let numbers: Vec<_> = list.elements().iter().map(|element| element.partition()).collect();
+        assert_eq!(numbers, [7, 0, 3]);
+        list.add_partition("t", 9);
+        let expected: Vec<_> = given.iter().map(|(_, position)| Some(*position)).chain([None]).collect();
+        assert_eq!(positions(&mut list).unwrap(), expected);
+    }
+}

@@ -1,0 +1,27 @@
+//! Where partitions are consumed from and committed up to.
+
+/// A partition of a topic, by name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TopicPartition {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+}
+
+/// Where a partition is consumed from, or committed up to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The next offset.
+    pub offset: i64,
+    /// The epoch of the leader that wrote the record before it, by which brokers detect that the log has been truncated
+    /// since (KIP-320); `None`: unknown, and nothing is checked.
+    pub leader_epoch: Option<i32>,
+}
+
+impl Position {
+    /// A position without an epoch.
+    pub fn at(offset: i64) -> Position {
+        Position { offset, leader_epoch: None }
+    }
+}
