@@ -104,6 +104,8 @@ mod tests {
             client_id: "c".into(),
             properties: Default::default(),
         };
-        assert_eq!(Admin::new(&config).unwrap().partitions("a").unwrap(), 3);
+        let admin = Admin::new(&config).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        assert_eq!(runtime.block_on(admin.describe(&["a".into()])).unwrap()["a"].partitions, 3);
     }
 }

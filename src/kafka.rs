@@ -8,6 +8,7 @@
 //! - [`delivery`]: records sent and waited for, by those who keep no ledger
 //! - [`reader`]: ranges of topics from one end to the other, without a group
 //! - [`admin`]: what the topics are like (partitions, size limits), and which rights are missing
+//! - [`watch`]: asks so all the time, for a whole process, and publishes the answers
 //! - [`trouble`]: why a connection fails, in words that say what to do
 //! - `ffi`: the calls that librdkafka has and rdkafka doesn't wrap
 
@@ -22,6 +23,7 @@ pub mod reader;
 pub mod settings;
 pub mod starts;
 pub mod trouble;
+pub mod watch;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -2,9 +2,8 @@
 //!
 //! HTTP comes first, so that a probe gets an answer from the start. Then models and topics are waited for: a broker
 //! or a store that is absent is said so, and tried again. Then come the workers; one that fails is replaced, with
-//! growing pauses, and takes up where the commits are.
+//! growing pauses, and takes up where the commits are. Only the topic watch asks the brokers about topics.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -14,20 +13,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::http::{self, Condition, Health, Served};
-use crate::kafka::admin::{Admin, AdminError, Needs, Topic};
+use crate::kafka::admin::{AdminError, Needs};
+use crate::kafka::watch::{TopicSnapshot, TopicWatch};
 use crate::logging::chain;
 use crate::model::rollout::{Event, Rollout};
 use crate::model::store::{Store, StoreError};
 use crate::monitor::metrics::Metrics;
 use crate::worker::{self, Activity, Gate, Pulse, Route, Setup, Stop, WorkerError};
 
-/// The pause before absent brokers are asked again, and before a failed worker is replaced: the first, and the
-/// longest that it grows to.
+/// The pause before a failed worker is replaced: the first, and the longest that it grows to.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
-/// How often the brokers are asked whether they are there, for readiness.
-const BROKER_CHECK: Duration = Duration::from_secs(5);
 
 /// After so long without a poll, a worker counts as stuck: longer than a rebalance, an outage or a commit lets it wait.
 const STUCK_AFTER: Duration = Duration::from_secs(15);
@@ -104,68 +100,77 @@ async fn serve_routes(
     stopping: &CancellationToken,
 ) -> Result<(), ServeError> {
     let store = Store::open(&config.store.url)?;
-    let admin = Arc::new(Admin::new(&config.kafka)?);
+    let needs = Needs::of(routes.iter().map(|route| &route.config)).of_topics();
+    let watch = TopicWatch::new(&config.kafka, needs)?;
     let broker = health.condition("broker", "not asked yet");
-    let threads = config.worker.threads();
-    let workers: Vec<Condition> =
-        (0..threads).map(|n| health.condition(format!("worker {n}"), "not started yet")).collect();
+    let ready: Vec<Condition> = (0..config.worker.threads())
+        .map(|number| health.condition(format!("worker {number}"), "not started yet"))
+        .collect();
 
     let targets: Vec<_> = routes.iter().map(|route| (route.config.model.clone(), route.slot.clone())).collect();
     let rollout = Rollout::new(store, targets, observer(metrics.clone(), &routes));
     let mut filled = rollout.filled();
     let poll = Duration::from_millis(config.store.poll_ms);
     let rollout = tokio::spawn(rollout.watch(poll, stopping.clone().cancelled_owned()));
+    let watching = tokio::spawn(watch_topics(watch.clone(), broker, stopping.clone()));
     let gates = routes.iter().map(|route| (route.config.name.clone(), route.gate.clone())).collect();
     tokio::spawn(tick(metrics.clone(), gates, stopping.clone()));
 
-    let needs = Needs::of(routes.iter().map(|route| &route.config)).of_topics();
-    let ready = async {
-        let topics = wait_for_topics(&admin, &needs, &broker).await;
+    let ready_to_start = async {
+        let topics = watch.complete().await;
         // The rollout ends, and with it this wait, only when everything stops.
         let _ = filled.wait_for(|&filled| filled).await;
         topics
     };
     let topics = tokio::select! {
-        topics = ready => topics,
+        topics = ready_to_start => topics,
         () = stopping.cancelled() => return Ok(()),
     };
-    let broker_watch = tokio::spawn(watch_broker(admin.clone(), needs, broker, stopping.clone()));
-
-    let stop = Arc::new(Stop::new(Duration::from_millis(config.worker.drain_timeout_ms)));
     let setup = Setup {
         kafka: config.kafka.clone(),
         worker: config.worker.clone(),
         batch: config.batch,
         routes,
-        topics,
+        topics: topics.topics.clone(),
+        watch,
         metrics: metrics.clone(),
-        stop: stop.clone(),
+        stop: Arc::new(Stop::new(Duration::from_millis(config.worker.drain_timeout_ms))),
     };
-    tracing::info!(threads, group = config.kafka.group_id, "the workers start");
-    let pulses: Vec<Arc<Pulse>> = (0..threads).map(|_| Arc::new(Pulse::new(Instant::now()))).collect();
-    tokio::spawn(watch_workers(pulses.clone(), metrics.clone(), health.clone(), stopping.clone()));
-    let workers = workers
+    let result = run_workers(&setup, ready, health, stopping).await;
+    let _ = tokio::join!(rollout, watching);
+    if result.is_ok() {
+        tracing::info!("stopped: everything consumed is delivered and committed");
+    }
+    result
+}
+
+/// Starts the workers, and stops them when everything stops.
+async fn run_workers(
+    setup: &Setup,
+    ready: Vec<Condition>,
+    health: &Health,
+    stopping: &CancellationToken,
+) -> Result<(), ServeError> {
+    tracing::info!(threads = ready.len(), group = setup.kafka.group_id, "the workers start");
+    let pulses: Vec<Arc<Pulse>> = ready.iter().map(|_| Arc::new(Pulse::new(Instant::now()))).collect();
+    tokio::spawn(watch_workers(pulses.clone(), setup.metrics.clone(), health.clone(), stopping.clone()));
+    let workers = ready
         .into_iter()
         .zip(pulses)
         .enumerate()
-        .map(|(number, (ready, pulse))| supervise(number, setup.clone(), admin.clone(), ready, pulse))
+        .map(|(number, (ready, pulse))| supervise(number, setup.clone(), ready, pulse))
         .collect::<Result<Vec<_>, _>>();
     if workers.is_ok() {
         stopping.cancelled().await;
         tracing::info!("stopping: draining what is in flight");
     }
-    stop.request();
-    let result = match workers {
+    setup.stop.request();
+    match workers {
         Ok(workers) => tokio::task::spawn_blocking(|| join(workers))
             .await
             .unwrap_or(Err(ServeError::Worker(WorkerError::Panicked))),
         Err(error) => Err(ServeError::Thread(error)),
-    };
-    let _ = tokio::join!(rollout, broker_watch);
-    if result.is_ok() {
-        tracing::info!("stopped: everything consumed is delivered and committed");
     }
-    result
 }
 
 /// Tells the metrics of what the rollout does, and opens a route's gate to a new version: it may be the cure.
@@ -192,62 +197,29 @@ fn observer(metrics: Metrics, routes: &[Route]) -> impl FnMut(Event) + Send + 's
     }
 }
 
-/// Waits until the brokers answer, every topic exists and no right is missing, saying each time what is.
-async fn wait_for_topics(admin: &Arc<Admin>, needs: &Needs, broker: &Condition) -> BTreeMap<String, Topic> {
-    let mut pause = FIRST_PAUSE;
-    loop {
-        let (admin, needs) = (admin.clone(), needs.clone());
-        let runtime = tokio::runtime::Handle::current();
-        let described = tokio::task::spawn_blocking(move || runtime.block_on(admin.look(&needs))).await;
-        match described {
-            Ok(Ok(topics)) => {
-                broker.ready();
-                return topics;
+/// Runs the topic watch, logs what is wrong with brokers and topics when it changes, and keeps readiness true to it.
+async fn watch_topics(watch: Arc<TopicWatch>, broker: Condition, stopping: CancellationToken) {
+    let mut logged = Vec::new();
+    let observe = |snapshot: &TopicSnapshot| {
+        let problems = &snapshot.problems;
+        if *problems != logged {
+            match problems.as_slice() {
+                [] => tracing::info!("the brokers answer, and all topics and rights are there"),
+                problems => tracing::warn!("brokers, topics or rights are missing: {}", problems.join("; ")),
             }
-            Ok(Err(errors)) => {
-                let reasons: Vec<_> = errors.iter().map(|error| chain(error)).collect();
-                let reason = reasons.join("; ");
-                tracing::warn!(retry_in_s = pause.as_secs(), "waiting for the brokers and topics: {reason}");
-                broker.not_ready(reason);
-            }
-            Err(error) => tracing::error!(%error, "asking for the topics failed"),
+            logged.clone_from(problems);
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
-    }
-}
-
-/// Keeps the readiness condition of the brokers true to what they answer.
-async fn watch_broker(admin: Arc<Admin>, needs: Needs, broker: Condition, stopping: CancellationToken) {
-    // What the log has said already.
-    let mut told = String::new();
-    loop {
-        tokio::select! {
-            () = stopping.cancelled() => return,
-            () = tokio::time::sleep(BROKER_CHECK) => {}
-        }
-        let (admin, needs) = (admin.clone(), needs.clone());
-        let asked = tokio::task::spawn_blocking(move || admin.missing_rights(&needs));
-        let answer = tokio::select! {
-            () = stopping.cancelled() => return,
-            answer = asked => answer,
-        };
-        match answer {
-            Ok(errors) if errors.is_empty() => {
-                told.clear();
-                broker.ready();
+        match snapshot.unanswered_since {
+            _ if problems.is_empty() => broker.ready(),
+            Some(since) => {
+                broker.not_ready(format!("{}; for {} s now", problems.join("; "), since.elapsed().as_secs()));
             }
-            Ok(errors) => {
-                let reasons: Vec<_> = errors.iter().map(|error| chain(error)).collect();
-                let reason = reasons.join("; ");
-                if reason != told {
-                    tracing::warn!("the brokers or their rights are gone: {reason}");
-                    told.clone_from(&reason);
-                }
-                broker.not_ready(reason);
-            }
-            Err(error) => tracing::error!(%error, "asking the brokers failed"),
+            None => broker.not_ready(problems.join("; ")),
         }
+    };
+    tokio::select! {
+        () = watch.run(observe) => {}
+        () = stopping.cancelled() => {}
     }
 }
 
@@ -302,15 +274,7 @@ async fn watch_workers(pulses: Vec<Arc<Pulse>>, metrics: Metrics, health: Health
 type Supervised = JoinHandle<Result<(), WorkerError>>;
 
 /// Starts a worker's thread, on which a worker that fails is replaced.
-fn supervise(
-    number: usize,
-    mut setup: Setup,
-    admin: Arc<Admin>,
-    ready: Condition,
-    pulse: Arc<Pulse>,
-) -> std::io::Result<Supervised> {
-    let runtime = tokio::runtime::Handle::current();
-    let needs = Needs::of(setup.routes.iter().map(|route| &route.config)).of_topics();
+fn supervise(number: usize, mut setup: Setup, ready: Condition, pulse: Arc<Pulse>) -> std::io::Result<Supervised> {
     std::thread::Builder::new().name(format!("weir-worker-{number}")).spawn(move || {
         let mut pause = FIRST_PAUSE;
         loop {
@@ -328,14 +292,14 @@ fn supervise(
             ready.not_ready(format!("failed, restarting: {reason}"));
             pulse.enter(Activity::Fail);
             setup.metrics.worker_restarted();
+            setup.watch.request_ends(number, Vec::new());
+            // A topic may take less than it did: its successor needs the fact, or it meets the same refusal.
+            setup.watch.refresh();
             if setup.stop.wait(pause) {
                 return Ok(());
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
-            // A topic may take less than it did: its successor has to know, or it meets the same refusal.
-            if let Ok(topics) = runtime.block_on(admin.look(&needs)) {
-                setup.topics = topics;
-            }
+            setup.topics = setup.watch.snapshot().topics.clone();
         }
     })
 }

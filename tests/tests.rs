@@ -23,6 +23,7 @@
 //! | `safetensors` | models from tensors and a TOML that names the layers |
 //! | `shrinking` | `weir model quantize` and `prune`, on a model of the flights |
 //! | `import` | models of scikit-learn and PyTorch, beside onnxruntime |
+//! | `topics` | topics that are deleted, grow or get another configuration while weir runs |
 //! | `gate` | a route that pauses when too much is rejected |
 //! | `ops` | chart, dashboard and alert rules, judged by their own tools |
 //! | `tidy` | rules about the source and the documents |
@@ -55,4 +56,5 @@ mod security;
 mod shrinking;
 mod support;
 mod tidy;
+mod topics;
 mod training;

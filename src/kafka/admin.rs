@@ -1,10 +1,10 @@
 //! What the topics are like (do they exist, how many partitions, how large a record they take), and whether the
 //! brokers let this client do what it has to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::bindings::rd_kafka_AclOperation_t;
@@ -12,7 +12,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::Quiet;
-use super::ffi::ask;
+use super::consumer::TopicPartition;
+use super::ffi::ask::{self, Isolation, TopicAnswer};
 use super::settings::KafkaConfig;
 use super::trouble::Trouble;
 use crate::route::RouteConfig;
@@ -27,6 +28,13 @@ const RECORD_OVERHEAD: usize = 512;
 /// How long one question to the brokers may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The pause before a question is put again whose connection broke.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long librdkafka relies on what it knows of a topic's leaders. Its own default is 15 minutes, and for a topic that
+/// was deleted and created again it would ask the wrong brokers for so long.
+const LEADERS_AGE: Duration = Duration::from_secs(10);
+
 /// The properties that give the client a certificate.
 const CERTIFICATES: [&str; 3] = ["ssl.certificate.location", "ssl.certificate.pem", "ssl.keystore.location"];
 
@@ -37,6 +45,30 @@ pub struct Topic {
     pub partitions: i32,
     /// The largest batch of records it takes, in bytes.
     pub max_message_bytes: usize,
+    /// What tells it apart from another topic of the same name, before or after it. `None`: the brokers have no ids.
+    pub id: Option<TopicId>,
+    /// Whether it is compacted, and so refuses records without a key.
+    pub is_compacted: bool,
+    /// How many milliseconds before now a record's timestamp may be; `None`: any number of them, or unknown.
+    pub timestamp_before_max_ms: Option<i64>,
+    /// The same for a timestamp after now.
+    pub timestamp_after_max_ms: Option<i64>,
+}
+
+/// The identity of a topic, whatever its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TopicId(pub u128);
+
+/// What the brokers say about the topics that are needed: what those are like that can be described, and everything that
+/// is wrong.
+#[derive(Debug, Default)]
+pub struct TopicSurvey {
+    /// By name.
+    pub topics: BTreeMap<String, Topic>,
+    /// Those of them whose configuration is unknown.
+    pub unconfigured: BTreeSet<String>,
+    /// Topics that don't exist or can't be described, and rights that are missing.
+    pub errors: Vec<AdminError>,
 }
 
 /// How large the records may be that a producer sends to several topics.
@@ -75,11 +107,41 @@ impl OutputLimits {
 
 impl Default for Topic {
     fn default() -> Topic {
-        Topic { partitions: 1, max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES }
+        Topic {
+            partitions: 1,
+            max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
+            id: None,
+            is_compacted: false,
+            timestamp_before_max_ms: None,
+            timestamp_after_max_ms: None,
+        }
     }
 }
 
 impl Topic {
+    /// This topic, with what its configuration says; where it says nothing, Kafka's defaults stay.
+    fn configured<'v>(self, value: impl Fn(&str) -> Option<&'v str>) -> Topic {
+        let number = |name: &str| value(name).and_then(|value| value.parse::<i64>().ok());
+        // With the time of appending the broker writes timestamps itself, and looks at none.
+        let is_checked = value("message.timestamp.type") != Some("LogAppendTime");
+        let bound = |name: &str| number(name).filter(|&bound| is_checked && bound < i64::MAX);
+        Topic {
+            max_message_bytes: number("max.message.bytes")
+                .and_then(|bytes| usize::try_from(bytes).ok())
+                .unwrap_or(self.max_message_bytes),
+            is_compacted: value("cleanup.policy")
+                .is_some_and(|policies| policies.split(',').any(|policy| policy.trim() == "compact")),
+            timestamp_before_max_ms: bound("message.timestamp.before.max.ms"),
+            timestamp_after_max_ms: bound("message.timestamp.after.max.ms"),
+            ..self
+        }
+    }
+
+    /// This topic with the configuration of `other`.
+    pub(crate) fn configured_as(self, other: &Topic) -> Topic {
+        Topic { partitions: self.partitions, id: self.id, ..*other }
+    }
+
     /// The most bytes that key, value and headers of one record may have together.
     pub fn record_bytes(&self) -> usize {
         self.max_message_bytes.saturating_sub(RECORD_OVERHEAD)
@@ -105,6 +167,8 @@ impl Topic {
 pub struct Needs {
     inputs: BTreeSet<String>,
     outputs: BTreeSet<String>,
+    /// Topics of which only their description is needed.
+    described: BTreeSet<String>,
     group: bool,
 }
 
@@ -127,9 +191,21 @@ impl Needs {
         Needs { group: false, ..self }
     }
 
+    /// That these topics can be described, and nothing else.
+    fn to_describe(names: &[String]) -> Needs {
+        Needs { described: names.iter().cloned().collect(), ..Needs::default() }
+    }
+
+    /// What has to be allowed on a topic.
+    fn operations(&self, topic: &str) -> impl Iterator<Item = Operation> {
+        let needed = [(Operation::Read, &self.inputs), (Operation::Write, &self.outputs)];
+        needed.into_iter().filter(|(_, of)| of.contains(topic)).map(|(operation, _)| operation)
+    }
+
     /// Every topic, once.
     pub fn topics(&self) -> Vec<String> {
-        self.inputs.union(&self.outputs).cloned().collect()
+        let all: BTreeSet<&String> = [&self.inputs, &self.outputs, &self.described].into_iter().flatten().collect();
+        all.into_iter().cloned().collect()
     }
 }
 
@@ -245,13 +321,25 @@ pub struct Admin {
     has_certificate: bool,
     /// Asked once: it doesn't change.
     embedded: OnceLock<bool>,
+    isolation: Isolation,
+    /// The topics whose configuration can't be read, as the log says already.
+    unread: Mutex<BTreeSet<String>>,
 }
 
 impl Admin {
     /// Makes the client; nothing is sent yet.
     pub fn new(config: &KafkaConfig) -> Result<Admin, AdminError> {
+        let mut properties = config.admin();
+        properties
+            // A topic that doesn't exist isn't created by asking for it.
+            .set("allow.auto.create.topics", "false")
+            .set("metadata.max.age.ms", LEADERS_AGE.as_millis().to_string());
         let client =
-            config.admin().create_with_context(Quiet::default()).map_err(|source| AdminError::Client { source })?;
+            properties.create_with_context(Quiet::default()).map_err(|source| AdminError::Client { source })?;
+        let isolation = match config.property("isolation.level").as_deref() {
+            Some("read_uncommitted") => Isolation::ReadUncommitted,
+            _ => Isolation::ReadCommitted,
+        };
         Ok(Admin {
             client,
             brokers: config.brokers.clone(),
@@ -259,79 +347,126 @@ impl Admin {
             principal: principal(config),
             has_certificate: CERTIFICATES.iter().any(|name| config.property(name).is_some()),
             embedded: OnceLock::new(),
+            isolation,
+            unread: Mutex::default(),
         })
     }
 
     /// Describes the topics that are needed, and says which of them aren't there and which rights are missing: every
     /// mistake, not only the first. Blocks for up to 5 s a question.
     pub async fn look(&self, needs: &Needs) -> Result<BTreeMap<String, Topic>, Vec<AdminError>> {
-        let mut errors = self.missing_rights(needs);
-        if matches!(errors.as_slice(), [AdminError::Unreachable { .. }]) {
-            return Err(errors);
-        }
-        // A topic that may not be seen would be told of twice.
-        let mut rest = needs.topics();
-        rest.retain(|name| {
-            let is_about = |error: &AdminError| match error {
-                AdminError::Denied { resource: Resource::Topic(topic), .. } => topic == name,
-                _ => false,
-            };
-            !errors.iter().any(is_about)
-        });
-        match self.describe(&rest).await {
-            Ok(topics) if errors.is_empty() => Ok(topics),
-            Ok(_) => Err(errors),
-            Err(more) => {
-                errors.extend(more);
-                Err(errors)
-            }
+        match self.survey(needs).await {
+            Ok(TopicSurvey { topics, errors, .. }) if errors.is_empty() => Ok(topics),
+            Ok(TopicSurvey { errors, .. }) => Err(errors),
+            Err(error) => Err(vec![error]),
         }
     }
 
-    /// The rights that the client lacks, as far as the brokers tell; or that they can't be reached. Blocks for up to
-    /// 5 s a question.
-    pub fn missing_rights(&self, needs: &Needs) -> Vec<AdminError> {
-        match self.ask_rights(needs) {
-            Ok(missing) => missing
-                .into_iter()
-                .map(|(operation, resource)| AdminError::Denied {
-                    operation,
-                    resource,
-                    principal: self.principal.clone(),
-                })
-                .collect(),
-            Err(error) => vec![error],
-        }
+    /// Describes topics by name; every mistake is returned, not only the first. Blocks for up to 5 s a question.
+    pub async fn describe(&self, names: &[String]) -> Result<BTreeMap<String, Topic>, Vec<AdminError>> {
+        self.look(&Needs::to_describe(names)).await
     }
 
-    fn ask_rights(&self, needs: &Needs) -> Result<Vec<(Operation, Resource)>, AdminError> {
-        let client = self.client.inner();
+    /// Asks about all topics at once: one question for what they are like and what is allowed, one for their
+    /// configurations. Fails when no broker answers. Blocks for up to 5 s a question.
+    pub async fn survey(&self, needs: &Needs) -> Result<TopicSurvey, AdminError> {
         let topics = needs.topics();
-        if let Some(first) = topics.first()
-            && let Err(error @ AdminError::Unreachable { .. }) = self.partitions(first)
-        {
-            return Err(error);
+        let mut survey = TopicSurvey::default();
+        if !topics.is_empty() {
+            let (broker, answers) = self.ask_patiently(&topics)?;
+            for (name, answer) in topics.into_iter().zip(answers) {
+                match read_answer(&name, &answer, needs.operations(&name), &self.principal) {
+                    Ok(topic) => drop(survey.topics.insert(name, topic)),
+                    Err(errors) => survey.errors.extend(errors),
+                }
+            }
+            self.configure(&mut survey, needs, broker).await;
         }
-        let mut missing = Vec::new();
-        if self.is_embedded() {
-            return Ok(missing);
-        }
-        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
-        // A broker that can't say what is allowed will say so where it counts.
-        let allowed = ask::allowed_on_topics(client, &names, TIMEOUT).unwrap_or_default();
-        for (topic, allowed) in topics.into_iter().zip(allowed) {
-            let needed = [(Operation::Read, &needs.inputs), (Operation::Write, &needs.outputs)];
-            let denied =
-                needed.iter().filter(|(operation, of)| of.contains(&topic) && allowed.denies(operation.native()));
-            missing.extend(denied.map(|&(operation, _)| (operation, Resource::Topic(topic.clone()))));
-        }
-        if needs.group {
-            let allowed = ask::allowed_on_group(client, &self.group, TIMEOUT).unwrap_or(ask::Allowed::Unknown);
-            if allowed.denies(Operation::Read.native()) {
-                missing.push((Operation::Read, Resource::Group(self.group.clone())));
+        if needs.group && !self.is_embedded() {
+            // A broker that can't say what is allowed will say so where it counts.
+            let allowed = ask::allowed_on_group(self.client.inner(), &self.group, TIMEOUT);
+            if allowed.is_ok_and(|allowed| allowed.denies(Operation::Read.native())) {
+                let resource = Resource::Group(self.group.clone());
+                survey.errors.push(denied(Operation::Read, resource, &self.principal));
             }
         }
-        Ok(missing)
+        Ok(survey)
+    }
+
+    /// Asks, at once, where these partitions end for this client's consumers. No partition may be named twice; those
+    /// whose end isn't known at the moment are left out. Blocks for up to 5 s.
+    pub fn ends(&self, partitions: &[TopicPartition]) -> Result<HashMap<TopicPartition, i64>, KafkaError> {
+        let ends = ask::ends(self.client.inner(), partitions, self.isolation, TIMEOUT);
+        ask::serve_main_queue(self.client.inner());
+        ends
+    }
+
+    /// Puts the question again as long as only a connection breaks: a broker that restarts is no outage.
+    fn ask_patiently(&self, topics: &[String]) -> Result<(Option<i32>, Vec<TopicAnswer>), AdminError> {
+        let asked = Instant::now();
+        loop {
+            let answer = self.ask(topics);
+            ask::serve_main_queue(self.client.inner());
+            match answer {
+                Ok(answer) => {
+                    self.client.inner().context().forget();
+                    return Ok(answer);
+                }
+                Err(_) if asked.elapsed() < TIMEOUT => std::thread::sleep(RETRY_PAUSE),
+                Err(_) => return Err(self.unreachable()),
+            }
+        }
+    }
+
+    /// Returns the number of the broker that answered, too. Any broker will do; but left to itself the question goes to
+    /// the one that librdkafka takes for the controller, and waits for it even if it is gone.
+    fn ask(&self, topics: &[String]) -> Result<(Option<i32>, Vec<TopicAnswer>), KafkaError> {
+        let client = self.client.inner();
+        let metadata = client.fetch_metadata(topics.first().map(String::as_str), TIMEOUT)?;
+        let broker = Some(metadata.orig_broker_id()).filter(|&broker| broker >= 0);
+        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+        Ok((broker, ask::describe_topics(client, &names, broker, TIMEOUT)?))
+    }
+
+    /// Adds what the topics' configurations say. Where the brokers don't (no right to describe configurations, an
+    /// embedded broker), Kafka's defaults stay.
+    async fn configure(&self, survey: &mut TopicSurvey, needs: &Needs, broker: Option<i32>) {
+        survey.unconfigured = survey.topics.keys().cloned().collect();
+        if survey.topics.is_empty() || self.is_embedded() {
+            return;
+        }
+        let options = AdminOptions::new().request_timeout(Some(TIMEOUT)).broker_id(broker);
+        let asked: Vec<_> = survey.topics.keys().map(|name| ResourceSpecifier::Topic(name)).collect();
+        // The answers are in the order of the question.
+        let answer = self.client.describe_configs(&asked, &options);
+        let answers = match tokio::time::timeout(TIMEOUT * 2, answer).await {
+            Ok(Ok(answers)) => answers,
+            Ok(Err(error)) => return tracing::debug!(%error, "the topics' configurations can't be asked for"),
+            Err(_) => return tracing::warn!("a question about the topics' configurations has no end; it is dropped"),
+        };
+        for ((name, topic), answer) in survey.topics.iter_mut().zip(answers) {
+            match answer {
+                Ok(resource) => {
+                    *topic = topic.configured(|name| resource.get(name).and_then(|entry| entry.value.as_deref()));
+                    survey.unconfigured.remove(name);
+                }
+                // What an input refuses concerns whoever produces to it.
+                Err(code) if !needs.inputs.contains(name) || needs.outputs.contains(name) => {
+                    self.log_unread(name, code);
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn log_unread(&self, topic: &str, code: RDKafkaErrorCode) {
+        if self.unread.lock().unwrap_or_else(PoisonError::into_inner).insert(topic.to_owned()) {
+            let principal = &self.principal;
+            tracing::info!(
+                topic, %code, principal,
+                "the topic's configuration can't be read, Kafka's defaults are assumed: grant DESCRIBE_CONFIGS on it"
+            );
+        }
     }
 
     /// Whether this is librdkafka's mock cluster. It hangs up at a question that it doesn't know, each time, until the
@@ -339,61 +474,6 @@ impl Admin {
     fn is_embedded(&self) -> bool {
         let ask = || self.client.inner().fetch_cluster_id(TIMEOUT).is_some_and(|id| id.starts_with("mockCluster"));
         *self.embedded.get_or_init(ask)
-    }
-
-    /// The number of partitions of a topic. Blocks for up to 5 s.
-    pub fn partitions(&self, topic: &str) -> Result<i32, AdminError> {
-        let answer = self.client.inner().fetch_metadata(Some(topic), TIMEOUT);
-        ask::serve_main_queue(self.client.inner());
-        let metadata = answer.map_err(|_| self.unreachable())?;
-        self.client.inner().context().forget();
-        let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
-            return Err(AdminError::NoTopic { topic: topic.into() });
-        };
-        match found.error().map(RDKafkaErrorCode::from) {
-            None if !found.partitions().is_empty() => Ok(i32::try_from(found.partitions().len()).unwrap_or(i32::MAX)),
-            None | Some(RDKafkaErrorCode::UnknownTopicOrPartition) => Err(AdminError::NoTopic { topic: topic.into() }),
-            Some(code) => Err(AdminError::Topic { topic: topic.into(), source: KafkaError::MetadataFetch(code) }),
-        }
-    }
-
-    /// Describes topics by name; every mistake is returned, not only the first. Blocks for up to 5 s a question.
-    pub async fn describe(&self, names: &[String]) -> Result<BTreeMap<String, Topic>, Vec<AdminError>> {
-        let (mut topics, mut errors) = (BTreeMap::new(), Vec::new());
-        for name in names {
-            match self.partitions(name) {
-                Ok(partitions) => {
-                    topics.insert(
-                        name.clone(),
-                        Topic { partitions, max_message_bytes: self.max_message_bytes(name).await },
-                    );
-                }
-                Err(error @ AdminError::Unreachable { .. }) => return Err(vec![error]),
-                Err(error) => errors.push(error),
-            }
-        }
-        if errors.is_empty() { Ok(topics) } else { Err(errors) }
-    }
-
-    /// A topic's size limit; Kafka's default where the broker won't say (no right to describe, an embedded broker).
-    async fn max_message_bytes(&self, topic: &str) -> usize {
-        if self.is_embedded() {
-            return DEFAULT_MAX_MESSAGE_BYTES;
-        }
-        let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
-        let asked = [ResourceSpecifier::Topic(topic)];
-        let answer = match self.client.describe_configs(&asked, &options).await {
-            Ok(mut resources) => resources.pop().unwrap_or(Err(RDKafkaErrorCode::Fail)),
-            Err(error) => Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)),
-        };
-        let known = match &answer {
-            Ok(resource) => resource.get("max.message.bytes").and_then(|entry| entry.value.as_ref()?.parse().ok()),
-            Err(code) => {
-                tracing::debug!(topic, %code, "the topic's max.message.bytes is unknown, assuming Kafka's default");
-                None
-            }
-        };
-        known.unwrap_or(DEFAULT_MAX_MESSAGE_BYTES)
     }
 
     fn unreachable(&self) -> AdminError {
@@ -405,9 +485,34 @@ impl Admin {
     }
 }
 
+/// What an answer about a topic means for a client that needs these operations on it.
+fn read_answer(
+    name: &str,
+    answer: &TopicAnswer,
+    operations: impl Iterator<Item = Operation>,
+    principal: &str,
+) -> Result<Topic, Vec<AdminError>> {
+    let resource = || Resource::Topic(name.into());
+    let denied: Vec<AdminError> = operations
+        .filter(|operation| answer.allowed.denies(operation.native()))
+        .map(|operation| denied(operation, resource(), principal))
+        .collect();
+    match answer.partitions {
+        _ if !denied.is_empty() => Err(denied),
+        Ok(partitions) if partitions > 0 => Ok(Topic { partitions, id: answer.id.map(TopicId), ..Topic::default() }),
+        Ok(_) | Err(RDKafkaErrorCode::UnknownTopicOrPartition) => Err(vec![AdminError::NoTopic { topic: name.into() }]),
+        Err(code) => Err(vec![AdminError::Topic { topic: name.into(), source: KafkaError::MetadataFetch(code) }]),
+    }
+}
+
+fn denied(operation: Operation, resource: Resource, principal: &str) -> AdminError {
+    AdminError::Denied { operation, resource, principal: principal.into() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kafka::ffi::ask::Allowed;
 
     #[test]
     fn the_partition_follows_the_input_or_the_key() {
@@ -415,5 +520,59 @@ mod tests {
         assert_eq!(topic(4).partition_for(3, 4, Some(b"k")), Some(3), "same counts: same partition");
         assert_eq!(topic(6).partition_for(3, 4, Some(b"k")), None, "other counts: by key");
         assert_eq!(topic(2).partition_for(3, 4, None), Some(1), "no key: by the input's partition");
+    }
+
+    fn answer(partitions: Result<i32, RDKafkaErrorCode>, allowed: Allowed) -> TopicAnswer {
+        TopicAnswer { partitions, id: Some(7), allowed }
+    }
+
+    #[test]
+    fn an_answer_about_a_topic_is_what_it_is_like_or_everything_that_is_wrong() {
+        use Operation::{Read, Write};
+        let only = |operation: Operation| Allowed::Operations(vec![operation.native()]);
+        let read = |answer: &TopicAnswer, needed: &[Operation]| {
+            let read = read_answer("t", answer, needed.iter().copied(), "User:me");
+            read.map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+        };
+        let described = Topic { partitions: 3, id: Some(TopicId(7)), ..Topic::default() };
+        assert_eq!(read(&answer(Ok(3), only(Read)), &[Read]), Ok(described));
+        assert_eq!(read(&answer(Ok(3), Allowed::Unknown), &[Read, Write]), Ok(described), "older brokers say nothing");
+        assert_eq!(read(&answer(Ok(3), only(Write)), &[]), Ok(described));
+
+        let no_write = read(&answer(Ok(3), only(Read)), &[Read, Write]).unwrap_err();
+        assert!(no_write.starts_with("no WRITE on topic t: grant it") && no_write.contains("User:me"), "{no_write}");
+        let hidden = answer(Err(RDKafkaErrorCode::TopicAuthorizationFailed), Allowed::Nothing);
+        let both = read(&hidden, &[Read, Write]).unwrap_err();
+        assert!(both.contains("no READ on topic t") && both.contains("no WRITE on topic t"), "{both}");
+        assert!(read(&hidden, &[]).unwrap_err().contains("can't be described"));
+
+        for gone in [Err(RDKafkaErrorCode::UnknownTopicOrPartition), Ok(0)] {
+            let gone = read(&answer(gone, Allowed::Unknown), &[Read]).unwrap_err();
+            assert_eq!(gone, "topic \"t\" doesn't exist: create it, or correct its name");
+        }
+    }
+
+    #[test]
+    fn a_configuration_says_what_a_topic_refuses() {
+        let configured = |settings: &[(&str, &'static str)]| {
+            let settings: BTreeMap<_, _> = settings.iter().copied().collect();
+            Topic::default().configured(|name| settings.get(name).copied())
+        };
+        assert_eq!(configured(&[]), Topic::default(), "no answer: Kafka's defaults");
+        for (policy, is_compacted) in
+            [("delete", false), ("compact", true), ("compact,delete", true), ("delete, compact", true)]
+        {
+            assert_eq!(configured(&[("cleanup.policy", policy)]).is_compacted, is_compacted, "{policy}");
+        }
+        let bounds = [
+            ("max.message.bytes", "100"),
+            ("message.timestamp.before.max.ms", "9223372036854775807"),
+            ("message.timestamp.after.max.ms", "3600000"),
+        ];
+        let topic = configured(&bounds);
+        assert_eq!(topic.max_message_bytes, 100);
+        assert_eq!((topic.timestamp_before_max_ms, topic.timestamp_after_max_ms), (None, Some(3_600_000)));
+        let append = [&bounds[..], &[("message.timestamp.type", "LogAppendTime")]].concat();
+        assert_eq!(configured(&append).timestamp_after_max_ms, None, "the broker writes the timestamps");
     }
 }

@@ -19,6 +19,7 @@ use crate::kafka::admin::{OutputLimits, Topic};
 use crate::kafka::consumer::{Consumer, GroupEvent};
 use crate::kafka::producer::{Producer, STEP_TIMEOUT, TransactionError};
 use crate::kafka::settings::KafkaConfig;
+use crate::kafka::watch::TopicWatch;
 use crate::monitor::metrics::{Metrics, Stage};
 
 /// How long a poll waits on an idle topic. A stop is seen within it.
@@ -49,6 +50,8 @@ pub struct Setup {
     pub routes: Vec<Route>,
     /// What every topic of the routes is like.
     pub topics: BTreeMap<String, Topic>,
+    /// Watches the topics of the routes.
+    pub watch: Arc<TopicWatch>,
     /// Where everything is counted.
     pub metrics: Metrics,
     /// Asks the worker to stop.

@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -176,6 +178,12 @@ pub(crate) fn alter_topic(brokers: &str, name: &str, key: &str, value: &str) {
     administer(brokers, async |admin, options| admin.alter_configs([&change], options).await);
 }
 
+/// Adds partitions to a topic until it has so many.
+pub(crate) fn add_partitions(brokers: &str, name: &str, partitions: usize) {
+    let change = NewPartitions::new(name, partitions);
+    administer(brokers, async |admin, options| admin.create_partitions([&change], options).await);
+}
+
 /// Has an admin client do something, all of which must succeed.
 fn administer<T: Debug, E: Debug>(
     brokers: &str,
@@ -229,6 +237,13 @@ pub(crate) fn produce_in_transaction(
     records: impl IntoIterator<Item = Record>,
     committed: bool,
 ) {
+    let producer = open_transaction(brokers, topic, records);
+    let end = if committed { producer.commit_transaction(PATIENCE) } else { producer.abort_transaction(PATIENCE) };
+    end.unwrap();
+}
+
+/// Produces records in a transaction that stays open.
+pub(crate) fn open_transaction(brokers: &str, topic: &str, records: impl IntoIterator<Item = Record>) -> BaseProducer {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("transactional.id", unique("transaction"))
@@ -237,8 +252,7 @@ pub(crate) fn produce_in_transaction(
     producer.init_transactions(PATIENCE).unwrap();
     producer.begin_transaction().unwrap();
     send(&producer, topic, records);
-    let end = if committed { producer.commit_transaction(PATIENCE) } else { producer.abort_transaction(PATIENCE) };
-    end.unwrap();
+    producer
 }
 
 fn send(producer: &BaseProducer, topic: &str, records: impl IntoIterator<Item = Record>) {

@@ -1,6 +1,7 @@
-//! Questions that rdkafka's admin client doesn't put: what may this client do? And what librdkafka says about its
-//! connections meanwhile, which rdkafka reads only for consumers and producers.
+//! Questions that rdkafka's admin client doesn't put: do topics exist, what may this client do, where do partitions end?
+//! And what librdkafka says about its connections meanwhile, which rdkafka reads only for consumers and producers.
 
+use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char};
 use std::ptr::NonNull;
 use std::time::Duration;
@@ -9,8 +10,29 @@ use rdkafka::bindings as rd;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::queue::{Event, Queue, millis};
+use crate::kafka::consumer::TopicPartition;
+
+/// What the brokers answer about one topic.
+pub(crate) struct TopicAnswer {
+    /// The number of its partitions, or why it can't be described.
+    pub(crate) partitions: Result<i32, RDKafkaErrorCode>,
+    /// What tells it apart from another topic that had or gets the same name.
+    pub(crate) id: Option<u128>,
+    /// What this client may do with it.
+    pub(crate) allowed: Allowed,
+}
+
+/// Which records count for the end of a partition: the consumer's `isolation.level`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Isolation {
+    /// All of them.
+    ReadUncommitted,
+    /// Those before the first open transaction.
+    ReadCommitted,
+}
 
 /// What a client may do with one topic or group.
 pub(crate) enum Allowed {
@@ -33,14 +55,15 @@ impl Allowed {
     }
 }
 
-/// Asks what the client may do with each of these topics; the answers are in their order.
-pub(crate) fn allowed_on_topics<C: ClientContext>(
+/// Asks for all of these topics at once; the answers are in their order. `broker` is who is asked, if it has a number.
+pub(crate) fn describe_topics<C: ClientContext>(
     client: &Client<C>,
     topics: &[&str],
+    broker: Option<i32>,
     timeout: Duration,
-) -> Result<Vec<Allowed>, KafkaError> {
+) -> Result<Vec<TopicAnswer>, KafkaError> {
     let (names, mut pointers) = c_strings(topics);
-    let (queue, options) = (Queue::new(client), Options::new(client, Question::Topics, timeout));
+    let (queue, options) = (Queue::new(client), Options::new(client, Question::Topics { broker }, timeout));
     // SAFETY: the handles are alive, librdkafka copies the names, and the collection is destroyed once.
     unsafe {
         let collection = rd::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
@@ -48,7 +71,9 @@ pub(crate) fn allowed_on_topics<C: ClientContext>(
         rd::rd_kafka_TopicCollection_destroy(collection);
     }
     let event = answer(&queue, timeout)?;
-    let mut answers: Vec<Allowed> = names.iter().map(|_| Allowed::Unknown).collect();
+    let unanswered = || TopicAnswer { partitions: Err(RDKafkaErrorCode::Fail), id: None, allowed: Allowed::Unknown };
+    let mut answers: Vec<TopicAnswer> = names.iter().map(|_| unanswered()).collect();
+    let places: HashMap<&CStr, usize> = names.iter().enumerate().map(|(at, name)| (name.as_c_str(), at)).collect();
     // SAFETY: the event is alive, and all that is read here belongs to it.
     unsafe {
         let result = rd::rd_kafka_event_DescribeTopics_result(event.as_ptr());
@@ -56,15 +81,51 @@ pub(crate) fn allowed_on_topics<C: ClientContext>(
         let described = rd::rd_kafka_DescribeTopics_result_topics(result, &mut count);
         for at in 0..count {
             let topic = *described.add(at);
-            let (error, mut operations) = (rd::rd_kafka_TopicDescription_error(topic), 0);
-            let list = rd::rd_kafka_TopicDescription_authorized_operations(topic, &mut operations);
+            if topic.is_null() {
+                continue;
+            }
             let name = CStr::from_ptr(rd::rd_kafka_TopicDescription_name(topic));
-            if let Some(at) = names.iter().position(|asked| asked.as_c_str() == name) {
-                answers[at] = allowed(error, list, operations);
+            if let Some(&at) = places.get(name) {
+                answers[at] = topic_answer(topic);
             }
         }
     }
     Ok(answers)
+}
+
+/// Asks, at once, where these partitions end: the offset that the next record will have, or with
+/// [`Isolation::ReadCommitted`] the first that isn't committed yet. No partition may be named twice. Those that have no
+/// end at the moment, for instance since they have no leader, are left out.
+pub(crate) fn ends<C: ClientContext>(
+    client: &Client<C>,
+    partitions: &[TopicPartition],
+    isolation: Isolation,
+    timeout: Duration,
+) -> Result<HashMap<TopicPartition, i64>, KafkaError> {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for TopicPartition { topic, partition } in partitions {
+        // Not by `add_partition_offset`, which looks through the list each time.
+        list.add_partition(topic, *partition).set_offset(Offset::End)?;
+    }
+    let (queue, options) = (Queue::new(client), Options::new(client, Question::Ends(isolation), timeout));
+    // SAFETY: the handles are alive, and librdkafka copies the list.
+    unsafe { rd::rd_kafka_ListOffsets(client.native_ptr(), list.ptr(), options.0.as_ptr(), queue.as_ptr()) };
+    let event = answer(&queue, timeout)?;
+    let mut ends = HashMap::with_capacity(partitions.len());
+    // SAFETY: the event is alive, and all that is read here belongs to it.
+    unsafe {
+        let result = rd::rd_kafka_event_ListOffsets_result(event.as_ptr());
+        let mut count = 0;
+        let found = rd::rd_kafka_ListOffsets_result_infos(result, &mut count);
+        for at in 0..count {
+            let found = &*rd::rd_kafka_ListOffsetsResultInfo_topic_partition(*found.add(at));
+            if RDKafkaErrorCode::from(found.err) == RDKafkaErrorCode::NoError && found.offset >= 0 {
+                let partition = TopicPartition { topic: string(found.topic), partition: found.partition };
+                ends.insert(partition, found.offset);
+            }
+        }
+    }
+    Ok(ends)
 }
 
 /// Asks what the client may do with a consumer group, which needn't exist.
@@ -141,8 +202,9 @@ fn answer(queue: &Queue, timeout: Duration) -> Result<Event, KafkaError> {
 }
 
 enum Question {
-    Topics,
+    Topics { broker: Option<i32> },
     Groups,
+    Ends(Isolation),
 }
 
 struct Options(NonNull<rd::rd_kafka_AdminOptions_t>);
@@ -150,19 +212,38 @@ struct Options(NonNull<rd::rd_kafka_AdminOptions_t>);
 impl Options {
     fn new<C: ClientContext>(client: &Client<C>, question: Question, timeout: Duration) -> Options {
         let operation = match question {
-            Question::Topics => rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
+            Question::Topics { .. } => rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
             Question::Groups => rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS,
+            Question::Ends(_) => rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS,
         };
         // SAFETY: the handle is alive, and the options until they are dropped; without a buffer no text is written.
         unsafe {
             let options = rd::rd_kafka_AdminOptions_new(client.native_ptr(), operation);
-            let options = Options(NonNull::new(options).expect("both questions are known to librdkafka"));
-            rd::rd_kafka_AdminOptions_set_request_timeout(options.0.as_ptr(), millis(timeout), std::ptr::null_mut(), 0);
-            let error = rd::rd_kafka_AdminOptions_set_include_authorized_operations(options.0.as_ptr(), 1);
+            let options = Options(NonNull::new(options).expect("all questions are known to librdkafka"));
+            let pointer = options.0.as_ptr();
+            rd::rd_kafka_AdminOptions_set_request_timeout(pointer, millis(timeout), std::ptr::null_mut(), 0);
+            let error = match question {
+                Question::Ends(isolation) => rd::rd_kafka_AdminOptions_set_isolation_level(pointer, isolation.native()),
+                Question::Topics { .. } | Question::Groups => {
+                    rd::rd_kafka_AdminOptions_set_include_authorized_operations(pointer, 1)
+                }
+            };
             if !error.is_null() {
                 rd::rd_kafka_error_destroy(error);
             }
+            if let Question::Topics { broker: Some(broker) } = question {
+                rd::rd_kafka_AdminOptions_set_broker(pointer, broker, std::ptr::null_mut(), 0);
+            }
             options
+        }
+    }
+}
+
+impl Isolation {
+    fn native(self) -> rd::rd_kafka_IsolationLevel_t {
+        match self {
+            Isolation::ReadUncommitted => rd::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED,
+            Isolation::ReadCommitted => rd::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED,
         }
     }
 }
@@ -171,6 +252,29 @@ impl Drop for Options {
     fn drop(&mut self) {
         // SAFETY: created in `new`, destroyed once.
         unsafe { rd::rd_kafka_AdminOptions_destroy(self.0.as_ptr()) }
+    }
+}
+
+/// # Safety
+/// `topic` is alive.
+unsafe fn topic_answer(topic: *const rd::rd_kafka_TopicDescription_t) -> TopicAnswer {
+    // SAFETY: as the caller promises; what is read belongs to the topic.
+    unsafe {
+        let (error, mut operations, mut partitions) = (rd::rd_kafka_TopicDescription_error(topic), 0, 0);
+        let list = rd::rd_kafka_TopicDescription_authorized_operations(topic, &mut operations);
+        rd::rd_kafka_TopicDescription_partitions(topic, &mut partitions);
+        let partitions = match RDKafkaErrorCode::from(rd::rd_kafka_error_code(error)) {
+            RDKafkaErrorCode::NoError => Ok(i32::try_from(partitions).unwrap_or(i32::MAX)),
+            code => Err(code),
+        };
+        let id = rd::rd_kafka_TopicDescription_topic_id(topic);
+        let half = |bits: i64| u128::from(bits.cast_unsigned());
+        let id = (!id.is_null()).then(|| {
+            half(rd::rd_kafka_Uuid_most_significant_bits(id)) << 64 | half(rd::rd_kafka_Uuid_least_significant_bits(id))
+        });
+        // Brokers before Kafka 2.8 know no ids, and send zeros.
+        let id = id.filter(|&id| id != 0);
+        TopicAnswer { partitions, id, allowed: allowed(error, list, operations) }
     }
 }
 
