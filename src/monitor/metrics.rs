@@ -20,7 +20,7 @@ use prometheus::core::Collector;
 use prometheus::{Registry, TextEncoder};
 
 use catalogue::Families;
-pub use catalogue::{CATALOGUE, CommitOutcome, Entry, Kind, LoadOutcome, Rebalance, Stage};
+pub use catalogue::{CATALOGUE, CommitOutcome, Entry, Kind, LoadOutcome, Rebalance, Stage, WaitReason};
 pub use local::{ModelMetrics, RouteMetrics, WorkerMetrics};
 use versions::Versions;
 
@@ -41,6 +41,17 @@ struct Shared {
     registry: Registry,
     families: Families,
     versions: Mutex<Versions>,
+    present: Mutex<Present>,
+}
+
+/// What the workers report of the present that doesn't just add up.
+#[derive(Debug, Default)]
+struct Present {
+    workers: u64,
+    /// By worker: when its oldest record was delivered that isn't committed.
+    uncommitted: BTreeMap<u64, Instant>,
+    /// How many workers wait, by route and reason.
+    waiting: BTreeMap<(String, &'static str), usize>,
 }
 
 /// What has been counted so far, over all routes.
@@ -65,6 +76,7 @@ impl Metrics {
             .set(1);
         // What has not happened yet is 0, not absent: `rate` and alerts need the zero.
         families.in_flight.with_label_values::<&str>(&[]).set(0);
+        families.commit_age.with_label_values::<&str>(&[]).set(0.0);
         families.worker_restarts.with_label_values::<&str>(&[]);
         families.model_load_seconds.with_label_values::<&str>(&[]);
         for kind in Rebalance::ALL {
@@ -74,7 +86,7 @@ impl Metrics {
             families.commits.with_label_values(&[outcome.as_str()]);
         }
         let versions = Mutex::new(Versions::new(drift_window));
-        Metrics { shared: Arc::new(Shared { registry, families, versions }) }
+        Metrics { shared: Arc::new(Shared { registry, families, versions, present: Mutex::default() }) }
     }
 
     /// The text exposition of everything, in the [`TEXT_FORMAT`].
@@ -129,9 +141,13 @@ impl Metrics {
         self.versions().serve(self.families(), route, alias, model);
     }
 
-    /// Computes the drift of every serving version, to be called about once a second. `now` never goes back.
+    /// Computes the drift of every serving version and the age of commits, to be called about once a second. `now` never
+    /// goes back.
     pub fn tick(&self, now: Instant) {
         self.versions().tick(self.families(), now);
+        let oldest = self.present().uncommitted.values().min().copied();
+        let age = oldest.map_or(Duration::ZERO, |oldest| now.saturating_duration_since(oldest));
+        self.families().commit_age.with_label_values::<&str>(&[]).set(age.as_secs_f64());
     }
 
     /// The drift of a serving version as the last [`Metrics::tick`] saw it: features (and the prediction) with their
@@ -158,6 +174,32 @@ impl Metrics {
         for each in LoadOutcome::ALL {
             self.families().model_loads.with_label_values(&[model, each.as_str()]).inc_by(u64::from(*each == outcome));
         }
+    }
+
+    fn next_worker(&self) -> u64 {
+        let mut present = self.present();
+        present.workers += 1;
+        present.workers
+    }
+
+    fn uncommitted_since(&self, worker: u64, oldest: Option<Instant>) {
+        match oldest {
+            Some(oldest) => self.present().uncommitted.insert(worker, oldest),
+            None => self.present().uncommitted.remove(&worker),
+        };
+    }
+
+    /// A worker begins to wait, or ends.
+    fn count_waiting(&self, route: &str, reason: WaitReason, waits: bool) {
+        let mut present = self.present();
+        let workers = present.waiting.entry((route.to_owned(), reason.as_str())).or_default();
+        *workers = if waits { *workers + 1 } else { workers.saturating_sub(1) };
+        self.families().waiting.with_label_values(&[route, reason.as_str()]).set((*workers > 0).into());
+    }
+
+    /// As [`Metrics::versions`].
+    fn present(&self) -> MutexGuard<'_, Present> {
+        self.shared.present.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn families(&self) -> &Families {

@@ -81,6 +81,8 @@ catalogue! {
         "Records that could not be scored and went to the dead-letter topic.";
     paused: IntGaugeVec = "weir_route_paused" {"route"}
         "1 while a route's records wait: too many were rejected, or somebody paused it.";
+    waiting: IntGaugeVec = "weir_route_waiting" {"route", "reason"}
+        "1 while a route takes no records in some worker, by reason: ratio, by_hand, refused, room.";
     stages: HistogramVec = "weir_stage_seconds" {"route", "stage"}
         "Time that a batch spends in a stage: decode, batch, score, encode, deliver." [STAGE_SECONDS];
     end_to_end: HistogramVec = "weir_end_to_end_seconds" {"route"}
@@ -93,6 +95,10 @@ catalogue! {
         "Changes of the assignment: assign, revoke, lost.";
     commits: IntCounterVec = "weir_commits_total" {"outcome"}
         "Commits of offsets, with exactly-once of transactions: ok, failed, aborted.";
+    commit_age: GaugeVec = "weir_commit_age_seconds" {}
+        "Age of the oldest record that is delivered and not committed, over all workers; 0 without one.";
+    consumer_errors: IntCounterVec = "weir_consumer_errors_total" {"topic"}
+        "Errors that the brokers returned in place of a partition's records.";
     offset_resets: IntCounterVec = "weir_offset_resets_total" {"topic"}
         "Partitions whose committed offset the broker no longer had.";
     in_flight: IntGaugeVec = "weir_in_flight_records" {}
@@ -208,6 +214,20 @@ label_values! {
         Encode = "encode",
         /// From there to the broker's last acknowledgement.
         Deliver = "deliver",
+    }
+}
+
+label_values! {
+    /// Why a route takes no records, the label `reason` of `weir_route_waiting`.
+    WaitReason {
+        /// More of its records were rejected than `dead_letter.max_ratio` allows.
+        Ratio = "ratio",
+        /// Somebody paused it.
+        ByHand = "by_hand",
+        /// One of its output topics refuses what it produces.
+        Refused = "refused",
+        /// Too many of its records are in flight.
+        Room = "room",
     }
 }
 

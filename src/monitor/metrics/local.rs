@@ -4,12 +4,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use ndarray::ArrayView2;
 use prometheus::local::{LocalHistogram, LocalIntCounter};
 
 use super::versions::Tally;
-use super::{CommitOutcome, Metrics, Rebalance, Stage};
+use super::{CommitOutcome, Metrics, Rebalance, Stage, WaitReason};
 use crate::model::Model;
 use crate::monitor::drift::Counts;
 use crate::record::Reason;
@@ -27,6 +28,8 @@ pub struct RouteMetrics {
     rejected: Vec<LocalIntCounter>,
     /// By [`Stage`], in the order of [`Stage::ALL`].
     stages: Vec<LocalHistogram>,
+    /// By [`WaitReason`]: whether this worker's route waits for it.
+    waiting: [bool; WaitReason::ALL.len()],
     route: String,
     metrics: Metrics,
 }
@@ -34,6 +37,9 @@ pub struct RouteMetrics {
 impl RouteMetrics {
     pub(super) fn new(metrics: Metrics, route: &str) -> RouteMetrics {
         let families = metrics.families();
+        for reason in WaitReason::ALL {
+            families.waiting.with_label_values(&[route, reason.as_str()]);
+        }
         RouteMetrics {
             consumed: families.consumed.with_label_values(&[route]).local(),
             end_to_end: families.end_to_end.with_label_values(&[route]).local(),
@@ -46,6 +52,7 @@ impl RouteMetrics {
                 .iter()
                 .map(|stage| families.stages.with_label_values(&[route, stage.as_str()]).local())
                 .collect(),
+            waiting: Default::default(),
             route: route.to_owned(),
             metrics,
         }
@@ -67,11 +74,18 @@ impl RouteMetrics {
     pub fn model(&self, model: &Model) -> ModelMetrics {
         let (name, version) = (model.name(), model.version().to_string());
         let produced = &self.metrics.families().produced;
-        let tally = self.metrics.versions().tally(self.metrics.families(), model);
+        let tally = self.metrics.versions().tally_of_route(self.metrics.families(), &self.route, model);
         ModelMetrics {
             produced: produced.with_label_values(&[self.route.as_str(), name, &version]).local(),
             counts: Counts::new(tally.plan()),
             tally,
+        }
+    }
+
+    /// Whether this worker takes no records of the route for `reason`.
+    pub fn waiting(&mut self, reason: WaitReason, waits: bool) {
+        if std::mem::replace(&mut self.waiting[reason as usize], waits) != waits {
+            self.metrics.count_waiting(&self.route, reason, waits);
         }
     }
 
@@ -88,6 +102,7 @@ impl RouteMetrics {
 impl Drop for RouteMetrics {
     fn drop(&mut self) {
         self.flush();
+        WaitReason::ALL.iter().for_each(|&reason| self.waiting(reason, false));
     }
 }
 
@@ -98,6 +113,8 @@ pub struct WorkerMetrics {
     in_flight: i64,
     /// The partitions that this worker gave a lag for.
     lagging: BTreeSet<(String, i32)>,
+    /// Tells this worker apart from the others, for the age of commits.
+    number: u64,
     metrics: Metrics,
 }
 
@@ -105,8 +122,9 @@ impl WorkerMetrics {
     pub(super) fn new<'t>(metrics: Metrics, topics: impl IntoIterator<Item = &'t str>) -> WorkerMetrics {
         for topic in topics {
             metrics.families().offset_resets.with_label_values(&[topic]);
+            metrics.families().consumer_errors.with_label_values(&[topic]);
         }
-        WorkerMetrics { in_flight: 0, lagging: BTreeSet::new(), metrics }
+        WorkerMetrics { in_flight: 0, lagging: BTreeSet::new(), number: metrics.next_worker(), metrics }
     }
 
     /// This worker has so many records in flight now.
@@ -144,6 +162,17 @@ impl WorkerMetrics {
         self.metrics.families().offset_resets.with_label_values(&[topic]).inc();
     }
 
+    /// The brokers returned an error in place of a partition's records.
+    pub fn consumer_error(&self, topic: &str) {
+        self.metrics.families().consumer_errors.with_label_values(&[topic]).inc();
+    }
+
+    /// When the oldest of this worker's records was delivered that isn't committed yet; `None`: there is none. The age
+    /// grows by itself until this is called again.
+    pub fn commit_age(&self, oldest: Option<Instant>) {
+        self.metrics.uncommitted_since(self.number, oldest);
+    }
+
     fn forget_lag(&self, topic: &str, partition: i32) {
         // It fails only where there is no such series, which is what is wanted.
         let _ = self.metrics.families().lag.remove_label_values(&[topic, &partition.to_string()]);
@@ -153,6 +182,7 @@ impl WorkerMetrics {
 impl Drop for WorkerMetrics {
     fn drop(&mut self) {
         self.in_flight(0);
+        self.commit_age(None);
         for (topic, partition) in std::mem::take(&mut self.lagging) {
             self.forget_lag(&topic, partition);
         }

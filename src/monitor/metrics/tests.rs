@@ -37,6 +37,7 @@ fn everything() -> (Metrics, WorkerMetrics, RouteMetrics, ModelMetrics) {
     metrics.model_loaded("flights", Duration::from_millis(20));
     let mut worker = metrics.worker([]);
     worker.offset_reset("flights.features");
+    worker.consumer_error("flights.features");
     worker.rebalanced(Rebalance::Assign);
     worker.committed(CommitOutcome::Ok);
     let mut route = metrics.route("flights");
@@ -139,6 +140,71 @@ fn a_worker_tells_of_its_present_state_and_takes_it_back() {
     assert_eq!(value("weir_consumer_lag{partition=\"1\",topic=\"topic\"}"), Some(8.0));
     two.unassigned("topic", 1);
     assert_eq!(value("weir_consumer_lag{partition=\"1\",topic=\"topic\"}"), None);
+}
+
+#[test]
+fn the_age_of_commits_is_that_of_the_slowest_worker_and_grows_by_itself() {
+    let metrics = Metrics::new(WINDOW);
+    let (one, two) = (metrics.worker([]), metrics.worker([]));
+    let start = Instant::now();
+    let age = |seconds: u64| {
+        metrics.tick(start + Duration::from_secs(seconds));
+        samples(&metrics)["weir_commit_age_seconds"]
+    };
+    assert_eq!(age(0), 0.0, "nothing is delivered");
+    one.commit_age(Some(start));
+    two.commit_age(Some(start + Duration::from_secs(4)));
+    assert_eq!(age(5), 5.0);
+    assert_eq!(age(9), 9.0, "a worker that reports nothing more is seen as well");
+    one.commit_age(None);
+    assert_eq!(age(10), 6.0);
+    drop(two);
+    assert_eq!(age(11), 0.0, "a worker that is gone has nothing to commit");
+}
+
+#[test]
+fn a_route_waits_as_long_as_any_worker_waits_for_that_reason() {
+    let metrics = Metrics::new(WINDOW);
+    let (mut one, mut two) = (metrics.route("r"), metrics.route("r"));
+    let waiting = || {
+        let samples = samples(&metrics);
+        let of =
+            |reason: &WaitReason| samples[&format!(r#"weir_route_waiting{{reason="{}",route="r"}}"#, reason.as_str())];
+        WaitReason::ALL.iter().map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(waiting(), [0.0, 0.0, 0.0, 0.0]);
+    one.waiting(WaitReason::ByHand, true);
+    one.waiting(WaitReason::ByHand, true);
+    two.waiting(WaitReason::ByHand, true);
+    two.waiting(WaitReason::Room, true);
+    assert_eq!(waiting(), [0.0, 1.0, 0.0, 1.0]);
+    one.waiting(WaitReason::ByHand, false);
+    assert_eq!(waiting(), [0.0, 1.0, 0.0, 1.0], "the other worker still waits");
+    drop(two);
+    assert_eq!(waiting(), [0.0, 0.0, 0.0, 0.0], "a worker that is gone doesn't wait");
+}
+
+#[test]
+fn the_number_of_series_stays_the_same_however_many_versions_have_served() {
+    let metrics = Metrics::new(WINDOW);
+    let routes = ["one", "two"];
+    let mut of_routes = routes.map(|route| metrics.route(route));
+    let mut series = |versions: std::ops::RangeInclusive<u64>| {
+        for version in versions {
+            let model = flights(version);
+            for (name, route) in routes.iter().zip(&mut of_routes) {
+                metrics.serving(name, &production(), &model);
+                let mut seen = route.model(&model);
+                seen.produced.inc();
+                seen.observe_rows(delays(1_000, 0.0).view());
+                seen.observe_outputs(Array2::from_elem((1_000, 2), 0.5).view());
+            }
+            metrics.tick(Instant::now());
+        }
+        samples(&metrics).len()
+    };
+    let before = series(1..=10);
+    assert_eq!(series(11..=40), before);
 }
 
 #[test]
@@ -248,7 +314,7 @@ fn a_replaced_version_leaves_its_counters_and_takes_its_gauges() {
     assert!(of(7).contains("weir_predictions_total"));
     drop(seen);
     metrics.serving("flights", &production(), &flights(21));
-    assert_eq!(of(7), BTreeSet::from(["weir_records_produced_total".to_owned()]));
+    assert_eq!(of(7), BTreeSet::new());
     let kept: Vec<_> = (7..=21).filter(|&version| of(version).contains("weir_feature_bin_total")).collect();
     assert_eq!(kept, [18, 19, 20, 21]);
     drop(worker);

@@ -4,7 +4,7 @@
 //! still counted), but loses the gauges, which would otherwise stand at their last value for ever. The number of
 //! versions with counters is bounded, so a process that has seen a hundred of them is no larger for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -54,6 +54,8 @@ struct Version {
     model: String,
     version: u64,
     tally: Arc<Tally>,
+    /// The routes that count predictions of it.
+    routes: BTreeSet<String>,
     window: Window,
     /// By column of the plan that has rows enough, the strongest first.
     drift: Vec<(String, f64)>,
@@ -172,28 +174,35 @@ impl Versions {
         Versions { drift_window, routes: BTreeMap::new(), known: Vec::new() }
     }
 
-    /// The counters of `model`, for a worker that is going to score with it.
-    pub(super) fn tally(&mut self, families: &Families, model: &Model) -> Arc<Tally> {
+    /// The counters of `model`, for a worker that is going to score with it for `route`.
+    pub(super) fn tally_of_route(&mut self, families: &Families, route: &str, model: &Model) -> Arc<Tally> {
+        let known = self.known(families, model);
+        known.routes.insert(route.to_owned());
+        Arc::clone(&known.tally)
+    }
+
+    fn known(&mut self, families: &Families, model: &Model) -> &mut Version {
         let (name, version) = (model.name(), model.version());
-        if let Some(known) = self.known.iter().find(|known| known.is(name, version)) {
-            return Arc::clone(&known.tally);
-        }
-        let tally = Arc::new(Tally::new(families, model));
-        self.known.push(Version {
-            model: name.to_owned(),
-            version,
-            window: Window::new(self.drift_window, tally.plan.bins()),
-            tally: Arc::clone(&tally),
-            drift: Vec::new(),
+        let at = self.known.iter().position(|known| known.is(name, version)).unwrap_or_else(|| {
+            let tally = Arc::new(Tally::new(families, model));
+            self.known.push(Version {
+                model: name.to_owned(),
+                version,
+                routes: BTreeSet::new(),
+                window: Window::new(self.drift_window, tally.plan.bins()),
+                tally,
+                drift: Vec::new(),
+            });
+            self.known.len() - 1
         });
-        tally
+        &mut self.known[at]
     }
 
     pub(super) fn serve(&mut self, families: &Families, route: &str, alias: &str, model: &Model) {
         let (name, version) = (model.name(), model.version());
         let info = [route, name, &version.to_string(), alias, model.short_digest()].map(str::to_owned);
         families.model_info.with_label_values(&info).set(1);
-        self.tally(families, model).set_baseline(families);
+        self.known(families, model).tally.set_baseline(families);
         let route_now = Route { model: name.to_owned(), version, info };
         let Some(before) = self.routes.insert(route.to_owned(), route_now) else { return };
         if self.routes[route].info != before.info {
@@ -238,7 +247,7 @@ impl Versions {
         });
         self.known = kept;
         let out: Vec<Version> = out;
-        out.iter().for_each(|version| version.tally.forget_counters(families));
+        out.iter().for_each(|version| version.forget_counters(families));
     }
 }
 
@@ -257,6 +266,14 @@ impl Version {
             self.drift.extend(index.map(|index| (column.label.clone(), index)));
         }
         self.drift.sort_by(|a, b| b.1.total_cmp(&a.1));
+    }
+
+    fn forget_counters(&self, families: &Families) {
+        self.tally.forget_counters(families);
+        for route in &self.routes {
+            let labels = [route, &self.tally.model, &self.tally.version];
+            forget(families.produced.remove_label_values(&labels));
+        }
     }
 
     fn retire(&mut self, families: &Families) {
