@@ -66,6 +66,21 @@ impl<R> Batch<R> {
         self.records.push(record);
     }
 
+    /// How many records it has.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// How many bytes they have.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether it has all that it may have.
     pub fn is_full(&self) -> bool {
         self.records.len() >= self.max_rows || self.bytes >= MAX_BYTES

@@ -71,7 +71,13 @@ pub const ATTEMPT: &str = "weir-attempt";
 
 /// Which attempt an input record is, from 1.
 pub fn attempt(record: &Record<'_>) -> u32 {
-    parsed(record, ATTEMPT).filter(|&attempt| attempt > 0).unwrap_or(1)
+    attempt_in(record.header(ATTEMPT).as_deref())
+}
+
+/// Which attempt this value of the header [`ATTEMPT`] says, from 1.
+pub(crate) fn attempt_in(value: Option<&[u8]>) -> u32 {
+    let attempt = value.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
+    attempt.filter(|&attempt| attempt > 0).unwrap_or(1)
 }
 
 /// What the headers of a dead letter say.

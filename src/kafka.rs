@@ -7,6 +7,7 @@
 //! - [`producer`]: outputs in, delivery reports out, counted by batch
 //! - [`delivery`]: records sent and waited for, by those who keep no ledger
 //! - [`reader`]: ranges of topics from one end to the other, without a group
+//! - [`refusal`]: what a failed delivery is about
 //! - [`admin`]: what the topics are like (partitions, size limits), and which rights are missing
 //! - [`watch`]: asks so all the time, for a whole process, and publishes the answers
 //! - [`trouble`]: why a connection fails, in words that say what to do
@@ -20,7 +21,10 @@ pub mod pending;
 pub mod position;
 pub mod producer;
 pub mod reader;
+pub mod refusal;
 pub mod settings;
+#[cfg(test)]
+pub(crate) mod simulated;
 pub mod starts;
 pub mod trouble;
 pub mod watch;

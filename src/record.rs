@@ -40,11 +40,13 @@ pub enum Reason {
     PredictionNotFinite,
     /// The prediction is larger than the output topic takes.
     OutputTooLarge,
+    /// The output topic refuses the prediction of this record, whenever it is sent.
+    OutputRefused,
 }
 
 impl Reason {
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Reason; 9] = [
+    pub const ALL: [Reason; 10] = [
         Reason::Malformed,
         Reason::MissingFeature,
         Reason::WrongType,
@@ -54,6 +56,7 @@ impl Reason {
         Reason::TooLarge,
         Reason::PredictionNotFinite,
         Reason::OutputTooLarge,
+        Reason::OutputRefused,
     ];
 
     /// The name in metrics and headers.
@@ -68,6 +71,7 @@ impl Reason {
             Reason::TooLarge => "too_large",
             Reason::PredictionNotFinite => "prediction_not_finite",
             Reason::OutputTooLarge => "output_too_large",
+            Reason::OutputRefused => "output_refused",
         }
     }
 }

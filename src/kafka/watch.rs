@@ -176,6 +176,17 @@ impl TopicWatch {
 }
 
 impl TopicSnapshot {
+    /// A snapshot of topics that nobody has to ask about.
+    #[cfg(test)]
+    pub(crate) fn simulated(
+        asked_at: Instant,
+        topics: BTreeMap<String, Topic>,
+        ends: HashMap<TopicPartition, i64>,
+    ) -> TopicSnapshot {
+        let ends = Arc::new(ends);
+        TopicSnapshot { topics, ends, ends_asked_at: asked_at, problems: Vec::new(), ..TopicSnapshot::new(asked_at) }
+    }
+
     /// Nothing is known yet.
     fn new(now: Instant) -> TopicSnapshot {
         TopicSnapshot {

@@ -1,8 +1,8 @@
 //! What a rejected record becomes: its own bytes, and headers that say why.
 
-use crate::dead_letter::{Header, attempt};
+use super::ports::InputRecord;
+use crate::dead_letter::{ATTEMPT, Header, attempt_in};
 use crate::kafka::Headers;
-use crate::kafka::consumer::Record;
 use crate::model::Model;
 use crate::record::Rejection;
 
@@ -16,7 +16,7 @@ pub(super) struct DeadLetter<'r> {
 /// The key, value and headers of `record`, byte for byte, and why it is here. What a topic that takes `limit` bytes
 /// can't hold is left out (the value first, then everything else), and a header says so.
 pub(super) fn dead_letter<'r>(
-    record: &'r Record<'_>,
+    record: &'r impl InputRecord,
     rejection: &Rejection,
     route: &str,
     model: &Model,
@@ -50,7 +50,7 @@ pub(super) fn dead_letter<'r>(
         (Header::Route, route),
         (Header::Model, model.name()),
         (Header::Version, &model.version().to_string()),
-        (Header::Attempt, &attempt(record).to_string()),
+        (Header::Attempt, &attempt_in(record.header(ATTEMPT).as_deref()).to_string()),
     ];
     let said = said.into_iter().chain(omitted.as_deref().map(|omitted| (Header::Omitted, omitted)));
     let headers = said

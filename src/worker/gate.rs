@@ -1,12 +1,15 @@
-//! The gate of a route: it closes when too many of its records are rejected.
+//! The gate of a route: it closes when too many of its records are rejected, or by command.
 //!
 //! After a bad deploy upstream every record is wrong. Without a gate a worker would empty the topic into the
 //! dead-letter topic as fast as it can; behind a closed one the records wait on their topic until somebody has looked.
-//! It opens by command, or when a new version of the model is loaded, which may be the cure.
+//! A gate can be closed for several reasons at once, and each ends by its own cure: a new version of the model may cure
+//! too many rejections, but only a command ends a pause that was commanded.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::monitor::metrics::WaitReason;
 
 /// The window moves in so many steps.
 const STEPS: usize = 6;
@@ -21,7 +24,8 @@ pub struct Gate {
     max_ratio: f64,
     step: Duration,
     created: Instant,
-    closed: AtomicBool,
+    /// The reasons for which it is closed, as bits.
+    closed: AtomicU8,
     window: Mutex<[Step; STEPS]>,
 }
 
@@ -49,7 +53,7 @@ impl Gate {
             max_ratio,
             step: (window / STEPS as u32).max(Duration::from_millis(1)),
             created: now,
-            closed: AtomicBool::new(false),
+            closed: AtomicU8::new(0),
             window: Mutex::default(),
         }
     }
@@ -76,28 +80,39 @@ impl Gate {
         };
         let is_over =
             excess.records >= LEAST_RECORDS && excess.rejected as f64 > self.max_ratio * excess.records as f64;
-        (is_over && self.close()).then_some(excess)
+        (is_over && self.close(WaitReason::Ratio)).then_some(excess)
     }
 
-    /// Whether the route's records wait.
+    /// Whether the route's records wait, for whatever reason.
     pub fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+        self.closed.load(Ordering::Acquire) != 0
     }
 
-    /// Closes it; returns whether it was open.
-    pub fn close(&self) -> bool {
-        !self.closed.swap(true, Ordering::AcqRel)
+    /// Whether it is closed for this reason.
+    pub fn is_closed_for(&self, reason: WaitReason) -> bool {
+        self.closed.load(Ordering::Acquire) & bit(reason) != 0
     }
 
-    /// Opens it, and forgets what was counted; returns whether it was closed.
-    pub fn open(&self) -> bool {
-        *self.window() = Default::default();
-        self.closed.swap(false, Ordering::AcqRel)
+    /// Closes it for this reason; returns whether it wasn't closed for it before.
+    pub fn close(&self, reason: WaitReason) -> bool {
+        self.closed.fetch_or(bit(reason), Ordering::AcqRel) & bit(reason) == 0
+    }
+
+    /// Ends this reason, and forgets the rejections that were counted if it is theirs; returns whether it was closed for it.
+    pub fn open(&self, reason: WaitReason) -> bool {
+        if reason == WaitReason::Ratio {
+            *self.window() = Default::default();
+        }
+        self.closed.fetch_and(!bit(reason), Ordering::AcqRel) & bit(reason) != 0
     }
 
     fn window(&self) -> MutexGuard<'_, [Step; STEPS]> {
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn bit(reason: WaitReason) -> u8 {
+    1 << reason as u8
 }
 
 #[cfg(test)]
@@ -117,7 +132,7 @@ mod tests {
         assert_eq!(gate.observe(after(2), 1, 1), Some(Excess { records: 199, rejected: 100 }));
         assert!(gate.is_closed());
         assert_eq!(gate.observe(after(2), 10, 10), None, "it is told once");
-        assert!(gate.open() && !gate.is_closed() && !gate.open());
+        assert!(gate.open(WaitReason::Ratio) && !gate.is_closed() && !gate.open(WaitReason::Ratio));
         assert_eq!(gate.observe(after(3), 100, 50), None, "what was before is forgotten");
     }
 
@@ -135,6 +150,15 @@ mod tests {
         let start = Instant::now();
         let gate = Gate::new(1.0, WINDOW, start);
         assert_eq!(gate.observe(start, 1_000, 1_000), None);
-        assert!(gate.close() && gate.is_closed());
+        assert!(!gate.is_closed());
+    }
+
+    #[test]
+    fn each_reason_ends_by_its_own_cure() {
+        let gate = Gate::new(1.0, WINDOW, Instant::now());
+        assert!(gate.close(WaitReason::ByHand) && !gate.close(WaitReason::ByHand) && gate.close(WaitReason::Ratio));
+        assert!(gate.open(WaitReason::Ratio));
+        assert!(gate.is_closed() && gate.is_closed_for(WaitReason::ByHand) && !gate.is_closed_for(WaitReason::Ratio));
+        assert!(gate.open(WaitReason::ByHand) && !gate.is_closed());
     }
 }

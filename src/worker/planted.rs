@@ -3,13 +3,13 @@
 
 use std::sync::LazyLock;
 
-use super::ledger::{Ledger, Partition};
+use super::partitions::{CommitPoint, PartitionTable};
 
 static PLANTED: LazyLock<String> = LazyLock::new(|| std::env::var("WEIR_PLANTED_BUG").unwrap_or_default());
 
 /// The offsets to commit: with `commit_before_acknowledgement`, of all that is handed to the producer.
-pub(super) fn offsets(ledger: &Ledger, right: Vec<(Partition, i64)>) -> Vec<(Partition, i64)> {
-    if *PLANTED == "commit_before_acknowledgement" { ledger.handed_over() } else { right }
+pub(super) fn points(partitions: &PartitionTable, right: Vec<CommitPoint>) -> Vec<CommitPoint> {
+    if *PLANTED == "commit_before_acknowledgement" { partitions.handed_over() } else { right }
 }
 
 /// Whether offsets are committed in nobody's name (`zombie_commit`), so that one is not refused whose partitions have

@@ -1,85 +1,110 @@
-//! The producing end of a worker: outputs out, acknowledgements in.
+//! The producing end of a worker: acknowledgements in, and what becomes of outputs that were refused.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::ledger::Ledger;
-use crate::kafka::KafkaError;
-use crate::kafka::producer::{Acknowledged, DeliveryError, NotSent, Outgoing, Producer};
+use super::WorkerError;
+use super::brokers::Brokers;
+use super::ledger::Load;
+use super::ports::{Clients, OutputProducer};
+use crate::kafka::producer::{Acknowledged, DeliveryError, Undelivered};
+use crate::kafka::refusal::DeliveryFailure;
 
-/// What is remembered of a batch until its last record is acknowledged.
-pub(super) struct Sent {
-    /// The lane that it came through.
-    pub(super) lane: usize,
-    /// When it was handed to the producer.
-    pub(super) at: Instant,
-    /// The input records' timestamps, in milliseconds since 1970.
-    pub(super) timestamps: Vec<i64>,
-}
+/// How many records a worker may have in flight. At 300,000 records/s that is 60 ms of acknowledgements; beyond it, the brokers
+/// are what is slow.
+const MAX_RECORDS: usize = 20_000;
 
-impl Sent {
-    fn empty() -> Sent {
-        Sent { lane: 0, at: Instant::now(), timestamps: Vec::new() }
-    }
+/// And how many bytes. Half as much again must fit into the producer's queue of 64 MiB.
+const MAX_BYTES: usize = 32 << 20;
 
-    /// Remembers another batch.
-    pub(super) fn start(&mut self, lane: usize, timestamps: impl Iterator<Item = i64>) {
-        (self.lane, self.at) = (lane, Instant::now());
-        self.timestamps.clear();
-        self.timestamps.extend(timestamps);
-    }
-}
+/// How long a route waits before it tries an output again that refused everything.
+pub(super) const REFUSED_RETRY: Duration = Duration::from_secs(5);
 
-/// A producer and the batches that wait for acknowledgement.
-pub(super) struct Sink {
-    producer: Producer,
+/// What the last reports said, until the loop looks at it.
+#[derive(Default)]
+pub(super) struct Refusals {
     acknowledged: Vec<Acknowledged>,
-    /// By batch slot.
-    sent: Vec<Sent>,
+    undelivered: Vec<Undelivered>,
+    /// Routes whose output refuses everything, with the reason.
+    pub(super) routes: Vec<(usize, String)>,
 }
 
-impl Sink {
-    pub(super) fn new(producer: Producer) -> Sink {
-        Sink { producer, acknowledged: Vec::new(), sent: Vec::new() }
-    }
-
-    /// What is remembered of the batch in this slot.
-    pub(super) fn sent(&mut self, batch: usize) -> &mut Sent {
-        if self.sent.len() <= batch {
-            self.sent.resize_with(batch + 1, Sent::empty);
-        }
-        &mut self.sent[batch]
-    }
-
-    /// Hands a record to the producer.
-    #[expect(clippy::result_large_err, reason = "the record comes back to be sent again, which is rare")]
-    pub(super) fn send<'a>(&self, record: Outgoing<'a>) -> Result<(), NotSent<'a>> {
-        self.producer.send(record)
-    }
-
-    /// The producer, for its transactions.
-    pub(super) fn producer(&self) -> &Producer {
-        &self.producer
-    }
-
-    /// Takes acknowledgements, waiting up to `timeout` for the first, and calls `done` for each batch that they
-    /// complete.
-    pub(super) fn settle(
-        &mut self,
-        timeout: Duration,
-        ledger: &mut Ledger,
-        mut done: impl FnMut(&mut Sent),
-    ) -> Result<(), DeliveryError> {
-        let result = self.producer.poll(timeout, &mut self.acknowledged);
-        for Acknowledged { batch, records } in self.acknowledged.drain(..) {
-            if ledger.acknowledge(batch, records) {
-                done(&mut self.sent[batch]);
+impl<K: Clients> Brokers<'_, K> {
+    /// Takes the acknowledgements that have come. Returns whether there were any.
+    pub(super) fn acknowledge(&mut self) -> Result<bool, WorkerError> {
+        let before = self.ledger.in_flight();
+        let Refusals { acknowledged, undelivered, .. } = &mut self.refusals;
+        let client = self.producer.take_reports(acknowledged, undelivered);
+        for Acknowledged { batch, records } in self.refusals.acknowledged.drain(..) {
+            if self.ledger.acknowledge(batch, records, &mut self.partitions) {
+                self.finished.push(batch);
             }
         }
-        result
+        let failed = std::mem::take(&mut self.refusals.undelivered);
+        let result = failed.iter().try_for_each(|undelivered| self.not_delivered(undelivered));
+        self.refusals.undelivered = failed;
+        self.refusals.undelivered.clear();
+        let in_flight = self.ledger.in_flight();
+        if before == 0 || in_flight < before {
+            self.progressed_at = self.now();
+        }
+        result?;
+        if let Err(error) = client {
+            match &mut self.transaction {
+                Some(transaction) => transaction.doubt(error.source.to_string()),
+                None => return Err(error.into()),
+            }
+        }
+        Ok(in_flight < before)
     }
 
-    /// The number of partitions of an output topic now.
-    pub(super) fn partitions(&self, topic: &str) -> Result<i32, KafkaError> {
-        self.producer.partitions(topic, Duration::from_secs(5))
+    /// A record was not delivered. Its partition is consumed again from the end of what is done, and what was refused is
+    /// remembered.
+    fn not_delivered(&mut self, undelivered: &Undelivered) -> Result<(), WorkerError> {
+        let Undelivered { ticket, topic, source } = undelivered;
+        let lost = self.ledger.lose(*ticket);
+        let failure = DeliveryFailure::of(source);
+        let now = self.now();
+        match (failure, &mut self.transaction) {
+            (DeliveryFailure::Purged, _) => {}
+            (_, Some(transaction)) => {
+                transaction.doubt(format!("a record could not be delivered to {topic}: {source}"))
+            }
+            (DeliveryFailure::Client | DeliveryFailure::Transaction, None) => {
+                return Err(DeliveryError { topic: topic.clone(), source: source.clone() }.into());
+            }
+            (_, None) => {
+                self.partitions.rewind(lost.of, now, &mut self.unlisted);
+                self.ledger.unlist(&mut self.unlisted);
+            }
+        }
+        let is_about_topic = match failure {
+            // Even its dead letter is refused: that has to be mended at the topic.
+            DeliveryFailure::Record => {
+                self.partitions.refuse(lost.of, lost.offset, format!("topic {topic} refuses it: {source}"))
+            }
+            failure => failure == DeliveryFailure::Topic,
+        };
+        if is_about_topic {
+            self.refusals.routes.push((lost.route, format!("topic {topic} refuses its outputs: {source}")));
+        }
+        let slot = ticket.batch as usize;
+        if self.ledger.acknowledge(slot, 1, &mut self.partitions) {
+            self.finished.push(slot);
+        }
+        Ok(())
+    }
+
+    /// Whether a route may have so much more in flight. Each route always has its own share; half of the whole goes to whoever
+    /// asks first. So one that waits for its output never keeps the others waiting.
+    pub(super) fn has_room(&self, route: usize, more: Load) -> bool {
+        let Load { records, bytes } = self.ledger.load(route);
+        if records == 0 {
+            return true;
+        }
+        let total = self.ledger.total();
+        let share = self.queues.len();
+        let fits =
+            |used: usize, total: usize, more: usize, max: usize| used + more <= max / share || total + more <= max / 2;
+        fits(records, total.records, more.records, MAX_RECORDS) && fits(bytes, total.bytes, more.bytes, MAX_BYTES)
     }
 }

@@ -1,425 +1,191 @@
-//! The consuming end of a worker: records in, commits out.
+//! The consuming end of a worker: records in, route by route; what the table of partitions orders, carried out.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::ledger::{Ledger, Partition};
-#[cfg(feature = "planted-bugs")]
-use super::planted;
-use crate::kafka::KafkaError;
-use crate::kafka::consumer::{Consumer, GroupEvent, GroupMetadata, Record, SEEK_TIMEOUT, TopicPartition, TopicTag};
+use super::WorkerError;
+use super::brokers::Brokers;
+use super::partitions::{Lease, Polled, SILENT_AFTER};
+use super::ports::{Clients, GroupConsumer, InputRecord};
+use crate::kafka::consumer::{FetchError, Fetched, Position, TopicPartition, TopicTag};
+use crate::kafka::refusal::is_unreadable;
+use crate::kafka::watch::TopicSnapshot;
 
-/// A partition, and the offset that it is consumed from; `None`: from where `auto.offset.reset` says.
-type Start = (TopicPartition, Option<i64>);
+/// After so long without a record a partition's queue is attached again: librdkafka undoes that when it stops a partition, in its
+/// own time.
+const ATTACH_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
-/// How long committed offsets may take to be asked for, the first time.
-const COMMITTED_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How often they are asked for again, where they weren't told, and how long that may take: the worker's other
-/// partitions wait for it.
-const START_INTERVAL: Duration = Duration::from_millis(500);
-const START_TIMEOUT: Duration = Duration::from_millis(100);
-
-/// How long the end of a paused partition may take to be asked for: only the lag needs it.
-const END_TIMEOUT: Duration = Duration::from_millis(100);
-
-/// After so long without a record a partition is looked at.
-const SILENT_AFTER: Duration = Duration::from_secs(20);
-
-/// A record that the worker holds, with the number of its partition's books.
-pub(super) struct Held<'c> {
-    pub(super) record: Record<'c>,
-    pub(super) partition: Partition,
-    /// The number of assignments that there had been when it was fetched.
-    pub(super) assignment: u64,
+/// A record that the worker holds.
+pub(super) struct PolledRecord<R> {
+    pub(super) record: R,
+    /// Valid as long as its outcome may go out.
+    pub(super) lease: Lease,
+    /// The number of its topic.
+    pub(super) topic: usize,
 }
 
-/// A consumer, the partitions it has, and the commit that is under way.
-pub(super) struct Source<'c> {
-    consumer: &'c Consumer,
-    /// Fetched, and not handed out yet.
-    fetched: VecDeque<Record<'c>>,
-    /// The number of assignments that there had been then.
+/// What was fetched of a route's topics and not handed out yet.
+pub(super) struct RouteQueue<R> {
+    fetched: VecDeque<Fetched<R>>,
+    /// How many leases there had been then.
     fetched_under: u64,
-    topics: Vec<String>,
-    /// What tells the last record's topic, and where that is in `topics`: mostly also the next one's. Forgotten with
-    /// each fetch, since it tells topics apart only among records that are held.
+    /// The last record's topic and its number: mostly also the next one's. Forgotten with each fetch, since a tag
+    /// distinguishes topics only among records that are held.
     last_topic: Option<(TopicTag, usize)>,
-    assigned: Vec<TopicPartition>,
-    /// Those of them whose start isn't known yet: the brokers are away, or an open transaction has offsets of theirs.
-    /// They are paused.
-    unstarted: Vec<TopicPartition>,
-    /// When their start is to be asked for again.
-    start_due: Instant,
-    /// Where consuming began, of assigned partitions with a commit: their position until something is consumed.
-    started_at: HashMap<TopicPartition, i64>,
-    /// How many assignments there have been.
-    assignments: u64,
-    paused: bool,
-    /// By topic number: whether its route's gate is closed.
-    closed: Vec<bool>,
-    commit: Option<Vec<(Partition, i64)>>,
-    /// Since when nothing has come of a partition.
-    silences: HashMap<TopicPartition, Silence>,
 }
 
-struct Silence {
-    /// The next offset to consume.
-    position: i64,
-    since: Instant,
-    /// When the end was last asked for.
-    looked_at: Instant,
-    /// The end as it was told then, where that is more than the position.
-    end: Option<i64>,
-}
-
-impl Silence {
-    fn new(position: i64, now: Instant) -> Silence {
-        Silence { position, since: now, looked_at: now, end: None }
+impl<R> Default for RouteQueue<R> {
+    fn default() -> Self {
+        RouteQueue { fetched: VecDeque::new(), fetched_under: 0, last_topic: None }
     }
 }
 
-impl<'c> Source<'c> {
-    /// Subscribes to `topics`; their order gives them their numbers.
-    pub(super) fn new(consumer: &'c Consumer, topics: Vec<String>) -> Result<Source<'c>, KafkaError> {
-        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
-        consumer.subscribe(&names)?;
-        Ok(Source {
-            consumer,
-            fetched: VecDeque::new(),
-            fetched_under: 0,
-            closed: vec![false; topics.len()],
-            topics,
-            last_topic: None,
-            assigned: Vec::new(),
-            unstarted: Vec::new(),
-            start_due: Instant::now(),
-            started_at: HashMap::new(),
-            assignments: 0,
-            paused: false,
-            commit: None,
-            silences: HashMap::new(),
-        })
-    }
-
-    /// The name of a topic.
-    pub(super) fn topic(&self, number: usize) -> &str {
-        &self.topics[number]
-    }
-
-    /// The next record, if one comes in time. `None` may also mean that a group event waits.
-    pub(super) fn poll(&mut self, timeout: Duration) -> Result<Option<Held<'c>>, KafkaError> {
-        if self.fetched.is_empty() {
-            self.start_if_due()?;
-            // Without partitions there is nothing to come but what the group decides.
-            let alone = self.assigned.is_empty();
-            self.consumer.serve(if alone { timeout } else { Duration::ZERO })?;
-            let timeout = if alone || self.consumer.has_event() { Duration::ZERO } else { timeout };
-            self.consumer.fetch(timeout, &mut self.fetched);
-            self.fetched_under = self.assignments;
-            self.last_topic = None;
-        }
-        let Some(record) = self.fetched.pop_front() else { return Ok(None) };
-        let topic = match self.last_topic {
-            Some((tag, topic)) if tag == record.topic_tag() => topic,
-            _ => {
-                // The subscription is by name: nothing else comes.
-                let topic = self.number_of(record.origin().topic).unwrap_or(0);
-                self.last_topic = Some((record.topic_tag(), topic));
-                topic
+impl<'c, K: Clients> Brokers<'c, K> {
+    /// The next record of a route, if one has come.
+    pub(super) fn poll(
+        &mut self,
+        route: usize,
+        now: Instant,
+    ) -> Option<PolledRecord<<K::Consumer as GroupConsumer>::Record<'c>>> {
+        loop {
+            let queue = &mut self.queues[route];
+            if queue.fetched.is_empty() {
+                self.consumer.fetch(route, &mut queue.fetched);
+                queue.fetched_under = self.partitions.lease_count();
+                queue.last_topic = None;
             }
-        };
-        let partition = Partition { topic, partition: record.partition() };
-        Ok(Some(Held { record, partition, assignment: self.fetched_under }))
-    }
-
-    /// Takes part in the group without taking records.
-    pub(super) fn serve(&self) -> Result<(), KafkaError> {
-        self.consumer.serve(Duration::ZERO)
-    }
-
-    /// The next group event.
-    pub(super) fn next_event(&self) -> Option<GroupEvent> {
-        self.consumer.next_event()
-    }
-
-    /// How many assignments there have been.
-    pub(super) fn assignments(&self) -> u64 {
-        self.assignments
-    }
-
-    /// The number of an assignment that begins now: what was polled before it is told apart.
-    pub(super) fn next_assignment(&mut self) -> u64 {
-        self.assignments += 1;
-        self.assignments
-    }
-
-    /// Whether fetching is stopped.
-    pub(super) fn is_paused(&self) -> bool {
-        self.paused
-    }
-
-    /// Takes up partitions that the group gives to this worker.
-    pub(super) fn take_up(&mut self, partitions: Vec<TopicPartition>, ledger: &mut Ledger) -> Result<(), KafkaError> {
-        match self.starts(&partitions, COMMITTED_TIMEOUT) {
-            Ok(starts) => {
-                self.consumer.assign(&starts)?;
-                self.started(starts);
-            }
-            Err(error) => {
-                tracing::info!(%error, "the committed offsets aren't told; the partitions wait for them");
-                // Paused, they stand anywhere.
-                let anywhere: Vec<_> = partitions.iter().map(|partition| (partition.clone(), Some(0))).collect();
-                self.consumer.assign(&anywhere)?;
-                self.unstarted.extend_from_slice(&partitions);
-                self.start_due = Instant::now() + START_INTERVAL;
+            let record = match queue.fetched.pop_front()? {
+                Fetched::Record(record) => record,
+                Fetched::Error(error) => {
+                    self.fetch_failed(&error, now);
+                    continue;
+                }
+            };
+            let topic = match queue.last_topic {
+                Some((tag, topic)) if tag == record.topic_tag() => topic,
+                _ => {
+                    // The subscription is by name: nothing else comes.
+                    let Some(topic) = self.partitions.topic_number(record.origin().topic) else { continue };
+                    queue.last_topic = Some((record.topic_tag(), topic));
+                    topic
+                }
+            };
+            let (partition, offset, leader_epoch) = (record.partition(), record.offset(), record.leader_epoch());
+            match self.partitions.poll(topic, partition, offset, leader_epoch, queue.fetched_under) {
+                Polled::Next(lease) => return Some(PolledRecord { record, lease, topic }),
+                Polled::Stale => {}
+                Polled::LogWentBack { from } => {
+                    self.log_went_back(topic, partition, from, Position { offset, leader_epoch }, now);
+                }
             }
         }
-        let waiting = self.waiting(&partitions);
-        if !waiting.is_empty() {
-            self.consumer.pause(&waiting)?;
+    }
+
+    /// The log of a partition is shorter than it was: its topic was created again, or a leader lost records. It is consumed
+    /// from the first record that has come.
+    fn log_went_back(&mut self, topic: usize, partition: i32, from: i64, to: Position, now: Instant) {
+        let name = self.partitions.topic(topic).to_owned();
+        tracing::warn!(
+            topic = name,
+            partition,
+            from,
+            to = to.offset,
+            "offsets went back: the topic was created again, or a leader lost records; consuming the log as it is now"
+        );
+        self.metrics.offset_reset(&name);
+        self.restart(topic, partition, to, now);
+    }
+
+    fn restart(&mut self, topic: usize, partition: i32, position: Position, now: Instant) {
+        let is_transactional = self.transaction.is_some();
+        if self.partitions.restart(topic, partition, position, is_transactional, now, &mut self.unlisted) {
+            self.doubt_transaction("a log was truncated, and what remains of it is consumed again");
         }
-        let assignment = self.next_assignment();
-        for partition in &partitions {
-            if let Some(numbered) = self.numbered(partition) {
-                ledger.assign(numbered, assignment);
-            }
+        self.ledger.unlist(&mut self.unlisted);
+    }
+
+    /// An error came in place of records.
+    pub(super) fn fetch_failed(&mut self, error: &FetchError, now: Instant) {
+        let FetchError { topic, partition, source } = error;
+        tracing::warn!(target: "weir::kafka", topic, partition, error = %source, "a partition can't be fetched");
+        self.metrics.consumer_error(topic);
+        let partition = TopicPartition { topic: topic.clone(), partition: *partition };
+        self.partitions.failed(&partition, source.to_string(), is_unreadable(source), now);
+    }
+
+    /// Carries out what the table of partitions orders, and learns where partitions begin.
+    pub(super) fn carry_out_orders(&mut self, now: Instant) -> Result<(), WorkerError> {
+        self.learn_starts(now)?;
+        let orders = self.partitions.orders(now);
+        if orders.is_empty() {
+            return Ok(());
         }
-        self.assigned.extend(partitions);
+        if !orders.pause.is_empty() {
+            self.consumer.pause(&orders.pause)?;
+        }
+        if !orders.seek.is_empty()
+            && let Err(error) = self.consumer.seek(&orders.seek)
+        {
+            tracing::debug!(%error, "a seek failed; it is tried again");
+            self.partitions.seek_failed(&orders.seek, now);
+        }
+        if !orders.resume.is_empty() {
+            self.consumer.resume(&orders.resume)?;
+        }
         Ok(())
     }
 
-    /// Starts the partitions whose start wasn't known, if it is told now.
-    fn start_if_due(&mut self) -> Result<(), KafkaError> {
-        if self.unstarted.is_empty() || Instant::now() < self.start_due {
-            return Ok(());
-        }
-        self.start_due = Instant::now() + START_INTERVAL;
-        // librdkafka may still be stopping a partition that has just gone and come back.
-        let sought = self.starts(&self.unstarted, START_TIMEOUT).and_then(|starts| {
-            self.consumer.seek(&starts, SEEK_TIMEOUT)?;
-            Ok(starts)
-        });
-        let starts = match sought {
-            Ok(starts) => starts,
-            Err(error) => {
-                tracing::debug!(%error, "the partitions wait for their committed offsets");
-                return Ok(());
-            }
-        };
-        self.started(starts);
-        let started = std::mem::take(&mut self.unstarted);
-        tracing::info!(partitions = started.len(), "the committed offsets are told; the partitions are consumed");
-        self.resume(&started)
-    }
-
-    fn started(&mut self, starts: Vec<Start>) {
-        self.started_at.extend(starts.into_iter().filter_map(|(partition, start)| Some((partition, start?))));
-    }
-
-    /// Where each of these partitions begins: at the group's commit, if there is one.
-    fn starts(&self, partitions: &[TopicPartition], timeout: Duration) -> Result<Vec<Start>, KafkaError> {
-        if partitions.is_empty() {
-            return Ok(Vec::new());
-        }
-        let committed: HashMap<_, _> = self.consumer.committed(partitions, timeout)?.into_iter().collect();
-        Ok(partitions.iter().map(|partition| (partition.clone(), committed.get(partition).copied())).collect())
-    }
-
-    /// Lets partitions go, and closes their books.
-    pub(super) fn let_go(&mut self, partitions: &[TopicPartition], ledger: &mut Ledger) -> Result<(), KafkaError> {
-        for partition in partitions {
-            if let Some(numbered) = self.numbered(partition) {
-                ledger.revoke(numbered);
+    /// Takes note of the topics as they were last seen: one that was created again is consumed from its beginning, and a
+    /// partition that has more than librdkafka fetches is fetched anew.
+    pub(super) fn note_topics(&mut self, snapshot: &TopicSnapshot, now: Instant) {
+        for topic in 0..self.partitions.topic_count() {
+            let Some(id) = snapshot.topics.get(self.partitions.topic(topic)).and_then(|facts| facts.id) else {
+                continue;
+            };
+            for partition in self.partitions.identify(topic, id, snapshot.asked_at) {
+                let name = self.partitions.topic(topic).to_owned();
+                tracing::warn!(topic = name, partition, "the topic was created again; consuming it from its beginning");
+                self.metrics.offset_reset(&name);
+                self.restart(topic, partition, Position::at(0), now);
             }
         }
-        // A pause outlives its assignment: what goes while it is paused would come back so, and stand still. Resumed
-        // only after it has come back, it might be fetched from its start a second time.
-        let waiting = self.waiting(partitions);
-        if !waiting.is_empty() {
-            self.consumer.resume(&waiting)?;
-        }
-        self.assigned.retain(|assigned| !partitions.contains(assigned));
-        self.unstarted.retain(|unstarted| !partitions.contains(unstarted));
-        self.started_at.retain(|partition, _| !partitions.contains(partition));
-        self.silences.retain(|partition, _| !partitions.contains(partition));
-        self.consumer.unassign(partitions)
-    }
-
-    /// Stops fetching, or starts again.
-    pub(super) fn set_paused(&mut self, paused: bool) -> Result<(), KafkaError> {
-        if self.paused == paused {
-            return Ok(());
-        }
-        self.paused = paused;
-        if paused {
-            return self.consumer.pause(&self.assigned);
-        }
-        self.resume(&self.assigned)
-    }
-
-    /// Stops fetching these topics, by their numbers, or starts again.
-    pub(super) fn set_closed(&mut self, topics: &[usize], closed: bool) -> Result<(), KafkaError> {
-        topics.iter().for_each(|&topic| self.closed[topic] = closed);
-        if self.paused {
-            return Ok(());
-        }
-        let is_meant = |partition: &&TopicPartition| topics.iter().any(|&topic| self.topics[topic] == partition.topic);
-        let meant: Vec<_> = self.assigned.iter().filter(is_meant).cloned().collect();
-        if closed { self.consumer.pause(&meant) } else { self.resume(&meant) }
-    }
-
-    /// Fetches those of `partitions` again that nothing keeps waiting.
-    fn resume(&self, partitions: &[TopicPartition]) -> Result<(), KafkaError> {
-        let open: Vec<_> = partitions.iter().filter(|partition| !self.is_waiting(partition)).cloned().collect();
-        self.consumer.resume(&open)
-    }
-
-    /// Those of `partitions` that are not to be fetched now.
-    fn waiting(&self, partitions: &[TopicPartition]) -> Vec<TopicPartition> {
-        partitions.iter().filter(|partition| self.is_waiting(partition)).cloned().collect()
-    }
-
-    fn is_waiting(&self, partition: &TopicPartition) -> bool {
-        self.paused || self.is_closed(partition) || self.unstarted.contains(partition)
-    }
-
-    fn is_closed(&self, partition: &TopicPartition) -> bool {
-        self.number_of(&partition.topic).is_some_and(|topic| self.closed[topic])
-    }
-
-    /// Starts a commit of what is done, unless one is under way or nothing is new.
-    pub(super) fn start_commit(&mut self, ledger: &Ledger) -> Result<(), KafkaError> {
-        let offsets = ledger.committable();
-        #[cfg(feature = "planted-bugs")]
-        let offsets = planted::offsets(ledger, offsets);
-        if self.commit.is_some() || offsets.is_empty() {
-            return Ok(());
-        }
-        self.consumer.start_commit(&self.named(&offsets))?;
-        self.commit = Some(offsets);
-        Ok(())
-    }
-
-    /// Offsets with the names of their topics.
-    pub(super) fn named(&self, offsets: &[(Partition, i64)]) -> Vec<(TopicPartition, i64)> {
-        let named = |&(Partition { topic, partition }, offset): &(Partition, i64)| {
-            (TopicPartition { topic: self.topics[topic].clone(), partition }, offset)
-        };
-        offsets.iter().map(named).collect()
-    }
-
-    /// What a transaction needs to commit offsets in this member's name.
-    pub(super) fn group_metadata(&self) -> Option<GroupMetadata> {
-        #[cfg(feature = "planted-bugs")]
-        if planted::in_nobodys_name() {
-            return self.consumer.outsiders_metadata();
-        }
-        self.consumer.group_metadata()
-    }
-
-    /// Up to where the group has committed each of these partitions, or its offset as given, where there is no commit
-    /// yet. Blocks for a second at the most.
-    pub(super) fn committed(&self, starts: &[(Partition, i64)]) -> Result<Vec<(Partition, i64)>, KafkaError> {
-        let (names, _): (Vec<_>, Vec<_>) = self.named(starts).into_iter().unzip();
-        let committed = self.starts(&names, COMMITTED_TIMEOUT)?.into_iter().zip(starts);
-        Ok(committed.map(|((_, committed), &(partition, start))| (partition, committed.unwrap_or(start))).collect())
-    }
-
-    /// Consumes partitions on from these offsets.
-    pub(super) fn seek(&mut self, offsets: &[(Partition, i64)]) -> Result<(), KafkaError> {
-        let start = |(partition, offset)| (partition, Some(offset));
-        let starts: Vec<_> = self.named(offsets).into_iter().map(start).collect();
-        self.consumer.seek(&starts, SEEK_TIMEOUT)?;
-        // A seek leaves no position until something is consumed.
-        self.started(starts);
-        Ok(())
-    }
-
-    /// The outcome of the commit under way, if it comes in time.
-    pub(super) fn finish_commit(&mut self, timeout: Duration, ledger: &mut Ledger) -> Option<Result<(), KafkaError>> {
-        self.commit.as_ref()?;
-        let result = self.consumer.commit_result(timeout)?;
-        let offsets = self.commit.take()?;
-        if result.is_ok() {
-            for (partition, offset) in offsets {
-                ledger.committed(partition, offset);
+        for (partition, &end) in snapshot.ends.iter() {
+            let Some(route) = self.partitions.route_of(partition) else { continue };
+            // What has come and wasn't looked at yet is no silence.
+            if !self.queues[route].fetched.is_empty() {
+                continue;
+            }
+            if let Some(records) = self.partitions.wake(partition, end, now) {
+                let TopicPartition { topic, partition } = partition;
+                tracing::info!(topic, partition, records, "nothing has come for a while; fetching again");
             }
         }
-        Some(result)
     }
 
-    /// Whether a commit is under way.
-    pub(super) fn is_committing(&self) -> bool {
-        self.commit.is_some()
-    }
-
-    /// How many records of each assigned partition are still to be consumed, where that is known. Taken from the
-    /// position, not from commits: offsets have gaps (compaction, control records).
-    pub(super) fn lag(&mut self, now: Instant) -> Vec<(TopicPartition, i64)> {
-        self.consumer.attach(&self.assigned);
-        let mut positions = self.started_at.clone();
-        positions.extend(self.consumer.positions());
-        self.wake_a_silent_one(&positions, now);
-        // After one question that nobody answers, none is asked any more.
-        let mut brokers_answer = true;
-        let mut end = |partition: &TopicPartition| {
-            if brokers_answer && self.is_waiting(partition) {
-                let asked = self.consumer.ask_end(partition, END_TIMEOUT);
-                brokers_answer = asked.is_ok();
-                return asked.ok();
-            }
-            self.consumer.end(partition)
-        };
-        let lag = |(partition, position): (TopicPartition, i64)| {
-            let asked = self.silences.get(&partition).and_then(|silence| silence.end);
-            let behind = (end(&partition).max(asked)? - position).max(0);
-            Some((partition, behind))
-        };
-        positions.into_iter().filter_map(lag).collect()
-    }
-
-    /// Looks at one partition of which nothing has come for a while, and fetches it anew if there is something.
+    /// Looks for partitions of which nothing comes, once a second.
     ///
     /// librdkafka can leave a partition unfetched for ever: when its leader goes away while the offset's epoch is being
-    /// validated, it waits in `validate-epoch-wait` for a retry that never comes (its issue 4492), and says nothing. A
-    /// seek ends that. Where only a transaction's marker is left to read, it changes nothing.
-    fn wake_a_silent_one(&mut self, positions: &HashMap<TopicPartition, i64>, now: Instant) {
-        for (partition, &position) in positions {
-            let silence = self.silences.entry(partition.clone()).or_insert_with(|| Silence::new(position, now));
-            if silence.position != position {
-                *silence = Silence::new(position, now);
+    /// validated, it waits in `validate-epoch-wait` for a retry that never comes (confluentinc/librdkafka#4492), and says
+    /// nothing. A seek ends that. The control plane asks for the ends; where only a transaction's marker is left to read, the
+    /// seek changes nothing, so there is one for each end.
+    pub(super) fn look_for_silence(&mut self, now: Instant, takes: &[bool]) {
+        self.partitions.note_silence(now, |route| takes[route]);
+        for (route, partition) in self.partitions.silent(now, ATTACH_AGAIN_AFTER) {
+            self.consumer.attach(route, &partition);
+        }
+        self.surroundings.request_ends(self.partitions.ends_wanted(now, |route| takes[route]));
+        debug_assert!(ATTACH_AGAIN_AFTER < SILENT_AFTER);
+    }
+
+    /// Reports how many records of each partition are still to be consumed, where that is known. Taken from the cursor, not
+    /// from commits: offsets have gaps (compaction, control records).
+    pub(super) fn report_lag(&mut self) {
+        let snapshot = self.surroundings.topics();
+        for (partition, cursor) in self.partitions.cursors() {
+            let end = self.consumer.end(&partition).max(snapshot.ends.get(&partition).copied());
+            if let Some(end) = end {
+                self.metrics.lag(&partition.topic, partition.partition, (end - cursor).max(0));
             }
         }
-        if self.paused {
-            return;
-        }
-        let silent = self.silences.iter().filter(|(partition, silence)| {
-            now.saturating_duration_since(silence.since) >= SILENT_AFTER && !self.is_closed(partition)
-        });
-        // One a second, each in its turn: a question to the brokers takes the worker's time.
-        let Some((partition, _)) = silent.min_by_key(|(_, silence)| silence.looked_at) else { return };
-        let partition = partition.clone();
-        let Some(silence) = self.silences.get_mut(&partition) else { return };
-        silence.looked_at = now;
-        let Ok(end) = self.consumer.ask_end(&partition, END_TIMEOUT) else { return };
-        if end <= silence.position || silence.end == Some(end) {
-            return;
-        }
-        silence.end = Some(end);
-        let (topic, number) = (partition.topic.clone(), partition.partition);
-        let records = end - silence.position;
-        match self.consumer.seek(&[(partition, Some(silence.position))], SEEK_TIMEOUT) {
-            Ok(()) => tracing::info!(topic, partition = number, records, "nothing has come for a while: fetching anew"),
-            Err(error) => tracing::warn!(topic, partition = number, records, %error, "fetching anew failed"),
-        }
-    }
-
-    fn numbered(&self, partition: &TopicPartition) -> Option<Partition> {
-        Some(Partition { topic: self.number_of(&partition.topic)?, partition: partition.partition })
-    }
-
-    fn number_of(&self, topic: &str) -> Option<usize> {
-        self.topics.iter().position(|name| name == topic)
     }
 }

@@ -1,168 +1,210 @@
 //! Exactly-once: outputs, dead letters and consumed offsets in one transaction.
 //!
-//! A transaction is open from the first record after a commit to the next commit. Whoever reads only what is committed
-//! sees all of it or nothing, and the group's offsets move with it. Offsets are sent in the name of the member as the
-//! group knows it now, so a worker that the group has left behind is refused, whatever it still holds.
+//! A transaction is open from the first record after a commit to the next commit. Whoever reads only what is committed sees all
+//! of it or nothing, and the group's offsets move with it. Offsets are sent in the name of the member as the group knows it now,
+//! so a worker that the group has left behind is refused, whatever it still holds.
 //!
-//! What can't be committed is aborted: the books forget it, and consuming goes on from the last commit. That is
-//! routine in a rebalance. Where the brokers have ended a transaction themselves, since it was open for too long (they were
-//! away, or the worker was), they don't take its producer any more either: another one takes its place, and the worker
-//! stays in its group. Only a producer that somebody else has fenced, or that is broken, takes its worker with it.
+//! What can't be committed is aborted: the transaction is in **doubt**, a state that the loop looks at once a round. Then the
+//! books forget it, and its records are consumed again from the last commit. That is routine in a rebalance. Where the brokers
+//! have ended a transaction themselves, since it was open for too long (they were away, or the worker was), they refuse its
+//! producer as well: another one takes its place, and the worker stays in its group. Only a producer that somebody else has
+//! fenced, or that is broken, takes its worker with it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::flow::{Flow, SETTLE_STEP};
-use super::ledger::Partition;
-use super::sink::{Sent, Sink};
+use super::brokers::{Brokers, WAIT_STEP};
+use super::ports::{Clients, GroupConsumer, OutputProducer};
 use super::{Activity, WorkerError};
-use crate::kafka::consumer::Position;
-use crate::kafka::producer::{Producer, STEP_TIMEOUT, Step, TransactionError};
+use crate::kafka::consumer::Start;
+use crate::kafka::producer::{Step, TransactionError};
 use crate::kafka::settings::TRANSACTION_TIMEOUT;
 use crate::monitor::metrics::CommitOutcome;
 
 /// After so many records a transaction is committed before its time: readers buffer what isn't committed.
 const MAX_RECORDS: usize = 100_000;
 
-/// How long the coordinator is waited for before the group is served again.
-const PATIENCE: Duration = Duration::from_millis(100);
-
 /// The transaction of a worker.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Transaction {
     /// Since when it is open, if it is.
     opened_at: Option<Instant>,
     /// Records since then.
     records: usize,
+    /// Why it has to be aborted, if it has to be.
+    doubt: Option<String>,
 }
 
-impl Flow<'_> {
-    /// So many records are about to be produced: begins a transaction, if none is open.
-    pub(super) fn begin_if_needed(&mut self, records: usize) -> Result<(), WorkerError> {
-        if let Some(transaction) = &mut self.transaction {
-            if transaction.opened_at.is_none() {
-                self.sink.producer().begin_transaction()?;
-                transaction.opened_at = Some(Instant::now());
-            }
-            transaction.records += records;
+impl Transaction {
+    /// It can't be committed any more. The first reason is kept.
+    pub(super) fn doubt(&mut self, reason: impl Into<String>) {
+        self.doubt.get_or_insert_with(|| reason.into());
+    }
+}
+
+/// What became of a step.
+enum StepOutcome {
+    Done,
+    /// The transaction has to be aborted.
+    Refused(String),
+}
+
+impl<K: Clients> Brokers<'_, K> {
+    /// So many records are about to be produced: begins a transaction, if none is open. Returns whether records can be sent.
+    pub(super) fn begin_if_needed(&mut self, records: usize) -> Result<bool, WorkerError> {
+        let now = self.now();
+        let Some(transaction) = &mut self.transaction else { return Ok(true) };
+        if transaction.doubt.is_some() {
+            return Ok(false);
         }
-        Ok(())
+        if transaction.opened_at.is_none() {
+            self.producer.begin_transaction()?;
+            transaction.opened_at = Some(now);
+        }
+        transaction.records += records;
+        Ok(true)
     }
 
-    /// Commits the open transaction when it is time: `commit_interval` after the last commit, so that what comes after
-    /// a pause is committed at once.
-    pub(super) fn commit_transaction_if_due(&mut self, done: &mut impl FnMut(&mut Sent)) -> Result<(), WorkerError> {
+    /// Commits the open transaction when it is time: `commit_interval` after the last commit, so that what comes after a pause is
+    /// committed at once.
+    pub(super) fn commit_transaction_if_due(&mut self, now: Instant) -> Result<(), WorkerError> {
         let Some(transaction) = self.transaction.as_ref().filter(|transaction| transaction.opened_at.is_some()) else {
             return Ok(());
         };
-        let now = Instant::now();
         if now < self.commit_due && transaction.records < MAX_RECORDS {
             return Ok(());
         }
-        self.commit_transaction(now + TRANSACTION_TIMEOUT, done)
+        self.commit_transaction(now + TRANSACTION_TIMEOUT)
     }
 
-    /// Commits the open transaction; if everything isn't delivered by the deadline, it is to be aborted.
-    pub(super) fn commit_transaction(
-        &mut self,
-        deadline: Instant,
-        done: &mut impl FnMut(&mut Sent),
-    ) -> Result<(), WorkerError> {
-        if !self.is_in_transaction() {
+    /// Commits the open transaction. If everything isn't delivered by the deadline, the transaction is in doubt.
+    pub(super) fn commit_transaction(&mut self, deadline: Instant) -> Result<(), WorkerError> {
+        if !self.is_in_transaction() || self.is_in_doubt() {
             return Ok(());
         }
         self.pulse.enter(Activity::Commit);
-        let assignment = self.source.assignments();
-        let offsets = self.ledger.handed_over();
-        let position = |(partition, offset)| (partition, Position::at(offset));
-        let named: Vec<_> = self.source.named(&offsets).into_iter().map(position).collect();
-        let member = self.source.group_metadata().ok_or_else(|| aborted("the consumer has left its group"))?;
+        let points = self.partitions.handed_over();
+        let named = self.partitions.named_points(&points);
+        let Some(member) = self.consumer.member() else {
+            self.doubt_transaction("the consumer has left its group");
+            return Ok(());
+        };
         let member = Arc::new(member);
         // While the coordinator works on this, the outputs are delivered on.
-        self.persist(Some(deadline), |producer| producer.send_offsets(&named, &member))?;
-        self.drain(deadline, done)?;
-        if self.ledger.in_flight() > 0 {
-            return Err(aborted("its records were not delivered in time"));
+        self.flush_if_needed();
+        if let StepOutcome::Refused(cause) =
+            self.take_step(Some(deadline), |producer| producer.send_offsets(&named, &member))?
+        {
+            self.doubt_transaction(cause);
+            return Ok(());
         }
-        // From here on the coordinator decides, and it has to be asked until it tells.
-        self.persist(None, Producer::commit_transaction)?;
-        self.transaction = Some(Transaction::default());
-        for (partition, offset) in offsets {
-            // One that went and came back meanwhile begins where somebody else has committed, which may be further.
-            if self.ledger.owns_since(partition, assignment) {
-                self.ledger.committed(partition, offset);
+        self.drain(deadline)?;
+        if self.ledger.in_flight() > 0 {
+            self.doubt_transaction("its records were not delivered in time");
+        }
+        if self.is_in_doubt() {
+            return Ok(());
+        }
+        // From here on the coordinator decides, and it has to be asked until it answers.
+        match self.take_step(None, |producer| producer.commit_transaction())? {
+            StepOutcome::Refused(cause) => self.doubt_transaction(cause),
+            StepOutcome::Done => {
+                self.transaction = Some(Transaction::default());
+                self.partitions.committed(&points);
+                self.metrics.committed(CommitOutcome::Ok);
+                self.commit_due = self.now() + self.commit_interval;
             }
         }
-        self.metrics.committed(CommitOutcome::Ok);
-        self.commit_due = Instant::now() + self.commit_interval;
         Ok(())
     }
 
-    /// Partitions are lost, with records in the open transaction: somebody else consumes those again.
-    pub(super) fn doubt_transaction(&self) -> Result<(), WorkerError> {
-        if self.is_in_transaction() { Err(aborted("partitions are lost")) } else { Ok(()) }
+    /// The open transaction, if there is one, has to be aborted.
+    pub(super) fn doubt_transaction(&mut self, reason: impl Into<String>) {
+        if let Some(transaction) = self.transaction.as_mut().filter(|transaction| transaction.opened_at.is_some()) {
+            transaction.doubt(reason);
+        }
     }
 
-    /// Aborts the open transaction, and consumes again from the last commit.
-    pub(super) fn begin_again(&mut self, cause: &str) -> Result<(), WorkerError> {
+    /// Whether the transaction has to be aborted.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.transaction.as_ref().is_some_and(|transaction| transaction.doubt.is_some())
+    }
+
+    /// Aborts a transaction in doubt; its records are consumed again from the last commit.
+    pub(super) fn begin_again_if_in_doubt(&mut self) -> Result<(), WorkerError> {
+        let Some(cause) = self.transaction.as_mut().and_then(|transaction| transaction.doubt.clone()) else {
+            return Ok(());
+        };
         tracing::info!(cause, "a transaction is aborted; its records are consumed again");
         self.pulse.enter(Activity::Commit);
-        let starts = self.abort()?;
-        if !starts.is_empty() {
-            self.source.seek(&starts)?;
+        self.abort()
+    }
+
+    /// Aborts the open transaction: purge, drain, abort. Nothing that refers to its batches may be left in the loop.
+    pub(super) fn abort(&mut self) -> Result<(), WorkerError> {
+        if !self.is_in_transaction() {
+            self.transaction = Some(Transaction::default());
+            return Ok(());
+        }
+        self.partitions.rewind_to_commits(self.now(), &mut self.unlisted);
+        self.ledger.unlist(&mut self.unlisted);
+        self.metrics.committed(CommitOutcome::Aborted);
+        loop {
+            // Again and again: a record that is between two queues, since its partition's leader has changed, escapes a purge, and
+            // isn't sent any more.
+            self.producer.purge();
+            self.acknowledge()?;
+            if self.ledger.in_flight() == 0 {
+                break;
+            }
+            self.wait_for_step()?;
+        }
+        match self.take_step(None, |producer| producer.abort_transaction())? {
+            StepOutcome::Done => self.transaction = Some(Transaction::default()),
+            StepOutcome::Refused(_) => self.replace_producer()?,
         }
         Ok(())
     }
 
-    /// Aborts the open transaction, if there is one: purge, drain, abort. Returns where its partitions have to be
-    /// consumed from again: those that the worker has had all the while. One that went and came back begins where
-    /// somebody else has committed, which may be further.
-    pub(super) fn abort(&mut self) -> Result<Vec<(Partition, i64)>, WorkerError> {
-        if !self.is_in_transaction() {
-            return Ok(Vec::new());
-        }
-        let assignment = self.source.next_assignment();
-        let mut starts = self.ledger.rewind(assignment);
-        self.metrics.committed(CommitOutcome::Aborted);
-        while self.ledger.in_flight() > 0 {
-            // Again and again: a record that is between two queues, since its partition's leader has changed, escapes a
-            // purge, and isn't sent any more.
-            self.sink.producer().purge();
-            match self.settle(SETTLE_STEP, |_| {}) {
-                // Deliveries fail in a transaction that the brokers have ended.
-                Ok(()) | Err(WorkerError::Aborted(_)) => {}
-                Err(error) => return Err(error),
-            }
-            self.stay()?;
-        }
-        match self.persist(None, Producer::abort_transaction) {
-            Ok(()) => self.transaction = Some(Transaction::default()),
-            Err(WorkerError::Aborted(_)) => starts = self.replace_producer(&starts)?,
-            Err(error) => return Err(error),
-        }
-        starts.retain(|&(partition, _)| self.ledger.owns_since(partition, assignment));
-        Ok(starts)
-    }
-
-    /// Goes on with another producer, where the brokers have aborted the transaction themselves. Returns where its
-    /// partitions have to be consumed from again: a commit whose answer never came may have been taken.
-    fn replace_producer(&mut self, starts: &[(Partition, i64)]) -> Result<Vec<(Partition, i64)>, WorkerError> {
+    /// Replaces the producer, where the brokers have ended the transaction themselves. A commit whose answer never came may have
+    /// been taken, so the group is asked where its partitions begin.
+    fn replace_producer(&mut self) -> Result<(), WorkerError> {
         tracing::info!("the brokers have ended the transaction, and its producer with it; another one takes its place");
         self.transaction = Some(Transaction::default());
         self.ledger.forget_in_flight();
-        self.sink = Sink::new((self.producers)()?);
-        self.persist(None, |producer| producer.init_transactions(STEP_TIMEOUT))?;
-        let committed = loop {
-            match self.source.committed(starts) {
-                Ok(committed) => break committed,
-                Err(error) => tracing::debug!(%error, "the committed offsets could not be asked for; asking again"),
-            }
-            self.stay()?;
-        };
-        for &(partition, offset) in &committed {
-            self.ledger.committed(partition, offset);
+        self.finished.clear();
+        self.producer = (self.producers)()?;
+        while let StepOutcome::Refused(cause) = self.take_step(None, |producer| producer.init_transactions())? {
+            tracing::debug!(cause, "the coordinator refuses the new producer; it is asked again");
         }
-        Ok(committed)
+        let mut question = self.consumer.ask_starts(self.partitions.assigned());
+        loop {
+            match question.try_take() {
+                Some(Ok(starts)) => {
+                    let now = self.now();
+                    for (partition, start) in starts {
+                        if let Start::Committed(position) = start {
+                            self.partitions.committed_elsewhere(&partition, position, now);
+                        }
+                    }
+                    return Ok(());
+                }
+                Some(Err(error)) => {
+                    tracing::debug!(%error, "the committed offsets could not be fetched; asking again");
+                    self.wait_for_step()?;
+                    question = self.consumer.ask_starts(self.partitions.assigned());
+                }
+                None => self.wait_for_step()?,
+            }
+        }
+    }
+
+    /// How long the next commit is still away; never zero.
+    pub(super) fn until_commit(&self, now: Instant) -> Duration {
+        if self.transaction.is_some() && !self.is_in_transaction() {
+            return Duration::MAX;
+        }
+        self.commit_due.saturating_duration_since(now).max(Duration::from_millis(1))
     }
 
     fn is_in_transaction(&self) -> bool {
@@ -172,46 +214,47 @@ impl Flow<'_> {
     /// Whether the open transaction is older than the brokers let it become.
     fn is_overdue(&self) -> bool {
         let opened_at = self.transaction.as_ref().and_then(|transaction| transaction.opened_at);
-        opened_at.is_some_and(|opened_at| opened_at.elapsed() >= TRANSACTION_TIMEOUT)
+        opened_at.is_some_and(|opened_at| self.now().saturating_duration_since(opened_at) >= TRANSACTION_TIMEOUT)
     }
 
-    /// Takes a step until it is done, up to `until`. Meanwhile the worker stays a member of its group, and gives it
-    /// whatever it asks for: nothing more can be finished before.
-    fn persist(
+    /// Takes a step until it is done, up to `until`. Meanwhile the worker stays a member of its group, and gives it whatever it
+    /// asks for: nothing more can be finished before.
+    fn take_step(
         &mut self,
         until: Option<Instant>,
-        step: impl Fn(&Producer) -> Result<Step, TransactionError>,
-    ) -> Result<(), WorkerError> {
-        let mut under_way = step(self.sink.producer())?;
+        start: impl Fn(&K::Producer) -> Result<Step, TransactionError>,
+    ) -> Result<StepOutcome, WorkerError> {
+        let mut step = start(&self.producer)?;
         loop {
-            match under_way.wait(PATIENCE) {
+            match step.try_take() {
                 None => {}
-                Some(Ok(())) => return Ok(()),
-                Some(Err(TransactionError::Retriable(cause))) if until.is_some_and(|until| Instant::now() >= until) => {
-                    return Err(aborted(cause));
+                Some(Ok(())) => return Ok(StepOutcome::Done),
+                Some(Err(TransactionError::Retriable(cause))) => {
+                    if until.is_some_and(|until| self.now() >= until) {
+                        return Ok(StepOutcome::Refused(cause.to_string()));
+                    }
+                    step = start(&self.producer)?;
                 }
-                Some(Err(TransactionError::Retriable(_))) => under_way = step(self.sink.producer())?,
-                Some(Err(TransactionError::Abortable(cause))) => return Err(aborted(cause)),
+                Some(Err(TransactionError::Abortable(cause))) => return Ok(StepOutcome::Refused(cause.to_string())),
                 Some(Err(TransactionError::Fenced { .. })) if self.is_overdue() => {
-                    return Err(aborted("it was open for longer than the brokers allow"));
+                    return Ok(StepOutcome::Refused("it was open for longer than the brokers allow".into()));
                 }
                 Some(Err(error)) => return Err(error.into()),
             }
-            self.stay()?;
+            self.wait_for_step()?;
         }
     }
 
-    /// Keeps the worker in its group, and gives the group whatever it asks for.
-    fn stay(&mut self) -> Result<(), WorkerError> {
+    /// Waits a moment, keeps the worker in its group, and gives the group whatever it asks for.
+    fn wait_for_step(&mut self) -> Result<(), WorkerError> {
         self.give_up_after_the_deadline()?;
-        self.stay_a_member()?;
-        while let Some(event) = self.source.next_event() {
+        self.surroundings.wait(WAIT_STEP.max(Duration::from_millis(1)));
+        let now = self.now();
+        self.pulse.polled(now);
+        self.consumer.serve()?;
+        while let Some(event) = self.consumer.next_event() {
             self.accept(event)?;
         }
         Ok(())
     }
-}
-
-fn aborted(why: impl ToString) -> WorkerError {
-    WorkerError::Aborted(why.to_string())
 }

@@ -14,6 +14,14 @@ use crate::record::Origin;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicTag(usize);
 
+impl TopicTag {
+    /// The tag of a topic that is no topic of librdkafka's.
+    #[cfg(test)]
+    pub(crate) fn simulated(number: usize) -> TopicTag {
+        TopicTag(number)
+    }
+}
+
 /// A consumed record: borrowed from librdkafka's fetch buffers, not copied.
 pub struct Record<'c> {
     /// Owned, and alive until dropped.

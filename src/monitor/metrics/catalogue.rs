@@ -79,6 +79,8 @@ catalogue! {
         "Predictions handed to the producer, which delivers each of them.";
     rejected: IntCounterVec = "weir_records_rejected_total" {"route", "reason"}
         "Records that could not be scored and went to the dead-letter topic.";
+    timestamps_replaced: IntCounterVec = "weir_timestamps_replaced_total" {"route"}
+        "Records that went out with the present time, since their topic refuses a timestamp so far from it.";
     paused: IntGaugeVec = "weir_route_paused" {"route"}
         "1 while a route's records wait: too many were rejected, or somebody paused it.";
     waiting: IntGaugeVec = "weir_route_waiting" {"route", "reason"}

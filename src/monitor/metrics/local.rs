@@ -24,6 +24,8 @@ pub struct RouteMetrics {
     pub end_to_end: LocalHistogram,
     /// Rows of each batch that is scored.
     pub batch_rows: LocalHistogram,
+    /// Records that went out with the present time in place of their own.
+    pub timestamps_replaced: LocalIntCounter,
     /// By [`Reason`], in the order of [`Reason::ALL`].
     rejected: Vec<LocalIntCounter>,
     /// By [`Stage`], in the order of [`Stage::ALL`].
@@ -44,6 +46,7 @@ impl RouteMetrics {
             consumed: families.consumed.with_label_values(&[route]).local(),
             end_to_end: families.end_to_end.with_label_values(&[route]).local(),
             batch_rows: families.batch_rows.with_label_values(&[route]).local(),
+            timestamps_replaced: families.timestamps_replaced.with_label_values(&[route]).local(),
             rejected: Reason::ALL
                 .iter()
                 .map(|reason| families.rejected.with_label_values(&[route, reason.as_str()]).local())
@@ -94,6 +97,7 @@ impl RouteMetrics {
         self.consumed.flush();
         self.end_to_end.flush();
         self.batch_rows.flush();
+        self.timestamps_replaced.flush();
         self.rejected.iter().for_each(LocalIntCounter::flush);
         self.stages.iter().for_each(LocalHistogram::flush);
     }

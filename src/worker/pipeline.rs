@@ -5,15 +5,17 @@ use std::time::{Duration, Instant};
 
 use super::dead_letter::dead_letter;
 use super::gate::Gate;
-use super::source::Held;
+use super::ports::InputRecord;
+use super::sink::REFUSED_RETRY;
+use super::source::PolledRecord;
 use crate::batch::{Batch, BatchConfig};
 use crate::kafka::Headers;
 use crate::kafka::admin::Topic;
-use crate::kafka::consumer::Record;
 use crate::kafka::producer::{Outgoing, Ticket};
+use crate::kafka::watch::TopicSnapshot;
 use crate::model::Model;
 use crate::model::slot::Slot;
-use crate::monitor::metrics::{Metrics, ModelMetrics, RouteMetrics, Stage};
+use crate::monitor::metrics::{Metrics, ModelMetrics, RouteMetrics, Stage, WaitReason};
 use crate::record::{Reason, Rejection};
 use crate::route::{OutputHeader, RouteConfig};
 use crate::score::{self, Scorer};
@@ -41,21 +43,29 @@ impl Route {
 /// A prediction, or why there is none.
 pub(super) type ScoreResult<'r> = Result<score::Prediction<'r>, &'r Rejection>;
 
-/// A topic that a lane produces to.
+/// A topic that a route produces to.
 #[derive(Debug)]
-pub(super) struct Outlet {
-    pub(super) topic: String,
-    pub(super) facts: Topic,
+pub(super) struct OutputTopic {
+    name: String,
+    facts: Topic,
 }
 
 /// A route within one worker.
-pub(super) struct Lane<'c> {
-    pub(super) batch: Batch<Held<'c>>,
-    pub(super) output: Outlet,
-    pub(super) dead_letter: Outlet,
+pub(super) struct RoutePipeline<R> {
+    pub(super) batch: Batch<PolledRecord<R>>,
+    /// The scored batch that is being handed to the producer.
+    pub(super) pending: Option<PendingBatch<R>>,
     pub(super) metrics: RouteMetrics,
-    /// Whether its topics are paused, as this worker last saw its gate.
-    pub(super) paused: bool,
+    output: OutputTopic,
+    dead_letter: OutputTopic,
+    /// By topic number: how many partitions the input has.
+    input_partitions: Vec<(usize, i32)>,
+    /// Why its output refuses everything, and until when it waits for that.
+    refused: Option<(String, Instant)>,
+    /// Whether it waits for room in flight.
+    pub(super) waits_for_room: bool,
+    /// Whether a suspect is in flight, alone: the next record waits for its report.
+    pub(super) has_suspect_in_flight: bool,
     route: Route,
     options: score::Options,
     scorer: Scorer,
@@ -64,25 +74,49 @@ pub(super) struct Lane<'c> {
     version_headers: Vec<(&'static str, String)>,
 }
 
-impl<'c> Lane<'c> {
-    /// A lane that starts with `model`.
+/// A scored batch on its way to the producer. It stays while the producer has no room for the rest of it.
+pub(super) struct PendingBatch<R> {
+    pub(super) records: Vec<PolledRecord<R>>,
+    /// The next record to send.
+    pub(super) next: usize,
+    /// The slot in the ledger.
+    pub(super) slot: usize,
+    pub(super) rejected: usize,
+}
+
+/// What becomes of a record.
+pub(super) struct Outcome<'r> {
+    pub(super) outgoing: Outgoing<'r>,
+    /// Why there is no prediction.
+    pub(super) rejected: Option<Reason>,
+    /// The bytes that it takes in flight.
+    pub(super) bytes: usize,
+}
+
+impl<R: InputRecord> RoutePipeline<R> {
+    /// A pipeline that starts with `model`; `topics` are the numbers of its input topics.
     pub(super) fn new(
         route: Route,
         model: Arc<Model>,
         batch: &BatchConfig,
-        output: Outlet,
-        dead_letter: Outlet,
+        topics: Vec<usize>,
         metrics: &Metrics,
-    ) -> Lane<'c> {
+    ) -> RoutePipeline<R> {
         let options = route.config.score_options();
         let route_metrics = metrics.route(&route.config.name);
-        Lane {
+        let output = |name: &String| OutputTopic { name: name.clone(), facts: Topic::default() };
+        let [predictions, dead_letters] = route.config.outputs();
+        RoutePipeline {
             batch: Batch::new(batch),
-            output,
-            dead_letter,
+            pending: None,
+            output: output(predictions),
+            dead_letter: output(dead_letters),
+            input_partitions: topics.into_iter().map(|topic| (topic, 1)).collect(),
+            refused: None,
+            waits_for_room: false,
+            has_suspect_in_flight: false,
             seen: route_metrics.model(&model),
             metrics: route_metrics,
-            paused: false,
             version_headers: version_headers(&route.config.output.headers, &model),
             scorer: Scorer::new(model, &options),
             options,
@@ -90,8 +124,53 @@ impl<'c> Lane<'c> {
         }
     }
 
+    /// Takes note of what its topics are like now. `name` gives the name of a topic's number.
+    pub(super) fn note_topics<'t>(&mut self, snapshot: &TopicSnapshot, name: impl Fn(usize) -> &'t str) {
+        for output in [&mut self.output, &mut self.dead_letter] {
+            if let Some(facts) = snapshot.topics.get(&output.name) {
+                output.facts.clone_from(facts);
+            }
+        }
+        for (topic, partitions) in &mut self.input_partitions {
+            if let Some(facts) = snapshot.topics.get(name(*topic)) {
+                *partitions = facts.partitions;
+            }
+        }
+    }
+
+    /// Whether records of this route may be polled and scored now.
+    pub(super) fn is_open(&mut self, now: Instant) -> bool {
+        if self.refused.as_ref().is_some_and(|(_, until)| now >= *until) {
+            self.refused = None;
+        }
+        self.refused.is_none() && !self.route.gate.is_closed()
+    }
+
+    /// Why it waits.
+    pub(super) fn waits_for(&self, reason: WaitReason) -> bool {
+        match reason {
+            WaitReason::Refused => self.refused.is_some(),
+            WaitReason::Room => self.waits_for_room,
+            WaitReason::Ratio | WaitReason::ByHand => self.route.gate.is_closed_for(reason),
+        }
+    }
+
+    /// An output refuses everything: the route waits a moment before it tries again.
+    pub(super) fn output_refused(&mut self, reason: String, now: Instant) {
+        if self.refused.is_none() {
+            tracing::error!(route = self.route.config.name, "the route waits: {reason}");
+        }
+        self.refused = Some((reason, now + REFUSED_RETRY));
+    }
+
+    /// Why it waits for an output.
+    pub(super) fn refusal(&self) -> Option<String> {
+        let (reason, _) = self.refused.as_ref()?;
+        Some(format!("route {}: {reason}", self.route.config.name))
+    }
+
     /// Decodes, scores and encodes a batch with the version that the slot holds now: one batch, one version.
-    pub(super) fn score(&mut self, records: &[Held<'_>]) {
+    pub(super) fn score(&mut self, records: &[PolledRecord<R>]) {
         self.take_current_model();
         let payloads = || records.iter().map(|held| held.record.payload());
         let started = Instant::now();
@@ -109,26 +188,28 @@ impl<'c> Lane<'c> {
         self.seen.observe_outputs(self.scorer.outputs());
     }
 
-    /// What became of each record of the scored batch, in its order.
-    pub(super) fn results(&self) -> impl Iterator<Item = ScoreResult<'_>> {
-        self.scorer.results()
+    /// What became of each record of the scored batch, from `next` on, in its order.
+    pub(super) fn results(&self, next: usize) -> impl Iterator<Item = ScoreResult<'_>> {
+        self.scorer.results().skip(next)
     }
 
-    /// What goes out for a record of the scored batch: its prediction, or a dead letter and the reason for it.
-    /// `input_partitions` is the size of the topic that it came from.
-    pub(super) fn outgoing<'r>(
+    /// What goes out for a record of the scored batch: its prediction, or a dead letter. `refused` is why its prediction was
+    /// refused before.
+    pub(super) fn outcome<'r>(
         &'r self,
-        held: &'r Held<'_>,
+        held: &'r PolledRecord<R>,
         result: ScoreResult<'r>,
-        input_partitions: i32,
-        batch: usize,
-    ) -> (Outgoing<'r>, Option<Reason>) {
+        refused: Option<&str>,
+        ticket: Ticket,
+        now_ms: i64,
+    ) -> Outcome<'r> {
         let record = &held.record;
-        let result = match result {
-            Ok(prediction) => fits(record, prediction.record, &self.output).map(|()| prediction.record),
-            Err(rejection) => Err(rejection.clone()),
+        let result = match (refused, result) {
+            (Some(reason), _) => Err(Rejection::new(Reason::OutputRefused, reason)),
+            (None, Ok(prediction)) => fits(record, prediction.record, &self.output).map(|()| prediction.record),
+            (None, Err(rejection)) => Err(rejection.clone()),
         };
-        let (outlet, key, value, headers, reason) = match result {
+        let (output, key, value, headers, rejected) = match result {
             Ok(value) => {
                 let headers = prediction_headers(record, &self.route.config.output.headers, &self.version_headers);
                 (&self.output, record.key(), Some(value), headers, None)
@@ -140,19 +221,25 @@ impl<'c> Lane<'c> {
                 (&self.dead_letter, letter.key, letter.value, Some(letter.headers), Some(rejection.reason))
             }
         };
+        let input_partitions = self.input_partitions(held.topic);
+        let timestamp_ms = record.timestamp_ms().filter(|&millis| output.facts.takes_timestamp(millis, now_ms));
+        if timestamp_ms.is_none() && record.timestamp_ms().is_some() {
+            self.metrics.timestamps_replaced.inc();
+        }
         let outgoing = Outgoing {
-            topic: &outlet.topic,
-            partition: outlet.facts.partition_for(held.partition.partition, input_partitions, key),
+            topic: &output.name,
+            partition: output.facts.partition_for(record.partition(), input_partitions, key),
             key,
             value,
-            timestamp_ms: record.timestamp_ms(),
+            timestamp_ms,
             headers,
-            ticket: Ticket { batch: batch as u32, row: 0 },
+            ticket,
         };
-        (outgoing, reason)
+        let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
+        Outcome { outgoing, rejected, bytes }
     }
 
-    /// Tells the gate what became of a batch.
+    /// Counts what became of a batch; too many rejections close the route's gate.
     pub(super) fn observe(&self, records: usize, rejected: usize) {
         let Some(excess) = self.route.gate.observe(Instant::now(), records as u64, rejected as u64) else { return };
         let Route { config, .. } = &self.route;
@@ -164,11 +251,6 @@ impl<'c> Lane<'c> {
             "too many records are rejected: the route pauses until a new version is loaded, or `weir route resume {}`",
             config.name
         );
-    }
-
-    /// Whether the route's records wait.
-    pub(super) fn is_closed(&self) -> bool {
-        self.route.gate.is_closed()
     }
 
     /// Counts a record that went out: as a prediction, or as a rejection.
@@ -183,6 +265,10 @@ impl<'c> Lane<'c> {
     pub(super) fn flush_metrics(&mut self) {
         self.metrics.flush();
         self.seen.flush();
+    }
+
+    fn input_partitions(&self, topic: usize) -> i32 {
+        self.input_partitions.iter().find(|(number, _)| *number == topic).map_or(1, |&(_, partitions)| partitions)
     }
 
     fn take_current_model(&mut self) {
@@ -200,19 +286,25 @@ impl<'c> Lane<'c> {
 const OWN_HEADERS_BYTES: usize = 768;
 
 /// Whether the output topic takes a prediction. A topic refuses a produce request over its limit as a whole.
-fn fits(record: &Record<'_>, value: &[u8], output: &Outlet) -> Result<(), Rejection> {
+fn fits(record: &impl InputRecord, value: &[u8], output: &OutputTopic) -> Result<(), Rejection> {
+    let topic = &output.name;
+    if output.facts.is_compacted && record.key().is_none() {
+        return Err(Rejection::new(
+            Reason::OutputRefused,
+            format!("topic {topic} is compacted and takes no record without a key"),
+        ));
+    }
     let limit = output.facts.record_bytes();
     let size = value.len() + record.key().map_or(0, <[u8]>::len) + record.header_bytes() + OWN_HEADERS_BYTES;
     if size <= limit {
         return Ok(());
     }
-    let topic = &output.topic;
     Err(Rejection::new(Reason::OutputTooLarge, format!("the prediction has {size} bytes, topic {topic} takes {limit}")))
 }
 
 /// The input's headers, and what `output.headers` asks for.
 fn prediction_headers(
-    record: &Record<'_>,
+    record: &impl InputRecord,
     wanted: &[OutputHeader],
     version_headers: &[(&'static str, String)],
 ) -> Option<Headers> {

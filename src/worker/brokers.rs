@@ -1,0 +1,222 @@
+//! Both ends of a worker, and what is in flight between them.
+//!
+//! What happens at the consuming end is in [`super::source`], at the producing end in [`super::sink`]. Rebalances are in
+//! [`super::rebalance`], commits of offsets in [`super::commits`], and commits in transactions in [`super::transaction`].
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::commits::CommitInFlight;
+use super::ledger::Ledger;
+use super::partitions::PartitionTable;
+use super::ports::{Clients, GroupConsumer, OutputProducer, Surroundings};
+use super::sink::Refusals;
+use super::source::RouteQueue;
+use super::transaction::Transaction;
+use super::{Pulse, Stop, WorkerError};
+use crate::http::Condition;
+use crate::kafka::KafkaError;
+use crate::kafka::consumer::{Start, TopicPartition};
+use crate::kafka::pending::Pending;
+use crate::monitor::metrics::WorkerMetrics;
+
+/// After so long without any acknowledgement the worker isn't ready.
+const STUCK_AFTER: Duration = Duration::from_secs(5);
+
+/// How often lag, silence and readiness are looked at.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A member without partitions is ready after so long: under the newer group protocol no event says that it gets none.
+const JOINED_AFTER: Duration = Duration::from_secs(2);
+
+/// One step of waiting where the loop has to wait for something in particular.
+pub(super) const WAIT_STEP: Duration = Duration::from_millis(10);
+
+/// Both ends of a worker.
+pub(super) struct Brokers<'c, K: Clients> {
+    pub(super) consumer: &'c K::Consumer,
+    pub(super) producer: K::Producer,
+    /// Makes another producer like the present one.
+    pub(super) producers: &'c dyn Fn() -> Result<K::Producer, KafkaError>,
+    pub(super) surroundings: &'c dyn Surroundings,
+    pub(super) partitions: PartitionTable,
+    pub(super) ledger: Ledger,
+    /// By route.
+    pub(super) queues: Vec<RouteQueue<<K::Consumer as GroupConsumer>::Record<'c>>>,
+    /// The question where partitions begin, and when it is to be asked again.
+    pub(super) starts: Option<Pending<Vec<(TopicPartition, Start)>>>,
+    pub(super) starts_due: Instant,
+    pub(super) commit: Option<CommitInFlight>,
+    pub(super) commit_interval: Duration,
+    pub(super) commit_due: Instant,
+    /// With exactly-once.
+    pub(super) transaction: Option<Transaction>,
+    pub(super) refusals: Refusals,
+    /// Batches that are done and not observed yet.
+    pub(super) finished: Vec<usize>,
+    /// Batches that partitions no longer list.
+    pub(super) unlisted: Vec<usize>,
+    pub(super) metrics: WorkerMetrics,
+    pub(super) ready: &'c Condition,
+    pub(super) pulse: &'c Pulse,
+    pub(super) stop: Arc<Stop>,
+    membership: Membership,
+    pub(super) report_due: Instant,
+    /// When something in flight was last acknowledged, or nothing was in flight.
+    pub(super) progressed_at: Instant,
+    /// Whether something was handed to the producer since it was last flushed.
+    pub(super) is_unflushed: bool,
+}
+
+/// What the group makes of this worker.
+#[derive(Debug, Default)]
+pub(super) struct Membership {
+    /// The group has given it partitions, be they none.
+    pub(super) is_joined: bool,
+    /// Since when it is a member.
+    since: Option<Instant>,
+    /// Why the group refuses it.
+    pub(super) denial: Option<String>,
+}
+
+/// What the loop says about its routes, for readiness.
+pub(super) struct RouteStates<'a> {
+    /// By route: whether it takes records.
+    pub(super) takes: &'a [bool],
+    /// Why routes wait for an output.
+    pub(super) refused: Vec<String>,
+}
+
+/// What [`Brokers::new`] is made from.
+pub(super) struct Parts<'c, K: Clients> {
+    pub(super) consumer: &'c K::Consumer,
+    pub(super) producer: K::Producer,
+    pub(super) producers: &'c dyn Fn() -> Result<K::Producer, KafkaError>,
+    pub(super) surroundings: &'c dyn Surroundings,
+    pub(super) metrics: WorkerMetrics,
+    pub(super) ready: &'c Condition,
+    pub(super) pulse: &'c Pulse,
+    pub(super) stop: Arc<Stop>,
+    pub(super) transaction: Option<Transaction>,
+    pub(super) commit_interval: Duration,
+}
+
+impl<'c, K: Clients> Brokers<'c, K> {
+    /// Subscribes to topics, each with the number of the route that takes its records.
+    pub(super) fn new(parts: Parts<'c, K>, topics: Vec<(String, usize)>, routes: usize) -> Result<Self, WorkerError> {
+        let names: Vec<&str> = topics.iter().map(|(name, _)| name.as_str()).collect();
+        parts.consumer.subscribe(&names)?;
+        let now = parts.surroundings.now();
+        Ok(Brokers {
+            consumer: parts.consumer,
+            producer: parts.producer,
+            producers: parts.producers,
+            surroundings: parts.surroundings,
+            partitions: PartitionTable::new(topics),
+            ledger: Ledger::new(routes),
+            queues: (0..routes).map(|_| RouteQueue::default()).collect(),
+            starts: None,
+            starts_due: now,
+            commit: None,
+            commit_interval: parts.commit_interval,
+            commit_due: now + parts.commit_interval,
+            transaction: parts.transaction,
+            refusals: Refusals::default(),
+            finished: Vec::new(),
+            unlisted: Vec::new(),
+            metrics: parts.metrics,
+            ready: parts.ready,
+            pulse: parts.pulse,
+            stop: parts.stop,
+            membership: Membership::default(),
+            report_due: now + REPORT_INTERVAL,
+            progressed_at: now,
+            is_unflushed: false,
+        })
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.surroundings.now()
+    }
+
+    pub(super) fn membership(&mut self) -> &mut Membership {
+        &mut self.membership
+    }
+
+    /// Sends what the producer holds back for larger batches, once nothing more is to come for now.
+    pub(super) fn flush_if_needed(&mut self) {
+        if std::mem::take(&mut self.is_unflushed) {
+            self.producer.flush_now();
+        }
+    }
+
+    /// Waits a moment for something in particular, and stays a member of the group meanwhile.
+    pub(super) fn wait_a_moment(&mut self) -> Result<(), WorkerError> {
+        self.flush_if_needed();
+        self.surroundings.wait(WAIT_STEP);
+        self.pulse.polled(self.now());
+        self.consumer.serve()?;
+        Ok(())
+    }
+
+    /// Reports lag and readiness now and then, and looks for partitions that stand still.
+    pub(super) fn report_if_due(&mut self, now: Instant, routes: &RouteStates<'_>) {
+        if now < self.report_due {
+            return;
+        }
+        self.report_due = now + REPORT_INTERVAL;
+        self.look_for_silence(now, routes.takes);
+        self.metrics.in_flight(self.ledger.in_flight());
+        self.report_lag();
+        self.report_readiness(now, &routes.refused);
+    }
+
+    /// Tells readiness what this worker waits for.
+    pub(super) fn report_readiness(&mut self, now: Instant, refused: &[String]) {
+        let in_flight = self.ledger.in_flight();
+        let stuck = if in_flight > 0 { now.saturating_duration_since(self.progressed_at) } else { Duration::ZERO };
+        let troubles = self.partitions.troubles(now);
+        let is_joined = self.is_joined(now);
+        if stuck > STUCK_AFTER {
+            let seconds = stuck.as_secs();
+            self.ready.not_ready(format!("the brokers have acknowledged none of {in_flight} outputs for {seconds} s"));
+        } else if let Some(denial) = &self.membership.denial {
+            self.ready.not_ready(denial.as_str());
+        } else if !is_joined {
+            self.ready.not_ready("joining the group");
+        } else if !troubles.is_empty() || !refused.is_empty() {
+            self.ready.not_ready(summary(refused.iter().chain(&troubles)));
+        } else {
+            self.ready.ready();
+        }
+    }
+
+    fn is_joined(&mut self, now: Instant) -> bool {
+        if !self.consumer.is_member() {
+            self.membership.since = None;
+        } else if self.membership.since.is_none() {
+            self.membership.since = Some(now);
+        }
+        let since = self.membership.since;
+        self.membership.is_joined || since.is_some_and(|since| now.saturating_duration_since(since) >= JOINED_AFTER)
+    }
+
+    /// Fails when a stop has taken longer than it may.
+    pub(super) fn give_up_after_the_deadline(&self) -> Result<(), WorkerError> {
+        match self.stop.deadline() {
+            Some(deadline) if self.now() >= deadline => {
+                Err(WorkerError::DrainTimeout { in_flight: self.ledger.in_flight() })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The first few of many reasons.
+fn summary<'a>(reasons: impl Iterator<Item = &'a String>) -> String {
+    const SHOWN: usize = 5;
+    let reasons: Vec<&str> = reasons.map(String::as_str).collect();
+    let more = reasons.len().saturating_sub(SHOWN);
+    let shown = reasons.iter().take(SHOWN).copied().collect::<Vec<_>>().join("; ");
+    if more == 0 { shown } else { format!("{shown}; and {more} more") }
+}

@@ -1,0 +1,115 @@
+//! Commits of offsets without transactions, and stops.
+
+use std::time::Instant;
+
+use super::WorkerError;
+use super::brokers::Brokers;
+use super::partitions::CommitPoint;
+#[cfg(feature = "planted-bugs")]
+use super::planted;
+use super::ports::{Clients, GroupConsumer};
+use crate::kafka::{self, KafkaError};
+use crate::monitor::metrics::CommitOutcome;
+
+/// A commit that the brokers haven't answered yet.
+pub(super) struct CommitInFlight {
+    points: Vec<CommitPoint>,
+}
+
+impl<K: Clients> Brokers<'_, K> {
+    /// Commits when it is time.
+    pub(super) fn commit_if_due(&mut self, now: Instant) -> Result<(), WorkerError> {
+        if self.transaction.is_some() {
+            return self.commit_transaction_if_due(now);
+        }
+        self.take_commit_result();
+        if now >= self.commit_due {
+            self.commit_due = now + self.commit_interval;
+            self.start_commit();
+        }
+        Ok(())
+    }
+
+    /// Commits all that is done until the deadline, and waits for it.
+    pub(super) fn commit_now(&mut self, deadline: Instant) -> Result<(), WorkerError> {
+        if self.transaction.is_some() {
+            return self.commit_transaction(deadline);
+        }
+        self.drain(deadline)?;
+        self.commit_offsets(deadline)
+    }
+
+    /// Waits until everything is acknowledged. Returns at the deadline, whatever is in flight then.
+    pub(super) fn drain(&mut self, deadline: Instant) -> Result<(), WorkerError> {
+        loop {
+            self.acknowledge()?;
+            if self.ledger.in_flight() == 0 || self.now() >= deadline {
+                return Ok(());
+            }
+            self.wait_a_moment()?;
+        }
+    }
+
+    /// Commits all that is done, and waits for it until the deadline. While the group changes, for instance since another worker
+    /// of this process has just left, commits are refused for a moment: they are tried again.
+    pub(super) fn commit_offsets(&mut self, deadline: Instant) -> Result<(), WorkerError> {
+        loop {
+            if self.commit.is_none() {
+                self.start_commit();
+                if self.commit.is_none() {
+                    // Nothing is left to commit, or no commit can be started.
+                    return Ok(());
+                }
+            }
+            match self.take_commit_result() {
+                Some(Err(error)) if !kafka::is_rebalancing(&error) => return Ok(()),
+                Some(Ok(())) => {}
+                None if self.now() >= deadline => {
+                    tracing::warn!("the brokers did not confirm the last commit in time");
+                    self.metrics.committed(CommitOutcome::Failed);
+                    return Ok(());
+                }
+                Some(Err(_)) | None => self.wait_a_moment()?,
+            }
+        }
+    }
+
+    fn start_commit(&mut self) {
+        if self.commit.is_some() {
+            return;
+        }
+        let points = self.partitions.committable();
+        #[cfg(feature = "planted-bugs")]
+        let points = planted::points(&self.partitions, points);
+        if points.is_empty() {
+            return;
+        }
+        match self.consumer.start_commit(&self.partitions.named_points(&points)) {
+            Ok(()) => self.commit = Some(CommitInFlight { points }),
+            Err(error) => self.count_commit(&Err(error)),
+        }
+    }
+
+    /// The outcome of the commit under way, if it has come.
+    fn take_commit_result(&mut self) -> Option<Result<(), KafkaError>> {
+        self.commit.as_ref()?;
+        let result = self.consumer.commit_result()?;
+        let commit = self.commit.take()?;
+        if result.is_ok() {
+            self.partitions.committed(&commit.points);
+        }
+        self.count_commit(&result);
+        Some(result)
+    }
+
+    fn count_commit(&self, result: &Result<(), KafkaError>) {
+        match result {
+            Ok(()) => return self.metrics.committed(CommitOutcome::Ok),
+            Err(error) if kafka::is_rebalancing(error) => {
+                tracing::debug!(%error, "a rebalance overtook a commit; its offsets go with the next one");
+            }
+            Err(error) => tracing::warn!(%error, "a commit failed; its offsets go with the next one"),
+        }
+        self.metrics.committed(CommitOutcome::Failed);
+    }
+}

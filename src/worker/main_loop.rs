@@ -1,0 +1,535 @@
+//! The worker loop: poll, batch, decode, score, encode, produce, acknowledge, commit, on one thread.
+//!
+//! A round never waits for anything in particular: it takes what has come, hands on what there is room for, and then waits in one
+//! place, until something comes through a queue of its clients.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::brokers::{Brokers, Parts, RouteStates};
+use super::clients::KafkaClients;
+use super::ledger::Load;
+use super::pipeline::{PendingBatch, Route, RoutePipeline};
+use super::ports::{Clients, GroupConsumer, InputRecord, OutputProducer, Surroundings};
+use super::refusal::Refusal;
+use super::transaction::Transaction;
+use super::{Activity, Delivery, Pulse, Stop, WorkerConfig, WorkerError};
+use crate::batch::BatchConfig;
+use crate::http::Condition;
+use crate::kafka::admin::OutputLimits;
+use crate::kafka::consumer::{Consumer, GroupEvent, TopicPartition};
+use crate::kafka::producer::{Producer, STEP_TIMEOUT, TransactionError};
+use crate::kafka::settings::KafkaConfig;
+use crate::kafka::watch::{TopicSnapshot, TopicWatch};
+use crate::monitor::metrics::{Metrics, Stage, WaitReason};
+
+/// How long a round waits at most when nothing comes. A stop is seen within it.
+const IDLE_WAIT: Duration = Duration::from_millis(100);
+
+/// How long leaving the group may take, after everything is committed.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a worker that failed may take to commit what is done.
+const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What a stop keeps of its time for the last commit.
+const COMMIT_TIME: Duration = Duration::from_secs(1);
+
+/// How often counts go to the registry.
+const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a worker is made from. Workers share the slots, the metrics and what is known of the topics, and nothing else.
+#[derive(Clone)]
+pub struct Setup {
+    /// The `[kafka]` section.
+    pub kafka: KafkaConfig,
+    /// The `[worker]` section.
+    pub worker: WorkerConfig,
+    /// The `[batch]` section.
+    pub batch: BatchConfig,
+    /// The routes, their slots filled.
+    pub routes: Vec<Route>,
+    /// What every topic of the routes is like.
+    pub topics: Arc<TopicWatch>,
+    /// Where everything is counted.
+    pub metrics: Metrics,
+    /// Asks the worker to stop.
+    pub stop: Arc<Stop>,
+}
+
+/// Runs a worker on this thread until it is asked to stop, or fails. `number` distinguishes the workers of a process; `ready` says
+/// whether it has its partitions, `pulse` what it is doing.
+pub fn run(setup: &Setup, number: usize, ready: &Condition, pulse: &Pulse) -> Result<(), WorkerError> {
+    pulse.enter(Activity::Start);
+    pulse.polled(Instant::now());
+    let snapshot = setup.topics.snapshot();
+    let outputs = setup.routes.iter().flat_map(|route| route.config.outputs());
+    let limits = OutputLimits::over(outputs.filter_map(|topic| snapshot.topics.get(topic)));
+    let transactional_id = setup.worker.transactional_id(&setup.kafka.group_id, number);
+    let producers = || Producer::new(&setup.kafka, &limits, transactional_id.clone());
+    let producer = producers()?;
+    if setup.worker.delivery == Delivery::ExactlyOnce && !take_over_transactions(&producer, &setup.stop, ready, pulse)?
+    {
+        return Ok(());
+    }
+    let consumer = Consumer::new(&setup.kafka, setup.worker.group_instance_id(number).as_deref(), setup.routes.len())?;
+    let surroundings = LiveSurroundings { topics: setup.topics.clone(), worker: number };
+    let work = || {
+        let parts = Parts {
+            consumer: &consumer,
+            producer,
+            producers: &producers,
+            surroundings: &surroundings,
+            metrics: setup.metrics.worker(input_topics(&setup.routes).map(|(topic, _)| topic)),
+            ready,
+            pulse,
+            stop: setup.stop.clone(),
+            transaction: (setup.worker.delivery == Delivery::ExactlyOnce).then(Transaction::default),
+            commit_interval: setup.worker.commit_interval(),
+        };
+        WorkerLoop::<KafkaClients>::new(&setup.routes, &setup.batch, &setup.metrics, parts)?.run()
+    };
+    // A panic is a bug; but the consumer has to leave the group all the same, and a successor loses nothing.
+    let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(WorkerError::Panicked));
+    setup.topics.request_ends(number, Vec::new());
+    consumer.close(Instant::now() + LEAVE_TIMEOUT);
+    result
+}
+
+/// Every input topic, with the number of its route.
+fn input_topics(routes: &[Route]) -> impl Iterator<Item = (&str, usize)> {
+    routes
+        .iter()
+        .enumerate()
+        .flat_map(|(number, route)| route.config.input.topics.iter().map(move |topic| (topic.as_str(), number)))
+}
+
+/// Waits until the transaction coordinator knows this producer; false: until a stop. The group isn't joined before, so that
+/// partitions go to workers that can do something with them.
+fn take_over_transactions(
+    producer: &Producer,
+    stop: &Stop,
+    ready: &Condition,
+    pulse: &Pulse,
+) -> Result<bool, WorkerError> {
+    let mut step = producer.init_transactions(STEP_TIMEOUT)?;
+    while !stop.requested() {
+        // There is no group to poll yet.
+        pulse.polled(Instant::now());
+        match step.wait(IDLE_WAIT) {
+            None => {}
+            Some(Ok(())) => {
+                ready.not_ready("joining the group");
+                return Ok(true);
+            }
+            Some(Err(error @ TransactionError::Retriable(_))) => {
+                ready.not_ready(error.to_string());
+                step = producer.init_transactions(STEP_TIMEOUT)?;
+            }
+            Some(Err(error)) => return Err(error.into()),
+        }
+    }
+    Ok(false)
+}
+
+/// Time as it is, and the topics as the control plane sees them.
+struct LiveSurroundings {
+    topics: Arc<TopicWatch>,
+    worker: usize,
+}
+
+impl Surroundings for LiveSurroundings {
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn wall_clock_ms(&self) -> i64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+    }
+
+    fn wait(&self, timeout: Duration) {
+        std::thread::park_timeout(timeout);
+    }
+
+    fn topics(&self) -> Arc<TopicSnapshot> {
+        self.topics.snapshot()
+    }
+
+    fn request_ends(&self, partitions: Vec<TopicPartition>) {
+        self.topics.request_ends(self.worker, partitions);
+    }
+}
+
+type RecordOf<'c, K> = <<K as Clients>::Consumer as GroupConsumer>::Record<'c>;
+
+/// A worker: its routes, and both ends.
+pub(super) struct WorkerLoop<'c, K: Clients> {
+    brokers: Brokers<'c, K>,
+    pipelines: Vec<RoutePipeline<RecordOf<'c, K>>>,
+    /// By route: whether it takes records, as of this round.
+    takes: Vec<bool>,
+    /// The topics as they were noted last.
+    snapshot: Arc<TopicSnapshot>,
+    flush_due: Instant,
+}
+
+impl<'c, K: Clients> WorkerLoop<'c, K> {
+    pub(super) fn new(
+        routes: &[Route],
+        batch: &BatchConfig,
+        metrics: &Metrics,
+        parts: Parts<'c, K>,
+    ) -> Result<WorkerLoop<'c, K>, WorkerError> {
+        let topics: Vec<(String, usize)> =
+            input_topics(routes).map(|(topic, route)| (topic.to_owned(), route)).collect();
+        let mut pipelines = Vec::new();
+        for (number, route) in routes.iter().enumerate() {
+            let model = route.slot.load().ok_or_else(|| WorkerError::NoModel { route: route.config.name.clone() })?;
+            let own = (0..topics.len()).filter(|&topic| topics[topic].1 == number).collect();
+            pipelines.push(RoutePipeline::new(route.clone(), model, batch, own, metrics));
+        }
+        let (snapshot, now) = (parts.surroundings.topics(), parts.surroundings.now());
+        let brokers = Brokers::new(parts, topics, pipelines.len())?;
+        let takes = vec![false; pipelines.len()];
+        let mut worker = WorkerLoop { brokers, pipelines, takes, snapshot, flush_due: now + FLUSH_INTERVAL };
+        worker.note_snapshot(now);
+        Ok(worker)
+    }
+
+    pub(super) fn run(&mut self) -> Result<(), WorkerError> {
+        while !self.brokers.stop.requested() {
+            if let Err(error) = self.round() {
+                // Whatever failed, what is delivered stays delivered: nobody has to see it twice.
+                if self.brokers.transaction.is_none() {
+                    let deadline = self.brokers.now() + LAST_COMMIT_TIMEOUT;
+                    let _ = self.brokers.commit_offsets(deadline);
+                }
+                return Err(error);
+            }
+        }
+        self.finish()
+    }
+
+    /// One round of the loop, in the order of things.
+    pub(super) fn round(&mut self) -> Result<(), WorkerError> {
+        let now = self.brokers.now();
+        self.note_topics_if_new(now);
+        let is_served = self.serve_group(now)?;
+        self.brokers.carry_out_orders(now)?;
+        // What came through the group's queue comes before what is in the others.
+        let polled = is_served && self.poll(now);
+        let sent = self.score_due(now)? | self.send_pending()?;
+        let acknowledged = self.acknowledge(now)?;
+        self.brokers.commit_if_due(now)?;
+        self.observe_finished();
+        self.begin_again_if_in_doubt()?;
+        self.report_if_due(now);
+        if is_served && !(polled || sent || acknowledged) {
+            self.wait(now);
+        }
+        Ok(())
+    }
+
+    /// Polls each route until its batch is full or nothing more has come. Returns whether anything came.
+    fn poll(&mut self, now: Instant) -> bool {
+        self.brokers.pulse.enter(Activity::Poll);
+        let mut any = false;
+        for (route, pipeline) in self.pipelines.iter_mut().enumerate() {
+            self.takes[route] = pipeline.is_open(now);
+            if !self.takes[route] || pipeline.pending.is_some() {
+                continue;
+            }
+            while !pipeline.batch.is_full() {
+                let Some(held) = self.brokers.poll(route, now) else { break };
+                let bytes = held.record.payload().map_or(0, <[u8]>::len);
+                pipeline.batch.push(held, bytes, || now);
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Scores the batches that are due, as far as there is room. Returns whether there were any.
+    fn score_due(&mut self, now: Instant) -> Result<bool, WorkerError> {
+        let mut any = false;
+        for route in 0..self.pipelines.len() {
+            let pipeline = &mut self.pipelines[route];
+            let is_dry = !pipeline.batch.is_full();
+            pipeline.waits_for_room = false;
+            if !self.takes[route] || pipeline.pending.is_some() || !pipeline.batch.is_due(now, is_dry) {
+                continue;
+            }
+            let more = Load { records: pipeline.batch.len(), bytes: pipeline.batch.bytes() };
+            if !self.brokers.has_room(route, more) {
+                pipeline.waits_for_room = true;
+                continue;
+            }
+            any = true;
+            self.score(route)?;
+        }
+        Ok(any)
+    }
+
+    /// Takes a route's batch through decode, score and encode, and hands it to the producer.
+    fn score(&mut self, route: usize) -> Result<(), WorkerError> {
+        let pipeline = &mut self.pipelines[route];
+        let Some((mut records, first_at)) = pipeline.batch.take() else { return Ok(()) };
+        records.retain(|held| self.brokers.partitions.holds(held.lease));
+        if records.is_empty() {
+            pipeline.batch.reuse(records);
+            return Ok(());
+        }
+        let now = self.brokers.now();
+        pipeline.metrics.consumed.inc_by(records.len() as u64);
+        pipeline.metrics.batch_rows.observe(records.len() as f64);
+        pipeline.metrics.stage(Stage::Batch).observe(now.saturating_duration_since(first_at).as_secs_f64());
+        self.brokers.pulse.enter(Activity::Score);
+        pipeline.score(&records);
+        let timestamps = records.iter().filter_map(|held| held.record.timestamp_ms());
+        let slot = self.brokers.ledger.open(route, now, timestamps);
+        pipeline.pending = Some(PendingBatch { records, next: 0, slot, rejected: 0 });
+        self.send(route).map(drop)
+    }
+
+    /// Goes on with scored batches for which the producer had no room. Returns whether anything was sent.
+    fn send_pending(&mut self) -> Result<bool, WorkerError> {
+        let mut any = false;
+        for route in 0..self.pipelines.len() {
+            any |= self.pipelines[route].pending.is_some() && self.takes[route] && self.send(route)?;
+        }
+        Ok(any)
+    }
+
+    /// Hands the outcomes of a scored batch to the producer, as far as it takes them. Returns whether it took any.
+    fn send(&mut self, route: usize) -> Result<bool, WorkerError> {
+        let pipeline = &mut self.pipelines[route];
+        let Some(mut pending) = pipeline.pending.take() else { return Ok(false) };
+        self.brokers.pulse.enter(Activity::Produce);
+        let first = pending.next;
+        let mut has_suspect_in_flight = pipeline.has_suspect_in_flight;
+        let is_complete = send_records(&mut self.brokers, pipeline, &mut pending, route, &mut has_suspect_in_flight)?;
+        pipeline.has_suspect_in_flight = has_suspect_in_flight;
+        let any = pending.next > first;
+        if is_complete {
+            if self.brokers.ledger.close(pending.slot, &mut self.brokers.partitions) {
+                self.brokers.finished.push(pending.slot);
+            }
+            pipeline.observe(pending.records.len(), pending.rejected);
+            pipeline.batch.reuse(pending.records);
+            self.observe_finished();
+        } else {
+            pipeline.waits_for_room = true;
+            pipeline.pending = Some(pending);
+        }
+        Ok(any)
+    }
+
+    /// Takes acknowledgements. Returns whether there were any.
+    fn acknowledge(&mut self, now: Instant) -> Result<bool, WorkerError> {
+        let any = self.brokers.acknowledge()?;
+        for (route, reason) in std::mem::take(&mut self.brokers.refusals.routes) {
+            self.pipelines[route].output_refused(reason, now);
+        }
+        self.observe_finished();
+        Ok(any)
+    }
+
+    /// Counts the batches that are done: their records' outcomes are on the brokers.
+    fn observe_finished(&mut self) {
+        if self.brokers.finished.is_empty() {
+            return;
+        }
+        let now_ms = self.brokers.surroundings.wall_clock_ms();
+        let now = self.brokers.now();
+        for slot in self.brokers.finished.drain(..) {
+            let batch = self.brokers.ledger.batch(slot);
+            let metrics = &self.pipelines[batch.route].metrics;
+            metrics.stage(Stage::Deliver).observe(now.saturating_duration_since(batch.sent_at).as_secs_f64());
+            for &timestamp_ms in &batch.timestamps {
+                metrics.end_to_end.observe(now_ms.saturating_sub(timestamp_ms).max(0) as f64 / 1_000.0);
+            }
+        }
+    }
+
+    /// Serves the group, and answers what it has decided. Before partitions go, what the worker holds of them is finished. Returns
+    /// whether everything was served.
+    fn serve_group(&mut self, now: Instant) -> Result<bool, WorkerError> {
+        self.brokers.pulse.polled(now);
+        let is_served = self.brokers.consumer.serve()?;
+        while let Some(event) = self.brokers.consumer.next_event() {
+            let finished = match &event {
+                GroupEvent::Revoke(_) => self.finish_held(self.brokers.now() + super::REVOKE_TIMEOUT),
+                _ => Ok(()),
+            };
+            // Whatever became of that, the group waits for the answer.
+            self.brokers.answer(event)?;
+            self.observe_finished();
+            finished?;
+        }
+        Ok(is_served)
+    }
+
+    /// Scores and sends what is held of all routes that don't wait, until the deadline.
+    fn finish_held(&mut self, deadline: Instant) -> Result<(), WorkerError> {
+        for route in 0..self.pipelines.len() {
+            if !self.pipelines[route].is_open(self.brokers.now()) {
+                // What is held stays, and isn't committed.
+                continue;
+            }
+            if self.pipelines[route].pending.is_none() {
+                self.score(route)?;
+            }
+            while self.pipelines[route].pending.is_some()
+                && self.brokers.now() < deadline
+                && !self.brokers.is_in_doubt()
+            {
+                self.acknowledge(self.brokers.now())?;
+                if !self.send(route)? {
+                    self.brokers.wait_a_moment()?;
+                }
+                if !self.pipelines[route].is_open(self.brokers.now()) {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Aborts a transaction in doubt. Its records come again, scored batches and all.
+    fn begin_again_if_in_doubt(&mut self) -> Result<(), WorkerError> {
+        if self.brokers.is_in_doubt() {
+            self.drop_pending();
+            self.brokers.begin_again_if_in_doubt()?;
+            self.observe_finished();
+        }
+        Ok(())
+    }
+
+    fn drop_pending(&mut self) {
+        for pipeline in &mut self.pipelines {
+            if let Some(pending) = pipeline.pending.take() {
+                self.brokers.ledger.close(pending.slot, &mut self.brokers.partitions);
+            }
+        }
+    }
+
+    /// The end of an orderly stop: finish what is held, commit, within the time that is left.
+    fn finish(&mut self) -> Result<(), WorkerError> {
+        let deadline = self.brokers.stop.deadline().unwrap_or_else(|| self.brokers.now());
+        // What could be delivered is committed whatever happens to the rest, in the last part of the time.
+        let left = deadline.saturating_duration_since(self.brokers.now());
+        let drain_until = deadline - (left / 5).min(COMMIT_TIME);
+        let held = self.finish_held(drain_until);
+        let finished = if self.brokers.transaction.is_some() {
+            let committed = held.and_then(|()| self.brokers.commit_transaction(drain_until));
+            if committed.is_err() || self.brokers.is_in_doubt() {
+                // Nothing of it was delivered for a reader, or committed: whoever comes next consumes it.
+                self.drop_pending();
+                self.brokers.abort()?;
+            }
+            committed
+        } else {
+            let drained = held.and_then(|()| self.brokers.drain(drain_until));
+            drained.and(self.brokers.commit_offsets(deadline))
+        };
+        self.observe_finished();
+        self.flush();
+        finished?;
+        let in_flight = self.brokers.ledger.in_flight();
+        if in_flight > 0 { Err(WorkerError::DrainTimeout { in_flight }) } else { Ok(()) }
+    }
+
+    fn note_topics_if_new(&mut self, now: Instant) {
+        let snapshot = self.brokers.surroundings.topics();
+        if !Arc::ptr_eq(&snapshot, &self.snapshot) {
+            self.snapshot = snapshot;
+            self.note_snapshot(now);
+        }
+    }
+
+    fn note_snapshot(&mut self, now: Instant) {
+        let WorkerLoop { brokers, pipelines, snapshot, .. } = self;
+        brokers.note_topics(snapshot, now);
+        for pipeline in pipelines {
+            pipeline.note_topics(snapshot, |topic| brokers.partitions.topic(topic));
+        }
+    }
+
+    /// Waits until something comes, or something is due. What the producer holds back for larger batches goes out before.
+    fn wait(&mut self, now: Instant) {
+        self.brokers.flush_if_needed();
+        let open = self.pipelines.iter().zip(&self.takes).filter(|(_, takes)| **takes);
+        let due = open.filter_map(|(pipeline, _)| pipeline.batch.patience(now)).filter(|patience| !patience.is_zero());
+        let longest = due.fold(IDLE_WAIT.min(self.brokers.until_commit(now)), Duration::min);
+        self.brokers.surroundings.wait(longest);
+    }
+
+    fn report_if_due(&mut self, now: Instant) {
+        let refused = self.pipelines.iter().filter_map(RoutePipeline::refusal).collect();
+        self.brokers.report_if_due(now, &RouteStates { takes: &self.takes, refused });
+        if now >= self.flush_due {
+            self.flush_due = now + FLUSH_INTERVAL;
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        for pipeline in &mut self.pipelines {
+            pipeline.flush_metrics();
+            for &reason in WaitReason::ALL {
+                pipeline.metrics.waiting(reason, pipeline.waits_for(reason));
+            }
+        }
+    }
+}
+
+/// Sends the outcomes of a scored batch, from the next record on. Returns whether it is complete.
+fn send_records<'c, K: Clients>(
+    brokers: &mut Brokers<'c, K>,
+    pipeline: &RoutePipeline<RecordOf<'c, K>>,
+    pending: &mut PendingBatch<RecordOf<'c, K>>,
+    route: usize,
+    has_suspect_in_flight: &mut bool,
+) -> Result<bool, WorkerError> {
+    if !brokers.begin_if_needed(pending.records.len() - pending.next)? {
+        return Ok(false);
+    }
+    let now_ms = brokers.surroundings.wall_clock_ms();
+    for result in pipeline.results(pending.next) {
+        let held = &pending.records[pending.next];
+        if !brokers.partitions.holds(held.lease) {
+            // It went to another worker, or comes again.
+            pending.next += 1;
+            continue;
+        }
+        let refusal = brokers.partitions.refusal(held.lease, held.record.offset()).cloned();
+        let must_be_alone = refusal.is_some();
+        if (must_be_alone || *has_suspect_in_flight) && brokers.ledger.load(route).records > 0 {
+            return Ok(false);
+        }
+        let refused = match &refusal {
+            Some(Refusal::Refused(reason)) => Some(reason.as_str()),
+            _ => None,
+        };
+        let ticket = brokers.ledger.next_ticket(pending.slot);
+        let outcome = pipeline.outcome(held, result, refused, ticket, now_ms);
+        match brokers.producer.send(outcome.outgoing) {
+            Ok(()) => {}
+            Err(not_sent) if not_sent.queue_is_full() && brokers.ledger.in_flight() > 0 => return Ok(false),
+            Err(not_sent) if not_sent.transaction_is_over() && brokers.transaction.is_some() => {
+                brokers.doubt_transaction(not_sent.error.to_string());
+                return Ok(false);
+            }
+            Err(not_sent) => return Err(not_sent.error.into()),
+        }
+        let position = (held.record.offset(), held.record.leader_epoch());
+        brokers.ledger.sent(pending.slot, held.lease, position, outcome.bytes, &mut brokers.partitions);
+        brokers.is_unflushed = true;
+        pipeline.count(outcome.rejected);
+        pending.rejected += usize::from(outcome.rejected.is_some());
+        *has_suspect_in_flight = must_be_alone;
+        pending.next += 1;
+    }
+    Ok(true)
+}

@@ -1,0 +1,79 @@
+//! What can be committed, and what outputs have refused.
+
+use super::{BooksOf, CommitPoint, Entry, Lease, PartitionTable};
+use crate::kafka::consumer::{Position, TopicPartition};
+use crate::worker::refusal::Refusal;
+
+impl PartitionTable {
+    /// What can be committed now and is not.
+    pub(crate) fn committable(&self) -> Vec<CommitPoint> {
+        self.commit_points(|entry| entry.done)
+    }
+
+    /// The positions up to which everything is handed over, acknowledged or not, where that isn't committed: what a
+    /// transaction commits along with the outputs, once all of them are delivered.
+    pub(crate) fn handed_over(&self) -> Vec<CommitPoint> {
+        self.commit_points(Entry::handed_over)
+    }
+
+    fn commit_points(&self, position: impl Fn(&Entry) -> Option<Position>) -> Vec<CommitPoint> {
+        let new = |(slot, entry): (usize, &Option<Entry>)| {
+            let entry = entry.as_ref()?;
+            let position = position(entry)?;
+            let is_new = entry.committed.is_none_or(|committed| committed.offset != position.offset);
+            let of = entry.books_of(slot as u32);
+            is_new.then_some(CommitPoint { of, position })
+        };
+        self.entries.iter().enumerate().filter_map(new).collect()
+    }
+
+    /// These points are committed, unless the books have changed meanwhile.
+    pub(crate) fn committed(&mut self, points: &[CommitPoint]) {
+        for CommitPoint { of, position } in points {
+            let Some(entry) = self.entries[of.slot as usize].as_mut().filter(|entry| entry.books == of.books) else {
+                continue;
+            };
+            entry.committed = Some(*position);
+            let kept = entry.refusals.split_off(&position.offset);
+            let forgotten = std::mem::replace(&mut entry.refusals, kept).len();
+            self.refusals -= forgotten;
+        }
+    }
+
+    /// Commit points, with the names of their partitions; those whose books have changed are left out.
+    pub(crate) fn named_points(&self, points: &[CommitPoint]) -> Vec<(TopicPartition, Position)> {
+        let named = |point: &CommitPoint| {
+            let entry = self.entries[point.of.slot as usize].as_ref().filter(|entry| entry.books == point.of.books)?;
+            Some((self.name(entry), point.position))
+        };
+        points.iter().filter_map(named).collect()
+    }
+
+    /// An output refused the outcome of a record: one that has gone out alone is refused for itself, any other is suspected.
+    /// Returns whether it had been refused for itself before, so that it is its dead letter that is refused.
+    pub(crate) fn refuse(&mut self, of: BooksOf, offset: i64, reason: String) -> bool {
+        let Some(entry) = self.entries[of.slot as usize].as_mut().filter(|entry| entry.log == of.log) else {
+            return false;
+        };
+        match entry.refusals.get_mut(&offset) {
+            None => {
+                entry.refusals.insert(offset, Refusal::Suspect);
+                self.refusals += 1;
+                false
+            }
+            Some(refusal @ Refusal::Suspect) => {
+                *refusal = Refusal::Refused(reason);
+                false
+            }
+            Some(Refusal::Refused(_)) => true,
+        }
+    }
+
+    /// What an output said of this record before.
+    pub(crate) fn refusal(&self, lease: Lease, offset: i64) -> Option<&Refusal> {
+        if self.refusals == 0 {
+            return None;
+        }
+        self.entries[lease.slot as usize].as_ref()?.refusals.get(&offset)
+    }
+}

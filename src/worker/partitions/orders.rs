@@ -1,0 +1,157 @@
+//! What the consumer has to do, and which partitions stand still.
+
+use std::time::{Duration, Instant};
+
+use super::{Entry, Orders, PartitionTable, RETRY, SILENT_AFTER, State, TROUBLE_SHOWN, UNREADABLE_RETRY};
+use crate::kafka::admin::TopicId;
+use crate::kafka::consumer::{Position, TopicPartition};
+
+impl PartitionTable {
+    /// An error came instead of records of a partition. `is_unreadable` says that librdkafka goes on after the data that it
+    /// couldn't read: then the partition waits, and the data is fetched again.
+    pub(crate) fn failed(&mut self, partition: &TopicPartition, reason: String, is_unreadable: bool, now: Instant) {
+        let Some(slot) = self.find(partition) else { return };
+        if is_unreadable {
+            self.refetch(partition, None, now);
+        }
+        let entry = self.entry_mut(slot);
+        if is_unreadable && !matches!(entry.state, State::Unstarted { .. }) {
+            entry.state = State::Unreadable { reason, due: now + UNREADABLE_RETRY };
+        } else {
+            entry.trouble = Some((reason, now));
+        }
+        self.changed.push(slot);
+    }
+
+    /// Why partitions are not consumed, as "topic [partition]: reason".
+    pub(crate) fn troubles(&self, now: Instant) -> Vec<String> {
+        let trouble = |entry: &Entry| {
+            let reason = match &entry.state {
+                State::Unreadable { reason, .. } => Some(reason),
+                State::Unstarted { reason } => reason.as_ref(),
+                _ => None,
+            };
+            let recent = || entry.trouble.as_ref().filter(|(_, at)| now.saturating_duration_since(*at) < TROUBLE_SHOWN);
+            let reason = reason.or_else(|| recent().map(|(reason, _)| reason))?;
+            Some(format!("{} [{}]: {reason}", self.topics[entry.topic].name, entry.partition))
+        };
+        self.iter().filter_map(trouble).collect()
+    }
+
+    /// Takes note of which topic has this name, as of a snapshot that was asked for at `asked_at`. Returns the partitions whose
+    /// position belongs to another topic: it was deleted and created again, and they are to be started anew.
+    pub(crate) fn identify(&mut self, topic: usize, id: TopicId, asked_at: Instant) -> Vec<i32> {
+        let mut replaced = Vec::new();
+        for entry in self.entries.iter_mut().flatten().filter(|entry| entry.topic == topic) {
+            if asked_at <= entry.identified_after {
+                continue;
+            }
+            if entry.topic_id.replace(id).is_some_and(|before| before != id) && entry.cursor.is_some() {
+                replaced.push(entry.partition);
+            }
+        }
+        replaced
+    }
+
+    /// What the consumer has to do now.
+    pub(crate) fn orders(&mut self, now: Instant) -> Orders {
+        let mut orders = Orders::default();
+        let mut changed = std::mem::take(&mut self.changed);
+        changed.sort_unstable();
+        changed.dedup();
+        for slot in changed {
+            let Some(entry) = &self.entries[slot as usize] else { continue };
+            let name = self.name(entry);
+            let number = self.next_number();
+            let entry = self.entry_mut(slot);
+            match (&entry.state, entry.cursor) {
+                (State::Unstarted { .. } | State::Unreadable { .. }, _) => {
+                    if !std::mem::replace(&mut entry.is_paused, true) {
+                        orders.pause.push(name);
+                    }
+                    let due = match &self.entry(slot).state {
+                        State::Unreadable { due, .. } => *due,
+                        // Whoever learns its start orders what follows.
+                        _ => continue,
+                    };
+                    if due <= now {
+                        self.entry_mut(slot).state = State::Seeking { due: now };
+                    }
+                    self.changed.push(slot);
+                }
+                (State::Seeking { due }, Some(cursor)) if *due <= now => {
+                    entry.state = State::Open;
+                    // What was fetched until now came from another position.
+                    entry.lease = number;
+                    if std::mem::replace(&mut entry.is_paused, false) {
+                        orders.resume.push(name.clone());
+                    }
+                    orders.seek.push((name, cursor));
+                }
+                (State::Seeking { .. }, _) => self.changed.push(slot),
+                (State::Open, _) => {}
+            }
+        }
+        orders
+    }
+
+    /// A seek failed: it is ordered again after a moment. librdkafka may still be stopping a partition that has just gone and
+    /// come back.
+    pub(crate) fn seek_failed(&mut self, partitions: &[(TopicPartition, Position)], now: Instant) {
+        for (partition, _) in partitions {
+            let Some(slot) = self.find(partition) else { continue };
+            let entry = self.entry_mut(slot);
+            if entry.is_open() {
+                entry.state = State::Seeking { due: now + RETRY };
+            }
+            self.changed.push(slot);
+        }
+    }
+
+    /// Looks at all partitions, about once a second: of which has nothing come since the last look? `takes` says whether a
+    /// route takes its records now.
+    pub(crate) fn note_silence(&mut self, now: Instant, takes: impl Fn(usize) -> bool) {
+        for entry in self.entries.iter_mut().flatten() {
+            if std::mem::take(&mut entry.heard) || !takes(self.topics[entry.topic].route) || !entry.is_open() {
+                entry.heard_at = now;
+            }
+            if entry.trouble.as_ref().is_some_and(|(_, at)| *at < entry.heard_at && *at + TROUBLE_SHOWN < now) {
+                entry.trouble = None;
+            }
+        }
+    }
+
+    /// The partitions of which nothing has come for at least so long, each with its route.
+    pub(crate) fn silent(&self, now: Instant, least: Duration) -> Vec<(usize, TopicPartition)> {
+        let is_silent = |entry: &&Entry| entry.is_open() && now.saturating_duration_since(entry.heard_at) >= least;
+        self.iter().filter(is_silent).map(|entry| (self.topics[entry.topic].route, self.name(entry))).collect()
+    }
+
+    /// The partitions whose end no fetch reports: silent ones, and those of routes that don't take their records.
+    pub(crate) fn ends_wanted(&self, now: Instant, takes: impl Fn(usize) -> bool) -> Vec<TopicPartition> {
+        self.named(|entry| {
+            !entry.is_open()
+                || !takes(self.topics[entry.topic].route)
+                || now.saturating_duration_since(entry.heard_at) >= SILENT_AFTER
+        })
+    }
+
+    /// Whether there is more of a silent partition than librdkafka fetches: then it is to be fetched anew, once for each end.
+    pub(crate) fn wake(&mut self, partition: &TopicPartition, end: i64, now: Instant) -> Option<i64> {
+        let slot = self.find(partition)?;
+        let entry = self.entry_mut(slot);
+        let behind = end - entry.cursor?.offset;
+        let is_silent = entry.is_open() && now.saturating_duration_since(entry.heard_at) >= SILENT_AFTER;
+        if !is_silent || behind <= 0 || entry.woken_for == Some(end) {
+            return None;
+        }
+        entry.woken_for = Some(end);
+        self.refetch(partition, None, now);
+        Some(behind)
+    }
+
+    /// The cursor of each partition that has one.
+    pub(crate) fn cursors(&self) -> impl Iterator<Item = (TopicPartition, i64)> {
+        self.iter().filter_map(|entry| Some((self.name(entry), entry.cursor?.offset)))
+    }
+}

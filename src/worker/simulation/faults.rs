@@ -1,0 +1,72 @@
+//! What goes wrong in a world, and how often: each world has its own mixture, so that some are quiet but for one kind of fault.
+
+use std::time::Duration;
+
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+/// Probabilities, mostly per tenth of a second.
+#[derive(Clone, Debug)]
+pub(super) struct Faults {
+    /// Nothing goes wrong after this time.
+    pub(super) last: Duration,
+    pub(super) fetch_error: f64,
+    pub(super) unreadable: f64,
+    pub(super) revoke: f64,
+    pub(super) lose: f64,
+    pub(super) recreate: f64,
+    pub(super) truncate: f64,
+    pub(super) refuse_topic: f64,
+    pub(super) stall: f64,
+    /// Per call.
+    pub(super) seek_fails: f64,
+    pub(super) commit_fails: f64,
+    pub(super) starts_fail: f64,
+    pub(super) slow_starts: f64,
+    pub(super) slow_steps: f64,
+    pub(super) step_retries: f64,
+    pub(super) step_refused: f64,
+    /// Whether some records are refused by the output topic, and whether brokers name the record.
+    pub(super) refuse_records: bool,
+    pub(super) refuses_whole_requests: bool,
+    /// Whether rebalances take all partitions.
+    pub(super) is_eager: bool,
+    /// How many records the producer's queue holds.
+    pub(super) queue: usize,
+}
+
+impl Faults {
+    pub(super) fn draw(rng: &mut ChaCha8Rng) -> Faults {
+        let mut rate = |most: f64| if rng.random_bool(0.4) { rng.random_range(0.0..most) } else { 0.0 };
+        Faults {
+            last: Duration::from_secs(0),
+            fetch_error: rate(0.3),
+            unreadable: rate(0.05),
+            revoke: rate(0.1),
+            lose: rate(0.05),
+            recreate: rate(0.02),
+            truncate: rate(0.05),
+            refuse_topic: rate(0.02),
+            stall: rate(0.02),
+            seek_fails: rate(0.3),
+            commit_fails: rate(0.3),
+            starts_fail: rate(0.5),
+            slow_starts: rate(0.5),
+            slow_steps: rate(0.1),
+            step_retries: rate(0.3),
+            step_refused: rate(0.2),
+            refuse_records: rng.random_bool(0.4),
+            refuses_whole_requests: rng.random_bool(0.5),
+            is_eager: rng.random_bool(0.3),
+            queue: if rng.random_bool(0.3) { rng.random_range(1..20) } else { 100_000 },
+        }
+        .lasting(Duration::from_millis(rng.random_range(1_000..8_000)))
+    }
+
+    fn lasting(self, last: Duration) -> Faults {
+        // Between two snapshots nobody can tell a log that was truncated from one that was created again, so a world has only one
+        // of both.
+        let truncate = if self.recreate > 0.0 { 0.0 } else { self.truncate };
+        Faults { last, truncate, ..self }
+    }
+}

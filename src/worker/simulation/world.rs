@@ -1,0 +1,469 @@
+//! Brokers, a group and time, as a worker meets them: everything that happens is drawn from a seed.
+//!
+//! The model is librdkafka's where weir depends on it: its position moves past errors, a pause outlives its assignment and goes back
+//! to that position, forwarding is undone some time after a partition was let go, and what was fetched before a seek is dropped when
+//! it is taken.
+
+mod consumer;
+mod faults;
+mod producer;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::faults::Faults;
+use crate::kafka::KafkaError;
+use crate::kafka::admin::{Topic, TopicId};
+use crate::kafka::consumer::{FetchError, GroupEvent, Position, Start, TopicPartition};
+use crate::kafka::producer::{Acknowledged, Ticket, TransactionError, Undelivered};
+use crate::kafka::simulated::{Fault, fault, fenced, retriable};
+use crate::kafka::watch::TopicSnapshot;
+
+/// Two routes of one topic each. Small enough that everything meets everything.
+pub(super) const ROUTES: usize = 2;
+pub(super) const PARTITIONS: usize = 2;
+
+const ALL: usize = ROUTES * PARTITIONS;
+
+/// How long the brokers leave a transaction open.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What becomes of a record if nothing goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A prediction.
+    Good,
+    /// A dead letter: it can't be decoded.
+    Malformed,
+    /// A dead letter: the output topic refuses its prediction.
+    Refused,
+}
+
+/// A record of an input topic. Its id is unique over all logs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InputData {
+    pub(super) id: u64,
+    pub(super) offset: i64,
+    pub(super) epoch: i32,
+    pub(super) kind: Kind,
+}
+
+/// A record on an output topic.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OutputData {
+    pub(super) id: u64,
+    pub(super) is_prediction: bool,
+    transaction: Option<u64>,
+}
+
+/// A partition of an input topic.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    pub(super) records: Vec<InputData>,
+    pub(super) end: i64,
+    pub(super) committed: Option<Position>,
+    /// Where the epochs of its leaders begin, but for the first.
+    epochs: Vec<i64>,
+    /// Counts truncations and new topics: what was read before says nothing about this log.
+    pub(super) incarnation: u64,
+    unreadable: Option<i64>,
+    pub(super) was_created_again: bool,
+}
+
+#[derive(Debug, Default)]
+struct Toppar {
+    fetch_from: i64,
+    app_position: Option<i64>,
+    is_assigned: bool,
+    is_paused: bool,
+    version: u32,
+    queue: Option<usize>,
+    detach_at: Option<Instant>,
+    /// Its topic was created again, and the worker consumes on as if it hadn't been.
+    is_mistaken: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Op {
+    Record(InputData),
+    Error(Fault),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct QueuedOp {
+    toppar: usize,
+    version: u32,
+    op: Op,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct InFlight {
+    ticket: Ticket,
+    id: u64,
+    kind: Kind,
+    is_prediction: bool,
+    route: usize,
+    due: Instant,
+}
+
+/// What a step of a transaction does when its answer comes.
+#[derive(Clone, Debug)]
+pub(super) enum Step {
+    Init,
+    SendOffsets { offsets: Vec<(usize, Position, u64)>, generation: u64 },
+    Commit,
+    Abort,
+}
+
+enum Later {
+    CommitResult { offsets: Vec<(usize, Position, u64)>, generation: u64 },
+    Starts { partitions: Vec<TopicPartition>, answer: Sender<Result<Vec<(TopicPartition, Start)>, KafkaError>> },
+    Step { step: Step, answer: Sender<Result<(), TransactionError>>, producer: u64 },
+}
+
+/// Everything outside of the worker.
+pub(super) struct World {
+    rng: ChaCha8Rng,
+    faults: Faults,
+    pub(super) now: Instant,
+    began: Instant,
+    pub(super) logs: Vec<Log>,
+    pub(super) outputs: Vec<OutputData>,
+    next_id: u64,
+    /// Records that were deleted or truncated away: they need no outcome.
+    pub(super) waived: BTreeSet<u64>,
+    toppars: Vec<Toppar>,
+    queues: Vec<VecDeque<QueuedOp>>,
+    strays: VecDeque<QueuedOp>,
+    events: VecDeque<GroupEvent>,
+    owned: BTreeSet<usize>,
+    /// Partitions that other members have, and when they come back.
+    away: BTreeMap<usize, Instant>,
+    /// Partitions that the worker has to give up.
+    leaving: BTreeSet<usize>,
+    generation: u64,
+    in_flight: VecDeque<InFlight>,
+    acknowledged: Vec<Acknowledged>,
+    undelivered: Vec<Undelivered>,
+    later: Vec<(Instant, Later)>,
+    commit_results: VecDeque<Result<(), KafkaError>>,
+    pub(super) producer: u64,
+    transaction: Option<(u64, Instant)>,
+    transactions: u64,
+    pending_offsets: Vec<(usize, Position, u64)>,
+    snapshot: Arc<TopicSnapshot>,
+    wanted_ends: Vec<TopicPartition>,
+    snapshot_due: Instant,
+    faults_due: Instant,
+    /// By route: until when its output topic refuses everything, or answers nothing.
+    output_refuses_until: [Instant; ROUTES],
+    output_stalls_until: [Instant; ROUTES],
+    topic_ids: [u128; ROUTES],
+    pub(super) is_exactly_once: bool,
+    pub(super) violations: Vec<String>,
+    trace: Option<Vec<String>>,
+}
+
+impl Log {
+    /// Where a consumer of this position goes on: where the epoch of the last record that it read ends, if that is before.
+    fn validated(&self, position: Position) -> i64 {
+        let end = position.leader_epoch.and_then(|epoch| self.epochs.get(epoch as usize)).copied();
+        end.map_or(position.offset, |end| position.offset.min(end))
+    }
+}
+
+impl World {
+    pub(super) fn new(seed: u64, began: Instant, is_traced: bool) -> World {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let is_exactly_once = rng.random_bool(0.5);
+        let faults = Faults::draw(&mut rng);
+        let mut world = World {
+            rng,
+            faults,
+            now: began,
+            began,
+            logs: (0..ALL).map(|_| Log::default()).collect(),
+            outputs: Vec::new(),
+            next_id: 0,
+            waived: BTreeSet::new(),
+            toppars: (0..ALL).map(|_| Toppar::default()).collect(),
+            queues: vec![VecDeque::new(); ROUTES],
+            strays: VecDeque::new(),
+            events: VecDeque::new(),
+            owned: BTreeSet::new(),
+            away: (0..ALL).map(|toppar| (toppar, began)).collect(),
+            leaving: BTreeSet::new(),
+            generation: 1,
+            in_flight: VecDeque::new(),
+            acknowledged: Vec::new(),
+            undelivered: Vec::new(),
+            later: Vec::new(),
+            commit_results: VecDeque::new(),
+            producer: 0,
+            transaction: None,
+            transactions: 0,
+            pending_offsets: Vec::new(),
+            snapshot: Arc::new(TopicSnapshot::simulated(began, Default::default(), Default::default())),
+            wanted_ends: Vec::new(),
+            snapshot_due: began,
+            faults_due: began,
+            output_refuses_until: [began; ROUTES],
+            output_stalls_until: [began; ROUTES],
+            topic_ids: [1; ROUTES],
+            is_exactly_once,
+            violations: Vec::new(),
+            trace: is_traced.then(Vec::new),
+        };
+        for toppar in 0..ALL {
+            world.append(toppar, 5);
+        }
+        world.publish_snapshot();
+        world
+    }
+
+    pub(super) fn trace(&mut self, what: impl FnOnce() -> String) {
+        let at = self.now.duration_since(self.began).as_millis();
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("{at:>7} ms  {}", what()));
+        }
+    }
+
+    pub(super) fn print_trace(&self) {
+        for line in self.trace.iter().flatten() {
+            eprintln!("{line}");
+        }
+    }
+
+    /// Whether nothing goes wrong any more.
+    pub(super) fn is_healed(&self) -> bool {
+        self.now.duration_since(self.began) >= self.faults.last
+    }
+
+    pub(super) fn is_overdue(&self) -> bool {
+        self.now.duration_since(self.began) >= self.faults.last + Duration::from_secs(300)
+    }
+
+    /// Whether everything has an outcome, and is committed.
+    pub(super) fn is_settled(&self) -> bool {
+        self.is_healed()
+            && self.in_flight.is_empty()
+            && self.transaction.is_none()
+            && self.owned.len() == ALL
+            && self.logs.iter().all(|log| {
+                let after_last = log.records.last().map_or(0, |record| record.offset + 1);
+                log.committed.map(|committed| log.validated(committed)) == Some(after_last) || log.records.is_empty()
+            })
+    }
+
+    /// Where everything stands, for a message.
+    pub(super) fn describe(&self) -> String {
+        let log = |log: &Log| format!("end {} committed {:?}", log.end, log.committed);
+        let logs: Vec<_> = self.logs.iter().map(log).collect();
+        let (in_flight, owned, transaction) = (self.in_flight.len(), &self.owned, &self.transaction);
+        format!("{logs:?}, in flight {in_flight}, owned {owned:?}, transaction {transaction:?}, {:?}", self.toppars)
+    }
+
+    /// Lets time pass. Returns early when something comes for the worker.
+    pub(super) fn pass(&mut self, timeout: Duration) {
+        let until = self.now + timeout;
+        loop {
+            let step = Duration::from_millis(self.rng.random_range(1..=20));
+            self.now = (self.now + step).min(until);
+            if self.happen() || self.now >= until {
+                return;
+            }
+        }
+    }
+
+    /// What is due. Returns whether anything came for the worker.
+    pub(super) fn happen(&mut self) -> bool {
+        let mut any = false;
+        while self.now >= self.faults_due {
+            self.faults_due += Duration::from_millis(100);
+            if self.is_healed() {
+                self.logs.iter_mut().for_each(|log| log.unreadable = None);
+            } else {
+                self.draw_faults();
+            }
+        }
+        let due: Vec<usize> = (0..self.later.len()).filter(|&at| self.later[at].0 <= self.now).collect();
+        for at in due.into_iter().rev() {
+            let (_, later) = self.later.swap_remove(at);
+            self.happen_later(later);
+            any = true;
+        }
+        for toppar in 0..ALL {
+            if self.toppars[toppar].detach_at.is_some_and(|at| at <= self.now) {
+                self.toppars[toppar].detach_at = None;
+                self.toppars[toppar].queue = None;
+            }
+        }
+        any |= self.bring_back();
+        any |= self.fetch();
+        any |= self.deliver();
+        if self.now >= self.snapshot_due {
+            self.publish_snapshot();
+        }
+        self.end_overdue_transaction();
+        any
+    }
+
+    fn after(&mut self, millis: std::ops::RangeInclusive<u64>) -> Instant {
+        self.now + Duration::from_millis(self.rng.random_range(millis))
+    }
+
+    fn chance(&mut self, probability: f64) -> bool {
+        probability > 0.0 && !self.is_healed() && self.rng.random_bool(probability)
+    }
+
+    fn happen_later(&mut self, later: Later) {
+        match later {
+            Later::CommitResult { offsets, generation } => {
+                let result = if generation != self.generation || self.chance(self.faults.commit_fails) {
+                    Err(fault(Fault::Rebalancing))
+                } else {
+                    self.commit(&offsets);
+                    Ok(())
+                };
+                self.commit_results.push_back(result);
+            }
+            Later::Starts { partitions, answer } => {
+                let is_pending = !self.pending_offsets.is_empty();
+                let result = if is_pending || self.chance(self.faults.starts_fail) {
+                    Err(fault(Fault::Busy))
+                } else {
+                    let start = |partition: TopicPartition| {
+                        let committed = self.logs[toppar(&partition)].committed;
+                        let start = committed.map_or(Start::Reset(0), Start::Committed);
+                        (partition, start)
+                    };
+                    Ok(partitions.into_iter().map(start).collect())
+                };
+                let _ = answer.send(result);
+            }
+            Later::Step { step, answer, producer } => {
+                let result = self.take_step(step.clone(), producer);
+                self.trace(|| format!("{step:?} of producer {producer}: {result:?}"));
+                let _ = answer.send(result);
+            }
+        }
+    }
+
+    fn take_step(&mut self, step: Step, producer: u64) -> Result<(), TransactionError> {
+        if producer != self.producer && !matches!(step, Step::Init) {
+            return Err(fenced());
+        }
+        if self.chance(self.faults.step_retries) {
+            return Err(retriable());
+        }
+        match step {
+            Step::Init => {
+                self.abort_outputs();
+                self.transaction = None;
+            }
+            Step::SendOffsets { offsets, generation } => {
+                if generation != self.generation || self.chance(self.faults.step_refused) {
+                    return Err(TransactionError::Abortable(fault(Fault::Rebalancing)));
+                }
+                self.pending_offsets = offsets;
+            }
+            // It was committed already, and the answer got lost.
+            Step::Commit if self.transaction.is_none() => {}
+            Step::Commit => {
+                if self.chance(self.faults.step_refused) {
+                    return Err(TransactionError::Abortable(fault(Fault::Rebalancing)));
+                }
+                if let Some((number, _)) = self.transaction.take() {
+                    for output in self.outputs.iter_mut().filter(|output| output.transaction == Some(number)) {
+                        output.transaction = None;
+                    }
+                    let offsets = std::mem::take(&mut self.pending_offsets);
+                    self.commit(&offsets);
+                }
+                // The answer may get lost: then the same call is made again, and finds it done.
+                if self.chance(self.faults.step_retries) {
+                    return Err(retriable());
+                }
+            }
+            Step::Abort => {
+                self.abort_outputs();
+                self.transaction = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// The group commits offsets: everything before them must have come out.
+    fn commit(&mut self, offsets: &[(usize, Position, u64)]) {
+        self.trace(|| format!("committed {offsets:?}"));
+        let visible = self.visible();
+        for &(toppar, position, incarnation) in offsets {
+            let offset = self.logs[toppar].validated(position);
+            if self.logs[toppar].incarnation != incarnation || self.toppars[toppar].is_mistaken {
+                // Of a log that isn't there any more. Brokers may take it; weir commits anew when it sees the new log.
+                continue;
+            }
+            let lost = self.logs[toppar].records.iter().find(|record| {
+                record.offset < offset && !visible.contains_key(&record.id) && !self.waived.contains(&record.id)
+            });
+            // Of a topic that was created again the worker may not have seen that yet.
+            if let Some(lost) = lost.filter(|_| !self.logs[toppar].was_created_again) {
+                self.violations.push(format!("{toppar}: {offset} is committed, but {lost:?} has not come out"));
+            }
+            self.logs[toppar].committed = Some(position);
+        }
+    }
+
+    /// How often each record has come out for a reader, as a prediction and as a dead letter.
+    pub(super) fn visible(&self) -> HashMap<u64, (usize, usize)> {
+        let mut visible: HashMap<u64, (usize, usize)> = HashMap::new();
+        for output in self.outputs.iter().filter(|output| output.transaction.is_none()) {
+            let (predictions, letters) = visible.entry(output.id).or_default();
+            if output.is_prediction { *predictions += 1 } else { *letters += 1 }
+        }
+        visible
+    }
+
+    pub(super) fn snapshot(&self) -> Arc<TopicSnapshot> {
+        self.snapshot.clone()
+    }
+
+    pub(super) fn want_ends(&mut self, partitions: Vec<TopicPartition>) {
+        self.wanted_ends = partitions;
+    }
+
+    fn publish_snapshot(&mut self) {
+        self.snapshot_due = self.after(500..=5_000);
+        let topic = |route: usize| {
+            let facts =
+                Topic { partitions: PARTITIONS as i32, id: Some(TopicId(self.topic_ids[route])), ..Topic::default() };
+            (format!("in-{route}"), facts)
+        };
+        let ends =
+            self.wanted_ends.iter().map(|partition| (partition.clone(), self.logs[toppar(partition)].end)).collect();
+        self.snapshot = Arc::new(TopicSnapshot::simulated(self.now, (0..ROUTES).map(topic).collect(), ends));
+    }
+}
+
+pub(super) fn name(toppar: usize) -> TopicPartition {
+    TopicPartition { topic: format!("in-{}", toppar / PARTITIONS), partition: (toppar % PARTITIONS) as i32 }
+}
+
+fn toppar(partition: &TopicPartition) -> usize {
+    let route: usize = partition.topic.trim_start_matches("in-").parse().expect("a topic of this world");
+    route * PARTITIONS + partition.partition as usize
+}
+
+pub(super) fn fetch_error(toppar: usize, error: Fault) -> FetchError {
+    let TopicPartition { topic, partition } = name(toppar);
+    FetchError { topic, partition, source: fault(error) }
+}
+
+fn undelivered(message: &InFlight, failure: Fault) -> Undelivered {
+    Undelivered { ticket: message.ticket, topic: format!("out-{}", message.route), source: fault(failure) }
+}

@@ -1,0 +1,183 @@
+//! librdkafka's consumer: positions, pauses, forwarding.
+
+use super::*;
+
+impl World {
+    pub(in crate::worker::simulation) fn next_event(&mut self) -> Option<GroupEvent> {
+        if let Some(event) = self.events.pop_front() {
+            return Some(event);
+        }
+        let QueuedOp { toppar, version, op } = self.strays.pop_front()?;
+        if version != self.toppars[toppar].version || !self.toppars[toppar].is_assigned {
+            return self.next_event();
+        }
+        match op {
+            Op::Record(record) => Some(GroupEvent::Stray { partition: name(toppar), offset: record.offset }),
+            Op::Error(error) => Some(GroupEvent::PartitionError(fetch_error(toppar, error))),
+        }
+    }
+
+    pub(super) fn fetch(&mut self) -> bool {
+        let mut any = false;
+        for toppar in 0..ALL {
+            let Toppar { is_assigned, is_paused, fetch_from, .. } = self.toppars[toppar];
+            if !is_assigned || is_paused || !self.rng.random_bool(0.5) {
+                continue;
+            }
+            let log = &self.logs[toppar];
+            if fetch_from > log.end || fetch_from < 0 {
+                self.trace(|| format!("{toppar} is out of range at {fetch_from}"));
+                self.toppars[toppar].fetch_from = 0;
+                self.events.push_back(GroupEvent::OffsetReset { topic: name(toppar).topic });
+                continue;
+            }
+            let most = self.rng.random_range(1..=8);
+            let fetched: Vec<InputData> =
+                log.records.iter().copied().filter(|record| record.offset >= fetch_from).take(most).collect();
+            let unreadable = log.unreadable;
+            for record in fetched {
+                any = true;
+                self.toppars[toppar].fetch_from = record.offset + 1;
+                if unreadable.is_some_and(|from| record.offset >= from) {
+                    self.queue_op(toppar, Op::Error(Fault::Unreadable));
+                } else {
+                    self.queue_op(toppar, Op::Record(record));
+                }
+            }
+        }
+        any
+    }
+
+    pub(super) fn queue_op(&mut self, toppar: usize, op: Op) {
+        let Toppar { version, queue, .. } = self.toppars[toppar];
+        let op = QueuedOp { toppar, version, op };
+        match queue {
+            Some(queue) => self.queues[queue].push_back(op),
+            None => self.strays.push_back(op),
+        }
+    }
+
+    /// The next thing of a queue that isn't outdated.
+    pub(in crate::worker::simulation) fn take(&mut self, queue: usize) -> Option<(usize, Result<InputData, Fault>)> {
+        loop {
+            let QueuedOp { toppar, version, op } = self.queues[queue].pop_front()?;
+            let state = &mut self.toppars[toppar];
+            if version != state.version || !state.is_assigned {
+                continue;
+            }
+            return Some(match op {
+                Op::Record(record) => {
+                    state.app_position = Some(record.offset + 1);
+                    (toppar, Ok(record))
+                }
+                Op::Error(error) => {
+                    // librdkafka counts the error as a record.
+                    state.app_position = state.app_position.map(|position| position + 1);
+                    (toppar, Err(error))
+                }
+            });
+        }
+    }
+
+    pub(in crate::worker::simulation) fn attach(&mut self, queue: usize, partition: &TopicPartition) {
+        self.toppars[toppar(partition)].queue = Some(queue);
+    }
+
+    pub(in crate::worker::simulation) fn assign(&mut self, starts: &[(TopicPartition, Position)]) {
+        for (partition, position) in starts {
+            let at = toppar(partition);
+            let fetch_from = self.logs[at].validated(*position);
+            let is_from_start = self.logs[at].records.first().is_none_or(|first| position.offset <= first.offset);
+            let state = &mut self.toppars[at];
+            (state.fetch_from, state.app_position, state.is_assigned) = (fetch_from, None, true);
+            state.is_mistaken &= !is_from_start;
+            state.version += 1;
+        }
+        self.trace(|| format!("worker assigns {starts:?}"));
+    }
+
+    pub(in crate::worker::simulation) fn unassign(&mut self, partitions: &[TopicPartition]) {
+        for partition in partitions {
+            let at = toppar(partition);
+            let detach_at = self.after(1..=1_500);
+            let back_at = self.after(1..=5_000);
+            let state = &mut self.toppars[at];
+            state.is_assigned = false;
+            state.is_mistaken = false;
+            state.version += 1;
+            state.detach_at = Some(detach_at);
+            if self.leaving.remove(&at) {
+                self.owned.remove(&at);
+                self.away.insert(at, back_at);
+                self.run_rival(at);
+            }
+        }
+        self.trace(|| format!("worker unassigns {partitions:?}"));
+    }
+
+    pub(in crate::worker::simulation) fn seek(
+        &mut self,
+        positions: &[(TopicPartition, Position)],
+    ) -> Result<(), KafkaError> {
+        if self.chance(self.faults.seek_fails) {
+            return Err(fault(Fault::Busy));
+        }
+        for (partition, position) in positions {
+            let at = toppar(partition);
+            let fetch_from = self.logs[at].validated(*position);
+            let is_from_start = self.logs[at].records.first().is_none_or(|first| position.offset <= first.offset);
+            let state = &mut self.toppars[at];
+            if !state.is_assigned {
+                return Err(fault(Fault::Busy));
+            }
+            state.fetch_from = fetch_from;
+            state.app_position = None;
+            state.is_mistaken &= !is_from_start;
+            state.version += 1;
+        }
+        self.trace(|| format!("worker seeks {positions:?}"));
+        Ok(())
+    }
+
+    pub(in crate::worker::simulation) fn set_paused(&mut self, partitions: &[TopicPartition], is_paused: bool) {
+        for partition in partitions {
+            let state = &mut self.toppars[toppar(partition)];
+            if state.is_paused == is_paused {
+                continue;
+            }
+            state.is_paused = is_paused;
+            state.version += 1;
+            if is_paused && let Some(position) = state.app_position {
+                state.fetch_from = position;
+            }
+        }
+        self.trace(|| format!("worker sets paused={is_paused} {partitions:?}"));
+    }
+
+    pub(in crate::worker::simulation) fn start_commit(&mut self, offsets: &[(TopicPartition, Position)]) {
+        let offsets = self.with_incarnations(offsets);
+        let due = self.after(1..=200);
+        self.later.push((due, Later::CommitResult { offsets, generation: self.generation }));
+    }
+
+    pub(in crate::worker::simulation) fn commit_result(&mut self) -> Option<Result<(), KafkaError>> {
+        self.commit_results.pop_front()
+    }
+
+    pub(in crate::worker::simulation) fn ask_starts(
+        &mut self,
+        partitions: Vec<TopicPartition>,
+        answer: Sender<Result<Vec<(TopicPartition, Start)>, KafkaError>>,
+    ) {
+        let due = if self.chance(self.faults.slow_starts) { self.after(500..=4_000) } else { self.after(1..=50) };
+        self.later.push((due, Later::Starts { partitions, answer }));
+    }
+
+    pub(super) fn with_incarnations(&self, offsets: &[(TopicPartition, Position)]) -> Vec<(usize, Position, u64)> {
+        let with = |(partition, position): &(TopicPartition, Position)| {
+            let at = toppar(partition);
+            (at, *position, self.logs[at].incarnation)
+        };
+        offsets.iter().map(with).collect()
+    }
+}

@@ -1,0 +1,142 @@
+//! librdkafka's producer, and transactions.
+
+use super::*;
+
+impl World {
+    /// Takes a record, unless its queue is full.
+    pub(in crate::worker::simulation) fn send(
+        &mut self,
+        ticket: Ticket,
+        route: usize,
+        id: u64,
+        kind: Kind,
+        is_prediction: bool,
+    ) -> bool {
+        if self.in_flight.len() >= self.faults.queue {
+            return false;
+        }
+        let due = self.after(1..=60);
+        let due =
+            self.in_flight.iter().rev().find(|other| other.route == route).map_or(due, |other| other.due.max(due));
+        self.in_flight.push_back(InFlight { ticket, id, kind, is_prediction, route, due });
+        true
+    }
+
+    pub(in crate::worker::simulation) fn take_reports(
+        &mut self,
+        acknowledged: &mut Vec<Acknowledged>,
+        undelivered: &mut Vec<Undelivered>,
+    ) {
+        acknowledged.append(&mut self.acknowledged);
+        undelivered.append(&mut self.undelivered);
+    }
+
+    /// Delivers what is due, request by request.
+    pub(super) fn deliver(&mut self) -> bool {
+        let mut any = false;
+        for route in 0..ROUTES {
+            if self.now < self.output_stalls_until[route] {
+                continue;
+            }
+            let is_due = |message: &InFlight| message.route == route && message.due <= self.now;
+            let batch: Vec<InFlight> = self.in_flight.iter().copied().filter(is_due).collect();
+            if batch.is_empty() {
+                continue;
+            }
+            any = true;
+            self.in_flight.retain(|message| !(message.route == route && message.due <= self.now));
+            let refuses = self.now < self.output_refuses_until[route];
+            // Predictions and dead letters go to topics of their own, and so in requests of their own.
+            for is_prediction in [true, false] {
+                let request: Vec<_> = batch.iter().filter(|message| message.is_prediction == is_prediction).collect();
+                let is_refused = |message: &&&InFlight| message.is_prediction && message.kind == Kind::Refused;
+                let refused = request.iter().filter(is_refused).count();
+                for message in &request {
+                    let failure = if refuses {
+                        Some(Fault::Denied)
+                    } else if refused > 0 && (self.faults.refuses_whole_requests || is_refused(&message)) {
+                        Some(Fault::Refused)
+                    } else if refused > 0 {
+                        Some(Fault::RefusedMate)
+                    } else {
+                        None
+                    };
+                    match failure {
+                        Some(failure) => {
+                            let (id, count) = (message.id, request.len());
+                            self.trace(|| format!("record {id} of {count} is not delivered: {failure:?}"));
+                            self.undelivered.push(undelivered(message, failure));
+                        }
+                        None => {
+                            let transaction = self.transaction.map(|(number, _)| number);
+                            let id = message.id;
+                            self.trace(|| format!("record {id} is delivered"));
+                            self.outputs.push(OutputData { id, is_prediction, transaction });
+                            self.acknowledged.push(Acknowledged { batch: message.ticket.batch as usize, records: 1 });
+                        }
+                    }
+                }
+            }
+        }
+        any
+    }
+
+    pub(in crate::worker::simulation) fn purge(&mut self) {
+        for message in std::mem::take(&mut self.in_flight) {
+            self.undelivered.push(undelivered(&message, Fault::Purged));
+        }
+    }
+
+    pub(in crate::worker::simulation) fn new_producer(&mut self) -> u64 {
+        self.producer += 1;
+        self.in_flight.clear();
+        self.acknowledged.clear();
+        self.undelivered.clear();
+        self.producer
+    }
+
+    pub(in crate::worker::simulation) fn begin_transaction(&mut self) {
+        self.trace(|| "a transaction begins".into());
+        self.transactions += 1;
+        self.transaction = Some((self.transactions, self.now));
+        self.pending_offsets.clear();
+    }
+
+    pub(in crate::worker::simulation) fn step(
+        &mut self,
+        step: Step,
+        answer: Sender<Result<(), TransactionError>>,
+        producer: u64,
+    ) {
+        let due = if self.chance(self.faults.slow_steps) { self.after(100..=12_000) } else { self.after(1..=40) };
+        self.later.push((due, Later::Step { step, answer, producer }));
+    }
+
+    pub(in crate::worker::simulation) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(in crate::worker::simulation) fn offsets_of_transaction(
+        &self,
+        offsets: &[(TopicPartition, Position)],
+    ) -> Vec<(usize, Position, u64)> {
+        self.with_incarnations(offsets)
+    }
+
+    pub(super) fn end_overdue_transaction(&mut self) {
+        if self.transaction.is_some_and(|(_, since)| self.now.duration_since(since) >= TRANSACTION_TIMEOUT) {
+            self.trace(|| "the brokers end the transaction".into());
+            self.abort_outputs();
+            self.transaction = None;
+            // Whoever comes with the old producer is fenced.
+            self.producer += 1_000;
+        }
+    }
+
+    pub(super) fn abort_outputs(&mut self) {
+        if let Some((number, _)) = self.transaction {
+            self.outputs.retain(|output| output.transaction != Some(number));
+            self.pending_offsets.clear();
+        }
+    }
+}
