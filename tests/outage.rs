@@ -1,15 +1,14 @@
 //! Brokers that are absent at the start, and later, or that refuse: weir waits or begins anew, says so, and goes on.
 
 use std::collections::BTreeSet;
-use std::thread;
 
 use weir::train::preparation::Preparation;
 
 use crate::delivery::{PARTITIONS, records};
 use crate::support::eventually;
 use crate::support::kafka::{
-    Kafka, Node, Reader, Record, alter_topic, cluster, create_replicated_topic, create_topic, create_topic_on,
-    delete_topic, free_port, produce,
+    Kafka, Reader, Record, alter_topic, cluster, create_replicated_topic, create_topic, create_topic_on, delete_topic,
+    free_port, produce, start_all,
 };
 use crate::support::models::{promote, publish, year};
 use crate::support::weir::{Setup, Weir};
@@ -152,11 +151,7 @@ fn an_output_topic_that_is_deleted_and_made_again_costs_no_record() {
 fn a_partition_of_the_output_without_a_leader_holds_up_its_own_records_only() {
     let data = tempfile::tempdir().unwrap();
     let nodes = cluster(3, data.path());
-    let start = |node: &Node| Kafka::start_with(&node.arguments);
-    let mut kafkas: Vec<Kafka> = thread::scope(|scope| {
-        let starting: Vec<_> = nodes.iter().map(|node| scope.spawn(|| start(node))).collect();
-        starting.into_iter().map(|kafka| kafka.join().unwrap()).collect()
-    });
+    let mut kafkas = start_all(&nodes);
     let brokers: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
     let setup = Setup::named(&brokers.join(","));
     create_replicated_topic(&setup.brokers, &setup.input, PARTITIONS, 3, &[]);
@@ -183,7 +178,7 @@ fn a_partition_of_the_output_without_a_leader_holds_up_its_own_records_only() {
         (status == 503 && body.contains(&waiting)).then_some(())
     });
 
-    let _last = start(&nodes[2]);
+    let _last = Kafka::start_with(&nodes[2].arguments);
     outputs.extend(reader.take(second.len() - led));
     eventually("it is ready again", || (weir.get("/readyz").0 == 200).then_some(()));
     assert_eq!(weir.metric("weir_worker_restarts_total", ""), 0.0, "an outage costs no worker");

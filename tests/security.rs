@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 use std::sync::OnceLock;
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use weir::train::preparation::Preparation;
 use crate::support::kafka::{Kafka, Reader, Record, free_port, produce};
 use crate::support::models::{promote, publish, year};
 use crate::support::weir::{Setup, Weir, command};
-use crate::support::{PATIENCE, eventually};
+use crate::support::{PATIENCE, eventually, rights};
 
 /// Passwords that nothing else says.
 const PLAIN_PASSWORD: &str = "correct-horse-42";
@@ -310,7 +310,7 @@ impl Secured {
 
     /// Changes who may do what.
     fn rights(&self, arguments: &[&str]) {
-        tool("org.apache.kafka.tools.AclCommand", &self.plain, arguments);
+        rights::change(&self.plain, arguments);
     }
 }
 
@@ -358,7 +358,7 @@ fn secured() -> &'static Secured {
         };
         let password = format!("SCRAM-SHA-512=[password={SCRAM_PASSWORD}]");
         let user = ["--alter", "--add-config", &password, "--entity-type", "users", "--entity-name", "scram"];
-        tool("kafka.admin.ConfigCommand", &secured.plain, &user);
+        rights::run_kafka_tool("kafka.admin.ConfigCommand", &secured.plain, &user);
         // No more than weir says it needs.
         let users = ["plain", "scram", "CN=weir"];
         let topics = ["--resource-pattern-type", "prefixed", "--topic", "flights-"];
@@ -391,22 +391,6 @@ fn write_certificates(folder: &Path) {
     let key = KeyPair::generate().unwrap();
     write("stranger.pem", params("a stranger").self_signed(&key).unwrap().pem());
     write("stranger-key.pem", key.serialize_pem());
-}
-
-/// Runs one of Kafka's own tools, from the jars that scripts/kafka uses.
-fn tool(class: &str, brokers: &str, arguments: &[&str]) {
-    let pom = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/kafka-pom.xml")).unwrap();
-    let version = pom.split_once("<kafka.version>").unwrap().1.split_once('<').unwrap().0;
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.unwrap_or_else(|| std::env::home_dir().unwrap().join(".cache"));
-    let jars = cache.join(format!("weir/kafka-{version}/*"));
-    let mut java = Command::new("java");
-    java.args(["-XX:TieredStopAtLevel=1", "-cp"])
-        .arg(jars)
-        .args([class, "--bootstrap-server", brokers])
-        .args(arguments);
-    let output = java.output().unwrap();
-    assert!(output.status.success(), "{class} {arguments:?}: {}", text(&output));
 }
 
 /// Runs `weir check` until it ends with this code and has said all of this. On a machine that is busy with all tests

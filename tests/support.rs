@@ -2,8 +2,9 @@
 
 pub(crate) mod kafka;
 pub(crate) mod models;
+pub(crate) mod rights;
 pub(crate) mod tools;
 pub(crate) mod wait;
 pub(crate) mod weir;
 
-pub(crate) use wait::{PATIENCE, eventually};
+pub(crate) use wait::{PATIENCE, eventually, stays, within};

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
@@ -107,6 +108,14 @@ pub(crate) fn cluster(brokers: usize, folder: &Path) -> Vec<Node> {
     (1..=brokers).map(node).collect()
 }
 
+/// Starts all nodes of a cluster.
+pub(crate) fn start_all(nodes: &[Node]) -> Vec<Kafka> {
+    thread::scope(|scope| {
+        let starting: Vec<_> = nodes.iter().map(|node| scope.spawn(|| Kafka::start_with(&node.arguments))).collect();
+        starting.into_iter().map(|kafka| kafka.join().unwrap()).collect()
+    })
+}
+
 /// A port that stays free while its broker is away: below the range from which the kernel gives out its own.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
@@ -172,6 +181,38 @@ pub(crate) fn delete_topic(brokers: &str, name: &str) {
     administer(brokers, async |admin, options| admin.delete_topics(&[name], options).await);
 }
 
+/// Deletes a topic and creates it again: its offsets begin at 0.
+pub(crate) fn recreate_topic(brokers: &str, name: &str, partitions: i32) {
+    delete_topic(brokers, name);
+    create_topic(brokers, name, partitions, &[]);
+}
+
+/// Lets a topic have so many partitions, which are more than it has.
+pub(crate) fn add_partitions(brokers: &str, name: &str, partitions: usize) {
+    let partitions = NewPartitions::new(name, partitions);
+    administer(brokers, async |admin, options| admin.create_partitions([&partitions], options).await);
+}
+
+/// Whether a topic exists. The question creates none.
+pub(crate) fn topic_exists(brokers: &str, name: &str) -> bool {
+    let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
+    let metadata = consumer.fetch_metadata(None, PATIENCE).unwrap();
+    metadata.topics().iter().any(|topic| topic.name() == name)
+}
+
+/// The committed offset of a group in a partition.
+pub(crate) fn committed(brokers: &str, group: &str, topic: &str, partition: i32) -> Option<i64> {
+    let consumer: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", group).create().unwrap();
+    let mut partitions = TopicPartitionList::new();
+    partitions.add_partition(topic, partition);
+    let committed = consumer.committed_offsets(partitions, PATIENCE).unwrap();
+    match committed.elements()[0].offset() {
+        Offset::Offset(offset) => Some(offset),
+        _ => None,
+    }
+}
+
 /// Changes a setting of a topic.
 pub(crate) fn alter_topic(brokers: &str, name: &str, key: &str, value: &str) {
     let change = AlterConfig::new(ResourceSpecifier::Topic(name)).set(key, value);
@@ -219,15 +260,25 @@ impl Record {
     }
 }
 
+/// The keys of records, as text, in their order.
+pub(crate) fn keys(records: &[Record]) -> Vec<String> {
+    let key = |record: &Record| String::from_utf8(record.key.clone().expect("a key")).expect("UTF-8");
+    records.iter().map(key).collect()
+}
+
 /// Produces records, waiting until the brokers have them all. Partition -1 is any.
 pub(crate) fn produce(brokers: &str, topic: &str, records: impl IntoIterator<Item = Record>) {
-    let producer: BaseProducer = ClientConfig::new()
+    send(&producer(brokers), topic, records);
+}
+
+/// A producer for [`send`].
+pub(crate) fn producer(brokers: &str) -> BaseProducer {
+    ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("enable.idempotence", "true")
         .set("message.max.bytes", "20000000")
         .create()
-        .unwrap();
-    send(&producer, topic, records);
+        .unwrap()
 }
 
 /// Produces records in one transaction, which is committed or aborted.
@@ -255,7 +306,8 @@ pub(crate) fn open_transaction(brokers: &str, topic: &str, records: impl IntoIte
     producer
 }
 
-fn send(producer: &BaseProducer, topic: &str, records: impl IntoIterator<Item = Record>) {
+/// Produces records by this producer, waiting until the brokers have them all. Partition -1 is any.
+pub(crate) fn send(producer: &BaseProducer, topic: &str, records: impl IntoIterator<Item = Record>) {
     for record in records {
         let headers = record
             .headers
@@ -332,6 +384,17 @@ impl Reader {
         records
     }
 
+    /// Reads until each of these records has come, by key, however often.
+    pub(crate) fn await_all(&self, records: &[Record]) {
+        let mut missing: BTreeSet<String> = keys(records).into_iter().collect();
+        while let Some(first) = missing.first() {
+            let next = self.next(PATIENCE);
+            let next =
+                next.unwrap_or_else(|| panic!("{}: {} records are missing: {first}…", self.topic, missing.len()));
+            missing.remove(&keys(&[next])[0]);
+        }
+    }
+
     /// Everything that comes until the end of each partition as it is now.
     pub(crate) fn rest(&self) -> Vec<Record> {
         // Assigned anew, every partition tells of its end. Offsets can't: a transaction's markers have some, too.
@@ -349,6 +412,7 @@ impl Reader {
         while !unread.is_empty() {
             match self.consumer.poll(PATIENCE) {
                 Some(Ok(message)) => records.push(record(&message)),
+                Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::BrokerTransportFailure))) => {}
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     unread.remove(&partition);
                 }

@@ -18,6 +18,8 @@ pub(crate) struct Setup {
     pub(crate) dead_letter: String,
     pub(crate) group: String,
     pub(crate) commit_interval_ms: u32,
+    /// Worker threads.
+    pub(crate) threads: u32,
     /// More lines of the section `[worker]`.
     pub(crate) worker: String,
     /// Lines of the section `[kafka.properties]`.
@@ -36,6 +38,7 @@ impl Setup {
             dead_letter: format!("{name}.dead-letter"),
             group: name,
             commit_interval_ms: 200,
+            threads: 2,
             worker: String::new(),
             properties: String::new(),
         }
@@ -46,6 +49,21 @@ impl Setup {
         let setup = Setup::named(kafka::brokers());
         setup.create_topics(partitions);
         setup
+    }
+
+    /// A second route of the same process, with the topics of `self`: goes to the end of another's configuration.
+    pub(crate) fn as_second_route(&self) -> String {
+        let Setup { input, output, dead_letter, .. } = self;
+        format!(
+            r#"
+            [[route]]
+            name = "second"
+            model = "flights@production"
+            input = {{ topics = ["{input}"] }}
+            output = {{ topic = "{output}" }}
+            dead_letter = {{ topic = "{dead_letter}" }}
+            "#
+        )
     }
 
     /// Creates the topics.
@@ -63,7 +81,9 @@ impl Setup {
     /// Writes the configuration; `more` is added to its end, within the route's `output` section.
     pub(crate) fn config(&self, more: &str) -> PathBuf {
         let path = self.folder.path().join("weir.toml");
-        let Setup { brokers, input, output, dead_letter, group, commit_interval_ms, worker, properties, .. } = self;
+        let Setup {
+            brokers, input, output, dead_letter, group, commit_interval_ms, threads, worker, properties, ..
+        } = self;
         let text = format!(
             r#"
             [kafka]
@@ -72,7 +92,7 @@ impl Setup {
             [kafka.properties]
             {properties}
             [worker]
-            threads = 2
+            threads = {threads}
             commit_interval_ms = {commit_interval_ms}
             {worker}
             [store]
@@ -80,6 +100,7 @@ impl Setup {
             poll_ms = 100
             [http]
             listen = "127.0.0.1:0"
+            tokens = ["open sesame"]
             [[route]]
             name = "flights"
             model = "flights@production"
@@ -151,6 +172,21 @@ impl Weir {
     /// Waits until it is ready.
     pub(crate) fn await_ready(&self) {
         eventually("weir is ready", || (self.get("/readyz").0 == 200).then_some(()));
+    }
+
+    /// Waits until it isn't ready, for a reason that contains `reason`.
+    pub(crate) fn await_not_ready(&self, reason: &str) {
+        eventually(&format!("weir isn't ready: {reason}"), || {
+            let (status, body) = self.get("/readyz");
+            (status == 503 && body.contains(reason)).then_some(())
+        });
+    }
+
+    /// Pauses or resumes a route by `weir route`, with the token of `config`. Returns the output of the command.
+    pub(crate) fn route(&self, action: &str, route: &str, config: &Path) -> String {
+        let output = command().args(["route", action, route, "--at", &self.http, "-c"]).arg(config).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// A GET request: status and body.
