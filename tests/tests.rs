@@ -5,6 +5,7 @@
 //! | `demo` | the demo as a person runs it, and its account |
 //! | `delivery` | records through `weir serve` on a real Kafka: each once, in order, over swaps, stops and rebalances |
 //! | `exactly_once` | the same in transactions, over kills, zombies and rebalances |
+//! | `offsets` | where weir continues: after denied reads, in topics that were created again, before batches it can't read |
 //! | `rebalance` | partitions that move between processes, under each group protocol |
 //! | `rejection` | records that can't be scored: each becomes a dead letter with its reason |
 //! | `dead_letters` | `weir dead-letter`: what was rejected is counted, and sent again once and not twice |
@@ -44,6 +45,7 @@ mod export;
 mod fuzz;
 mod gate;
 mod import;
+mod offsets;
 mod ops;
 mod outage;
 mod parity;

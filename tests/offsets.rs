@@ -1,0 +1,217 @@
+//! Where weir continues to consume: after a time without the right to read, in a topic that was created again, where
+//! nothing is committed yet, and before a batch that can't be read.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::support::eventually;
+use crate::support::kafka::{
+    Kafka, Reader, add_partitions, brokers, committed, free_port, keys, produce, recreate_topic,
+};
+use crate::support::models::{keyed, setup_with_model};
+use crate::support::rights::{guarded_brokers, lift_restrictions, restrict};
+use crate::support::weir::{Setup, Weir};
+
+/// How many records a topic has before it is created again.
+const OLD_RECORDS: usize = 1_000;
+
+#[test]
+fn records_that_arrive_while_read_is_denied_come_out_afterwards() {
+    let setup = setup_with_model(guarded_brokers(), 1);
+    let weir = Weir::ready(&setup.config(""));
+    let reader = Reader::new(&setup.brokers, &setup.output);
+    produce(&setup.brokers, &setup.input, keyed("before", 20));
+    reader.take(20);
+    deny_reading(&setup, &weir);
+    produce(&setup.brokers, &setup.input, keyed("denied", 10));
+    // Longer than the silence after which weir looks at a partition anew.
+    assert_eq!(reader.next(Duration::from_secs(26)), None);
+
+    lift_restrictions(&setup.brokers, &setup.input);
+    assert_eq!(keys(&reader.take(10)), keys(&keyed("denied", 10)));
+    assert!(weir.stop().success());
+    assert_eq!(reader.rest(), []);
+    assert_eq!(committed_offset(&setup), Some(30));
+}
+
+#[test]
+fn a_pause_while_read_is_denied_skips_no_record() {
+    let setup = setup_with_model(guarded_brokers(), 1);
+    let config = setup.config("");
+    let weir = Weir::ready(&config);
+    let reader = Reader::new(&setup.brokers, &setup.output);
+    produce(&setup.brokers, &setup.input, keyed("before", 20));
+    reader.take(20);
+    deny_reading(&setup, &weir);
+    produce(&setup.brokers, &setup.input, keyed("denied", 10));
+    weir.route("pause", "flights", &config);
+    lift_restrictions(&setup.brokers, &setup.input);
+    weir.route("resume", "flights", &config);
+    assert_eq!(keys(&reader.take(10)), keys(&keyed("denied", 10)));
+    assert!(weir.stop().success());
+    assert_eq!(reader.rest(), []);
+    assert_eq!(committed_offset(&setup), Some(30));
+}
+
+#[test]
+fn a_topic_that_is_created_again_is_consumed_and_committed_from_its_start() {
+    records_of_a_recreated_topic_come_out_once("at_least_once");
+}
+
+#[test]
+fn a_topic_that_is_created_again_is_consumed_and_committed_from_its_start_exactly_once() {
+    records_of_a_recreated_topic_come_out_once("exactly_once");
+}
+
+fn records_of_a_recreated_topic_come_out_once(delivery: &str) {
+    let (setup, config) = setup(delivery);
+    let reader = Reader::new(&setup.brokers, &setup.output);
+    let weir = with_old_records(&setup, &config, &reader);
+    recreate_topic(&setup.brokers, &setup.input, 1);
+    produce(&setup.brokers, &setup.input, keyed("new", 150));
+    assert_eq!(keys(&reader.take(150)), keys(&keyed("new", 150)));
+    eventually("the new offsets are committed", || (committed_offset(&setup) == Some(150)).then_some(()));
+    assert!(weir.stop().success());
+
+    let weir = Weir::ready(&config);
+    produce(&setup.brokers, &setup.input, keyed("last", 1));
+    assert_eq!(keys(&reader.take(1)), ["last 0"], "a restart doubles nothing");
+    assert!(weir.stop().success());
+    assert_eq!(reader.rest(), []);
+    assert_eq!(committed_offset(&setup), Some(151));
+}
+
+#[test]
+fn a_topic_that_is_created_again_and_has_grown_beyond_the_old_offset_loses_no_record() {
+    let (setup, config) = setup("at_least_once");
+    let reader = Reader::new(&setup.brokers, &setup.output);
+    let weir = with_old_records(&setup, &config, &reader);
+    // When weir looks next, the old offset is one that the new log has, too.
+    weir.signal("STOP");
+    recreate_topic(&setup.brokers, &setup.input, 1);
+    let new = keyed("new", 3 * OLD_RECORDS);
+    produce(&setup.brokers, &setup.input, new.clone());
+    weir.signal("CONT");
+    reader.await_all(&new);
+    assert!(weir.stop().success());
+    assert_eq!(committed_offset(&setup), Some(new.len() as i64));
+}
+
+#[test]
+fn a_pause_after_a_topic_was_created_again_skips_no_record() {
+    let (setup, config) = setup("at_least_once");
+    let reader = Reader::new(&setup.brokers, &setup.output);
+    let weir = with_old_records(&setup, &config, &reader);
+    recreate_topic(&setup.brokers, &setup.input, 1);
+    produce(&setup.brokers, &setup.input, keyed("new", 100));
+    assert_eq!(keys(&reader.take(100)), keys(&keyed("new", 100)));
+    weir.route("pause", "flights", &config);
+    produce(&setup.brokers, &setup.input, keyed("paused", 1_000));
+    // Time for the worker to notice the pause.
+    assert_eq!(reader.rest(), []);
+    assert_eq!(reader.next(Duration::from_secs(2)), None);
+    weir.route("resume", "flights", &config);
+    assert_eq!(keys(&reader.take(1_000)), keys(&keyed("paused", 1_000)));
+    assert!(weir.stop().success());
+    assert_eq!(committed_offset(&setup), Some(1_100));
+}
+
+#[test]
+fn with_a_reset_to_latest_records_that_arrive_during_a_restart_come_out() {
+    let properties = "\"auto.offset.reset\" = \"latest\"".into();
+    let setup = Setup { properties, ..setup_with_model(brokers(), 2) };
+    let reader = Reader::new(&setup.brokers, &setup.output);
+    let weir = Weir::ready(&setup.config(""));
+    // What arrives before weir has found the end of the partition isn't its business.
+    eventually("partition 0 is consumed", || {
+        produce(&setup.brokers, &setup.input, keyed("first", 1));
+        reader.next(Duration::from_millis(500))
+    });
+    assert!(weir.stop().success());
+    reader.rest();
+
+    let mut inputs = keyed("during the restart", 10);
+    inputs.iter_mut().for_each(|record| record.partition = 1);
+    produce(&setup.brokers, &setup.input, inputs.clone());
+    let weir = Weir::ready(&setup.config(""));
+    assert_eq!(keys(&reader.take(10)), keys(&inputs));
+    assert!(weir.stop().success());
+    assert_eq!(reader.rest(), []);
+}
+
+#[test]
+fn a_partition_that_is_added_is_consumed_from_its_start() {
+    // By default librdkafka looks for new partitions every five minutes.
+    let properties = "\"topic.metadata.refresh.interval.ms\" = 1000".into();
+    let setup = Setup { properties, ..setup_with_model(brokers(), 1) };
+    let weir = Weir::ready(&setup.config(""));
+    let reader = Reader::new(&setup.brokers, &setup.output);
+    produce(&setup.brokers, &setup.input, keyed("old partition", 10));
+    reader.take(10);
+    add_partitions(&setup.brokers, &setup.input, 2);
+    let mut inputs = keyed("new partition", 10);
+    inputs.iter_mut().for_each(|record| record.partition = 1);
+    produce(&setup.brokers, &setup.input, inputs.clone());
+    assert_eq!(keys(&reader.take(10)), keys(&inputs));
+    assert!(weir.stop().success());
+    assert_eq!(reader.rest(), []);
+}
+
+#[test]
+fn a_batch_that_fails_its_checksum_is_not_skipped() {
+    let (port, data) = (free_port(), tempfile::tempdir().unwrap());
+    let kafka = Kafka::start(port, Some(data.path()), &[]);
+    let properties = "\"check.crcs\" = true".into();
+    let setup = Setup { properties, ..setup_with_model(&kafka.brokers, 1) };
+    // Each of them is a batch.
+    let parts = ["first", "second", "third"].map(|name| keyed(name, 10));
+    parts.iter().for_each(|part| produce(&setup.brokers, &setup.input, part.clone()));
+    drop(kafka);
+    spoil_batch(&data.path().join(format!("data/{}-0/00000000000000000000.log", setup.input)), 1);
+    let _kafka = Kafka::start(port, Some(data.path()), &[]);
+
+    let reader = Reader::new(&setup.brokers, &setup.output);
+    let weir = Weir::start(&setup.config(""));
+    assert_eq!(keys(&reader.take(10)), keys(&parts[0]));
+    weir.await_not_ready(&setup.input);
+    assert_eq!(reader.next(Duration::from_secs(3)), None, "nothing behind the batch comes out before it");
+    assert!(weir.stop().success());
+    assert_eq!(committed_offset(&setup), Some(10));
+}
+
+/// Flips a bit in the last byte of a batch, by its number in the segment.
+fn spoil_batch(segment: &Path, number: usize) {
+    let mut bytes = std::fs::read(segment).unwrap();
+    // A base offset of 8 bytes, then the length of what follows.
+    let end = |start: usize| start + 12 + u32::from_be_bytes(bytes[start + 8..start + 12].try_into().unwrap()) as usize;
+    let end = (0..=number).fold(0, |start, _| end(start));
+    bytes[end - 1] ^= 1;
+    std::fs::write(segment, bytes).unwrap();
+}
+
+/// One partition, one worker.
+fn setup(delivery: &str) -> (Setup, PathBuf) {
+    let worker = format!("delivery = \"{delivery}\"");
+    let setup = Setup { worker, threads: 1, ..setup_with_model(brokers(), 1) };
+    let config = setup.config("");
+    (setup, config)
+}
+
+/// Starts weir and has it consume and commit the old records.
+fn with_old_records(setup: &Setup, config: &Path, reader: &Reader) -> Weir {
+    let weir = Weir::ready(config);
+    produce(&setup.brokers, &setup.input, keyed("old", OLD_RECORDS));
+    reader.take(OLD_RECORDS);
+    eventually("the old offsets are committed", || (committed_offset(setup) == Some(OLD_RECORDS as i64)).then_some(()));
+    weir
+}
+
+/// Takes the right to read the input away, and waits until weir has noticed.
+fn deny_reading(setup: &Setup, weir: &Weir) {
+    restrict(&setup.brokers, &setup.input, &["Describe", "Write"]);
+    weir.await_not_ready(&format!("no READ on topic {}", setup.input));
+}
+
+fn committed_offset(setup: &Setup) -> Option<i64> {
+    committed(&setup.brokers, &setup.group, &setup.input, 0)
+}
