@@ -6,6 +6,7 @@
 //! | `delivery` | records through `weir serve` on a real Kafka: each once, in order, over swaps, stops and rebalances |
 //! | `exactly_once` | the same in transactions, over kills, zombies and rebalances |
 //! | `offsets` | where weir continues: after denied reads, in topics that were created again, before batches it can't read |
+//! | `refusals` | records that an output refuses: each becomes a dead letter, or its route waits, and others don't |
 //! | `rebalance` | partitions that move between processes, under each group protocol |
 //! | `rejection` | records that can't be scored: each becomes a dead letter with its reason |
 //! | `dead_letters` | `weir dead-letter`: what was rejected is counted, and sent again once and not twice |
@@ -51,6 +52,7 @@ mod outage;
 mod parity;
 mod preprocessing;
 mod rebalance;
+mod refusals;
 mod rejection;
 mod replay;
 mod safetensors;
