@@ -7,6 +7,7 @@
 //! | `exactly_once` | the same in transactions, over kills, zombies and rebalances |
 //! | `offsets` | where weir continues: after denied reads, in topics that were created again, before batches it can't read |
 //! | `refusals` | records that an output refuses: each becomes a dead letter, or its route waits, and others don't |
+//! | `isolation` | routes that don't suffer from others: large, paused, idle, without an output |
 //! | `rebalance` | partitions that move between processes, under each group protocol |
 //! | `rejection` | records that can't be scored: each becomes a dead letter with its reason |
 //! | `dead_letters` | `weir dead-letter`: what was rejected is counted, and sent again once and not twice |
@@ -46,6 +47,7 @@ mod export;
 mod fuzz;
 mod gate;
 mod import;
+mod isolation;
 mod offsets;
 mod ops;
 mod outage;
