@@ -1,31 +1,22 @@
 //! `dead_letter.max_ratio`: a route whose records are rejected pauses, and goes on by command or with a new version.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use weir::train::preparation::Preparation;
 
 use crate::delivery::{PARTITIONS, assert_once_and_in_order, records};
 use crate::support::eventually;
-use crate::support::kafka::{Reader, Record, produce};
-use crate::support::models::{promote, publish, year};
-use crate::support::weir::{Setup, Weir, command};
+use crate::support::kafka::{Reader, Record, brokers, keys, produce};
+use crate::support::models::{keyed, promote, publish, setup_with_model, year};
+use crate::support::weir::{Setup, Weir};
 
-/// A configuration whose route bears one rejection in twenty, and which has a token.
+/// A configuration whose route bears one rejection in twenty.
 fn config(setup: &Setup) -> PathBuf {
     let config = setup.config("");
     let text = std::fs::read_to_string(&config).unwrap();
-    let text = text
-        .replace("[route.dead_letter]", "[route.dead_letter]\nmax_ratio = 0.05")
-        .replace("listen =", "tokens = [\"open sesame\"]\nlisten =");
-    std::fs::write(&config, text).unwrap();
+    std::fs::write(&config, text.replace("[route.dead_letter]", "[route.dead_letter]\nmax_ratio = 0.05")).unwrap();
     config
-}
-
-/// Pauses or resumes the route of a process; returns what is said.
-fn tell(action: &str, weir: &Weir, config: &Path) -> String {
-    let told = command().args(["route", action, "flights", "--at", &weir.http, "-c"]).arg(config).output().unwrap();
-    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
-    String::from_utf8(told.stdout).unwrap()
 }
 
 #[test]
@@ -39,12 +30,12 @@ fn a_partition_that_went_while_it_was_paused_is_consumed_when_it_comes_back() {
     let reader = Reader::new(&setup.brokers, &setup.output);
     produce(&setup.brokers, &setup.input, early.iter().cloned());
     let mut outputs = reader.take(early.len());
-    tell("pause", &first, &config);
+    first.route("pause", "flights", &config);
     let second = Weir::ready(&config);
     eventually("the partitions are shared", || {
         (first.partitions().len() == 2 && second.partitions().len() == 2).then_some(())
     });
-    tell("resume", &first, &config);
+    first.route("resume", "flights", &config);
     assert!(second.stop().success());
     eventually("all partitions are back", || (first.partitions().len() == PARTITIONS as usize).then_some(()));
     produce(&setup.brokers, &setup.input, late.iter().cloned());
@@ -74,7 +65,7 @@ fn a_route_pauses_when_too_much_is_rejected_and_goes_on_when_told_or_with_a_new_
     assert_eq!(weir.metric("weir_records_consumed_total", ""), 100.0);
     assert!(weir.log().contains("weir route resume flights"), "{}", weir.log());
 
-    assert_eq!(tell("resume", &weir, &config), format!("route flights at {} goes on\n", weir.http));
+    assert_eq!(weir.route("resume", "flights", &config), format!("route flights at {} goes on\n", weir.http));
     let keys: Vec<_> = outputs.take(1_000).into_iter().map(|output| output.key).collect();
     assert!(keys == good.iter().map(|record| record.key.clone()).collect::<Vec<_>>(), "in their order");
 
@@ -86,7 +77,7 @@ fn a_route_pauses_when_too_much_is_rejected_and_goes_on_when_told_or_with_a_new_
     // If more than a hundred of the broken ones are left, they close it once more.
     eventually("all the rest is through", || {
         if is_paused(&weir) {
-            tell("resume", &weir, &config);
+            weir.route("resume", "flights", &config);
         }
         (weir.metric("weir_records_consumed_total", "") == 2_300.0).then_some(())
     });
@@ -95,4 +86,25 @@ fn a_route_pauses_when_too_much_is_rejected_and_goes_on_when_told_or_with_a_new_
     assert_eq!(letters.take(300).len(), 300);
     assert!(weir.stop().success());
     assert_eq!((outputs.rest().len(), letters.rest().len()), (0, 0), "nothing comes twice");
+}
+
+#[test]
+fn a_route_that_was_paused_by_hand_stays_paused_when_a_new_version_is_promoted() {
+    let setup = setup_with_model(brokers(), 1);
+    let config = setup.config("");
+    let weir = Weir::ready(&config);
+    let reader = Reader::new(&setup.brokers, &setup.output);
+    weir.route("pause", "flights", &config);
+    promote(&setup.store(), "production", publish(&setup.store(), 2, Preparation::default()));
+    eventually("version 2 serves", || (weir.metric("weir_model_info", "version=\"2\"") == 1.0).then_some(()));
+    produce(&setup.brokers, &setup.input, keyed("waits", 100));
+    assert_eq!(reader.next(Duration::from_secs(3)), None, "only a resume ends the pause");
+    assert_eq!(weir.metric("weir_route_paused", "flights"), 1.0);
+
+    let resumed = weir.route("resume", "flights", &config);
+    assert!(!resumed.contains("as it was before"), "{resumed}");
+    let outputs = reader.take(100);
+    assert_eq!(keys(&outputs), keys(&keyed("waits", 100)));
+    assert!(outputs.iter().all(|output| output.json()["version"] == 2));
+    assert!(weir.stop().success());
 }

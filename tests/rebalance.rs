@@ -7,8 +7,8 @@ use weir::train::preparation::Preparation;
 
 use crate::delivery::{PARTITIONS, assert_once_and_in_order, records};
 use crate::support::eventually;
-use crate::support::kafka::{Reader, produce};
-use crate::support::models::{promote, publish, year};
+use crate::support::kafka::{Reader, brokers, keys, produce};
+use crate::support::models::{keyed, promote, publish, setup_with_model, year};
 use crate::support::weir::{Setup, Weir};
 
 const EAGER: &str = r#""partition.assignment.strategy" = "range,roundrobin""#;
@@ -92,4 +92,15 @@ fn a_static_member_that_restarts_keeps_its_partitions_and_costs_no_rebalance() {
     assert!(restarts.stop().success() && stays.stop().success());
     assert_eq!(reader.rest().len(), 0, "a stop commits, whether the member leaves or not");
     assert_once_and_in_order(&inputs, &outputs);
+}
+
+#[test]
+fn a_worker_without_partitions_is_ready_with_the_brokers_as_assignors() {
+    // Two workers, one partition.
+    let setup = Setup { properties: BY_THE_BROKER.into(), ..setup_with_model(brokers(), 1) };
+    let weir = Weir::ready(&setup.config(""));
+    let reader = Reader::new(&setup.brokers, &setup.output);
+    produce(&setup.brokers, &setup.input, keyed("one", 10));
+    assert_eq!(keys(&reader.take(10)), keys(&keyed("one", 10)));
+    assert!(weir.stop().success());
 }

@@ -8,6 +8,7 @@
 //! | `offsets` | where weir continues: after denied reads, in topics that were created again, before batches it can't read |
 //! | `refusals` | records that an output refuses: each becomes a dead letter, or its route waits, and others don't |
 //! | `isolation` | routes that don't suffer from others: large, paused, idle, without an output |
+//! | `readiness` | input topics that are absent or deleted |
 //! | `rebalance` | partitions that move between processes, under each group protocol |
 //! | `rejection` | records that can't be scored: each becomes a dead letter with its reason |
 //! | `dead_letters` | `weir dead-letter`: what was rejected is counted, and sent again once and not twice |
@@ -54,6 +55,7 @@ mod outage;
 mod parity;
 mod preprocessing;
 mod rebalance;
+mod readiness;
 mod refusals;
 mod rejection;
 mod replay;

@@ -1,0 +1,59 @@
+//! Input topics that are absent, deleted, or have no place to start from: weir isn't ready, names them, and creates none.
+
+use std::time::Duration;
+
+use crate::support::kafka::{Reader, brokers, create_topic, delete_topic, keys, produce, topic_exists, unique};
+use crate::support::models::{keyed, publish_first, setup_with_model};
+use crate::support::stays;
+use crate::support::weir::{Setup, Weir, command};
+
+#[test]
+fn deleted_inputs_are_named_by_readiness_and_not_created() {
+    let (setup, second) = (setup_with_model(brokers(), 2), Setup::on_kafka(3));
+    let weir = Weir::ready(&setup.config(&second.as_second_route()));
+    delete_topic(&setup.brokers, &setup.input);
+    delete_topic(&setup.brokers, &second.input);
+    weir.await_not_ready(&setup.input);
+    weir.await_not_ready(&second.input);
+    // Several times as long as it takes weir to ask for its topics again.
+    stays("the topics are missing and weir isn't ready", Duration::from_secs(12), || {
+        let exist = [&setup, &second].map(|setup| topic_exists(&setup.brokers, &setup.input));
+        exist == [false, false] && weir.get("/readyz").0 == 503
+    });
+
+    create_topic(&setup.brokers, &setup.input, 2, &[]);
+    create_topic(&second.brokers, &second.input, 3, &[]);
+    weir.await_ready();
+    let reader = Reader::new(&second.brokers, &second.output);
+    produce(&second.brokers, &second.input, keyed("new", 10));
+    assert_eq!(keys(&reader.take(10)), keys(&keyed("new", 10)));
+    assert!(weir.stop().success());
+}
+
+#[test]
+fn a_partition_without_a_commit_and_without_a_reset_makes_weir_unready() {
+    let properties = "\"auto.offset.reset\" = \"error\"".into();
+    let setup = Setup { properties, ..setup_with_model(brokers(), 1) };
+    produce(&setup.brokers, &setup.input, keyed("one", 10));
+    let weir = Weir::start(&setup.config(""));
+    weir.await_not_ready("auto.offset.reset");
+    assert!(weir.get("/readyz").1.contains(&setup.input), "{}", weir.get("/readyz").1);
+    assert!(weir.stop().success());
+}
+
+#[test]
+fn weir_check_creates_no_topic() {
+    let setup = Setup::named(brokers());
+    publish_first(&setup.store());
+    let output = command().args(["check", "-c"]).arg(setup.config("")).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(!output.status.success(), "{text}");
+    // A broker creates topics in the order in which it is asked for them.
+    let later = unique("later");
+    create_topic(&setup.brokers, &later, 1, &[]);
+    assert!(topic_exists(&setup.brokers, &later));
+    for topic in [&setup.input, &setup.output, &setup.dead_letter] {
+        assert!(text.contains(&format!("{topic:?} doesn't exist")), "{text}");
+        assert!(!topic_exists(&setup.brokers, topic), "weir check has created {topic}");
+    }
+}
