@@ -29,6 +29,19 @@ pub(crate) struct Verdict {
     pub(crate) examples: Vec<String>,
 }
 
+impl Verdict {
+    /// Adds what was found elsewhere.
+    pub(crate) fn add(&mut self, other: Verdict) {
+        self.lost += other.lost;
+        self.doubled += other.doubled;
+        self.out_of_order += other.out_of_order;
+        self.wrong += other.wrong;
+        self.dead_letters_expected += other.dead_letters_expected;
+        self.dead_letters_found += other.dead_letters_found;
+        self.examples.extend(other.examples);
+    }
+}
+
 /// An output or a dead letter, as it came.
 pub(crate) struct Outcome<'a> {
     /// The partition of the topic.
@@ -263,7 +276,7 @@ impl Partition {
 }
 
 /// Keeps an example, if there aren't enough of its kind.
-fn example(examples: &mut Vec<String>, kind: &str, text: impl FnOnce() -> String) {
+pub(crate) fn example(examples: &mut Vec<String>, kind: &str, text: impl FnOnce() -> String) {
     if examples.iter().filter(|example| example.starts_with(kind)).count() < EXAMPLES {
         examples.push(format!("{kind}: {}", text()));
     }

@@ -8,6 +8,7 @@ use std::thread;
 use crate::proxy::Link;
 use crate::support::eventually;
 use crate::support::kafka::{self, Kafka, create_replicated_topic};
+use crate::support::rights::AUTHORIZER;
 
 /// The weir processes that there can be.
 pub(crate) const NAMES: [&str; 3] = ["a", "b", "c"];
@@ -43,6 +44,7 @@ impl Cluster {
         let mut nodes = Vec::new();
         for kafka::Node { port, mut arguments } in kafka::cluster(brokers, folder) {
             arguments.extend(["--set".into(), format!("group.min.session.timeout.ms={SESSION_TIMEOUT_MS}")]);
+            arguments.extend(AUTHORIZER.into_iter().flat_map(|setting| ["--set".into(), setting.into()]));
             for (process, name) in NAMES.iter().enumerate() {
                 let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
                 let (advertised, own) = (proxy.local_addr().unwrap(), kafka::free_port());
@@ -94,16 +96,11 @@ impl Cluster {
     }
 
     /// Creates a topic on three brokers, two of which must have a record, or on the only one.
-    pub(crate) fn create_topic(&self, name: &str, partitions: usize) {
+    pub(crate) fn create_topic(&self, name: &str, partitions: usize, settings: &[(&str, &str)]) {
         let replicas = self.nodes.len().min(3) as i32;
         let in_sync = if replicas < 3 { "1" } else { "2" };
-        create_replicated_topic(
-            &self.brokers(),
-            name,
-            partitions as i32,
-            replicas,
-            &[("min.insync.replicas", in_sync)],
-        );
+        let settings = [&[("min.insync.replicas", in_sync)], settings].concat();
+        create_replicated_topic(&self.brokers(), name, partitions as i32, replicas, &settings);
     }
 }
 

@@ -42,6 +42,18 @@ pub(crate) enum Kind {
     Swap,
     /// The alias moves to a broken version, and back.
     Broken,
+    /// READ on the input denied to all processes for a while.
+    Deny,
+    /// The route of a process paused by hand, and resumed.
+    Pause,
+    /// The small input of the second route deleted, and created again.
+    Recreate,
+    /// The large input of the second route deleted, and created again.
+    RecreateLarge,
+    /// One partition more for the small input of the second route.
+    Grow,
+    /// Records that the output of the second route refuses.
+    Refused,
 }
 
 impl Kind {
@@ -62,18 +74,24 @@ impl Kind {
             Kind::StallKill => "no produce request taken, then kill -9, restart",
             Kind::Swap => "model swap",
             Kind::Broken => "broken version promoted",
+            Kind::Deny => "READ on the input denied, granted again",
+            Kind::Pause => "route paused by hand, resumed",
+            Kind::Recreate => "input topic deleted and created again",
+            Kind::RecreateLarge => "input topic of 100 partitions deleted and created again",
+            Kind::Grow => "partition added to an input topic",
+            Kind::Refused => "records that the output refuses",
         }
     }
 }
 
 /// How often each kind is among twenty faults. Joins and leaves take turns, whichever is possible.
-const DECK: [(Kind, usize); 13] = [
-    (Kind::Kill, 3),
-    (Kind::Terminate, 2),
-    (Kind::Join, 2),
-    (Kind::Handover, 2),
-    (Kind::Broker, 2),
-    (Kind::Freeze, 2),
+const DECK: [(Kind, usize); 19] = [
+    (Kind::Kill, 2),
+    (Kind::Terminate, 1),
+    (Kind::Join, 1),
+    (Kind::Handover, 1),
+    (Kind::Broker, 1),
+    (Kind::Freeze, 1),
     (Kind::Refuse, 1),
     (Kind::Hold, 1),
     (Kind::Slow, 1),
@@ -81,6 +99,12 @@ const DECK: [(Kind, usize); 13] = [
     (Kind::StallKill, 1),
     (Kind::Swap, 1),
     (Kind::Broken, 1),
+    (Kind::Deny, 1),
+    (Kind::Pause, 1),
+    (Kind::Recreate, 1),
+    (Kind::RecreateLarge, 1),
+    (Kind::Grow, 1),
+    (Kind::Refused, 1),
 ];
 
 /// A fault, with all that was drawn for it. A process is its place in [`NAMES`].
@@ -121,6 +145,8 @@ impl fmt::Display for Fault {
             Kind::Broker => write!(f, "{}, {seconds:.1} s", self.node + 1),
             Kind::Swap => write!(f, "version {}", self.version + 1),
             Kind::Broken => f.write_str("refused"),
+            Kind::Deny | Kind::Recreate | Kind::RecreateLarge => write!(f, "{seconds:.1} s"),
+            Kind::Grow | Kind::Refused => f.write_str("second route"),
             Kind::Kill
             | Kind::Terminate
             | Kind::Freeze
@@ -128,7 +154,8 @@ impl fmt::Display for Fault {
             | Kind::Hold
             | Kind::Slow
             | Kind::Stall
-            | Kind::StallKill => write!(f, "{process}, {seconds:.1} s"),
+            | Kind::StallKill
+            | Kind::Pause => write!(f, "{process}, {seconds:.1} s"),
         }
     }
 }
@@ -205,7 +232,10 @@ fn hold(kind: Kind, brokers: usize, rng: &mut ChaCha8Rng) -> Duration {
         // Shorter than the session, or longer.
         Kind::Refuse | Kind::Hold | Kind::Stall | Kind::StallKill => 1_000..session + 3_000,
         Kind::Slow => 2_000..5_000,
-        Kind::Join | Kind::Leave | Kind::Swap | Kind::Broken => return Duration::ZERO,
+        Kind::Deny => 0..4_000,
+        Kind::Pause => 500..4_000,
+        Kind::Recreate | Kind::RecreateLarge => 0..2_000,
+        Kind::Join | Kind::Leave | Kind::Swap | Kind::Broken | Kind::Grow | Kind::Refused => return Duration::ZERO,
     };
     Duration::from_millis(rng.random_range(milliseconds))
 }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -113,7 +113,9 @@ impl Feeder {
 
 fn send(producer: &BaseProducer, topic: &str, records: &Records, partition: usize, sequence: usize) {
     let (key, value) = (records::key(partition, sequence), records.value(partition, sequence));
-    let mut record = BaseRecord::to(topic).partition(partition as i32).key(&key).payload(&value);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_millis() as i64;
+    let timestamp = now + records.time_shift(partition, sequence);
+    let mut record = BaseRecord::to(topic).partition(partition as i32).key(&key).payload(&value).timestamp(timestamp);
     while let Err((_, again)) = producer.send(record) {
         // The queue is full.
         record = again;

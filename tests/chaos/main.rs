@@ -6,6 +6,9 @@
 //! letters with read_committed, straight from the brokers ([`reader`]), and books each id ([`account`]): how often it came
 //! out, in which order, and whether the prediction is that of `weir predict`.
 //!
+//! A second route has the topics that change: they are deleted and created again, they grow, and they refuse records
+//! ([`side`]).
+//!
 //! To know that the verifier would notice, two bugs that such programs have had before are switched on in weir, in a
 //! build with the feature `planted-bugs`; it must find what they do.
 //!
@@ -27,6 +30,7 @@ mod reader;
 mod records;
 mod report;
 mod run;
+mod side;
 
 #[allow(dead_code, reason = "this needs a part of what the tests do")]
 #[path = "../support"]
@@ -34,6 +38,7 @@ mod support {
     pub(crate) mod kafka;
     pub(crate) mod models;
     pub(crate) mod provenance;
+    pub(crate) mod rights;
     mod wait;
     pub(crate) mod weir;
 

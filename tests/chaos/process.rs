@@ -60,6 +60,14 @@ impl Process {
         answer.body_mut().read_to_string().unwrap()
     }
 
+    /// Pauses or resumes its route.
+    pub(crate) fn route(&self, action: &str, config: &Path) {
+        let mut route = command();
+        route.args(["route", action, "flights", "--at", &self.http, "-c"]).arg(config);
+        let output = route.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// How often a version was refused.
     pub(crate) fn refusals(&self) -> f64 {
         let metrics = self.get("/metrics");

@@ -13,6 +13,16 @@ const POOL: usize = 4_000;
 /// One record in so many can't be scored.
 const POISON_IN: u64 = 150;
 
+/// One record in so many has a timestamp that its output doesn't take.
+const UNTIMELY_IN: u64 = 210;
+
+/// The timestamps that outputs and dead letters take: of the last day, and of the next hour.
+pub(crate) const TIMELY: [(&str, &str); 2] =
+    [("message.timestamp.before.max.ms", "86400000"), ("message.timestamp.after.max.ms", "3600000")];
+
+/// The timestamps that the input takes: all.
+pub(crate) const ANY_TIME: [(&str, &str); 1] = [("message.timestamp.after.max.ms", "9223372036854775807")];
+
 /// The route's `input.max_bytes`: well above what a flight takes.
 pub(crate) const MAX_BYTES: usize = 4_096;
 
@@ -87,6 +97,17 @@ impl Records {
             What::Poison(Poison::ALL[(hash / POISON_IN) as usize % Poison::ALL.len()], row)
         } else {
             What::Good(row)
+        }
+    }
+
+    /// How far the timestamp of this record is from the present, in milliseconds: days, or not at all.
+    pub(crate) fn time_shift(&self, partition: usize, sequence: usize) -> i64 {
+        const DAYS: i64 = 3 * 86_400_000;
+        let hash = mix(mix(self.seed ^ (((partition as u64) << 40) | sequence as u64)));
+        match hash % UNTIMELY_IN {
+            0 => -DAYS,
+            1 => DAYS,
+            _ => 0,
         }
     }
 

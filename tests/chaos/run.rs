@@ -18,9 +18,11 @@ use crate::models::Models;
 use crate::process::{Process, how};
 use crate::proxy::Mode;
 use crate::reader::{Findings, Reader};
-use crate::records::{MAX_BYTES, Records};
+use crate::records::{ANY_TIME, MAX_BYTES, Records, TIMELY};
+use crate::side::{Fate, Side, Which};
 use crate::support::PATIENCE;
 use crate::support::kafka::unique;
+use crate::support::rights::{lift_restrictions, restrict};
 
 /// As many as workers in three processes.
 pub(crate) const PARTITIONS: usize = 6;
@@ -91,8 +93,8 @@ pub(crate) fn run(cluster: &mut Cluster, plan: &Plan<'_>) -> Report {
         print!("{} {:>3}  {fault}", time(), number + 1);
         std::io::stdout().flush().unwrap();
         let before = world.reader.progress().again();
-        world.meet(fault);
-        let goes_on = world.wait_for_progress(fault.all_partitions, (fault.outputs * per_fault) as usize);
+        let goes_on =
+            world.meet(fault) && world.wait_for_progress(fault.all_partitions, (fault.outputs * per_fault) as usize);
         world.look_after();
         match world.reader.progress().again() - before {
             0 => println!(),
@@ -118,6 +120,7 @@ struct World<'w> {
     output: String,
     dead_letter: String,
     group: String,
+    side: Side,
     /// By place in [`NAMES`].
     processes: [Option<Process>; NAMES.len()],
     /// The version that the alias names, by its place among the sound ones.
@@ -132,11 +135,12 @@ impl<'w> World<'w> {
     fn new(cluster: &'w mut Cluster, plan: &'w Plan<'w>) -> World<'w> {
         let group = unique("chaos");
         let [input, output, dead_letter] = ["in", "out", "dead"].map(|topic| format!("{group}.{topic}"));
-        for topic in [&input, &output, &dead_letter] {
-            cluster.create_topic(topic, PARTITIONS);
+        for (topic, times) in [(&input, &ANY_TIME[..]), (&output, &TIMELY), (&dead_letter, &TIMELY)] {
+            cluster.create_topic(topic, PARTITIONS, times);
         }
         plan.models.promote(0);
         let strict = plan.delivery == Delivery::ExactlyOnce;
+        let side = Side::new(cluster, &group, &plan.records, strict);
         let expected = plan.models.expected.clone();
         let account = Account::new(plan.records.clone(), expected, PARTITIONS, plan.per_partition, strict);
         let reader = Reader::start(&cluster.brokers(), &output, &dead_letter, PARTITIONS, account);
@@ -154,6 +158,7 @@ impl<'w> World<'w> {
             output,
             dead_letter,
             group,
+            side,
             processes: NAMES.map(|_| None),
             version: 0,
             reader,
@@ -162,8 +167,8 @@ impl<'w> World<'w> {
         }
     }
 
-    /// Lets a fault happen, up to its end.
-    fn meet(&mut self, fault: &Fault) {
+    /// Lets a fault happen, up to its end. Returns whether weir goes on, as far as the fault itself waits for it.
+    fn meet(&mut self, fault: &Fault) -> bool {
         let Fault { process, hold, .. } = *fault;
         match fault.kind {
             Kind::Kill => {
@@ -213,7 +218,8 @@ impl<'w> World<'w> {
                 let version = self.plan.models.promote(fault.version);
                 self.version = fault.version;
                 let before = self.reader.progress().scored_by(version);
-                self.wait("the new version scores", |world| world.reader.progress().scored_by(version) > before);
+                return self
+                    .wait("the new version scores", |world| world.reader.progress().scored_by(version) > before);
             }
             Kind::Broken => {
                 let refusals = |world: &World<'_>| -> Vec<f64> {
@@ -221,12 +227,57 @@ impl<'w> World<'w> {
                 };
                 let before = refusals(self);
                 self.plan.models.promote_broken();
-                self.wait("every process refuses the broken version", |world| {
+                let is_refused = self.wait("every process refuses the broken version", |world| {
                     before.iter().zip(refusals(world)).all(|(before, now)| now > *before)
                 });
                 self.plan.models.promote(self.version);
+                return is_refused;
+            }
+            Kind::Deny => {
+                let brokers = self.cluster.brokers();
+                restrict(&brokers, &self.input, &["Describe", "Write"]);
+                thread::sleep(hold);
+                lift_restrictions(&brokers, &self.input);
+            }
+            Kind::Pause => {
+                let config = self.config(process);
+                self.running(process).route("pause", &config);
+                thread::sleep(hold);
+                self.running(process).route("resume", &config);
+            }
+            Kind::Recreate => return self.recreate(Which::Small, hold),
+            Kind::RecreateLarge => return self.recreate(Which::Large, hold),
+            Kind::Grow => {
+                self.side.grow(self.cluster);
+                self.side.send(self.cluster, Which::Small, Fate::Prediction);
+                return self.wait_for_side();
+            }
+            Kind::Refused => {
+                self.side.hide_settings(self.cluster);
+                self.side.send(self.cluster, Which::Small, Fate::Refused);
+                return self.wait_for_side();
             }
         }
+        true
+    }
+
+    /// Deletes an input of the second route while it has records, and creates it again.
+    fn recreate(&mut self, which: Which, hold: Duration) -> bool {
+        self.side.send(self.cluster, which, Fate::Prediction);
+        if !self.wait_for_side() {
+            return false;
+        }
+        self.side.send(self.cluster, which, Fate::Deleted);
+        self.side.delete(self.cluster, which);
+        thread::sleep(hold);
+        self.side.create(self.cluster, which);
+        self.side.send(self.cluster, which, Fate::Prediction);
+        self.wait_for_side()
+    }
+
+    /// Waits until all records of the second route have their outcome.
+    fn wait_for_side(&mut self) -> bool {
+        self.wait("the second route's records come out", |world| world.side.missing(&world.cluster.brokers()) == 0)
     }
 
     fn start(&mut self, process: usize) {
@@ -347,8 +398,10 @@ impl<'w> World<'w> {
         if committed.as_ref() != Ok(&all) {
             self.complaints.push(format!("after all processes have stopped, commits are {committed:?}, not {all:?}"));
         }
+        self.look_at_commits_of_side();
         println!("{}      outputs and dead letters are read to their ends", time());
-        let Findings { verdict, missed, stuck } = self.reader.finish();
+        let Findings { mut verdict, missed, stuck } = self.reader.finish();
+        verdict.add(self.side.judge(&self.cluster.brokers()));
         if missed > 0 {
             println!("{missed} records that the verifier's client hadn't seen among the faults are there");
         }
@@ -356,6 +409,24 @@ impl<'w> World<'w> {
         end_aside(self.group_client);
         self.complaints.extend(stuck.map(|why| format!("not all can be read: {why}")));
         (verdict, self.complaints)
+    }
+
+    /// Whether everything in the inputs of the second route is committed.
+    fn look_at_commits_of_side(&mut self) {
+        let ends = self.side.ends();
+        let mut partitions = TopicPartitionList::new();
+        ends.iter().for_each(|&(topic, partition, _)| _ = partitions.add_partition(topic, partition as i32));
+        match self.group_client.committed_offsets(partitions, Duration::from_secs(20)) {
+            Err(error) => self.complaints.push(format!("commits of the second route: {error}")),
+            Ok(committed) => {
+                for (topic, partition, end) in ends {
+                    let found = committed.find_partition(topic, partition as i32).map(|found| found.offset());
+                    if found != Some(Offset::Offset(end as i64)) {
+                        self.complaints.push(format!("{topic} {partition} ends at {end}, its commit is {found:?}"));
+                    }
+                }
+            }
+        }
     }
 
     /// Up to where the group has committed, or why that isn't told: a commit may be pending.
@@ -386,6 +457,7 @@ impl<'w> World<'w> {
             "session.timeout.ms" = {SESSION_TIMEOUT_MS}
             "heartbeat.interval.ms" = {heartbeat}
             "reconnect.backoff.max.ms" = 1000
+            "topic.metadata.refresh.interval.ms" = 2000
             [worker]
             threads = 2
             delivery = "{delivery}"
@@ -396,6 +468,7 @@ impl<'w> World<'w> {
             poll_ms = 100
             [http]
             listen = "127.0.0.1:0"
+            tokens = ["open sesame"]
             [log]
             level = "info"
             [[route]]
@@ -404,7 +477,9 @@ impl<'w> World<'w> {
             input = {{ topics = ["{input}"], max_bytes = {MAX_BYTES} }}
             output = {{ topic = "{output}" }}
             dead_letter = {{ topic = "{dead_letter}" }}
-            "#
+            {}
+            "#,
+            self.side.route()
         );
         fs::write(&path, text).unwrap();
         path
