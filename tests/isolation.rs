@@ -30,7 +30,7 @@ fn a_process_that_joins_after_a_large_topic_was_deleted_gets_partitions_soon() {
     let second = Weir::start(&small.config(""));
     // Without the deletion it takes five seconds, and by the busiest machine not so long.
     within(Duration::from_secs(60), "the process that joined has partitions", || {
-        (second.partitions().len() == 2).then_some(())
+        (!second.partitions().is_empty()).then_some(())
     });
     let inputs = spread("after", 400, 4);
     produce(&small.brokers, &small.input, inputs.clone());

@@ -163,11 +163,10 @@ fn a_batch_that_fails_its_checksum_is_not_skipped() {
     let kafka = Kafka::start(port, Some(data.path()), &[]);
     let properties = "\"check.crcs\" = true".into();
     let setup = Setup { properties, ..setup_with_model(&kafka.brokers, 1) };
-    // Each of them is a batch.
     let parts = ["first", "second", "third"].map(|name| keyed(name, 10));
     parts.iter().for_each(|part| produce(&setup.brokers, &setup.input, part.clone()));
     drop(kafka);
-    spoil_batch(&data.path().join(format!("data/{}-0/00000000000000000000.log", setup.input)), 1);
+    spoil_batch(&data.path().join(format!("data/{}-0/00000000000000000000.log", setup.input)), 10);
     let _kafka = Kafka::start(port, Some(data.path()), &[]);
 
     let reader = Reader::new(&setup.brokers, &setup.output);
@@ -179,13 +178,21 @@ fn a_batch_that_fails_its_checksum_is_not_skipped() {
     assert_eq!(committed_offset(&setup), Some(10));
 }
 
-/// Flips a bit in the last byte of a batch, by its number in the segment.
-fn spoil_batch(segment: &Path, number: usize) {
+/// Flips a bit in the last byte of the batch that begins at this offset.
+fn spoil_batch(segment: &Path, offset: u64) {
     let mut bytes = std::fs::read(segment).unwrap();
-    // A base offset of 8 bytes, then the length of what follows.
-    let end = |start: usize| start + 12 + u32::from_be_bytes(bytes[start + 8..start + 12].try_into().unwrap()) as usize;
-    let end = (0..=number).fold(0, |start, _| end(start));
-    bytes[end - 1] ^= 1;
+    let mut start = 0;
+    loop {
+        // A batch begins with its first offset, and the length of all that follows these two.
+        let first = u64::from_be_bytes(bytes[start..start + 8].try_into().unwrap());
+        let length = u32::from_be_bytes(bytes[start + 8..start + 12].try_into().unwrap());
+        let end = start + 12 + length as usize;
+        if first == offset {
+            bytes[end - 1] ^= 1;
+            break;
+        }
+        start = end;
+    }
     std::fs::write(segment, bytes).unwrap();
 }
 

@@ -137,7 +137,9 @@ pub(crate) fn brokers() -> &'static str {
         Err(_) => {
             // Members that start together join in one generation, as with Kafka's own default of three seconds: a test
             // that wants a rebalance makes one.
-            let kafka = Kafka::start(0, None, &["group.initial.rebalance.delay.ms=1000"]);
+            // As by Kafka's default, a topic is created when somebody asks for it: weir must not be the one.
+            let settings = ["group.initial.rebalance.delay.ms=1000", "auto.create.topics.enable=true"];
+            let kafka = Kafka::start(0, None, &settings);
             (kafka.brokers.clone(), Some(kafka))
         }
     });
