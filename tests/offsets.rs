@@ -134,9 +134,14 @@ fn with_a_reset_to_latest_records_that_arrive_during_a_restart_come_out() {
     inputs.iter_mut().for_each(|record| record.partition = 1);
     produce(&setup.brokers, &setup.input, inputs.clone());
     let weir = Weir::ready(&setup.config(""));
-    assert_eq!(keys(&reader.take(10)), keys(&inputs));
+    // A record of partition 0 may have come too late for the process before.
+    let mut outputs = Vec::new();
+    while outputs.len() < 10 {
+        outputs.extend(reader.take(1).into_iter().filter(|record| record.partition == 1));
+    }
+    assert_eq!(keys(&outputs), keys(&inputs));
     assert!(weir.stop().success());
-    assert_eq!(reader.rest(), []);
+    assert!(reader.rest().iter().all(|record| record.partition == 0));
 }
 
 #[test]

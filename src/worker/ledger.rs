@@ -50,9 +50,18 @@ pub(crate) struct BatchInFlight {
     listed: u32,
     /// The partitions that listed it, as their books were.
     partitions: Vec<BooksOf>,
-    /// By row: where the record came from, as an index into `partitions`, and its offset.
-    rows: Vec<(u32, i64)>,
+    /// By row: where the record came from.
+    rows: Vec<Row>,
     bytes: usize,
+}
+
+/// A record of a batch.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    /// An index into the partitions of its batch.
+    partition: u32,
+    leader_epoch: Option<i32>,
+    offset: i64,
 }
 
 /// A record whose outcome was not delivered.
@@ -61,6 +70,7 @@ pub(crate) struct LostOutcome {
     pub(crate) route: usize,
     pub(crate) of: BooksOf,
     pub(crate) offset: i64,
+    pub(crate) leader_epoch: Option<i32>,
 }
 
 impl Ledger {
@@ -107,7 +117,7 @@ impl Ledger {
         }
         // Records come in runs of one partition, mostly the last one that was listed.
         let at = batch.partitions.iter().rposition(|listed| *listed == of).expect("a partition lists its batch");
-        batch.rows.push((at as u32, offset));
+        batch.rows.push(Row { partition: at as u32, leader_epoch, offset });
         batch.outstanding += 1;
         batch.bytes += bytes;
         let load = &mut self.loads[batch.route];
@@ -131,8 +141,8 @@ impl Ledger {
     /// aborted, before the batch may count as done: see [`PartitionTable::rewind`]. Returns where it came from.
     pub(crate) fn lose(&mut self, ticket: Ticket) -> LostOutcome {
         let batch = &self.batches[ticket.batch as usize];
-        let (at, offset) = batch.rows[ticket.row as usize];
-        LostOutcome { route: batch.route, of: batch.partitions[at as usize], offset }
+        let Row { partition, leader_epoch, offset } = batch.rows[ticket.row as usize];
+        LostOutcome { route: batch.route, of: batch.partitions[partition as usize], offset, leader_epoch }
     }
 
     /// Partitions no longer list these batches.

@@ -503,7 +503,7 @@ fn send_records<'c, K: Clients>(
             pending.next += 1;
             continue;
         }
-        let refusal = brokers.partitions.refusal(held.lease, held.record.offset()).cloned();
+        let refusal = brokers.partitions.refusal(held.lease, held.record.offset(), held.record.leader_epoch()).cloned();
         let must_be_alone = refusal.is_some();
         if (must_be_alone || *has_suspect_in_flight) && brokers.ledger.load(route).records > 0 {
             return Ok(false);

@@ -127,7 +127,8 @@ struct Entry {
     done: Option<Position>,
     committed: Option<Position>,
     /// Offsets that an output has refused before.
-    refusals: BTreeMap<i64, Refusal>,
+    /// With the epoch of the record: after a truncation the offset may belong to another one.
+    refusals: BTreeMap<i64, (Option<i32>, Refusal)>,
     heard: bool,
     heard_at: Instant,
     /// The end that it was last fetched anew for.
@@ -368,6 +369,9 @@ impl PartitionTable {
         entry.log = number;
         (entry.topic_id, entry.identified_after) = (None, now);
         entry.woken_for = None;
+        if from_commits {
+            entry.done = None;
+        }
         if !remains {
             entry.start = position;
             (entry.done, entry.committed) = (None, None);
@@ -435,7 +439,8 @@ impl PartitionTable {
     /// What the group has committed of a partition, where an answer that never came left that open.
     pub(crate) fn committed_elsewhere(&mut self, partition: &TopicPartition, position: Position, now: Instant) {
         let Some(slot) = self.find(partition) else { return };
-        self.entry_mut(slot).committed = Some(position);
+        let entry = self.entry_mut(slot);
+        (entry.committed, entry.done) = (Some(position), None);
         self.go_back(slot, Some(position), now, &mut Vec::new());
     }
 
@@ -461,10 +466,10 @@ impl PartitionTable {
             return;
         }
         let from = entry.handed_over().or(entry.committed).or(entry.start);
-        entry.cursor = match (from, offset) {
-            (Some(position), Some(offset)) if offset < position.offset => Some(Position { offset, leader_epoch: None }),
-            (from, _) => from,
-        };
+        let offset = offset.map(Position::at);
+        // Several records may have strayed: the first of them counts.
+        let due = entry.cursor.filter(|_| matches!(entry.state, State::Seeking { .. }));
+        entry.cursor = from.into_iter().chain(offset).chain(due).min_by_key(|position| position.offset);
         entry.lease = number;
         entry.state = State::Seeking { due: now };
         self.changed.push(slot);

@@ -79,9 +79,7 @@ impl<K: Clients> Brokers<'_, K> {
         }
         let is_about_topic = match failure {
             // Even its dead letter is refused: that has to be mended at the topic.
-            DeliveryFailure::Record => {
-                self.partitions.refuse(lost.of, lost.offset, format!("topic {topic} refuses it: {source}"))
-            }
+            DeliveryFailure::Record => self.partitions.refuse(&lost, format!("topic {topic} refuses it: {source}")),
             failure => failure == DeliveryFailure::Topic,
         };
         if is_about_topic {

@@ -221,12 +221,6 @@ pub(crate) fn alter_topic(brokers: &str, name: &str, key: &str, value: &str) {
     administer(brokers, async |admin, options| admin.alter_configs([&change], options).await);
 }
 
-/// Adds partitions to a topic until it has so many.
-pub(crate) fn add_partitions(brokers: &str, name: &str, partitions: usize) {
-    let change = NewPartitions::new(name, partitions);
-    administer(brokers, async |admin, options| admin.create_partitions([&change], options).await);
-}
-
 /// Has an admin client do something, all of which must succeed.
 fn administer<T: Debug, E: Debug>(
     brokers: &str,

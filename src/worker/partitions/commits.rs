@@ -1,7 +1,8 @@
 //! What can be committed, and what outputs have refused.
 
-use super::{BooksOf, CommitPoint, Entry, Lease, PartitionTable};
+use super::{CommitPoint, Entry, Lease, PartitionTable};
 use crate::kafka::consumer::{Position, TopicPartition};
+use crate::worker::ledger::LostOutcome;
 use crate::worker::refusal::Refusal;
 
 impl PartitionTable {
@@ -51,29 +52,30 @@ impl PartitionTable {
 
     /// An output refused the outcome of a record: one that has gone out alone is refused for itself, any other is suspected.
     /// Returns whether it had been refused for itself before, so that it is its dead letter that is refused.
-    pub(crate) fn refuse(&mut self, of: BooksOf, offset: i64, reason: String) -> bool {
-        let Some(entry) = self.entries[of.slot as usize].as_mut().filter(|entry| entry.log == of.log) else {
-            return false;
-        };
-        match entry.refusals.get_mut(&offset) {
+    pub(crate) fn refuse(&mut self, lost: &LostOutcome, reason: String) -> bool {
+        let entry = self.entries[lost.of.slot as usize].as_mut().filter(|entry| entry.log == lost.of.log);
+        let Some(entry) = entry else { return false };
+        match entry.refusals.get_mut(&lost.offset).filter(|(epoch, _)| *epoch == lost.leader_epoch) {
             None => {
-                entry.refusals.insert(offset, Refusal::Suspect);
-                self.refusals += 1;
+                if entry.refusals.insert(lost.offset, (lost.leader_epoch, Refusal::Suspect)).is_none() {
+                    self.refusals += 1;
+                }
                 false
             }
-            Some(refusal @ Refusal::Suspect) => {
+            Some((_, refusal @ Refusal::Suspect)) => {
                 *refusal = Refusal::Refused(reason);
                 false
             }
-            Some(Refusal::Refused(_)) => true,
+            Some((_, Refusal::Refused(_))) => true,
         }
     }
 
     /// What an output said of this record before.
-    pub(crate) fn refusal(&self, lease: Lease, offset: i64) -> Option<&Refusal> {
+    pub(crate) fn refusal(&self, lease: Lease, offset: i64, leader_epoch: Option<i32>) -> Option<&Refusal> {
         if self.refusals == 0 {
             return None;
         }
-        self.entries[lease.slot as usize].as_ref()?.refusals.get(&offset)
+        let (epoch, refusal) = self.entries[lease.slot as usize].as_ref()?.refusals.get(&offset)?;
+        (*epoch == leader_epoch).then_some(refusal)
     }
 }

@@ -69,7 +69,7 @@ pub(super) struct Log {
     pub(super) committed: Option<Position>,
     /// Where the epochs of its leaders begin, but for the first.
     epochs: Vec<i64>,
-    /// Counts truncations and new topics: what was read before says nothing about this log.
+    /// Counts new topics: what was read before says nothing about this log.
     pub(super) incarnation: u64,
     unreadable: Option<i64>,
     pub(super) was_created_again: bool,
@@ -172,8 +172,8 @@ pub(super) struct World {
 impl Log {
     /// Where a consumer of this position goes on: where the epoch of the last record that it read ends, if that is before.
     fn validated(&self, position: Position) -> i64 {
-        let end = position.leader_epoch.and_then(|epoch| self.epochs.get(epoch as usize)).copied();
-        end.map_or(position.offset, |end| position.offset.min(end))
+        let later = position.leader_epoch.and_then(|epoch| self.epochs.get(epoch as usize..));
+        later.and_then(|starts| starts.iter().copied().min()).map_or(position.offset, |end| position.offset.min(end))
     }
 }
 

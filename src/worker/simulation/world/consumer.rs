@@ -176,7 +176,8 @@ impl World {
     pub(super) fn with_incarnations(&self, offsets: &[(TopicPartition, Position)]) -> Vec<(usize, Position, u64)> {
         let with = |(partition, position): &(TopicPartition, Position)| {
             let at = toppar(partition);
-            (at, *position, self.logs[at].incarnation)
+            let incarnation = if self.toppars[at].is_mistaken { u64::MAX } else { self.logs[at].incarnation };
+            (at, *position, incarnation)
         };
         offsets.iter().map(with).collect()
     }

@@ -94,7 +94,6 @@ impl World {
         let removed: Vec<InputData> = log.records.drain(kept..).collect();
         log.end = removed[0].offset;
         log.epochs.push(log.end);
-        log.incarnation += 1;
         self.waived.extend(removed.iter().map(|record| record.id));
         let end = self.logs[toppar].end;
         self.trace(|| format!("{toppar} is truncated to {end}"));
