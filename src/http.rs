@@ -14,23 +14,22 @@
 //! Answers are JSON but for the metrics; what goes wrong says so as `{"error": "…"}`.
 
 mod admin;
+mod connections;
 mod health;
 pub mod inference;
 mod metrics;
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::DefaultBodyLimit;
-use axum::http::StatusCode;
+use axum::extract::rejection::PathRejection;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, oneshot};
 
 pub use admin::Tokens;
 pub use health::{Condition, Health};
@@ -75,60 +74,70 @@ pub struct Served {
     pub gate: Arc<Gate>,
 }
 
-/// The largest request body, in bytes: some tens of thousands of rows, and a bound for what a stranger can make weir
-/// hold.
-const BODY_LIMIT: usize = 16 << 20;
-
-/// How many requests are parsed and scored at once: inference by HTTP is for trying out and for low rates, and leaves
-/// the cores to the workers.
-const CONCURRENT_INFERENCES: usize = 2;
-
-/// How long a shutdown waits for open requests.
-const GRACE: Duration = Duration::from_secs(5);
-
-/// Serves until `shutdown` is ready, then lets open requests finish, though not longer than five seconds.
-pub async fn serve(
-    listener: TcpListener,
-    state: State,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    serve_with(listener, state, shutdown, GRACE).await
+/// Serves until `shutdown` is ready. Open requests may then finish, but only for five seconds.
+pub async fn serve(listener: TcpListener, state: State, shutdown: impl Future<Output = ()> + Send + 'static) {
+    serve_with(listener, state, ServerLimits::DEFAULT, shutdown).await;
 }
 
 async fn serve_with(
     listener: TcpListener,
     state: State,
+    limits: ServerLimits,
     shutdown: impl Future<Output = ()> + Send + 'static,
+) {
+    let metrics = state.metrics.clone();
+    connections::serve(listener, router(state, limits), metrics, limits, shutdown).await;
+}
+
+/// What clients may take of the process. Not configurable: a deployment that needs more than this has the topics.
+///
+/// The worst that all clients together can make weir hold is `places` bodies and as many answers of 4 MiB each, and
+/// the values of `inferences` requests, 16 MiB each at most.
+#[derive(Clone, Copy, Debug)]
+struct ServerLimits {
+    /// Open connections. When this many are open, the one that has waited longest for its client is closed for a new
+    /// one.
+    connections: usize,
+    /// How long a connection may wait for its client: for a complete request head, between two requests, and until an
+    /// answer is read.
+    silence: Duration,
+    /// Inference requests in progress or waiting for a place. Fewer than `connections`, so that the others remain for
+    /// probes and scrapes.
+    queue: usize,
+    /// Inference requests whose bodies or answers may be in memory.
+    places: usize,
+    /// How long an inference request may wait for a place, its body unread.
+    place_wait: Duration,
+    /// How long a body may take to arrive: 4 MiB in this time are 3.4 Mbit/s.
+    body: Duration,
+    /// Inference requests that are parsed and scored at once. Inference over HTTP is for trying out and for low rates,
+    /// and leaves the cores to the workers.
+    inferences: usize,
+    /// How long a shutdown waits for open requests.
     grace: Duration,
-) -> io::Result<()> {
-    let (stopping, stop) = oneshot::channel::<()>();
-    let shutdown = async move {
-        shutdown.await;
-        // Nobody listens if the server has failed meanwhile.
-        let _ = stopping.send(());
+}
+
+impl ServerLimits {
+    const DEFAULT: ServerLimits = ServerLimits {
+        connections: 128,
+        silence: Duration::from_secs(20),
+        queue: 64,
+        places: 4,
+        place_wait: Duration::from_secs(5),
+        body: Duration::from_secs(10),
+        inferences: 2,
+        grace: Duration::from_secs(5),
     };
-    let server = axum::serve(listener, router(state)).with_graceful_shutdown(shutdown);
-    let patience = async {
-        match stop.await {
-            Ok(()) => tokio::time::sleep(grace).await,
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        served = server => served,
-        () = patience => Ok(()),
-    }
 }
 
 /// The state as the handlers share it.
 #[derive(Debug)]
 struct Shared {
     state: State,
-    inferences: Arc<Semaphore>,
+    admission: inference::Admission,
 }
 
-fn router(state: State) -> Router {
-    let inferences = Arc::new(Semaphore::new(CONCURRENT_INFERENCES));
+fn router(state: State, limits: ServerLimits) -> Router {
     let model =
         |path: &str| [format!("/v2/models/{{name}}{path}"), format!("/v2/models/{{name}}/versions/{{version}}{path}")];
     let mut router = Router::new()
@@ -153,8 +162,7 @@ fn router(state: State) -> Router {
         .method_not_allowed_fallback(async || {
             Failure::new(StatusCode::METHOD_NOT_ALLOWED, "this path takes another method")
         })
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
-        .with_state(Arc::new(Shared { state, inferences }))
+        .with_state(Arc::new(Shared { state, admission: inference::Admission::new(limits) }))
 }
 
 /// An answer that says what went wrong.
@@ -162,17 +170,39 @@ fn router(state: State) -> Router {
 struct Failure {
     status: StatusCode,
     error: String,
+    /// Seconds after which the same request may succeed.
+    retry_after: Option<u32>,
 }
 
 impl Failure {
     fn new(status: StatusCode, error: impl ToString) -> Failure {
-        Failure { status, error: error.to_string() }
+        let mut error = error.to_string();
+        // An error may quote its request, which may be large.
+        if let Some((end, _)) = error.char_indices().nth(LONGEST_ERROR) {
+            error.truncate(end);
+            error.push('…');
+        }
+        Failure { status, error, retry_after: None }
+    }
+
+    fn retry_after(self, seconds: u32) -> Failure {
+        Failure { retry_after: Some(seconds), ..self }
+    }
+}
+
+/// The most characters of an error.
+const LONGEST_ERROR: usize = 1_000;
+
+impl From<PathRejection> for Failure {
+    fn from(rejection: PathRejection) -> Failure {
+        Failure::new(rejection.status(), rejection.body_text())
     }
 }
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        (self.status, Json(json!({ "error": self.error }))).into_response()
+        let retry_after = self.retry_after.map(|seconds| [(header::RETRY_AFTER, seconds.to_string())]);
+        (self.status, retry_after, Json(json!({ "error": self.error }))).into_response()
     }
 }
 

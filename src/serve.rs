@@ -40,9 +40,6 @@ pub enum ServeError {
     /// No client with these settings.
     #[error(transparent)]
     Admin(#[from] AdminError),
-    /// The HTTP server failed.
-    #[error("the HTTP server failed")]
-    Http(#[source] std::io::Error),
     /// A thread could not be started.
     #[error("a worker thread could not be started")]
     Thread(#[source] std::io::Error),
@@ -87,8 +84,9 @@ pub async fn run(
 
     let result = serve_routes(&config, routes, &metrics, &health, &stopping).await;
     drained.cancel();
-    let served = server.await.unwrap_or(Ok(())).map_err(ServeError::Http);
-    result.and(served)
+    // A panic of the server is in the log already.
+    let _ = server.await;
+    result
 }
 
 /// Everything but HTTP.

@@ -29,6 +29,7 @@
 //! | `import` | models of scikit-learn and PyTorch, beside onnxruntime |
 //! | `topics` | topics that are deleted, grow or get another configuration while weir runs |
 //! | `gate` | a route that pauses when too much is rejected |
+//! | `http` | clients that take what they can: memory, connections, and what is answered meanwhile |
 //! | `ops` | chart, dashboard and alert rules, judged by their own tools |
 //! | `tidy` | rules about the source and the documents |
 //! | `support` | starting things, feeding and reading topics |
@@ -47,6 +48,7 @@ mod exactly_once;
 mod export;
 mod fuzz;
 mod gate;
+mod http;
 mod import;
 mod isolation;
 mod offsets;

@@ -11,6 +11,7 @@ mod scan;
 #[cfg(test)]
 mod samples;
 
+pub(crate) use decode::Categories;
 pub use decode::Decoder;
 pub use encode::Encoder;
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, StatusCode};
@@ -59,10 +60,11 @@ impl fmt::Debug for Tokens {
 /// Makes a route's records wait, or go on.
 pub(super) async fn route(
     State(shared): State<Arc<Shared>>,
-    Path((name, action)): Path<(String, String)>,
+    path: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Failure> {
     authorize(&shared.state.tokens, &headers)?;
+    let Path((name, action)) = path?;
     let served = shared.state.routes.iter().find(|served| served.route == name);
     let Some(served) = served else {
         return Err(Failure::new(StatusCode::NOT_FOUND, format!("there is no route {name:?}")));
@@ -84,17 +86,42 @@ fn authorize(tokens: &Tokens, headers: &HeaderMap) -> Result<(), Failure> {
     if tokens.0.is_empty() {
         return Err(Failure::new(StatusCode::FORBIDDEN, "http.tokens is empty, so nobody may change anything"));
     }
-    let presented = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-    match presented {
+    match presented(headers) {
         Some(token) if tokens.accept(token) => Ok(()),
         Some(_) => Err(Failure::new(StatusCode::FORBIDDEN, "this token is none of http.tokens")),
         None => Err(Failure::new(StatusCode::UNAUTHORIZED, "send a token: Authorization: Bearer TOKEN")),
     }
 }
 
+/// The bearer token of a request. Two headers are none: a proxy may have checked the other one.
+fn presented(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("Bearer").then_some(token.trim_start_matches(' '))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_one_bearer_token_counts() {
+        let cases: &[(&[&str], Option<&str>)] = &[
+            (&["Bearer right"], Some("right")),
+            (&["bearer  right"], Some("right")),
+            (&["Bearer "], Some("")),
+            (&["Bearer"], None),
+            (&["Basic right"], None),
+            (&["right"], None),
+            (&["Bearer right", "Bearer right"], None),
+            (&[], None),
+        ];
+        for (values, expected) in cases {
+            let headers = values.iter().map(|value| (AUTHORIZATION, value.parse().unwrap())).collect();
+            assert_eq!(presented(&headers), *expected, "{values:?}");
+        }
+    }
 
     #[test]
     fn tokens_come_as_a_list_or_as_a_text_and_are_not_shown() {

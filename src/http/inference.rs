@@ -3,17 +3,21 @@
 //! A feature is an input tensor of shape `[n]` or `[n, 1]`; a model of numbers only also takes one tensor
 //! `[n, features]`. The outputs are `prediction` and, of a classification, `probabilities`.
 
+mod admission;
+mod data;
 mod predict;
 mod request;
 
+pub(super) use admission::Admission;
+#[cfg(test)]
+pub(super) use admission::BODY_LIMIT;
 pub use predict::{InferError, answer};
 
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use serde::Deserialize;
@@ -41,8 +45,9 @@ pub(super) async fn server() -> Json<Value> {
 
 pub(super) async fn metadata(
     State(shared): State<Arc<Shared>>,
-    Path(asked): Path<Asked>,
+    path: Result<Path<Asked>, PathRejection>,
 ) -> Result<Json<Value>, Failure> {
+    let Path(asked) = path?;
     let model = shared.find(&asked)?;
     let signature = model.signature();
     let inputs = signature.features.iter().map(|feature| {
@@ -61,30 +66,28 @@ pub(super) async fn metadata(
     })))
 }
 
-pub(super) async fn ready(State(shared): State<Arc<Shared>>, Path(asked): Path<Asked>) -> Result<Json<Value>, Failure> {
+pub(super) async fn ready(
+    State(shared): State<Arc<Shared>>,
+    path: Result<Path<Asked>, PathRejection>,
+) -> Result<Json<Value>, Failure> {
+    let Path(asked) = path?;
     let model = shared.find(&asked)?;
     Ok(Json(json!({ "name": model.name(), "ready": true })))
 }
 
 pub(super) async fn infer(
     State(shared): State<Arc<Shared>>,
-    Path(asked): Path<Asked>,
-    body: Result<Bytes, BytesRejection>,
+    path: Result<Path<Asked>, PathRejection>,
+    request: Request,
 ) -> Result<impl IntoResponse, Failure> {
+    let Path(asked) = path?;
     let model = shared.find(&asked)?;
-    let body = body.map_err(|rejection| Failure::new(rejection.status(), rejection.body_text()))?;
-    let permit = Arc::clone(&shared.inferences).acquire_owned().await;
-    // The semaphore is never closed; if it were, nothing would be left to answer.
-    let permit = permit.map_err(|closed| Failure::new(StatusCode::SERVICE_UNAVAILABLE, closed))?;
-    let answer = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
-        predict::answer(&model, &body)
-    });
-    match answer.await {
-        Ok(Ok(json)) => Ok(([(header::CONTENT_TYPE, "application/json")], json)),
-        Ok(Err(error)) => Err(Failure::new(StatusCode::BAD_REQUEST, error)),
-        Err(panic) => {
-            tracing::error!(%panic, model = asked.name, "an inference request failed");
+    let request = shared.admission.admit(request.into_body()).await?;
+    match request.answer_with(move |body| predict::answer(&model, body)).await {
+        Some(Ok(json)) => Ok(([(header::CONTENT_TYPE, "application/json")], json)),
+        Some(Err(error)) => Err(Failure::new(StatusCode::BAD_REQUEST, error)),
+        None => {
+            tracing::error!(model = asked.name, "an inference request panicked");
             let error = "the request could not be answered; the log says why";
             Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error))
         }
@@ -136,3 +139,6 @@ impl Shared {
         models.filter(move |model| model.name() == name)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,14 @@
+mod hostile;
+
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::inference::BODY_LIMIT;
 use super::*;
 use crate::model::reference::Selector;
 use crate::monitor::metrics::{CATALOGUE, TEXT_FORMAT};
@@ -21,18 +25,22 @@ struct Server {
     health: Health,
     late: Arc<Slot>,
     stop: Option<oneshot::Sender<()>>,
-    served: JoinHandle<io::Result<()>>,
+    served: JoinHandle<()>,
 }
 
 impl Server {
     async fn start() -> Server {
+        Server::start_with(ServerLimits::DEFAULT).await
+    }
+
+    async fn start_with(limits: ServerLimits) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let served = |route: &str, model: &str| Served {
             route: route.into(),
             reference: ModelRef { name: model.into(), selector: Selector::Latest },
             slot: Arc::new(Slot::new()),
-            gate: Arc::new(Gate::new(1.0, GRACE, Instant::now())),
+            gate: Arc::new(Gate::new(1.0, Duration::from_secs(5), Instant::now())),
         };
         let routes = vec![served("flights", "flights"), served("sums", "arithmetic"), served("late", "weather")];
         routes[0].slot.store(Arc::new(flights(7)));
@@ -43,7 +51,7 @@ impl Server {
             State { metrics: Metrics::new(Duration::from_secs(60)), health: health.clone(), routes, tokens: tokens() };
         let (stop, stopped) = oneshot::channel();
         let shutdown = async { stopped.await.unwrap() };
-        let served = tokio::spawn(serve(listener, state, shutdown));
+        let served = tokio::spawn(serve_with(listener, state, limits, shutdown));
         Server { address, health, late, stop: Some(stop), served }
     }
 
@@ -83,7 +91,7 @@ impl Server {
 
     async fn stop(mut self) {
         self.stop.take().unwrap().send(()).unwrap();
-        self.served.await.unwrap().unwrap();
+        self.served.await.unwrap();
     }
 }
 
@@ -185,9 +193,12 @@ async fn who_asks_for_what_is_not_there_is_told() {
     assert_eq!(server.get("/v2/models/weather/ready").await.0, 503, "configured, but not loaded");
     assert_eq!(server.get("/v2/models/flights/infer").await.0, 405);
     assert_eq!(server.infer("zebra", json!({})).await.0, 404);
-    let (status, _, body) = server.request("POST", "/v2/models/flights/infer", vec![b' '; BODY_LIMIT + 1]).await;
-    assert_eq!(status, 413);
-    assert!(serde_json::from_str::<Value>(&body).unwrap()["error"].is_string());
+    // The second is refused without being read, and its client gets the answer all the same.
+    for size in [BODY_LIMIT + 1, 4 * BODY_LIMIT] {
+        let (status, _, body) = server.request("POST", "/v2/models/flights/infer", vec![b' '; size]).await;
+        assert_eq!(status, 413);
+        assert!(serde_json::from_str::<Value>(&body).unwrap()["error"].is_string());
+    }
     server.stop().await;
 }
 
@@ -248,7 +259,10 @@ async fn bad_requests_name_the_tensor_or_the_row() {
         (json!([tensor("origin", "FP32", &[1], json!([1]))]), "input \"origin\": FP32 where"),
         (json!([tensor("origin", "BYTES", &[0], json!([]))]), "input \"origin\": 0 rows"),
         (json!([tensor("origin", "BYTES", &[8_193], json!(vec![""; 8_193]))]), "input \"origin\": 8193 rows"),
-        (json!([tensor("delay", "FP64", &[usize::MAX, 2], json!([1, 2]))]), "for 2 values"),
+        (
+            json!([tensor("delay", "FP64", &[usize::MAX, 2], json!([1, 2]))]),
+            "input \"delay\": 18446744073709551615 rows",
+        ),
         (json!([origin, tensor("delay", "FP64", &[3], json!([1, 2, 3]))]), "input \"delay\": shape [3] where [2]"),
         (json!([tensor("x", "FP64", &[1, 2], json!([1, 2]))]), "input \"x\": one tensor for all features"),
         (
@@ -283,20 +297,16 @@ async fn bad_requests_name_the_tensor_or_the_row() {
 
 #[tokio::test]
 async fn a_request_that_never_ends_does_not_hold_up_the_shutdown() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let state = State { metrics: Metrics::new(GRACE), health: Health::default(), routes: Vec::new(), tokens: tokens() };
-    let (stop, stopped) = oneshot::channel();
-    let served = tokio::spawn(serve_with(listener, state, async { stopped.await.unwrap() }, Duration::from_millis(50)));
+    let limits = ServerLimits { grace: Duration::from_millis(50), ..ServerLimits::DEFAULT };
+    let server = Server::start_with(limits).await;
     // The server answers "continue" when the handler begins to wait for the body.
-    let mut stream = std::net::TcpStream::connect(address).unwrap();
-    let head = "POST /v2/models/m/infer HTTP/1.1\r\nhost: weir\r\ncontent-length: 9\r\nexpect: 100-continue\r\n\r\n";
+    let mut stream = std::net::TcpStream::connect(server.address).unwrap();
+    let head =
+        "POST /v2/models/flights/infer HTTP/1.1\r\nhost: weir\r\ncontent-length: 9\r\nexpect: 100-continue\r\n\r\n";
     stream.write_all(head.as_bytes()).unwrap();
     let mut answer = [0; 12];
     let waiting = tokio::task::spawn_blocking(move || stream.read_exact(&mut answer).map(|()| (stream, answer)));
     let (_stream, answer) = waiting.await.unwrap().unwrap();
     assert_eq!(&answer, b"HTTP/1.1 100");
-    stop.send(()).unwrap();
-    let stopped = tokio::time::timeout(Duration::from_secs(10), served).await;
-    stopped.expect("the shutdown hangs").unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(10), server.stop()).await.expect("the shutdown hangs");
 }

@@ -20,7 +20,7 @@ use prometheus::core::Collector;
 use prometheus::{Registry, TextEncoder};
 
 use catalogue::Families;
-pub use catalogue::{CATALOGUE, CommitOutcome, Entry, Kind, LoadOutcome, Rebalance, Stage, WaitReason};
+pub use catalogue::{CATALOGUE, CommitOutcome, ConnectionEnd, Entry, Kind, LoadOutcome, Rebalance, Stage, WaitReason};
 pub use local::{ModelMetrics, RouteMetrics, WorkerMetrics};
 use versions::Versions;
 
@@ -82,6 +82,12 @@ impl Metrics {
         for kind in Rebalance::ALL {
             families.rebalances.with_label_values(&[kind.as_str()]);
         }
+        for code in ["200", "400", "500", "503"] {
+            families.http_requests.with_label_values(&[code]);
+        }
+        for reason in ConnectionEnd::ALL {
+            families.http_connections_closed.with_label_values(&[reason.as_str()]);
+        }
         for outcome in CommitOutcome::ALL {
             families.commits.with_label_values(&[outcome.as_str()]);
         }
@@ -107,6 +113,16 @@ impl Metrics {
     /// A worker failed and is started again.
     pub fn worker_restarted(&self) {
         self.families().worker_restarts.with_label_values::<&str>(&[]).inc();
+    }
+
+    /// An HTTP request was answered with this status code.
+    pub fn http_answered(&self, code: u16) {
+        self.families().http_requests.with_label_values(&[code.to_string()]).inc();
+    }
+
+    /// weir closed an HTTP connection.
+    pub fn http_connection_closed(&self, reason: ConnectionEnd) {
+        self.families().http_connections_closed.with_label_values(&[reason.as_str()]).inc();
     }
 
     /// Whether a route's records wait.

@@ -228,6 +228,18 @@ impl Weir {
         self.process.wait().unwrap()
     }
 
+    /// A line of `/proc/PID/status`, such as `VmRSS`, in bytes.
+    pub(crate) fn memory(&self, line: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let value = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':')?.strip_suffix("kB"));
+        value.unwrap_or_else(|| panic!("no {line} in\n{status}")).trim().parse::<u64>().unwrap() << 10
+    }
+
+    /// Has the kernel count `VmHWM`, the peak of `VmRSS`, from now on.
+    pub(crate) fn forget_peak_memory(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.process.id()), "5").unwrap();
+    }
+
     /// What it has logged so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()

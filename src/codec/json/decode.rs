@@ -12,7 +12,8 @@ use super::scan::{BLOCK, Cursor, Malformed, WINDOW};
 use crate::codec::{DecodeOptions, Span};
 use crate::model::signature::{self, Signature};
 use crate::record::{Gap, Reason, Rejection};
-use categories::{Categories, number};
+pub(crate) use categories::Categories;
+use categories::number;
 
 /// The top-level member that holds the features in signature order, unless a feature is called so.
 const POSITIONAL: &str = "features";

@@ -1,13 +1,13 @@
 //! From the bytes of a request to the bytes of its answer.
 
-use ndarray::Array2;
+use ndarray::{Array2, Axis, Slice};
 use serde::Serialize;
 
 use super::request::Request;
 use super::{PREDICTION, PROBABILITIES};
 use crate::engine::predicted_class;
 use crate::model::Model;
-use crate::model::signature::Target;
+use crate::model::signature::{Signature, Target};
 use crate::record::{Reason, Rejection};
 
 /// Why a request can't be answered: always something about the request.
@@ -46,7 +46,7 @@ struct Answer<'a> {
     outputs: Vec<Output<'a>>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Debug, Serialize)]
 struct Output<'a> {
     name: &'static str,
     datatype: &'static str,
@@ -54,7 +54,7 @@ struct Output<'a> {
     data: Values<'a>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Values<'a> {
     Numbers(&'a [f32]),
@@ -64,15 +64,15 @@ enum Values<'a> {
 /// Scores the rows of a request. One row that can't be scored fails the request, as the protocol has no place for
 /// half an answer.
 pub fn answer(model: &Model, body: &[u8]) -> Result<Vec<u8>, InferError> {
-    let request: Request = serde_json::from_slice(body)?;
+    let request: Request<'_> = serde_json::from_slice(body)?;
     let signature = model.signature();
-    let rows = request.rows(signature)?;
+    let wanted = wanted(&request, &signature.target)?;
+    let rows = request.rows(signature, row_limit(signature))?;
     for (row, values) in rows.rows().into_iter().enumerate() {
         let values = values.to_slice().expect(ROW_MAJOR);
         signature.check(values).map_err(|rejection| InferError::Row { row, rejection })?;
     }
-    let mut scores = Array2::zeros((rows.nrows(), signature.target.outputs()));
-    model.score(rows.view(), scores.view_mut(), &mut model.scratch());
+    let scores = score(model, &rows, block_rows(model.preprocess.width()));
     if let Some(row) = scores.rows().into_iter().position(|row| row.iter().any(|score| !score.is_finite())) {
         let rejection = Rejection::new(Reason::PredictionNotFinite, "the model's answer is NaN or infinite");
         return Err(InferError::Row { row, rejection });
@@ -81,37 +81,88 @@ pub fn answer(model: &Model, body: &[u8]) -> Result<Vec<u8>, InferError> {
         model_name: model.name(),
         model_version: model.version().to_string(),
         id: request.id.as_deref(),
-        outputs: wanted(&request, outputs(&signature.target, &scores))?,
+        outputs: wanted.into_iter().map(|name| output(name, &signature.target, &scores)).collect(),
     };
     Ok(serde_json::to_vec(&answer).expect("strings and finite numbers are always JSON"))
 }
 
-const ROW_MAJOR: &str = "ndarray makes matrices in row-major order";
+/// The most rows of a request, whatever the model.
+pub(super) const MAX_ROWS: usize = 8_192;
 
-fn outputs<'a>(target: &'a Target, scores: &'a Array2<f32>) -> Vec<Output<'a>> {
-    let (rows, columns) = scores.dim();
-    let numbers = Values::Numbers(scores.as_slice().expect(ROW_MAJOR));
-    match target {
-        Target::Classification { classes, .. } => {
-            let predicted = scores.rows().into_iter().map(|row| classes[predicted_class(row)].as_str());
-            let predicted = Values::Classes(predicted.collect());
-            vec![
-                Output { name: PREDICTION, datatype: "BYTES", shape: [rows, 1], data: predicted },
-                Output { name: PROBABILITIES, datatype: "FP32", shape: [rows, columns], data: numbers },
-            ]
-        }
-        Target::Regression { .. } => {
-            vec![Output { name: PREDICTION, datatype: "FP32", shape: [rows, columns], data: numbers }]
-        }
-    }
+/// The most values that a request can make weir hold at once: its rows × features, rows × outputs, and rows × columns
+/// of the network's input, of which a few bytes can ask for very many. 4 MiB of f64.
+pub(super) const MAX_VALUES: usize = 1 << 19;
+
+/// The largest answer, in bytes, but for the request's own `id`.
+pub(super) const ANSWER_LIMIT: usize = 4 << 20;
+
+/// The most bytes of an f32 in an answer, comma included: `-1.1754944e-38,`, and one to spare.
+const NUMBER_BYTES: usize = 16;
+
+/// The most rows of a request for this model, at least 1: so that rows and answer are bounded before they are made.
+pub(super) fn row_limit(signature: &Signature) -> usize {
+    let target = &signature.target;
+    let row_bytes = target.outputs() * NUMBER_BYTES + longest_class(target);
+    let values = signature.features.len().max(target.outputs());
+    MAX_ROWS.min(MAX_VALUES / values).min(ANSWER_LIMIT / row_bytes).max(1)
 }
 
-/// Those outputs that the request asks for, in its order.
-fn wanted<'a>(request: &Request, all: Vec<Output<'a>>) -> Result<Vec<Output<'a>>, InferError> {
-    let Some(wanted) = &request.outputs else { return Ok(all) };
-    let find = |name: &str| {
-        let output = all.iter().find(|output| output.name == name).cloned();
-        output.ok_or_else(|| InferError::Request(format!("output {name:?}: the model has none of this name")))
+/// The most bytes of a class in an answer, comma included.
+fn longest_class(target: &Target) -> usize {
+    let Target::Classification { classes, .. } = target else { return 0 };
+    let quoted = |class: &String| serde_json::Value::from(class.as_str()).to_string().len() + 1;
+    classes.iter().map(quoted).max().unwrap_or(0)
+}
+
+/// How many rows may be in the network's input, of this many columns, at once. A category is a column each, so they
+/// may be many more than the features.
+pub(super) fn block_rows(columns: usize) -> usize {
+    (MAX_VALUES / columns.max(1)).max(1)
+}
+
+/// The outputs of all rows, computed `block` rows at a time.
+pub(super) fn score(model: &Model, rows: &Array2<f64>, block: usize) -> Array2<f32> {
+    let mut scores = Array2::zeros((rows.nrows(), model.signature().target.outputs()));
+    let mut scratch = model.scratch();
+    for start in (0..rows.nrows()).step_by(block) {
+        let block = Slice::from(start..rows.nrows().min(start + block));
+        model.score(rows.slice_axis(Axis(0), block), scores.slice_axis_mut(Axis(0), block), &mut scratch);
+    }
+    scores
+}
+
+const ROW_MAJOR: &str = "ndarray makes matrices in row-major order";
+
+/// The outputs that the request asks for, in its order; all of them if it doesn't say.
+fn wanted(request: &Request<'_>, target: &Target) -> Result<Vec<&'static str>, InferError> {
+    let all: &[&'static str] = match target {
+        Target::Classification { .. } => &[PREDICTION, PROBABILITIES],
+        Target::Regression { .. } => &[PREDICTION],
     };
-    wanted.iter().map(|output| find(&output.name)).collect()
+    let Some(outputs) = &request.outputs else { return Ok(all.to_vec()) };
+    let mut wanted = Vec::new();
+    for name in outputs.names() {
+        let Some(&output) = all.iter().find(|&&output| output == name) else {
+            return Err(InferError::Request(format!("output {name:?}: the model has none of this name")));
+        };
+        if wanted.contains(&output) {
+            return Err(InferError::Request(format!("output {name:?}: the request names it twice")));
+        }
+        wanted.push(output);
+    }
+    Ok(wanted)
+}
+
+fn output<'a>(name: &'static str, target: &'a Target, scores: &'a Array2<f32>) -> Output<'a> {
+    let (rows, columns) = scores.dim();
+    match target {
+        Target::Classification { classes, .. } if name == PREDICTION => {
+            let predicted = scores.rows().into_iter().map(|row| classes[predicted_class(row)].as_str());
+            Output { name, datatype: "BYTES", shape: [rows, 1], data: Values::Classes(predicted.collect()) }
+        }
+        _ => {
+            let numbers = Values::Numbers(scores.as_slice().expect(ROW_MAJOR));
+            Output { name, datatype: "FP32", shape: [rows, columns], data: numbers }
+        }
+    }
 }

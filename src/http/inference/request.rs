@@ -1,87 +1,89 @@
 //! An inference request, and how its tensors become rows.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::marker::PhantomData;
 
-use ndarray::{Array2, ArrayViewMut1};
+use ndarray::Array2;
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
+use super::data::{Datatype, TensorValue, read_data};
 use super::predict::InferError;
+use crate::codec::json::Categories;
 use crate::model::signature::{Feature, Kind, Signature};
 use crate::record::Gap;
 
-/// The most rows of a request. A few bytes can ask for a row of thousands of columns: this bounds what a request can
-/// make weir hold.
-pub(super) const MAX_ROWS: usize = 8_192;
+/// The most tensors of a request. A tensor takes more memory than the fewest bytes that make one.
+const MAX_INPUTS: usize = 16_384;
 
-/// An inference request. Members that weir has no use for (`parameters`) are passed over.
+/// The most entries of `outputs`; no model has so many.
+const MAX_OUTPUTS: usize = 16;
+
+/// The most dimensions of a shape; no model takes more than two.
+const MAX_DIMENSIONS: usize = 8;
+
+/// The most characters of a tensor's name in an error.
+const LONGEST_NAME: usize = 100;
+
+/// An inference request. Its data stays in the body until it is read into the rows. Members that weir has no use for are
+/// passed over.
 #[derive(Debug, Deserialize)]
-pub(super) struct Request {
+pub(super) struct Request<'a> {
     /// Comes back with the answer.
     pub(super) id: Option<String>,
-    inputs: Vec<Tensor>,
+    #[serde(borrow, deserialize_with = "at_most::<_, _, MAX_INPUTS>")]
+    inputs: Vec<Tensor<'a>>,
     /// The outputs to answer with; all of them if absent.
-    pub(super) outputs: Option<Vec<Wanted>>,
-}
-
-/// An output that a request asks for.
-#[derive(Debug, Deserialize)]
-pub(super) struct Wanted {
-    pub(super) name: String,
+    #[serde(default)]
+    pub(super) outputs: Option<RequestedOutputs>,
+    #[serde(default, rename = "parameters")]
+    _parameters: Option<Parameters>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Tensor {
+#[serde(transparent)]
+pub(super) struct RequestedOutputs(#[serde(deserialize_with = "at_most::<_, _, MAX_OUTPUTS>")] Vec<RequestedOutput>);
+
+#[derive(Debug, Deserialize)]
+struct RequestedOutput {
     name: String,
+    #[serde(default, rename = "parameters")]
+    _parameters: Option<Parameters>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Tensor<'a> {
+    name: String,
+    #[serde(deserialize_with = "at_most::<_, _, MAX_DIMENSIONS>")]
     shape: Vec<usize>,
     datatype: Datatype,
-    data: Data,
+    #[serde(borrow)]
+    data: &'a RawValue,
+    #[serde(default, rename = "parameters")]
+    _parameters: Option<Parameters>,
 }
 
-/// The tensor datatypes that JSON can carry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-enum Datatype {
-    Bool,
-    Uint8,
-    Uint16,
-    Uint32,
-    Uint64,
-    Int8,
-    Int16,
-    Int32,
-    Int64,
-    Fp16,
-    Fp32,
-    Fp64,
-    Bytes,
+impl RequestedOutputs {
+    /// Their names.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|output| output.name.as_str())
+    }
 }
 
-/// What a tensor holds, in row-major order, however deep the request nests it.
-#[derive(Debug)]
-struct Data(Vec<Cell>);
-
-#[derive(Debug)]
-enum Cell {
-    Missing,
-    Bool(bool),
-    Number(f64),
-    Text(Box<str>),
-}
-
-impl Request {
+impl Request<'_> {
     /// The rows that the inputs stand for: rows × features, as [`crate::record`] describes them. A feature without a
-    /// tensor is missing.
-    pub(super) fn rows(&self, signature: &Signature) -> Result<Array2<f64>, InferError> {
+    /// tensor is missing. Nothing is allocated for more than `row_limit` rows.
+    pub(super) fn rows(&self, signature: &Signature, row_limit: usize) -> Result<Array2<f64>, InferError> {
         let Some(first) = self.inputs.first() else {
             return Err(InferError::Request("the request has no inputs".into()));
         };
-        self.inputs.iter().try_for_each(Tensor::check_length)?;
-        let features = &signature.features;
         let count = first.shape.first().copied().unwrap_or(0);
-        if !(1..=MAX_ROWS).contains(&count) {
-            return Err(first.error(format!("{count} rows; a request takes 1 to {MAX_ROWS}")));
+        if !(1..=row_limit).contains(&count) {
+            return Err(first.error(format!("{count} rows; a request for this model takes 1 to {row_limit}")));
         }
+        let features = &signature.features;
         let mut rows = Array2::from_elem((count, features.len()), Gap::Missing.value());
         if let ([tensor], &[_, width]) = (self.inputs.as_slice(), first.shape.as_slice())
             && width > 1
@@ -89,40 +91,32 @@ impl Request {
             tensor.fill_matrix(&mut rows, features)?;
             return Ok(rows);
         }
-        let mut filled = vec![false; features.len()];
+        let mut unfilled: HashMap<&str, usize> =
+            features.iter().enumerate().map(|(at, feature)| (feature.name.as_str(), at)).collect();
         for tensor in &self.inputs {
-            let Some(at) = features.iter().position(|feature| feature.name == tensor.name) else {
-                return Err(tensor.error("the model has no feature of this name"));
+            let Some(at) = unfilled.remove(tensor.name.as_str()) else {
+                let is_feature = features.iter().any(|feature| feature.name == tensor.name);
+                let error = if is_feature { "it is there twice" } else { "the model has no feature of this name" };
+                return Err(tensor.error(error));
             };
-            if std::mem::replace(&mut filled[at], true) {
-                return Err(tensor.error("it is there twice"));
-            }
             if !matches!(*tensor.shape, [n] | [n, 1] if n == count) {
                 return Err(tensor.error(format!(
                     "shape {:?} where [{count}] or [{count}, 1] is expected, as the first input has {count} rows",
                     tensor.shape
                 )));
             }
-            tensor.fill_column(rows.column_mut(at), &features[at])?;
+            tensor.fill_column(&mut rows, at, &features[at])?;
         }
         Ok(rows)
     }
 }
 
-impl Tensor {
+impl Tensor<'_> {
     fn error(&self, reason: impl Into<String>) -> InferError {
-        InferError::Input { tensor: self.name.clone(), reason: reason.into() }
+        InferError::Input { tensor: self.name.chars().take(LONGEST_NAME).collect(), reason: reason.into() }
     }
 
-    fn check_length(&self) -> Result<(), InferError> {
-        let values = self.shape.iter().try_fold(1_usize, |values, &n| values.checked_mul(n));
-        if self.shape.is_empty() || values != Some(self.data.0.len()) {
-            return Err(self.error(format!("shape {:?} for {} values", self.shape, self.data.0.len())));
-        }
-        Ok(())
-    }
-
-    fn fill_column(&self, column: ArrayViewMut1<'_, f64>, feature: &Feature) -> Result<(), InferError> {
+    fn fill_column(&self, rows: &mut Array2<f64>, column: usize, feature: &Feature) -> Result<(), InferError> {
         let fits = match feature.kind {
             Kind::Numeric => self.datatype != Datatype::Bytes,
             Kind::Categorical { .. } => !matches!(self.datatype, Datatype::Fp16 | Datatype::Fp32 | Datatype::Fp64),
@@ -134,10 +128,17 @@ impl Tensor {
             };
             return Err(self.error(format!("{} where the feature is {expected}", self.datatype)));
         }
-        for (at, (value, cell)) in column.into_iter().zip(&self.data.0).enumerate() {
-            *value = self.value(at, cell, &feature.kind)?;
-        }
-        Ok(())
+        let categories = match &feature.kind {
+            Kind::Numeric => None,
+            Kind::Categorical { categories, .. } => Some(Categories::new(categories)),
+        };
+        self.read(&mut |at, value| {
+            rows[(at, column)] = match &categories {
+                None => number(at, value)?,
+                Some(categories) => category(value, categories),
+            };
+            Ok(())
+        })
     }
 
     /// One tensor for all features, in signature order.
@@ -154,134 +155,131 @@ impl Tensor {
         if self.datatype == Datatype::Bytes {
             return Err(self.error("BYTES where the features are numbers: send FP64"));
         }
-        for (at, (value, cell)) in rows.iter_mut().zip(&self.data.0).enumerate() {
-            *value = self.value(at, cell, &Kind::Numeric)?;
-        }
-        Ok(())
-    }
-
-    /// The row value of a cell, by the same rules as a record's on a topic.
-    fn value(&self, at: usize, cell: &Cell, kind: &Kind) -> Result<f64, InferError> {
-        let fits = match cell {
-            Cell::Missing => return Ok(Gap::Missing.value()),
-            Cell::Bool(_) => self.datatype == Datatype::Bool,
-            Cell::Number(_) => !matches!(self.datatype, Datatype::Bool | Datatype::Bytes),
-            Cell::Text(_) => self.datatype == Datatype::Bytes,
-        };
-        if !fits {
-            return Err(self.error(format!("{cell} at index {at} is no {}", self.datatype)));
-        }
-        Ok(match (cell, kind) {
-            (Cell::Bool(value), Kind::Numeric) => f64::from(u8::from(*value)),
-            (Cell::Number(value), Kind::Numeric) => *value,
-            (Cell::Text(_), Kind::Numeric) => Gap::String.value(),
-            (Cell::Missing, _) => Gap::Missing.value(),
-            (Cell::Text(text), Kind::Categorical { categories, .. }) => index(categories, text, Gap::Unknown),
-            (Cell::Number(value), Kind::Categorical { categories, .. }) => {
-                index(categories, &value.to_string(), Gap::Unknown)
-            }
-            (Cell::Bool(value), Kind::Categorical { categories, .. }) => {
-                index(categories, &value.to_string(), Gap::Boolean)
-            }
+        let width = features.len();
+        self.read(&mut |at, value| {
+            rows[(at / width, at % width)] = number(at, value)?;
+            Ok(())
         })
     }
-}
 
-fn index(categories: &[String], text: &str, otherwise: Gap) -> f64 {
-    let at = categories.iter().position(|category| category == text);
-    at.map_or(otherwise.value(), |at| at as f64)
-}
-
-impl fmt::Display for Datatype {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Datatype::Bool => "BOOL",
-            Datatype::Uint8 => "UINT8",
-            Datatype::Uint16 => "UINT16",
-            Datatype::Uint32 => "UINT32",
-            Datatype::Uint64 => "UINT64",
-            Datatype::Int8 => "INT8",
-            Datatype::Int16 => "INT16",
-            Datatype::Int32 => "INT32",
-            Datatype::Int64 => "INT64",
-            Datatype::Fp16 => "FP16",
-            Datatype::Fp32 => "FP32",
-            Datatype::Fp64 => "FP64",
-            Datatype::Bytes => "BYTES",
-        })
+    fn read(&self, put: &mut dyn FnMut(usize, TensorValue<'_>) -> Result<(), String>) -> Result<(), InferError> {
+        read_data(self.data, self.datatype, &self.shape, put).map_err(|error| self.error(error))
     }
 }
 
-impl fmt::Display for Cell {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Cell::Missing => f.write_str("null"),
-            Cell::Bool(value) => write!(f, "{value}"),
-            Cell::Number(value) => write!(f, "{value}"),
-            Cell::Text(_) => f.write_str("a string"),
+/// The row value of a value for a numeric feature. An integer that an FP64 doesn't hold is an error: only the client
+/// can say whether it may be rounded.
+fn number(at: usize, value: TensorValue<'_>) -> Result<f64, String> {
+    match value {
+        TensorValue::Missing => Ok(Gap::Missing.value()),
+        TensorValue::Bool(value) => Ok(f64::from(u8::from(value))),
+        TensorValue::Number(value) => Ok(value),
+        TensorValue::Integer(value) if (value as f64) as i128 == value => Ok(value as f64),
+        TensorValue::Integer(value) => {
+            Err(format!("{value} at index {at} is not exact as FP64, with which weir computes: send it rounded"))
         }
+        TensorValue::Text(_) => Ok(Gap::String.value()),
     }
 }
 
-impl<'de> Deserialize<'de> for Data {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Data, D::Error> {
-        let mut cells = Vec::new();
-        Flatten { cells: &mut cells, nested: false }.deserialize(deserializer)?;
-        Ok(Data(cells))
+/// The row value of a value for a categorical feature, by the same rules as a record's on a topic.
+fn category(value: TensorValue<'_>, categories: &Categories) -> f64 {
+    match value {
+        TensorValue::Missing => Gap::Missing.value(),
+        TensorValue::Bool(value) => categories.index_or(value.to_string().as_bytes(), Gap::Boolean),
+        TensorValue::Integer(value) => categories.number(value.to_string().as_bytes(), value as f64),
+        TensorValue::Number(value) => categories.number(value.to_string().as_bytes(), value),
+        TensorValue::Text(text) => categories.index_or(text.as_bytes(), Gap::Unknown),
     }
 }
 
-/// Appends the leaves of nested arrays.
-struct Flatten<'a> {
-    cells: &'a mut Vec<Cell>,
-    nested: bool,
-}
+/// Parameters: an object of strings, numbers and booleans. weir has a use for none of them.
+#[derive(Debug)]
+struct Parameters;
 
-impl<'de> DeserializeSeed<'de> for Flatten<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        if self.nested { deserializer.deserialize_any(self) } else { deserializer.deserialize_seq(self) }
+impl<'de> Deserialize<'de> for Parameters {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Parameters, D::Error> {
+        deserializer.deserialize_map(ParametersVisitor)
     }
 }
 
-impl<'de> Visitor<'de> for Flatten<'_> {
-    type Value = ();
+struct ParametersVisitor;
+
+impl<'de> Visitor<'de> for ParametersVisitor {
+    type Value = Parameters;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array of numbers, booleans, strings or nulls")
+        f.write_str("parameters: an object of strings, numbers and booleans")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<(), A::Error> {
-        while values.next_element_seed(Flatten { cells: self.cells, nested: true })?.is_some() {}
-        Ok(())
+    fn visit_map<A: MapAccess<'de>>(self, mut parameters: A) -> Result<Parameters, A::Error> {
+        while parameters.next_entry::<IgnoredAny, Parameter>()?.is_some() {}
+        Ok(Parameters)
+    }
+}
+
+/// The value of a parameter.
+#[derive(Debug)]
+struct Parameter;
+
+impl<'de> Deserialize<'de> for Parameter {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Parameter, D::Error> {
+        deserializer.deserialize_any(Parameter)
+    }
+}
+
+impl<'de> Visitor<'de> for Parameter {
+    type Value = Parameter;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a parameter that is a string, a number or a boolean")
     }
 
-    fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
-        self.cells.push(Cell::Bool(value));
-        Ok(())
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Parameter, E> {
+        Ok(Parameter)
     }
 
-    fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
-        self.visit_f64(value as f64)
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Parameter, E> {
+        Ok(Parameter)
     }
 
-    fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
-        self.visit_f64(value as f64)
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Parameter, E> {
+        Ok(Parameter)
     }
 
-    fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
-        self.cells.push(Cell::Number(value));
-        Ok(())
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Parameter, E> {
+        Ok(Parameter)
     }
 
-    fn visit_str<E: Error>(self, value: &str) -> Result<(), E> {
-        self.cells.push(Cell::Text(value.into()));
-        Ok(())
+    fn visit_str<E: Error>(self, _: &str) -> Result<Parameter, E> {
+        Ok(Parameter)
+    }
+}
+
+/// Reads a list that is refused as soon as it is longer than `MAX`.
+fn at_most<'de, D: Deserializer<'de>, T: Deserialize<'de>, const MAX: usize>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    deserializer.deserialize_seq(BoundedList::<T, MAX>(PhantomData))
+}
+
+struct BoundedList<T, const MAX: usize>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for BoundedList<T, MAX> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a list of at most {MAX} entries")
     }
 
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
-        self.cells.push(Cell::Missing);
-        Ok(())
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Vec<T>, A::Error> {
+        let mut list = Vec::new();
+        while let Some(entry) = entries.next_element()? {
+            if list.len() == MAX {
+                return Err(A::Error::invalid_length(MAX + 1, &self));
+            }
+            list.push(entry);
+        }
+        Ok(list)
     }
 }

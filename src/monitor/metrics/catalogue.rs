@@ -115,6 +115,10 @@ catalogue! {
         "Model versions that were loaded, or refused because a check failed.";
     model_load_seconds: HistogramVec = "weir_model_load_seconds" {}
         "Time to read, check and warm up a model version." [LOAD_SECONDS];
+    http_requests: IntCounterVec = "weir_http_requests_total" {"code"}
+        "HTTP requests answered, by status code.";
+    http_connections_closed: IntCounterVec = "weir_http_connections_closed_total" {"reason"}
+        "HTTP connections that weir closed: timeout (the client was too slow) or limit (too many were open).";
     build_info: IntGaugeVec = "weir_build_info" {"version", "os", "arch"}
         "1 for the weir that is running.";
     predictions: IntCounterVec = "weir_predictions_total" {"model", "version", "class"}
@@ -264,5 +268,15 @@ label_values! {
         Loaded = "loaded",
         /// It failed a check.
         Refused = "refused",
+    }
+}
+
+label_values! {
+    /// Why weir closed an HTTP connection, the label `reason`.
+    ConnectionEnd {
+        /// The client was too slow, or idle for too long.
+        Timeout = "timeout",
+        /// Too many connections were open.
+        Limit = "limit",
     }
 }

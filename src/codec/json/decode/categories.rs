@@ -8,7 +8,7 @@ const INEXACT: f64 = (1_u64 << 53) as f64;
 
 /// Categories and their indices.
 #[derive(Debug)]
-pub(super) struct Categories {
+pub(crate) struct Categories {
     /// Sorted by name.
     names: Vec<(Box<[u8]>, f64)>,
     /// Those whose names are numbers, sorted by them.
@@ -19,7 +19,7 @@ pub(super) struct Categories {
 }
 
 impl Categories {
-    pub(super) fn new(categories: &[String]) -> Categories {
+    pub(crate) fn new(categories: &[String]) -> Categories {
         let indices = || (0_u32..).map(f64::from);
         let names = categories.iter().map(|name| Box::<[u8]>::from(name.as_bytes()));
         let mut names: Vec<_> = names.zip(indices()).collect();
@@ -57,13 +57,13 @@ impl Categories {
     }
 
     /// The index of the category, as a row value; the gap if there is none of that name.
-    pub(super) fn index_or(&self, name: &[u8], gap: Gap) -> f64 {
+    pub(crate) fn index_or(&self, name: &[u8], gap: Gap) -> f64 {
         let place = self.names.binary_search_by(|(category, _)| category.as_ref().cmp(name));
         place.map_or(gap.value(), |place| self.names[place].1)
     }
 
     /// The index of the category that is called as the number is written, or else is the same number.
-    pub(super) fn number(&self, written: &[u8], number: f64) -> f64 {
+    pub(crate) fn number(&self, written: &[u8], number: f64) -> f64 {
         let index = self.index_or(written, Gap::Unknown);
         if !index.is_nan() || self.numbers.is_empty() {
             return index;
