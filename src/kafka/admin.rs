@@ -337,10 +337,7 @@ impl Admin {
     /// Makes the client; nothing is sent yet.
     pub fn new(config: &KafkaConfig) -> Result<Admin, AdminError> {
         let mut properties = config.admin();
-        properties
-            // A topic that doesn't exist isn't created by asking for it.
-            .set("allow.auto.create.topics", "false")
-            .set("metadata.max.age.ms", LEADERS_AGE.as_millis().to_string());
+        properties.set("metadata.max.age.ms", LEADERS_AGE.as_millis().to_string());
         let client =
             properties.create_with_context(Quiet::default()).map_err(|source| AdminError::Client { source })?;
         let isolation = match config.property("isolation.level").as_deref() {

@@ -100,6 +100,7 @@ const OWNED: &[(&str, &str)] = &[
     ("enable.auto.offset.store", "weir commits what the brokers have acknowledged"),
     ("enable.idempotence", "weir's producer is always idempotent"),
     ("enable.partition.eof", "weir doesn't use it"),
+    ("allow.auto.create.topics", "weir creates no topics, so a misspelt name must not either"),
     ("acks", "weir always asks for all"),
     ("request.required.acks", "weir always asks for all"),
     ("message.timeout.ms", "a record is never given up, so nothing is lost"),
@@ -274,6 +275,9 @@ impl KafkaConfig {
         config
             .set("bootstrap.servers", &self.brokers)
             .set("client.id", &self.client_id)
+            // On brokers that create topics by themselves, as Kafka's default is, a question about a missing topic would
+            // create it: librdkafka's default for producers and admin clients.
+            .set("allow.auto.create.topics", "false")
             // The consumer reads librdkafka's log lines: they must come whatever level is shown, and begin with what
             // they are about.
             .set("log.thread.name", "false")
@@ -371,6 +375,22 @@ mod tests {
         for client in [consumer, producer, config.admin()] {
             assert_eq!(client.get("security.protocol"), Some("ssl"));
         }
+    }
+
+    #[test]
+    fn no_client_creates_topics() {
+        let config = config(&[]);
+        let clients = [
+            config.consumer(None, 1),
+            config.reader("g"),
+            config.producer(&OutputLimits::default(), None),
+            config.producer(&OutputLimits::default(), Some("id")),
+            config.admin(),
+        ];
+        for client in clients {
+            assert_eq!(client.get("allow.auto.create.topics"), Some("false"));
+        }
+        assert!(mistakes(&[("allow_auto_create_topics", "true")])[0].contains("weir creates no topics"));
     }
 
     #[test]
