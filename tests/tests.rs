@@ -9,6 +9,7 @@
 //! | `refusals` | records that an output refuses: each becomes a dead letter, or its route waits, and others don't |
 //! | `isolation` | routes that don't suffer from others: large, paused, idle, without an output |
 //! | `readiness` | input topics that are absent or deleted |
+//! | `clients` | weir's own consumer and producer: wake-ups, positions with epochs, starts, reports |
 //! | `rebalance` | partitions that move between processes, under each group protocol |
 //! | `rejection` | records that can't be scored: each becomes a dead letter with its reason |
 //! | `dead_letters` | `weir dead-letter`: what was rejected is counted, and sent again once and not twice |
@@ -37,6 +38,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on panics")]
 
 mod bad_data;
+mod clients;
 mod commands;
 mod dead_letters;
 mod delivery;

@@ -189,12 +189,6 @@ pub(crate) fn recreate_topic(brokers: &str, name: &str, partitions: i32) {
     create_topic(brokers, name, partitions, &[]);
 }
 
-/// Lets a topic have so many partitions, which are more than it has.
-pub(crate) fn add_partitions(brokers: &str, name: &str, partitions: usize) {
-    let partitions = NewPartitions::new(name, partitions);
-    administer(brokers, async |admin, options| admin.create_partitions([&partitions], options).await);
-}
-
 /// Whether a topic exists. The question creates none.
 pub(crate) fn topic_exists(brokers: &str, name: &str) -> bool {
     let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
@@ -213,6 +207,18 @@ pub(crate) fn committed(brokers: &str, group: &str, topic: &str, partition: i32)
         Offset::Offset(offset) => Some(offset),
         _ => None,
     }
+}
+
+/// Deletes the records of partitions before these offsets.
+pub(crate) fn delete_records(brokers: &str, topic: &str, before: &[(i32, i64)]) {
+    let mut offsets = TopicPartitionList::new();
+    for &(partition, offset) in before {
+        offsets.add_partition_offset(topic, partition, Offset::Offset(offset)).unwrap();
+    }
+    administer(brokers, async |admin, options| {
+        let deleted = admin.delete_records(&offsets, options).await?;
+        Ok(deleted.elements().iter().map(|element| element.error()).collect())
+    });
 }
 
 /// Changes a setting of a topic.

@@ -1,0 +1,581 @@
+//! weir's own consumer and producer on a real Kafka: what a worker rests on. Each test does as a worker does: it looks
+//! through all queues without waiting, and parks when they are empty.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::types::RDKafkaErrorCode;
+use weir::kafka::KafkaError;
+use weir::kafka::admin::{Admin, AdminError, OutputLimits};
+use weir::kafka::consumer::{Consumer, FetchError, Fetched, GroupEvent, Position, Start, TopicPartition};
+use weir::kafka::producer::{Outgoing, Producer, Step, Ticket, TransactionError};
+use weir::kafka::reader::Reader;
+use weir::kafka::settings::{KafkaConfig, Property};
+
+use crate::support::kafka::{Record, brokers, create_topic, delete_records, produce, topic_exists, unique};
+use crate::support::{PATIENCE, eventually};
+
+/// How long a test parks at the most. A wake-up that is lost takes that long.
+const PARK: Duration = Duration::from_secs(30);
+
+const BY_THE_BROKER: &[(&str, &str)] = &[("group.protocol", "consumer")];
+
+fn config(brokers: &str, group: &str, properties: &[(&str, &str)]) -> KafkaConfig {
+    let properties = properties.iter().map(|&(name, value)| (name.into(), Property::Text(value.into()))).collect();
+    KafkaConfig { brokers: brokers.into(), group_id: group.into(), client_id: "weir".into(), properties }
+}
+
+/// Parks until something wakes this thread.
+fn park() {
+    let parked_at = Instant::now();
+    thread::park_timeout(PARK);
+    assert!(parked_at.elapsed() < PARK, "nothing has woken the thread");
+}
+
+/// What came to a member of a group.
+#[derive(Debug)]
+enum Came {
+    Event(GroupEvent),
+    Record { partition: i32, offset: i64, leader_epoch: Option<i32>, queue: usize },
+    Error(FetchError),
+}
+
+/// A member of a group that consumes what it is assigned from the start on.
+struct Member {
+    consumer: Consumer,
+    topic: String,
+    /// Each partition comes to the queue of its number, or to the last one.
+    queues: usize,
+    came: RefCell<VecDeque<Came>>,
+}
+
+impl Member {
+    fn join(config: &KafkaConfig, topic: &str, queues: usize) -> Member {
+        let consumer = Consumer::new(config, None, queues).unwrap();
+        consumer.subscribe(&[topic]).unwrap();
+        Member { consumer, topic: topic.into(), queues, came: RefCell::default() }
+    }
+
+    fn partition(&self, partition: i32) -> TopicPartition {
+        TopicPartition { topic: self.topic.clone(), partition }
+    }
+
+    fn attach(&self, partition: &TopicPartition) {
+        self.consumer.attach_to((partition.partition as usize).min(self.queues - 1), partition);
+    }
+
+    /// Looks through all queues, without waiting, until they are empty.
+    fn look(&self) {
+        let mut came = self.came.borrow_mut();
+        while !self.consumer.serve_all().unwrap() {}
+        while let Some(event) = self.consumer.next_event() {
+            match &event {
+                GroupEvent::Assign(partitions) => {
+                    partitions.iter().for_each(|partition| self.attach(partition));
+                    let starts: Vec<_> = partitions.iter().map(|p| (p.clone(), Position::at(0))).collect();
+                    self.consumer.assign_at(&starts).unwrap();
+                }
+                GroupEvent::Revoke(partitions) | GroupEvent::Lost(partitions) => {
+                    self.consumer.unassign(partitions).unwrap();
+                }
+                _ => {}
+            }
+            came.push_back(Came::Event(event));
+        }
+        for queue in 0..self.queues {
+            let mut fetched = VecDeque::new();
+            while !self.consumer.take(queue, &mut fetched) {}
+            came.extend(fetched.into_iter().map(|fetched| match fetched {
+                Fetched::Error(error) => Came::Error(error),
+                Fetched::Record(record) => Came::Record {
+                    partition: record.partition(),
+                    offset: record.offset(),
+                    leader_epoch: record.leader_epoch(),
+                    queue,
+                },
+            }));
+        }
+    }
+
+    /// What comes next, however long it takes.
+    fn next(&self) -> Came {
+        loop {
+            self.look();
+            if let Some(came) = self.came.borrow_mut().pop_front() {
+                return came;
+            }
+            park();
+        }
+    }
+
+    /// The partition and offset of the next record.
+    fn record(&self) -> (i32, i64) {
+        loop {
+            if let Came::Record { partition, offset, .. } = self.next() {
+                return (partition, offset);
+            }
+        }
+    }
+
+    /// Waits for an assignment.
+    fn assigned(&self) -> Vec<TopicPartition> {
+        loop {
+            if let Came::Event(GroupEvent::Assign(partitions)) = self.next() {
+                return partitions;
+            }
+        }
+    }
+
+    fn leave(self) {
+        self.consumer.close(Instant::now() + PATIENCE);
+    }
+}
+
+fn record(partition: i32) -> Record {
+    Record { partition, value: Some(b"1".to_vec()), ..Record::default() }
+}
+
+/// A producer that sends one record at a time, at once.
+fn feeder() -> BaseProducer {
+    ClientConfig::new().set("bootstrap.servers", brokers()).set("linger.ms", "0").create().unwrap()
+}
+
+fn outgoing<'a>(topic: &'a str, key: Option<&'a [u8]>, row: u32) -> Outgoing<'a> {
+    let ticket = Ticket { batch: 3, row };
+    Outgoing { topic, partition: Some(0), key, value: Some(b"1"), timestamp_ms: None, headers: None, ticket }
+}
+
+#[test]
+fn each_record_wakes_a_parked_thread() {
+    const ROUNDS: usize = 400;
+    let topic = unique("wake");
+    create_topic(brokers(), &topic, 2, &[]);
+    let member = Member::join(&config(brokers(), &topic, &[]), &topic, 2);
+    assert_eq!(member.assigned().len(), 2);
+    let (go, wait) = mpsc::channel();
+    let feeding = thread::spawn({
+        let topic = topic.clone();
+        move || {
+            let producer = feeder();
+            for round in wait {
+                // At another moment each time: while the thread looks through its queues, while it parks, and later.
+                let at = Instant::now() + Duration::from_micros(20 * (round as u64 % 40));
+                while Instant::now() < at {
+                    std::hint::spin_loop();
+                }
+                producer.send(BaseRecord::<(), _>::to(&topic).partition(round as i32 % 2).payload("1")).unwrap();
+                producer.flush(PATIENCE).unwrap();
+            }
+        }
+    });
+    let mut slowest = Duration::ZERO;
+    for round in 0..ROUNDS {
+        let began = Instant::now();
+        go.send(round).unwrap();
+        let Came::Record { partition, offset, queue, .. } = member.next() else { panic!("only records come") };
+        assert_eq!((partition, offset, queue), ((round % 2) as i32, (round / 2) as i64, round % 2));
+        slowest = slowest.max(began.elapsed());
+    }
+    assert!(slowest < PARK / 2, "{slowest:?}");
+    drop(go);
+    feeding.join().unwrap();
+    member.leave();
+}
+
+#[test]
+fn rebalances_and_commits_wake_a_parked_thread() {
+    let topic = unique("wake-group");
+    create_topic(brokers(), &topic, 2, &[]);
+    let config = config(brokers(), &topic, &[]);
+    let member = Member::join(&config, &topic, 1);
+    assert_eq!(member.assigned().len(), 2);
+    for offset in 1..=50 {
+        member.consumer.start_commit_at(&[(member.partition(0), Position::at(offset))]).unwrap();
+        let result = loop {
+            match member.consumer.commit_result(Duration::ZERO) {
+                Some(result) => break result,
+                None => park(),
+            }
+        };
+        result.unwrap();
+    }
+    let (left, leave) = mpsc::channel();
+    let second = thread::spawn({
+        let (config, topic) = (config.clone(), topic.clone());
+        move || {
+            let second = Member::join(&config, &topic, 1);
+            while second.assigned().is_empty() {}
+            while leave.try_recv().is_err() {
+                second.look();
+                thread::park_timeout(Duration::from_millis(20));
+            }
+            second.leave();
+        }
+    });
+    let revoked = loop {
+        if let Came::Event(GroupEvent::Revoke(partitions)) = member.next() {
+            break partitions;
+        }
+    };
+    assert_eq!(revoked.len(), 1, "the second member gets the other one");
+    left.send(()).unwrap();
+    let came_back = loop {
+        match member.assigned() {
+            none if none.is_empty() => {}
+            partitions => break partitions,
+        }
+    };
+    assert_eq!(came_back, revoked);
+    second.join().unwrap();
+    member.leave();
+}
+
+#[test]
+fn each_delivery_report_wakes_a_parked_thread_with_its_ticket() {
+    let topic = unique("wake-reports");
+    create_topic(brokers(), &topic, 1, &[]);
+    let producer = Producer::new(&config(brokers(), &topic, &[]), &OutputLimits::default(), None).unwrap();
+    for row in 0..300 {
+        assert!(producer.send(outgoing(&topic, None, row)).is_ok());
+        let (mut acknowledged, mut undelivered) = (Vec::new(), Vec::new());
+        loop {
+            producer.take_reports(&mut acknowledged, &mut undelivered).unwrap();
+            assert!(undelivered.is_empty(), "{undelivered:?}");
+            match acknowledged[..] {
+                [] => park(),
+                [run] => break assert_eq!((run.batch, run.records), (3, 1)),
+                _ => panic!("one record has one report: {acknowledged:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn the_group_is_served_until_nothing_more_waits() {
+    const MISSING: usize = 300;
+    let topic = unique("burst");
+    create_topic(brokers(), &topic, 1, &[]);
+    let consumer = Consumer::new(&config(brokers(), &topic, &[]), None, 1).unwrap();
+    let mut names: BTreeSet<String> = (0..MISSING).map(|number| format!("{topic}.missing.{number}")).collect();
+    let subscribed: Vec<&str> = names.iter().map(String::as_str).chain([topic.as_str()]).collect();
+    consumer.subscribe(&subscribed).unwrap();
+    // Each missing topic is an event of its own; they come together.
+    let mut calls = 0;
+    while !names.is_empty() {
+        let empty = consumer.serve_all().unwrap();
+        let mut events = 0;
+        while let Some(event) = consumer.next_event() {
+            if let GroupEvent::PartitionError(FetchError { topic, partition, source }) = event {
+                assert_eq!(source.rdkafka_error_code(), Some(RDKafkaErrorCode::UnknownTopicOrPartition), "{source}");
+                assert_eq!(partition, -1, "it is about the topic as a whole");
+                names.remove(&topic);
+                events += 1;
+            }
+        }
+        calls += usize::from(events > 0);
+        if empty && !names.is_empty() {
+            park();
+        }
+    }
+    assert!(calls <= MISSING / 5, "{MISSING} events took {calls} calls");
+    consumer.close(Instant::now() + PATIENCE);
+}
+
+#[test]
+fn after_a_seek_nothing_comes_that_was_fetched_before() {
+    let topic = unique("seek");
+    create_topic(brokers(), &topic, 1, &[]);
+    produce(brokers(), &topic, (0..5_000).map(|_| record(0)));
+    let member = Member::join(&config(brokers(), &topic, &[]), &topic, 1);
+    assert_eq!(member.record(), (0, 0));
+    for target in [3_000, 10, 4_500, 0] {
+        member.came.borrow_mut().clear();
+        let position = Position { offset: target, leader_epoch: Some(0) };
+        member.consumer.seek_to(&[(member.partition(0), position)]).unwrap();
+        for offset in target..target + 300 {
+            assert_eq!(member.record(), (0, offset), "after a seek to {target}");
+        }
+    }
+    let missing = TopicPartition { topic: topic.clone(), partition: 7 };
+    assert!(member.consumer.seek_to(&[(missing, Position::at(0))]).is_err(), "what isn't assigned can't be sought");
+    member.consumer.seek_to(&[]).unwrap();
+    member.leave();
+}
+
+#[test]
+fn leader_epochs_are_read_and_committed_and_come_back() {
+    let topic = unique("epochs");
+    create_topic(brokers(), &topic, 2, &[]);
+    produce(brokers(), &topic, (0..10).map(|_| record(0)));
+    let member = Member::join(&config(brokers(), &topic, &[]), &topic, 1);
+    let epoch = loop {
+        if let Came::Record { leader_epoch, .. } = member.next() {
+            break leader_epoch;
+        }
+    };
+    assert_eq!(epoch, Some(0), "the first leader of a partition has epoch 0");
+    let known = Position { offset: 7, leader_epoch: epoch };
+    let unknown = Position { offset: 0, leader_epoch: None };
+    member.consumer.start_commit_at(&[(member.partition(1), unknown), (member.partition(0), known)]).unwrap();
+    member.consumer.commit_result(PATIENCE).unwrap().unwrap();
+    let starts = starts(&member.consumer, vec![member.partition(0), member.partition(1)]).unwrap();
+    let expected = [(member.partition(0), Start::Committed(known)), (member.partition(1), Start::Committed(unknown))];
+    assert_eq!(starts, expected);
+    member.leave();
+}
+
+/// Asks where partitions begin, parked meanwhile.
+fn starts(consumer: &Consumer, partitions: Vec<TopicPartition>) -> Result<Vec<(TopicPartition, Start)>, KafkaError> {
+    let pending = consumer.ask_starts(partitions);
+    loop {
+        match pending.try_take() {
+            Some(answer) => return answer,
+            None => park(),
+        }
+    }
+}
+
+#[test]
+fn partitions_begin_at_their_commits_or_where_the_reset_says() {
+    let topic = unique("starts");
+    create_topic(brokers(), &topic, 3, &[]);
+    produce(brokers(), &topic, (0..30).map(|number| record(number % 3)));
+    delete_records(brokers(), &topic, &[(0, 4), (1, 2)]);
+    let partition = |partition| TopicPartition { topic: topic.clone(), partition };
+    let all = || vec![partition(2), partition(0), partition(1)];
+    let asked = |properties: &[(&str, &str)]| {
+        let consumer = Consumer::new(&config(brokers(), &topic, properties), None, 1).unwrap();
+        let answer = starts(&consumer, all()).unwrap();
+        assert_eq!(starts(&consumer, Vec::new()).unwrap(), []);
+        consumer.close(Instant::now() + PATIENCE);
+        assert!(answer.iter().map(|(partition, _)| partition).eq(&all()), "in the order asked for: {answer:?}");
+        answer.into_iter().map(|(_, start)| start).collect::<Vec<_>>()
+    };
+    let earliest = [Start::Reset(0), Start::Reset(4), Start::Reset(2)];
+    let latest = [Start::Reset(10), Start::Reset(10), Start::Reset(10)];
+    assert_eq!(asked(&[]), earliest, "weir's default");
+    assert_eq!(asked(&[("auto.offset.reset", "smallest")]), earliest);
+    assert_eq!(asked(&[("auto.offset.reset", "latest")]), latest);
+    assert_eq!(asked(&[("auto.offset.reset", "error")]), [Start::Nowhere; 3]);
+
+    let member = Member::join(&config(brokers(), &topic, &[]), &topic, 1);
+    assert_eq!(member.assigned().len(), 3);
+    let committed = Position { offset: 6, leader_epoch: Some(0) };
+    member.consumer.start_commit_at(&[(partition(0), committed)]).unwrap();
+    member.consumer.commit_result(PATIENCE).unwrap().unwrap();
+    member.leave();
+    let committed = Start::Committed(committed);
+    assert_eq!(asked(&[]), [Start::Reset(0), committed, Start::Reset(2)]);
+    assert_eq!(asked(&[("auto.offset.reset", "end")]), [Start::Reset(10), committed, Start::Reset(10)]);
+    assert_eq!(asked(&[("auto.offset.reset", "error")]), [Start::Nowhere, committed, Start::Nowhere]);
+}
+
+#[test]
+fn offsets_of_an_open_transaction_are_no_starts_until_it_ends() {
+    let topic = unique("pending");
+    create_topic(brokers(), &topic, 1, &[]);
+    produce(brokers(), &topic, (0..10).map(|_| record(0)));
+    let config = config(brokers(), &topic, &[]);
+    let member = Member::join(&config, &topic, 1);
+    member.assigned();
+    let producer = Producer::new(&config, &OutputLimits::default(), Some(topic.clone())).unwrap();
+    finish(|| producer.init_transactions(PATIENCE));
+    let group = Arc::new(member.consumer.group_metadata().expect("it is a member"));
+    let position = Position { offset: 5, leader_epoch: Some(0) };
+    let partition = member.partition(0);
+    let asked = || starts(&member.consumer, vec![partition.clone()]);
+    assert_eq!(eventually("the coordinator answers", || asked().ok()), [(partition.clone(), Start::Reset(0))]);
+    producer.begin_transaction().unwrap();
+    finish(|| producer.send_offsets(&[(partition.clone(), position)], &group));
+    // librdkafka asks again by itself until its time is up.
+    asked().unwrap_err();
+    finish(|| producer.commit_transaction());
+    let committed = eventually("the transaction is over", || asked().ok());
+    assert_eq!(committed, [(partition.clone(), Start::Committed(position))]);
+    member.leave();
+}
+
+/// Takes a step of a transaction, parked meanwhile.
+fn finish(step: impl Fn() -> Result<Step, TransactionError>) {
+    let mut under_way = step().unwrap();
+    loop {
+        match under_way.try_take() {
+            Some(Err(TransactionError::Retriable(_))) => under_way = step().unwrap(),
+            Some(result) => return result.unwrap(),
+            None => park(),
+        }
+    }
+}
+
+#[test]
+fn a_group_is_left_while_a_question_is_under_way() {
+    // Nobody is there to answer.
+    let consumer = Consumer::new(&config("127.0.0.1:1", "nobody", &[]), None, 1).unwrap();
+    consumer.subscribe(&["t"]).unwrap();
+    let pending = consumer.ask_starts(vec![TopicPartition { topic: "t".into(), partition: 0 }]);
+    let began = Instant::now();
+    consumer.close(began + PATIENCE);
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    eventually("the question is given up", || pending.try_take()).unwrap_err();
+}
+
+#[test]
+fn a_member_without_partitions_is_a_member() {
+    for properties in [&[] as &[_], BY_THE_BROKER] {
+        let topic = unique("members");
+        create_topic(brokers(), &topic, 1, &[]);
+        let config = config(brokers(), &topic, properties);
+        let members = [Member::join(&config, &topic, 1), Member::join(&config, &topic, 1)];
+        assert!(members.iter().all(|member| !member.consumer.is_member()), "nothing has been served yet");
+        eventually("both are members, one of them without a partition", || {
+            members.iter().for_each(Member::look);
+            members.iter().all(|member| member.consumer.is_member()).then_some(())
+        });
+        let [first, second] = members;
+        first.leave();
+        eventually("the other one has the partition", || {
+            second.look();
+            let assigned =
+                |came: &Came| matches!(came, Came::Event(GroupEvent::Assign(partitions)) if !partitions.is_empty());
+            second.came.borrow().iter().any(assigned).then_some(())
+        });
+        assert!(second.consumer.is_member());
+        second.leave();
+    }
+}
+
+#[test]
+fn records_that_a_topic_refuses_are_named_by_their_tickets() {
+    // librdkafka handles one record to blame in another way than several.
+    for refused in [vec![4_u32], vec![0, 7]] {
+        let topic = unique("compacted");
+        create_topic(brokers(), &topic, 1, &[("cleanup.policy", "compact")]);
+        // All of them go in one batch.
+        let config = config(brokers(), &topic, &[("linger.ms", "2000")]);
+        let producer = Producer::new(&config, &OutputLimits::default(), None).unwrap();
+        for row in 0..10 {
+            let key = (!refused.contains(&row)).then_some(b"k".as_slice());
+            assert!(producer.send(outgoing(&topic, key, row)).is_ok());
+        }
+        let (mut acknowledged, mut undelivered) = (Vec::new(), Vec::new());
+        while undelivered.len() < 10 {
+            producer.take_reports(&mut acknowledged, &mut undelivered).unwrap();
+            if undelivered.len() < 10 {
+                park();
+            }
+        }
+        assert_eq!(acknowledged, []);
+        for report in undelivered {
+            let code = report.source.rdkafka_error_code().unwrap();
+            let expected = match report.ticket {
+                Ticket { batch: 3, row } if refused.contains(&row) => RDKafkaErrorCode::InvalidRecord,
+                _ => RDKafkaErrorCode::InvalidDifferentRecord,
+            };
+            assert_eq!((code, report.topic.as_str()), (expected, topic.as_str()), "{:?}", report.ticket);
+            assert!(!report.is_purged());
+        }
+        // The producer goes on.
+        assert!(producer.send(outgoing(&topic, Some(b"k"), 11)).is_ok());
+        let mut undelivered = Vec::new();
+        while acknowledged.is_empty() {
+            producer.take_reports(&mut acknowledged, &mut undelivered).unwrap();
+            assert!(undelivered.is_empty(), "{undelivered:?}");
+            if acknowledged.is_empty() {
+                park();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_timestamp_that_a_topic_refuses_is_named_by_its_ticket() {
+    let topic = unique("timely");
+    create_topic(brokers(), &topic, 1, &[("message.timestamp.before.max.ms", "86400000")]);
+    let config = config(brokers(), &topic, &[("linger.ms", "2000")]);
+    let producer = Producer::new(&config, &OutputLimits::default(), None).unwrap();
+    for row in 0..5 {
+        let timestamp_ms = (row == 2).then_some(1_000_000_000_000);
+        assert!(producer.send(Outgoing { timestamp_ms, ..outgoing(&topic, None, row) }).is_ok());
+    }
+    let (mut acknowledged, mut undelivered) = (Vec::new(), Vec::new());
+    while undelivered.len() < 5 {
+        producer.take_reports(&mut acknowledged, &mut undelivered).unwrap();
+        if undelivered.len() < 5 {
+            park();
+        }
+    }
+    let codes: BTreeMap<_, _> =
+        undelivered.iter().map(|report| (report.ticket.row, report.source.rdkafka_error_code().unwrap())).collect();
+    let innocent = RDKafkaErrorCode::InvalidDifferentRecord;
+    let expected = [innocent, innocent, RDKafkaErrorCode::InvalidTimestamp, innocent, innocent];
+    assert_eq!(codes, (0..).zip(expected).collect());
+}
+
+#[test]
+fn records_that_are_purged_are_reported_by_their_tickets() {
+    let topic = unique("purged");
+    create_topic(brokers(), &topic, 1, &[]);
+    let config = config(brokers(), &topic, &[("linger.ms", "60000")]);
+    let producer = Producer::new(&config, &OutputLimits::default(), Some(topic.clone())).unwrap();
+    finish(|| producer.init_transactions(PATIENCE));
+    producer.begin_transaction().unwrap();
+    for row in 0..5 {
+        assert!(producer.send(outgoing(&topic, None, row)).is_ok());
+    }
+    producer.purge();
+    let (mut acknowledged, mut undelivered) = (Vec::new(), Vec::new());
+    while undelivered.len() < 5 {
+        producer.take_reports(&mut acknowledged, &mut undelivered).unwrap();
+        if undelivered.len() < 5 {
+            park();
+        }
+    }
+    assert_eq!(acknowledged, [], "nothing was delivered");
+    assert!(undelivered.iter().all(|report| report.is_purged()));
+    let rows: BTreeMap<_, _> = undelivered.iter().map(|report| (report.ticket.row, report.ticket.batch)).collect();
+    assert_eq!(rows, (0..5).map(|row| (row, 3)).collect());
+    finish(|| producer.abort_transaction());
+}
+
+#[test]
+fn no_client_creates_a_topic_by_asking_for_it() {
+    let prefix = unique("missing");
+    let name = |client: &str| format!("{prefix}.{client}");
+    // A plain client creates what it asks for: otherwise this test says nothing.
+    let plain: BaseProducer = ClientConfig::new().set("bootstrap.servers", brokers()).create().unwrap();
+    plain.client().fetch_metadata(Some(&name("control")), PATIENCE).unwrap();
+    eventually("the broker creates topics", || topic_exists(brokers(), &name("control")).then_some(()));
+
+    // A record for a missing topic fails when its metadata has been asked for that long.
+    let config = config(brokers(), &prefix, &[("topic.metadata.propagation.max.ms", "500")]);
+    let admin = Admin::new(&config).unwrap();
+    assert!(matches!(admin.partitions(&name("admin")), Err(AdminError::NoTopic { .. })));
+    let producer = Producer::new(&config, &OutputLimits::default(), None).unwrap();
+    assert!(!matches!(producer.partitions(&name("producer"), PATIENCE), Ok(1..)));
+    let sent_to = name("output");
+    assert!(producer.send(outgoing(&sent_to, None, 0)).is_ok());
+    let (mut acknowledged, mut undelivered) = (Vec::new(), Vec::new());
+    while undelivered.is_empty() {
+        producer.take_reports(&mut acknowledged, &mut undelivered).unwrap();
+        assert_eq!(acknowledged, []);
+        if undelivered.is_empty() {
+            park();
+        }
+    }
+    assert!(Reader::new(&config, &name("group")).unwrap().extents(&name("reader"), None, None).is_err());
+    let consumer = Consumer::new(&config, None, 1).unwrap();
+    consumer.subscribe(&[&name("input")]).unwrap();
+    eventually("the group has asked for its topics", || {
+        consumer.serve_all().unwrap();
+        consumer.next_event().filter(|event| matches!(event, GroupEvent::PartitionError(_)))
+    });
+    consumer.close(Instant::now() + PATIENCE);
+    for client in ["admin", "producer", "output", "reader", "input"] {
+        assert!(!topic_exists(brokers(), &name(client)), "{client} has created its topic");
+    }
+}
