@@ -1,7 +1,7 @@
 # What a person does with weir's source. `make` lists it; each target says what it does while it does it.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos fuzz check bench bench-peers soak kafka
+.PHONY: help demo test chaos simulate fuzz check bench bench-peers soak kafka
 
 # The tools that scripts/setup fetched.
 export PATH := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/weir/bin:$(PATH)
@@ -12,6 +12,9 @@ ARGS ?=
 # How many inputs `make fuzz` tries, and the seed that they come from.
 CASES ?= 10000000
 SEED ?= 1
+
+# How many seeds `make simulate` tries.
+SEEDS ?= 1000000
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -33,6 +36,10 @@ chaos: ## weir among 200 faults and 5 million records, per delivery (ARGS="--see
 	@echo "chaos: building weir (some minutes the first time); then it takes about an hour"
 	cargo test --release --locked --features planted-bugs --test chaos -- \
 		--faults 200 --records 5000000 --brokers 3 --results tests/chaos/results $(ARGS)
+
+simulate: ## the worker loop among simulated brokers and in simulated time, as many seeds as one likes (SEEDS=N; one with its trace: WEIR_SEED=N)
+	@scripts/setup demo
+	WEIR_SEEDS=$(SEEDS) cargo test --locked --features mpi,planted-bugs --lib simulation -- --nocapture
 
 check: ## format, lints with warnings denied, documentation
 	@scripts/setup demo

@@ -13,7 +13,7 @@ use weir::monitor::metrics::{CATALOGUE, Kind};
 use weir::record::Reason;
 
 /// Modules that are tested without Kafka, without a runtime and without waiting: they take what they need as arguments.
-const PURE: [&str; 14] = [
+const PURE: [&str; 16] = [
     "record",
     "codec",
     "batch",
@@ -24,6 +24,8 @@ const PURE: [&str; 14] = [
     "model/preprocess",
     "monitor/drift",
     "worker/ledger",
+    "worker/partitions",
+    "worker/refusal",
     "dead_letter/memory",
     "replay/difference",
     "train",

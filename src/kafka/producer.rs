@@ -276,9 +276,6 @@ impl Producer {
         })
     }
 
-    /// Has everything sent that waits for larger batches.
-    pub fn flush_now(&self) {}
-
     /// Takes all delivery reports that are there, without waiting: appends runs of acknowledged records by batch, and each
     /// record that was not delivered, purged ones included. An error is one of the client itself, which can't go on.
     pub fn take_reports(

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::commits::CommitInFlight;
 use super::ledger::Ledger;
 use super::partitions::PartitionTable;
-use super::ports::{Clients, GroupConsumer, OutputProducer, Surroundings};
+use super::ports::{Clients, GroupConsumer, Surroundings};
 use super::sink::Refusals;
 use super::source::RouteQueue;
 use super::transaction::Transaction;
@@ -64,8 +64,6 @@ pub(super) struct Brokers<'c, K: Clients> {
     pub(super) report_due: Instant,
     /// When something in flight was last acknowledged, or nothing was in flight.
     pub(super) progressed_at: Instant,
-    /// Whether something was handed to the producer since it was last flushed.
-    pub(super) is_unflushed: bool,
 }
 
 /// What the group makes of this worker.
@@ -131,7 +129,6 @@ impl<'c, K: Clients> Brokers<'c, K> {
             membership: Membership::default(),
             report_due: now + REPORT_INTERVAL,
             progressed_at: now,
-            is_unflushed: false,
         })
     }
 
@@ -143,16 +140,8 @@ impl<'c, K: Clients> Brokers<'c, K> {
         &mut self.membership
     }
 
-    /// Sends what the producer holds back for larger batches, once nothing more is to come for now.
-    pub(super) fn flush_if_needed(&mut self) {
-        if std::mem::take(&mut self.is_unflushed) {
-            self.producer.flush_now();
-        }
-    }
-
     /// Waits a moment for something in particular, and stays a member of the group meanwhile.
     pub(super) fn wait_a_moment(&mut self) -> Result<(), WorkerError> {
-        self.flush_if_needed();
         self.surroundings.wait(WAIT_STEP);
         self.pulse.polled(self.now());
         self.consumer.serve()?;

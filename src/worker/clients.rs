@@ -150,10 +150,6 @@ impl OutputProducer for Producer {
         self.send(record)
     }
 
-    fn flush_now(&self) {
-        self.flush_now();
-    }
-
     fn take_reports(
         &self,
         acknowledged: &mut Vec<Acknowledged>,

@@ -456,9 +456,8 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
         }
     }
 
-    /// Waits until something comes, or something is due. What the producer holds back for larger batches goes out before.
+    /// Waits until something comes, or something is due.
     fn wait(&mut self, now: Instant) {
-        self.brokers.flush_if_needed();
         let open = self.pipelines.iter().zip(&self.takes).filter(|(_, takes)| **takes);
         let due = open.filter_map(|(pipeline, _)| pipeline.batch.patience(now)).filter(|patience| !patience.is_zero());
         let longest = due.fold(IDLE_WAIT.min(self.brokers.until_commit(now)), Duration::min);
@@ -525,7 +524,6 @@ fn send_records<'c, K: Clients>(
         }
         let position = (held.record.offset(), held.record.leader_epoch());
         brokers.ledger.sent(pending.slot, held.lease, position, outcome.bytes, &mut brokers.partitions);
-        brokers.is_unflushed = true;
         pipeline.count(outcome.rejected);
         pending.rejected += usize::from(outcome.rejected.is_some());
         *has_suspect_in_flight = must_be_alone;

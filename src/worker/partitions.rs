@@ -462,14 +462,12 @@ impl PartitionTable {
         let Some(slot) = self.find(partition) else { return };
         let number = self.next_number();
         let entry = self.entry_mut(slot);
-        if matches!(entry.state, State::Unstarted { .. }) {
+        // What strayed while it is repositioned anyway comes again.
+        if matches!(entry.state, State::Unstarted { .. }) || (offset.is_some() && !entry.is_open()) {
             return;
         }
         let from = entry.handed_over().or(entry.committed).or(entry.start);
-        let offset = offset.map(Position::at);
-        // Several records may have strayed: the first of them counts.
-        let due = entry.cursor.filter(|_| matches!(entry.state, State::Seeking { .. }));
-        entry.cursor = from.into_iter().chain(offset).chain(due).min_by_key(|position| position.offset);
+        entry.cursor = from.into_iter().chain(offset.map(Position::at)).min_by_key(|position| position.offset);
         entry.lease = number;
         entry.state = State::Seeking { due: now };
         self.changed.push(slot);

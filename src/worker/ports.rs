@@ -92,8 +92,6 @@ pub(crate) trait OutputProducer {
     /// Takes a record. Never waits.
     #[expect(clippy::result_large_err, reason = "the record comes back to be sent again, which is rare")]
     fn send<'a>(&self, record: Outgoing<'a>) -> Result<(), NotSent<'a>>;
-    /// Has what was taken sent at once, without waiting for further records.
-    fn flush_now(&self);
     /// Appends what became of records. An error is the client's end.
     fn take_reports(
         &self,

@@ -127,7 +127,8 @@ impl<'c, K: Clients> Brokers<'c, K> {
             && let Err(error) = self.consumer.seek(&orders.seek)
         {
             tracing::debug!(%error, "a seek failed; it is tried again");
-            self.partitions.seek_failed(&orders.seek, now);
+            self.partitions.seek_failed(&orders, now);
+            return Ok(());
         }
         if !orders.resume.is_empty() {
             self.consumer.resume(&orders.resume)?;

@@ -91,7 +91,6 @@ impl<K: Clients> Brokers<'_, K> {
         };
         let member = Arc::new(member);
         // While the coordinator works on this, the outputs are delivered on.
-        self.flush_if_needed();
         if let StepOutcome::Refused(cause) =
             self.take_step(Some(deadline), |producer| producer.send_offsets(&named, &member))?
         {

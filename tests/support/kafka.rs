@@ -189,6 +189,12 @@ pub(crate) fn recreate_topic(brokers: &str, name: &str, partitions: i32) {
     create_topic(brokers, name, partitions, &[]);
 }
 
+/// Lets a topic have so many partitions, which are more than it has.
+pub(crate) fn add_partitions(brokers: &str, name: &str, partitions: usize) {
+    let partitions = NewPartitions::new(name, partitions);
+    administer(brokers, async |admin, options| admin.create_partitions([&partitions], options).await);
+}
+
 /// Whether a topic exists. The question creates none.
 pub(crate) fn topic_exists(brokers: &str, name: &str) -> bool {
     let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();

@@ -4,16 +4,14 @@ use std::time::{Duration, Instant};
 
 use super::{Entry, Orders, PartitionTable, RETRY, SILENT_AFTER, State, TROUBLE_SHOWN, UNREADABLE_RETRY};
 use crate::kafka::admin::TopicId;
-use crate::kafka::consumer::{Position, TopicPartition};
+use crate::kafka::consumer::TopicPartition;
 
 impl PartitionTable {
     /// An error came instead of records of a partition. `is_unreadable` says that librdkafka goes on after the data that it
-    /// couldn't read: then the partition waits, and the data is fetched again.
+    /// couldn't read: then the partition waits, and the data is fetched again. What was polled before it may still go out:
+    /// it often comes along with the error, and would never get out otherwise.
     pub(crate) fn failed(&mut self, partition: &TopicPartition, reason: String, is_unreadable: bool, now: Instant) {
         let Some(slot) = self.find(partition) else { return };
-        if is_unreadable {
-            self.refetch(partition, None, now);
-        }
         let entry = self.entry_mut(slot);
         if is_unreadable && !matches!(entry.state, State::Unstarted { .. }) {
             entry.state = State::Unreadable { reason, due: now + UNREADABLE_RETRY };
@@ -75,9 +73,11 @@ impl PartitionTable {
                         _ => continue,
                     };
                     if due <= now {
-                        self.entry_mut(slot).state = State::Seeking { due: now };
+                        let name = self.name(self.entry(slot));
+                        self.refetch(&name, None, now);
+                    } else {
+                        self.changed.push(slot);
                     }
-                    self.changed.push(slot);
                 }
                 (State::Seeking { due }, Some(cursor)) if *due <= now => {
                     entry.state = State::Open;
@@ -95,12 +95,14 @@ impl PartitionTable {
         orders
     }
 
-    /// A seek failed: it is ordered again after a moment. librdkafka may still be stopping a partition that has just gone and
-    /// come back.
-    pub(crate) fn seek_failed(&mut self, partitions: &[(TopicPartition, Position)], now: Instant) {
-        for (partition, _) in partitions {
+    /// The seek of these orders failed, and nothing was resumed: it is ordered again after a moment. librdkafka may still be
+    /// stopping a partition that has just gone and come back.
+    pub(crate) fn seek_failed(&mut self, orders: &Orders, now: Instant) {
+        for (partition, _) in &orders.seek {
             let Some(slot) = self.find(partition) else { continue };
+            let is_paused = orders.resume.contains(partition);
             let entry = self.entry_mut(slot);
+            entry.is_paused |= is_paused;
             if entry.is_open() {
                 entry.state = State::Seeking { due: now + RETRY };
             }

@@ -215,8 +215,6 @@ impl OutputProducer for SimulatedProducer {
         }
     }
 
-    fn flush_now(&self) {}
-
     fn take_reports(
         &self,
         acknowledged: &mut Vec<Acknowledged>,

@@ -250,14 +250,17 @@ impl World {
 
     /// Whether everything has an outcome, and is committed.
     pub(super) fn is_settled(&self) -> bool {
-        self.is_healed()
-            && self.in_flight.is_empty()
-            && self.transaction.is_none()
-            && self.owned.len() == ALL
-            && self.logs.iter().all(|log| {
-                let after_last = log.records.last().map_or(0, |record| record.offset + 1);
-                log.committed.map(|committed| log.validated(committed)) == Some(after_last) || log.records.is_empty()
-            })
+        if !self.is_healed() || !self.in_flight.is_empty() || self.transaction.is_some() || self.owned.len() < ALL {
+            return false;
+        }
+        let is_committed = |log: &Log| {
+            let after_last = log.records.last().map_or(0, |record| record.offset + 1);
+            log.records.is_empty() || log.committed.is_some_and(|committed| committed.offset == after_last)
+        };
+        self.logs.iter().all(is_committed) && {
+            let visible = self.visible();
+            self.logs.iter().flat_map(|log| &log.records).all(|record| visible.contains_key(&record.id))
+        }
     }
 
     /// Where everything stands, for a message.

@@ -128,6 +128,9 @@ impl World {
             self.trace(|| "the brokers end the transaction".into());
             self.abort_outputs();
             self.transaction = None;
+            for message in std::mem::take(&mut self.in_flight) {
+                self.undelivered.push(undelivered(&message, Fault::WrongState));
+            }
             // Whoever comes with the old producer is fenced.
             self.producer += 1_000;
         }
