@@ -82,22 +82,6 @@ fn records_of_a_recreated_topic_come_out_once(delivery: &str) {
 }
 
 #[test]
-fn a_topic_that_is_created_again_and_has_grown_beyond_the_old_offset_loses_no_record() {
-    let (setup, config) = setup("at_least_once");
-    let reader = Reader::new(&setup.brokers, &setup.output);
-    let weir = with_old_records(&setup, &config, &reader);
-    // When weir looks next, the old offset is one that the new log has, too.
-    weir.signal("STOP");
-    recreate_topic(&setup.brokers, &setup.input, 1);
-    let new = keyed("new", 3 * OLD_RECORDS);
-    produce(&setup.brokers, &setup.input, new.clone());
-    weir.signal("CONT");
-    reader.await_all(&new);
-    assert!(weir.stop().success());
-    assert_eq!(committed_offset(&setup), Some(new.len() as i64));
-}
-
-#[test]
 fn a_pause_after_a_topic_was_created_again_skips_no_record() {
     let (setup, config) = setup("at_least_once");
     let reader = Reader::new(&setup.brokers, &setup.output);
