@@ -12,8 +12,8 @@ pub(super) fn points(partitions: &PartitionTable, right: Vec<CommitPoint>) -> Ve
     if *PLANTED == "commit_before_acknowledgement" { partitions.handed_over() } else { right }
 }
 
-/// Whether offsets are committed in nobody's name (`zombie_commit`), so that one is not refused whose partitions have
-/// gone to others.
+/// Whether offsets are committed in nobody's name (`zombie_commit`), and whatever has become of their partitions, so that a worker
+/// is not refused whose partitions have gone to others.
 pub(super) fn in_nobodys_name() -> bool {
     *PLANTED == "zombie_commit"
 }
