@@ -422,12 +422,14 @@ impl Admin {
         }
     }
 
-    /// Returns the number of the broker that answered, too. Any broker will do; but left to itself the question goes to
-    /// the one that librdkafka takes for the controller, and waits for it even if it is gone.
+    /// Returns the number of the broker that answered, too, or of one that it named where it answered as a bootstrap
+    /// server. Any broker will do; but left to itself the question goes to the one that librdkafka takes for the
+    /// controller, and waits for it even if it is gone or not known yet.
     fn ask(&self, topics: &[String]) -> Result<(Option<i32>, Vec<TopicAnswer>), KafkaError> {
         let client = self.client.inner();
         let metadata = client.fetch_metadata(topics.first().map(String::as_str), TIMEOUT)?;
-        let broker = Some(metadata.orig_broker_id()).filter(|&broker| broker >= 0);
+        let answering = Some(metadata.orig_broker_id()).filter(|&broker| broker >= 0);
+        let broker = answering.or_else(|| metadata.brokers().first().map(|broker| broker.id()));
         let names: Vec<&str> = topics.iter().map(String::as_str).collect();
         Ok((broker, ask::describe_topics(client, &names, broker, TIMEOUT)?))
     }

@@ -124,7 +124,7 @@ impl GroupConsumer for SimulatedConsumer {
         true
     }
 
-    fn fetch<'c>(&'c self, queue: usize, into: &mut VecDeque<Fetched<SimulatedRecord>>) {
+    fn fetch(&self, queue: usize, into: &mut VecDeque<Fetched<SimulatedRecord>>) {
         let mut world = self.world.borrow_mut();
         while into.len() < 5
             && let Some((toppar, taken)) = world.take(queue)
