@@ -12,7 +12,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::types::RDKafkaErrorCode;
 use weir::kafka::KafkaError;
 use weir::kafka::admin::{Admin, AdminError, OutputLimits};
-use weir::kafka::consumer::{Consumer, FetchError, Fetched, GroupEvent, Position, Start, TopicPartition};
+use weir::kafka::consumer::{Commit, Consumer, FetchError, Fetched, GroupEvent, Position, StartPoint, TopicPartition};
 use weir::kafka::producer::{Outgoing, Producer, Step, Ticket, TransactionError};
 use weir::kafka::reader::Reader;
 use weir::kafka::settings::{KafkaConfig, Property};
@@ -66,19 +66,19 @@ impl Member {
     }
 
     fn attach(&self, partition: &TopicPartition) {
-        self.consumer.attach_to((partition.partition as usize).min(self.queues - 1), partition);
+        self.consumer.attach((partition.partition as usize).min(self.queues - 1), partition);
     }
 
     /// Looks through all queues, without waiting, until they are empty.
     fn look(&self) {
         let mut came = self.came.borrow_mut();
-        while !self.consumer.serve_all().unwrap() {}
+        while !self.consumer.serve().unwrap() {}
         while let Some(event) = self.consumer.next_event() {
             match &event {
                 GroupEvent::Assign(partitions) => {
                     partitions.iter().for_each(|partition| self.attach(partition));
                     let starts: Vec<_> = partitions.iter().map(|p| (p.clone(), Position::at(0))).collect();
-                    self.consumer.assign_at(&starts).unwrap();
+                    self.consumer.assign(&starts).unwrap();
                 }
                 GroupEvent::Revoke(partitions) | GroupEvent::Lost(partitions) => {
                     self.consumer.unassign(partitions).unwrap();
@@ -89,7 +89,7 @@ impl Member {
         }
         for queue in 0..self.queues {
             let mut fetched = VecDeque::new();
-            while !self.consumer.take(queue, &mut fetched) {}
+            while !self.consumer.fetch(queue, &mut fetched) {}
             came.extend(fetched.into_iter().map(|fetched| match fetched {
                 Fetched::Error(error) => Came::Error(error),
                 Fetched::Record(record) => Came::Record {
@@ -195,7 +195,7 @@ fn rebalances_and_commits_wake_a_parked_thread() {
     let member = Member::join(&config, &topic, 1);
     assert_eq!(member.assigned().len(), 2);
     for offset in 1..=50 {
-        member.consumer.start_commit_at(&[(member.partition(0), Position::at(offset))]).unwrap();
+        member.consumer.start_commit(&[commit(member.partition(0), Position::at(offset))]).unwrap();
         let result = loop {
             match member.consumer.commit_result(Duration::ZERO) {
                 Some(result) => break result,
@@ -267,7 +267,7 @@ fn the_group_is_served_until_nothing_more_waits() {
     // Each missing topic is an event of its own; they come together.
     let mut calls = 0;
     while !names.is_empty() {
-        let empty = consumer.serve_all().unwrap();
+        let empty = consumer.serve().unwrap();
         let mut events = 0;
         while let Some(event) = consumer.next_event() {
             if let GroupEvent::PartitionError(FetchError { topic, partition, source }) = event {
@@ -296,14 +296,14 @@ fn after_a_seek_nothing_comes_that_was_fetched_before() {
     for target in [3_000, 10, 4_500, 0] {
         member.came.borrow_mut().clear();
         let position = Position { offset: target, leader_epoch: Some(0) };
-        member.consumer.seek_to(&[(member.partition(0), position)]).unwrap();
+        member.consumer.seek(&[(member.partition(0), position)]).unwrap();
         for offset in target..target + 300 {
             assert_eq!(member.record(), (0, offset), "after a seek to {target}");
         }
     }
     let missing = TopicPartition { topic: topic.clone(), partition: 7 };
-    assert!(member.consumer.seek_to(&[(missing, Position::at(0))]).is_err(), "what isn't assigned can't be sought");
-    member.consumer.seek_to(&[]).unwrap();
+    assert!(member.consumer.seek(&[(missing, Position::at(0))]).is_err(), "what isn't assigned can't be sought");
+    member.consumer.seek(&[]).unwrap();
     member.leave();
 }
 
@@ -321,23 +321,33 @@ fn leader_epochs_are_read_and_committed_and_come_back() {
     assert_eq!(epoch, Some(0), "the first leader of a partition has epoch 0");
     let known = Position { offset: 7, leader_epoch: epoch };
     let unknown = Position { offset: 0, leader_epoch: None };
-    member.consumer.start_commit_at(&[(member.partition(1), unknown), (member.partition(0), known)]).unwrap();
+    member.consumer.start_commit(&[commit(member.partition(1), unknown), commit(member.partition(0), known)]).unwrap();
     member.consumer.commit_result(PATIENCE).unwrap().unwrap();
     let starts = starts(&member.consumer, vec![member.partition(0), member.partition(1)]).unwrap();
-    let expected = [(member.partition(0), Start::Committed(known)), (member.partition(1), Start::Committed(unknown))];
+    let expected =
+        [(member.partition(0), StartPoint::Committed(known)), (member.partition(1), StartPoint::Committed(unknown))];
     assert_eq!(starts, expected);
     member.leave();
 }
 
 /// Asks where partitions begin, parked meanwhile.
-fn starts(consumer: &Consumer, partitions: Vec<TopicPartition>) -> Result<Vec<(TopicPartition, Start)>, KafkaError> {
+fn starts(
+    consumer: &Consumer,
+    partitions: Vec<TopicPartition>,
+) -> Result<Vec<(TopicPartition, StartPoint)>, KafkaError> {
     let pending = consumer.ask_starts(partitions);
-    loop {
+    let answer = loop {
         match pending.try_take() {
-            Some(answer) => return answer,
+            Some(answer) => break answer?,
             None => park(),
         }
-    }
+    };
+    assert!(answer.iter().all(|(_, start)| start.topic_id.is_some()), "{answer:?}");
+    Ok(answer.into_iter().map(|(partition, start)| (partition, start.point)).collect())
+}
+
+fn commit(partition: TopicPartition, position: Position) -> Commit {
+    Commit { partition, position, topic_id: None }
 }
 
 #[test]
@@ -356,23 +366,23 @@ fn partitions_begin_at_their_commits_or_where_the_reset_says() {
         assert!(answer.iter().map(|(partition, _)| partition).eq(&all()), "in the order asked for: {answer:?}");
         answer.into_iter().map(|(_, start)| start).collect::<Vec<_>>()
     };
-    let earliest = [Start::Reset(0), Start::Reset(4), Start::Reset(2)];
-    let latest = [Start::Reset(10), Start::Reset(10), Start::Reset(10)];
+    let earliest = [StartPoint::Reset(0), StartPoint::Reset(4), StartPoint::Reset(2)];
+    let latest = [StartPoint::Reset(10), StartPoint::Reset(10), StartPoint::Reset(10)];
     assert_eq!(asked(&[]), earliest, "weir's default");
     assert_eq!(asked(&[("auto.offset.reset", "smallest")]), earliest);
     assert_eq!(asked(&[("auto.offset.reset", "latest")]), latest);
-    assert_eq!(asked(&[("auto.offset.reset", "error")]), [Start::Nowhere; 3]);
+    assert_eq!(asked(&[("auto.offset.reset", "error")]), [StartPoint::Nowhere; 3]);
 
     let member = Member::join(&config(brokers(), &topic, &[]), &topic, 1);
     assert_eq!(member.assigned().len(), 3);
     let committed = Position { offset: 6, leader_epoch: Some(0) };
-    member.consumer.start_commit_at(&[(partition(0), committed)]).unwrap();
+    member.consumer.start_commit(&[commit(partition(0), committed)]).unwrap();
     member.consumer.commit_result(PATIENCE).unwrap().unwrap();
     member.leave();
-    let committed = Start::Committed(committed);
-    assert_eq!(asked(&[]), [Start::Reset(0), committed, Start::Reset(2)]);
-    assert_eq!(asked(&[("auto.offset.reset", "end")]), [Start::Reset(10), committed, Start::Reset(10)]);
-    assert_eq!(asked(&[("auto.offset.reset", "error")]), [Start::Nowhere, committed, Start::Nowhere]);
+    let committed = StartPoint::Committed(committed);
+    assert_eq!(asked(&[]), [StartPoint::Reset(0), committed, StartPoint::Reset(2)]);
+    assert_eq!(asked(&[("auto.offset.reset", "end")]), [StartPoint::Reset(10), committed, StartPoint::Reset(10)]);
+    assert_eq!(asked(&[("auto.offset.reset", "error")]), [StartPoint::Nowhere, committed, StartPoint::Nowhere]);
 }
 
 #[test]
@@ -389,14 +399,14 @@ fn offsets_of_an_open_transaction_are_no_starts_until_it_ends() {
     let position = Position { offset: 5, leader_epoch: Some(0) };
     let partition = member.partition(0);
     let asked = || starts(&member.consumer, vec![partition.clone()]);
-    assert_eq!(eventually("the coordinator answers", || asked().ok()), [(partition.clone(), Start::Reset(0))]);
+    assert_eq!(eventually("the coordinator answers", || asked().ok()), [(partition.clone(), StartPoint::Reset(0))]);
     producer.begin_transaction().unwrap();
-    finish(|| producer.send_offsets(&[(partition.clone(), position)], &group));
+    finish(|| producer.send_offsets(&[commit(partition.clone(), position)], &group));
     // librdkafka asks again by itself until its time is up.
     asked().unwrap_err();
     finish(|| producer.commit_transaction());
     let committed = eventually("the transaction is over", || asked().ok());
-    assert_eq!(committed, [(partition.clone(), Start::Committed(position))]);
+    assert_eq!(committed, [(partition.clone(), StartPoint::Committed(position))]);
     member.leave();
 }
 
@@ -572,7 +582,7 @@ fn no_client_creates_a_topic_by_asking_for_it() {
     let consumer = Consumer::new(&config, None, 1).unwrap();
     consumer.subscribe(&[&name("input")]).unwrap();
     eventually("the group has asked for its topics", || {
-        consumer.serve_all().unwrap();
+        consumer.serve().unwrap();
         consumer.next_event().filter(|event| matches!(event, GroupEvent::PartitionError(_)))
     });
     consumer.close(Instant::now() + PATIENCE);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::support::eventually;
 use crate::support::kafka::{
-    Kafka, Reader, add_partitions, brokers, committed, free_port, keys, produce, recreate_topic,
+    Kafka, Reader, add_partitions, brokers, commit, commits, committed, free_port, keys, produce, recreate_topic,
 };
 use crate::support::models::{keyed, setup_with_model};
 use crate::support::rights::{guarded_brokers, lift_restrictions, restrict};
@@ -79,6 +79,50 @@ fn records_of_a_recreated_topic_come_out_once(delivery: &str) {
     assert!(weir.stop().success());
     assert_eq!(reader.rest(), []);
     assert_eq!(committed_offset(&setup), Some(151));
+}
+
+#[test]
+fn a_topic_that_is_created_again_and_has_grown_beyond_the_old_offset_loses_no_record() {
+    let (setup, config) = setup("at_least_once");
+    let reader = Reader::new(&setup.brokers, &setup.output);
+    let weir = with_old_records(&setup, &config, &reader);
+    // When weir looks next, the old offset is one that the new log has, too.
+    weir.signal("STOP");
+    recreate_topic(&setup.brokers, &setup.input, 1);
+    let new = keyed("new", 3 * OLD_RECORDS);
+    produce(&setup.brokers, &setup.input, new.clone());
+    weir.signal("CONT");
+    reader.await_all(&new);
+    let end = Some(new.len() as i64);
+    eventually("the new offsets are committed", || (committed_offset(&setup) == end).then_some(()));
+    assert!(weir.stop().success());
+}
+
+#[test]
+fn a_commit_of_a_topic_that_had_the_name_before_is_no_place_to_begin() {
+    let (setup, config) = setup("at_least_once");
+    let reader = Reader::new(&setup.brokers, &setup.output);
+    assert!(with_old_records(&setup, &config, &reader).stop().success());
+    let old = commits(&setup.brokers, &setup.group, &setup.input, 0);
+    recreate_topic(&setup.brokers, &setup.input, 1);
+    let new = keyed("new", 3 * OLD_RECORDS);
+    produce(&setup.brokers, &setup.input, new.clone());
+    // As a worker does that hasn't noticed yet.
+    commit(&setup.brokers, &setup.group, &old);
+    let weir = Weir::ready(&config);
+    assert_eq!(keys(&reader.take(new.len())), keys(&new));
+    assert!(weir.stop().success());
+    assert_eq!(committed_offset(&setup), Some(new.len() as i64));
+
+    // What an operator sets says nothing about topics, and is meant as it is.
+    let set = commits(&setup.brokers, &setup.group, &setup.input, 0);
+    set.elements()[0].set_metadata("set by hand");
+    set.elements()[0].set_offset(rdkafka::Offset::Offset(new.len() as i64 - 1)).unwrap();
+    commit(&setup.brokers, &setup.group, &set);
+    let weir = Weir::ready(&config);
+    assert_eq!(keys(&reader.take(1)), keys(&new[new.len() - 1..]));
+    assert!(weir.stop().success());
+    assert_eq!(reader.rest(), []);
 }
 
 #[test]

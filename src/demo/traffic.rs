@@ -13,7 +13,7 @@ use super::account::{Account, Expected, Outcome};
 use super::flights::Departure;
 use super::{DEAD_LETTER, FETCH_WAIT, INPUT, OUTPUT};
 use crate::kafka::admin::OutputLimits;
-use crate::kafka::consumer::{Consumer, GroupEvent, Record};
+use crate::kafka::consumer::{Consumer, Fetched, GroupEvent, Position, Record};
 use crate::kafka::producer::{Outgoing, Producer, Ticket};
 use crate::kafka::settings::{KafkaConfig, Property};
 
@@ -185,9 +185,19 @@ fn run(mut feed: Feed, producer: &Producer, consumer: &Consumer, shared: &Shared
         }
         producer.poll(Duration::ZERO, &mut acknowledged)?;
         acknowledged.clear();
-        consumer.serve(Duration::ZERO)?;
-        consumer.fetch(Duration::from_millis(1), &mut fetched);
-        for record in fetched.drain(..) {
+        consumer.serve()?;
+        consumer.fetch(0, &mut fetched);
+        if fetched.is_empty() {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        for fetched in fetched.drain(..) {
+            let record = match fetched {
+                Fetched::Record(record) => record,
+                Fetched::Error(error) => {
+                    tracing::warn!(%error, "what came out can't be read; trying again");
+                    continue;
+                }
+            };
             let (number, outcome) = read(&record).context("reading what came out")?;
             let mut second = shared.second();
             second.records += 1;
@@ -203,7 +213,8 @@ fn run(mut feed: Feed, producer: &Producer, consumer: &Consumer, shared: &Shared
         while let Some(event) = consumer.next_event() {
             match event {
                 GroupEvent::Assign(partitions) => {
-                    let starts: Vec<_> = partitions.into_iter().map(|partition| (partition, None)).collect();
+                    partitions.iter().for_each(|partition| consumer.attach(0, partition));
+                    let starts: Vec<_> = partitions.into_iter().map(|partition| (partition, Position::at(0))).collect();
                     consumer.assign(&starts)?;
                 }
                 GroupEvent::Revoke(partitions) | GroupEvent::Lost(partitions) => consumer.unassign(&partitions)?,

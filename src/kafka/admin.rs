@@ -59,6 +59,22 @@ pub struct Topic {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TopicId(pub u128);
 
+/// How weir's commits begin to say which topic they belong to.
+const COMMIT_METADATA: &str = "topic-id=";
+
+impl TopicId {
+    /// What a commit of this topic has as its metadata.
+    pub(crate) fn commit_metadata(self) -> String {
+        format!("{COMMIT_METADATA}{:032x}", self.0)
+    }
+
+    /// Reads [`TopicId::commit_metadata`]; `None` if the metadata are somebody else's.
+    pub(crate) fn from_commit_metadata(metadata: &[u8]) -> Option<TopicId> {
+        let id = std::str::from_utf8(metadata).ok()?.strip_prefix(COMMIT_METADATA)?;
+        u128::from_str_radix(id, 16).ok().map(TopicId)
+    }
+}
+
 /// What the brokers say about the topics that are needed: what those are like that can be described, and everything that
 /// is wrong.
 #[derive(Debug, Default)]
@@ -422,16 +438,9 @@ impl Admin {
         }
     }
 
-    /// Returns the number of the broker that answered, too, or of one that it named where it answered as a bootstrap
-    /// server. Any broker will do; but left to itself the question goes to the one that librdkafka takes for the
-    /// controller, and waits for it even if it is gone or not known yet.
     fn ask(&self, topics: &[String]) -> Result<(Option<i32>, Vec<TopicAnswer>), KafkaError> {
-        let client = self.client.inner();
-        let metadata = client.fetch_metadata(topics.first().map(String::as_str), TIMEOUT)?;
-        let answering = Some(metadata.orig_broker_id()).filter(|&broker| broker >= 0);
-        let broker = answering.or_else(|| metadata.brokers().first().map(|broker| broker.id()));
         let names: Vec<&str> = topics.iter().map(String::as_str).collect();
-        Ok((broker, ask::describe_topics(client, &names, broker, TIMEOUT)?))
+        ask::describe_topics(self.client.inner(), &names, TIMEOUT)
     }
 
     /// Adds what the topics' configurations say. Where the brokers don't (no right to describe configurations, an

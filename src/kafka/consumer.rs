@@ -5,7 +5,6 @@
 //! it afterwards and answers by [`Consumer::assign`] or [`Consumer::unassign`].
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -14,26 +13,25 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, ConsumerGroupMetadata, RebalanceProtocol};
 use rdkafka::error::KafkaError;
-use rdkafka::message::Message;
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
+use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 use super::admin::AdminError;
 use super::ffi::fetch::FetchQueue;
 use super::ffi::group::{GroupOp, GroupQueue};
-use super::ffi::positions::positions_list;
+use super::ffi::positions::{commits_list, positions_list};
 pub use super::ffi::record::{Record, TopicTag};
 use super::ffi::{self, CommitQueue};
 use super::pending::Pending;
-pub use super::position::{Position, TopicPartition};
+pub use super::position::{Commit, Position, TopicPartition};
 use super::settings::KafkaConfig;
-pub use super::starts::Start;
 use super::starts::{self, OffsetReset};
+pub use super::starts::{Start, StartPoint};
 
 /// How long a seek may take.
 pub const SEEK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long [`Consumer::serve_all`] takes at most: a burst of log lines must not keep the worker from its records.
+/// How long [`Consumer::serve`] takes at most: a burst of log lines must not keep the worker from its records.
 const SERVE_LIMIT: Duration = Duration::from_millis(5);
 
 /// One step of waiting for the consumer to have left.
@@ -61,7 +59,7 @@ pub enum GroupEvent {
         topic: String,
     },
     /// A record came through the group's queue, since its partition isn't attached to a fetch queue: librdkafka has made
-    /// the partition anew, or was still stopping it when it was attached. Answer by [`Consumer::attach_to`] and a seek.
+    /// the partition anew, or was still stopping it when it was attached. Answer by [`Consumer::attach`] and a seek.
     Stray {
         /// The partition.
         partition: TopicPartition,
@@ -115,7 +113,6 @@ pub struct Consumer {
 #[derive(Default)]
 struct Context {
     events: Mutex<VecDeque<GroupEvent>>,
-    closing: AtomicBool,
 }
 
 impl Consumer {
@@ -149,7 +146,7 @@ impl Consumer {
     /// Serves the group's queue (rebalances, errors, log lines) until it is empty, for 5 ms at most. Never waits. Returns
     /// whether the queue is empty; look at [`Consumer::next_event`] afterwards. To be called at least once per
     /// `max.poll.interval.ms`. Only errors that the consumer can't recover from by itself are returned.
-    pub fn serve_all(&self) -> Result<bool, KafkaError> {
+    pub fn serve(&self) -> Result<bool, KafkaError> {
         let until = Instant::now() + SERVE_LIMIT;
         while let Some(op) = self.group.next(self.inner.client()) {
             self.note(op)?;
@@ -193,7 +190,7 @@ impl Consumer {
 
     /// Appends what has been fetched for one queue, up to 256 records and errors. Never waits. Returns whether the queue
     /// is empty now: while it isn't, nothing that is fetched for it unparks the worker.
-    pub fn take<'c>(&'c self, queue: usize, into: &mut VecDeque<Fetched<Record<'c>>>) -> bool {
+    pub fn fetch<'c>(&'c self, queue: usize, into: &mut VecDeque<Fetched<Record<'c>>>) -> bool {
         self.fetched[queue].take_all(|record| {
             into.push_back(match record.error() {
                 None => Fetched::Record(record),
@@ -209,7 +206,7 @@ impl Consumer {
     /// Has what is fetched of a partition come to this queue. To be called before the partition is assigned; and again
     /// afterwards, now and then: a partition that was unassigned before is stopped by librdkafka in its own time, and that
     /// undoes the forwarding. What has come in between is then moved to the queue.
-    pub fn attach_to(&self, queue: usize, partition: &TopicPartition) {
+    pub fn attach(&self, queue: usize, partition: &TopicPartition) {
         self.fetched[queue].attach(self.inner.client(), &partition.topic, partition.partition);
     }
 
@@ -218,22 +215,27 @@ impl Consumer {
     /// Where they begin is to be asked for before: librdkafka asks by itself where it is given no offset, and begins
     /// where `auto.offset.reset` says, as if there were no commit, when the assignment changes while an open transaction
     /// has offsets of the partition.
-    pub fn assign_at(&self, starts: &[(TopicPartition, Position)]) -> Result<(), KafkaError> {
-        self.assign_list(&list_of(starts)?)
+    pub fn assign(&self, starts: &[(TopicPartition, Position)]) -> Result<(), KafkaError> {
+        let starts = list_of(starts)?;
+        match self.inner.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => self.inner.incremental_assign(&starts),
+            _ => self.inner.assign(&starts),
+        }
     }
 
     /// Consumes assigned partitions on from these positions; what was fetched ahead is dropped. Blocks for up to
     /// [`SEEK_TIMEOUT`], usually for less than a millisecond: no broker is asked.
-    pub fn seek_to(&self, positions: &[(TopicPartition, Position)]) -> Result<(), KafkaError> {
+    pub fn seek(&self, positions: &[(TopicPartition, Position)]) -> Result<(), KafkaError> {
         if positions.is_empty() {
             return Ok(());
         }
-        self.seek_list(list_of(positions)?, SEEK_TIMEOUT)
+        let sought = self.inner.seek_partitions(list_of(positions)?, SEEK_TIMEOUT)?;
+        sought.elements().iter().try_for_each(|element| element.error())
     }
 
-    /// Asks for a commit of these positions; [`Consumer::commit_result`] has the result.
-    pub fn start_commit_at(&self, positions: &[(TopicPartition, Position)]) -> Result<(), KafkaError> {
-        self.commits.start(&self.inner, &list_of(positions)?)
+    /// Asks for these commits, in one request; [`Consumer::commit_result`] has the result.
+    pub fn start_commit(&self, commits: &[Commit]) -> Result<(), KafkaError> {
+        self.commits.start(&self.inner, &commits_list(commits)?)
     }
 
     /// Asks where these partitions begin, on a thread of its own, which unparks the worker when the answer is there. An
@@ -244,72 +246,9 @@ impl Consumer {
         Pending::ask(self.owner.clone(), move || starts::ask(&inner, partitions, reset))
     }
 
-    /// Takes part in the group, waiting up to `timeout` for something to do. Call it at least once per
-    /// `max.poll.interval.ms`, and look at [`Consumer::next_event`] then. Only errors that the consumer can't recover
-    /// from by itself are returned; others are logged.
-    pub fn serve(&self, timeout: Duration) -> Result<(), KafkaError> {
-        match self.inner.poll(timeout) {
-            None => Ok(()),
-            Some(Ok(stray)) => {
-                // Its partition was taken up without its queue: librdkafka has made the partition anew since.
-                let partition = TopicPartition { topic: stray.topic().into(), partition: stray.partition() };
-                self.attach([&partition]);
-                self.seek(&[(partition, Some(stray.offset()))], SEEK_TIMEOUT)
-            }
-            Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => Err(error),
-            Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
-                self.inner.context().events().push_back(GroupEvent::Denied { reason: self.denial.clone() });
-                Ok(())
-            }
-            Some(Err(error)) => {
-                report(&error);
-                Ok(())
-            }
-        }
-    }
-
-    /// Appends what has been fetched to `records`, waiting up to `timeout` for a first record.
-    pub fn fetch<'c>(&'c self, timeout: Duration, records: &mut VecDeque<Record<'c>>) {
-        self.fetched[0].fetch(timeout, |record| match record.error() {
-            None => records.push_back(record),
-            Some(error) => report(&error),
-        });
-    }
-
     /// The next group event that [`Consumer::serve`] has noted.
     pub fn next_event(&self) -> Option<GroupEvent> {
         self.inner.context().events().pop_front()
-    }
-
-    /// Whether there is one.
-    pub fn has_event(&self) -> bool {
-        !self.inner.context().events().is_empty()
-    }
-
-    /// Takes up partitions.
-    ///
-    /// What is committed is to be asked for before: librdkafka asks by itself where it is given no offset, and begins
-    /// where `auto.offset.reset` says, as if there were none, when the assignment changes while an open transaction has
-    /// offsets of the partition.
-    pub fn assign(&self, starts: &[(TopicPartition, Option<i64>)]) -> Result<(), KafkaError> {
-        self.attach(starts.iter().map(|(partition, _)| partition));
-        self.assign_list(&starts_list(starts)?)
-    }
-
-    fn assign_list(&self, starts: &TopicPartitionList) -> Result<(), KafkaError> {
-        match self.inner.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => self.inner.incremental_assign(starts),
-            _ => self.inner.assign(starts),
-        }
-    }
-
-    /// Has what is fetched of assigned partitions come where [`Consumer::fetch`] takes it. Assigning does so; but a
-    /// partition that was let go before is stopped by librdkafka in its own time, and that undoes it. So it is to be said
-    /// again now and then; what has come meanwhile isn't lost by it.
-    pub fn attach<'p>(&self, partitions: impl IntoIterator<Item = &'p TopicPartition>) {
-        for TopicPartition { topic, partition } in partitions {
-            self.fetched[0].attach(self.inner.client(), topic, *partition);
-        }
     }
 
     /// Lets partitions go.
@@ -330,11 +269,6 @@ impl Consumer {
         self.inner.resume(&list(partitions))
     }
 
-    /// Asks for a commit of these next offsets (the last record's plus one); [`Consumer::commit_result`] tells.
-    pub fn start_commit(&self, offsets: &[(TopicPartition, i64)]) -> Result<(), KafkaError> {
-        self.commits.start(&self.inner, &offsets_list(offsets)?)
-    }
-
     /// What a transaction needs to commit offsets in this member's name, as of now.
     pub fn group_metadata(&self) -> Option<GroupMetadata> {
         self.inner.group_metadata().map(GroupMetadata)
@@ -346,36 +280,9 @@ impl Consumer {
         self.outsider.group_metadata().map(GroupMetadata)
     }
 
-    /// Consumes assigned partitions on from these starts; what was fetched ahead is dropped. Blocks for up to
-    /// `timeout`.
-    pub fn seek(&self, starts: &[(TopicPartition, Option<i64>)], timeout: Duration) -> Result<(), KafkaError> {
-        self.seek_list(starts_list(starts)?, timeout)
-    }
-
-    fn seek_list(&self, positions: TopicPartitionList, timeout: Duration) -> Result<(), KafkaError> {
-        let sought = self.inner.seek_partitions(positions, timeout)?;
-        sought.elements().iter().try_for_each(|element| element.error())
-    }
-
     /// The result of the commit under way, if it arrives within `timeout`.
     pub fn commit_result(&self, timeout: Duration) -> Option<Result<(), KafkaError>> {
         self.commits.poll(timeout)
-    }
-
-    /// The committed offsets of partitions, where there are any. Blocks for up to `timeout`.
-    pub fn committed(
-        &self,
-        partitions: &[TopicPartition],
-        timeout: Duration,
-    ) -> Result<Vec<(TopicPartition, i64)>, KafkaError> {
-        let committed = self.inner.committed_offsets(list(partitions), timeout)?;
-        committed.elements().iter().try_for_each(|element| element.error())?;
-        Ok(known(&committed))
-    }
-
-    /// The next offset to consume of each assigned partition of which something was consumed.
-    pub fn positions(&self) -> Vec<(TopicPartition, i64)> {
-        self.inner.position().map(|positions| known(&positions)).unwrap_or_default()
     }
 
     /// The end of a partition as the last fetch saw it. No request is sent.
@@ -383,20 +290,13 @@ impl Consumer {
         ffi::cached_high_watermark(self.inner.client(), &partition.topic, partition.partition)
     }
 
-    /// The end of a partition, asked for: of one that is paused no fetch tells. Blocks for up to `timeout`.
-    pub fn ask_end(&self, partition: &TopicPartition, timeout: Duration) -> Result<i64, KafkaError> {
-        let (_, end) = self.inner.fetch_watermarks(&partition.topic, partition.partition, timeout)?;
-        Ok(end)
-    }
-
     /// Leaves the group; partitions still assigned are let go without a commit. Leaving may wait for the brokers: at
     /// the deadline it goes on by itself, on a thread of its own.
     pub fn close(self, deadline: Instant) {
         let (left, done) = mpsc::channel();
         let leave = move || {
-            // From here on the callback answers each revocation at once. One that was noted before and not answered
-            // would make the close wait for ever: once it has begun, any unassign counts as the answer.
-            self.inner.context().closing.store(true, Ordering::Release);
+            // A revocation that was noted before and not answered would make the close wait for ever: once it has begun,
+            // any unassign counts as the answer.
             if self.inner.close_queue().is_ok() {
                 let _ = self.inner.unassign();
                 while !self.inner.closed() {
@@ -412,13 +312,6 @@ impl Consumer {
                 "the brokers don't answer a consumer that leaves; its partitions wait for its session timeout"
             );
         }
-    }
-}
-
-impl Drop for Consumer {
-    fn drop(&mut self) {
-        // The client may end later, on a thread that asks for starts: nobody answers a revocation there. As in `close`.
-        self.inner.context().closing.store(true, Ordering::Release);
     }
 }
 
@@ -446,22 +339,9 @@ impl ClientContext for Context {
 }
 
 impl ConsumerContext for Context {
-    fn rebalance(&self, consumer: &BaseConsumer<Context>, err: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
-        if self.closing.load(Ordering::Acquire) {
-            let _ = consumer.unassign();
-            return;
-        }
-        let named = partitions
-            .elements()
-            .iter()
-            .map(|element| TopicPartition { topic: element.topic().into(), partition: element.partition() })
-            .collect();
-        let event = match err {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => GroupEvent::Assign(named),
-            _ if consumer.assignment_lost() => GroupEvent::Lost(named),
-            _ => GroupEvent::Revoke(named),
-        };
-        self.events().push_back(event);
+    fn rebalance(&self, consumer: &BaseConsumer<Context>, _: RDKafkaRespErr, _: &mut TopicPartitionList) {
+        // Only a consumer that leaves serves its group so, and it lets go whatever it has.
+        let _ = consumer.unassign();
     }
 }
 
@@ -478,37 +358,8 @@ fn list(partitions: &[TopicPartition]) -> TopicPartitionList {
 }
 
 /// Positions, as librdkafka takes them.
-pub(super) fn list_of(positions: &[(TopicPartition, Position)]) -> Result<TopicPartitionList, KafkaError> {
+fn list_of(positions: &[(TopicPartition, Position)]) -> Result<TopicPartitionList, KafkaError> {
     positions_list(positions.iter().map(|(partition, position)| (partition, *position)))
-}
-
-/// Starts, as librdkafka takes them.
-fn starts_list(starts: &[(TopicPartition, Option<i64>)]) -> Result<TopicPartitionList, KafkaError> {
-    list_at(starts.iter().map(|(partition, start)| (partition, start.map_or(Offset::Invalid, Offset::Offset))))
-}
-
-/// Offsets by partition, as librdkafka takes them.
-fn offsets_list(offsets: &[(TopicPartition, i64)]) -> Result<TopicPartitionList, KafkaError> {
-    list_at(offsets.iter().map(|(partition, offset)| (partition, Offset::Offset(*offset))))
-}
-
-fn list_at<'p>(offsets: impl Iterator<Item = (&'p TopicPartition, Offset)>) -> Result<TopicPartitionList, KafkaError> {
-    let mut list = TopicPartitionList::new();
-    for (TopicPartition { topic, partition }, offset) in offsets {
-        list.add_partition_offset(topic, *partition, offset)?;
-    }
-    Ok(list)
-}
-
-/// The offsets of a list that are offsets.
-fn known(offsets: &TopicPartitionList) -> Vec<(TopicPartition, i64)> {
-    let offset = |element: &TopicPartitionListElem<'_>| match element.offset() {
-        Offset::Offset(offset) => {
-            Some((TopicPartition { topic: element.topic().into(), partition: element.partition() }, offset))
-        }
-        _ => None,
-    };
-    offsets.elements().iter().filter_map(offset).collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Where partitions are consumed from and committed up to.
 
+use super::admin::TopicId;
+
 /// A partition of a topic, by name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicPartition {
@@ -17,6 +19,18 @@ pub struct Position {
     /// The epoch of the leader that wrote the record before it, by which brokers detect that the log has been truncated
     /// since (KIP-320); `None`: unknown, and nothing is checked.
     pub leader_epoch: Option<i32>,
+}
+
+/// A position that is to be committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// Everything before it is done.
+    pub position: Position,
+    /// Which topic of this name the position belongs to, if known. It goes into the commit's metadata: whoever begins there
+    /// can see that the topic has been created again since.
+    pub topic_id: Option<TopicId>,
 }
 
 impl Position {

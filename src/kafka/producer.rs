@@ -20,7 +20,8 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::Headers;
 use super::admin::OutputLimits;
-use super::consumer::{GroupMetadata, Position, TopicPartition, list_of};
+use super::consumer::{Commit, GroupMetadata};
+use super::ffi::positions::commits_list;
 use super::ffi::produce::{Message, ReportQueue, TopicHandle, produce};
 use super::pending::Wake;
 use super::settings::KafkaConfig;
@@ -335,12 +336,8 @@ impl Producer {
 
     /// Makes consumed offsets (the next ones to consume) part of the transaction, in the name of a member of their
     /// group: one that the group has left behind is refused. Meanwhile records that were sent are delivered on.
-    pub fn send_offsets(
-        &self,
-        offsets: &[(TopicPartition, Position)],
-        member: &Arc<GroupMetadata>,
-    ) -> Result<Step, TransactionError> {
-        let offsets = list_of(offsets).map_err(TransactionError::Fatal)?;
+    pub fn send_offsets(&self, commits: &[Commit], member: &Arc<GroupMetadata>) -> Result<Step, TransactionError> {
+        let offsets = commits_list(commits).map_err(TransactionError::Fatal)?;
         let member = member.clone();
         self.step(move |client| client.send_offsets_to_transaction(&offsets, &member.0, STEP_TIMEOUT))
     }

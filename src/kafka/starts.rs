@@ -3,6 +3,7 @@
 //! librdkafka would ask by itself, but it takes offsets that are pending in an open transaction for none at all when the
 //! assignment changes meanwhile.
 
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
@@ -12,19 +13,32 @@ use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::Offset;
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::ffi::positions::positions;
+use super::admin::TopicId;
+use super::ffi::ask::{TopicAnswer, describe_topics};
+use super::ffi::positions::{positions, topic_ids};
 use super::position::{Position, TopicPartition};
 
-/// How long each of the two questions may take.
+/// How long each question may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where consuming of an assigned partition begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// At the group's commit.
+pub struct Start {
+    /// Where.
+    pub point: StartPoint,
+    /// Of which topic with this name, as far as the brokers say.
+    pub topic_id: Option<TopicId>,
+}
+
+/// A place in a partition, and why consuming begins there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartPoint {
+    /// The group's commit.
     Committed(Position),
-    /// The group has no commit: at the start or the end of the log as it is now, as `auto.offset.reset` says.
+    /// The group has no commit: the start or the end of the log as it is now, as `auto.offset.reset` says.
     Reset(i64),
+    /// The group's commit belongs to a topic that had this name before: the start of the log as it is now.
+    Recreated(i64),
     /// The group has no commit, and `auto.offset.reset = error`.
     Nowhere,
 }
@@ -48,7 +62,7 @@ impl OffsetReset {
     }
 }
 
-/// Asks where these partitions begin: two questions at the most, however many there are. Blocks for up to 10 s.
+/// Asks where these partitions begin: four questions at the most, however many there are. Blocks for up to 20 s.
 ///
 /// While an open transaction has offsets of one of the partitions, the answer is an error: ask again then.
 pub(super) fn ask<C: ConsumerContext>(
@@ -63,37 +77,52 @@ pub(super) fn ask<C: ConsumerContext>(
     for TopicPartition { topic, partition } in &partitions {
         committed.add_partition(topic, *partition);
     }
-    let committed = positions(&mut consumer.committed_offsets(committed, TIMEOUT)?)?;
-    let offset = match reset {
-        OffsetReset::Earliest => Offset::Beginning,
-        OffsetReset::Latest => Offset::End,
-        OffsetReset::Error => {
-            let start = |position: Option<Position>| position.map_or(Start::Nowhere, Start::Committed);
-            return Ok(partitions.into_iter().zip(committed.into_iter().map(start)).collect());
-        }
-    };
+    let mut committed = consumer.committed_offsets(committed, TIMEOUT)?;
+    // After the commits: a topic that they don't belong to has replaced theirs.
+    let topics = topic_ids_by_name(consumer, &partitions)?;
     let mut bounds = TopicPartitionList::new();
-    for (TopicPartition { topic, partition }, _) in
-        partitions.iter().zip(&committed).filter(|(_, committed)| committed.is_none())
+    let mut starts = Vec::with_capacity(partitions.len());
+    for ((partition, position), of) in
+        partitions.into_iter().zip(positions(&mut committed)?).zip(topic_ids(&mut committed))
     {
-        // As "timestamps" the two offsets stand for the start and the end of the log: librdkafka passes them on, and
-        // ListOffsets takes them so.
-        bounds.add_partition_offset(topic, *partition, offset)?;
-    }
-    let mut bounds = match bounds.count() {
-        0 => Vec::new(),
-        _ => positions(&mut consumer.offsets_for_times(bounds, TIMEOUT)?)?,
-    }
-    .into_iter();
-    let start = |committed: Option<Position>| match committed {
-        Some(position) => Ok(Start::Committed(position)),
-        None => {
-            let unanswered = KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset);
-            Ok(Start::Reset(bounds.next().flatten().ok_or(unanswered)?.offset))
+        let topic_id = topics.get(&partition.topic).copied();
+        let is_replaced = of.is_some() && topic_id.is_some() && of != topic_id;
+        let (point, bound) = match (position, reset) {
+            (Some(_), _) if is_replaced => (StartPoint::Recreated(0), Some(Offset::Beginning)),
+            (Some(position), _) => (StartPoint::Committed(position), None),
+            (None, OffsetReset::Earliest) => (StartPoint::Reset(0), Some(Offset::Beginning)),
+            (None, OffsetReset::Latest) => (StartPoint::Reset(0), Some(Offset::End)),
+            (None, OffsetReset::Error) => (StartPoint::Nowhere, None),
+        };
+        if let Some(bound) = bound {
+            // As "timestamps" the two offsets stand for the start and the end of the log: librdkafka passes them on, and
+            // ListOffsets takes them so.
+            bounds.add_partition_offset(&partition.topic, partition.partition, bound)?;
         }
-    };
-    let starts = committed.into_iter().map(start).collect::<Result<Vec<_>, KafkaError>>()?;
-    Ok(partitions.into_iter().zip(starts).collect())
+        starts.push((partition, Start { point, topic_id }));
+    }
+    if bounds.count() > 0 {
+        let mut found = positions(&mut consumer.offsets_for_times(bounds, TIMEOUT)?)?.into_iter();
+        for (_, start) in &mut starts {
+            if let StartPoint::Reset(offset) | StartPoint::Recreated(offset) = &mut start.point {
+                let unanswered = KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset);
+                *offset = found.next().flatten().ok_or(unanswered)?.offset;
+            }
+        }
+    }
+    Ok(starts)
+}
+
+/// Which topics have these partitions' names now, as far as the brokers say.
+fn topic_ids_by_name<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    partitions: &[TopicPartition],
+) -> Result<HashMap<String, TopicId>, KafkaError> {
+    let names: BTreeSet<&str> = partitions.iter().map(|partition| partition.topic.as_str()).collect();
+    let names: Vec<&str> = names.into_iter().collect();
+    let (_, answers) = describe_topics(consumer.client(), &names, TIMEOUT)?;
+    let known = |(name, answer): (&str, TopicAnswer)| Some((name.to_owned(), TopicId(answer.id?)));
+    Ok(names.into_iter().zip(answers).filter_map(known).collect())
 }
 
 #[cfg(test)]

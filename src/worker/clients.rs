@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::planted;
 use super::ports::{Clients, GroupConsumer, InputRecord, OutputProducer};
 use crate::kafka::consumer::{
-    Consumer, Fetched, GroupEvent, GroupMetadata, Position, Record, Start, TopicPartition, TopicTag,
+    Commit, Consumer, Fetched, GroupEvent, GroupMetadata, Position, Record, Start, TopicPartition, TopicTag,
 };
 use crate::kafka::pending::Pending;
 use crate::kafka::producer::{
@@ -79,7 +79,7 @@ impl GroupConsumer for Consumer {
     }
 
     fn serve(&self) -> Result<bool, KafkaError> {
-        self.serve_all()
+        self.serve()
     }
 
     fn next_event(&self) -> Option<GroupEvent> {
@@ -91,15 +91,15 @@ impl GroupConsumer for Consumer {
     }
 
     fn fetch<'c>(&'c self, queue: usize, into: &mut VecDeque<Fetched<Record<'c>>>) {
-        self.take(queue, into);
+        self.fetch(queue, into);
     }
 
     fn attach(&self, queue: usize, partition: &TopicPartition) {
-        self.attach_to(queue, partition);
+        self.attach(queue, partition);
     }
 
     fn assign(&self, starts: &[(TopicPartition, Position)]) -> Result<(), KafkaError> {
-        self.assign_at(starts)
+        self.assign(starts)
     }
 
     fn unassign(&self, partitions: &[TopicPartition]) -> Result<(), KafkaError> {
@@ -107,7 +107,7 @@ impl GroupConsumer for Consumer {
     }
 
     fn seek(&self, positions: &[(TopicPartition, Position)]) -> Result<(), KafkaError> {
-        self.seek_to(positions)
+        self.seek(positions)
     }
 
     fn pause(&self, partitions: &[TopicPartition]) -> Result<(), KafkaError> {
@@ -118,8 +118,8 @@ impl GroupConsumer for Consumer {
         self.resume(partitions)
     }
 
-    fn start_commit(&self, offsets: &[(TopicPartition, Position)]) -> Result<(), KafkaError> {
-        self.start_commit_at(offsets)
+    fn start_commit(&self, commits: &[Commit]) -> Result<(), KafkaError> {
+        self.start_commit(commits)
     }
 
     fn commit_result(&self) -> Option<Result<(), KafkaError>> {
@@ -166,12 +166,8 @@ impl OutputProducer for Producer {
         self.begin_transaction()
     }
 
-    fn send_offsets(
-        &self,
-        offsets: &[(TopicPartition, Position)],
-        member: &Arc<GroupMetadata>,
-    ) -> Result<Step, TransactionError> {
-        self.send_offsets(offsets, member)
+    fn send_offsets(&self, commits: &[Commit], member: &Arc<GroupMetadata>) -> Result<Step, TransactionError> {
+        self.send_offsets(commits, member)
     }
 
     fn commit_transaction(&self) -> Result<Step, TransactionError> {

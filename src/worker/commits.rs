@@ -84,7 +84,7 @@ impl<K: Clients> Brokers<'_, K> {
         if points.is_empty() {
             return;
         }
-        match self.consumer.start_commit(&self.partitions.named_points(&points)) {
+        match self.consumer.start_commit(&self.partitions.commits(&points)) {
             Ok(()) => self.commit = Some(CommitInFlight { points }),
             Err(error) => self.count_commit(&Err(error)),
         }

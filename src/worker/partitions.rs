@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use super::refusal::Refusal;
 use crate::kafka::admin::TopicId;
-use crate::kafka::consumer::{Position, Start, TopicPartition};
+use crate::kafka::consumer::{Position, Start, StartPoint, TopicPartition};
 
 /// After so long without a record a partition is looked at: its end is asked for, and if there is more, it is fetched anew.
 pub(crate) const SILENT_AFTER: Duration = Duration::from_secs(20);
@@ -56,6 +56,15 @@ pub(crate) struct BooksOf {
 pub(crate) struct CommitPoint {
     pub(crate) of: BooksOf,
     pub(crate) position: Position,
+}
+
+/// A log that has taken the place of another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NewLog {
+    /// Where it is consumed from.
+    pub(crate) position: Position,
+    /// The topic that it belongs to, if known.
+    pub(crate) topic_id: Option<TopicId>,
 }
 
 /// What becomes of a record that was fetched.
@@ -191,13 +200,7 @@ impl PartitionTable {
     }
 
     /// Notes partitions that the group has assigned. Their starts are unknown, and nothing of them is accepted.
-    /// `topic_id` says which topic a number stands for, as far as is known.
-    pub(crate) fn assign(
-        &mut self,
-        partitions: &[TopicPartition],
-        topic_id: impl Fn(&str) -> Option<TopicId>,
-        now: Instant,
-    ) {
+    pub(crate) fn assign(&mut self, partitions: &[TopicPartition], now: Instant) {
         for TopicPartition { topic, partition } in partitions {
             let Some(topic) = self.topic_number(topic) else { continue };
             if self.slot(topic, *partition).is_some() {
@@ -222,7 +225,7 @@ impl PartitionTable {
                 heard_at: now,
                 woken_for: None,
                 trouble: None,
-                topic_id: topic_id(&self.topics[topic].name),
+                topic_id: None,
                 identified_after: now,
             };
             let slot = self.free.pop().unwrap_or_else(|| {
@@ -247,18 +250,19 @@ impl PartitionTable {
         if !matches!(entry.state, State::Unstarted { .. }) {
             return;
         }
-        let position = match start {
-            Start::Committed(position) => {
+        (entry.topic_id, entry.identified_after) = (start.topic_id, now);
+        let position = match start.point {
+            StartPoint::Committed(position) => {
                 entry.committed = Some(position);
                 position
             }
             // Committed as well: with `latest`, what arrives during a restart would be skipped otherwise.
-            Start::Reset(offset) => {
-                let position = Position { offset, leader_epoch: None };
+            StartPoint::Reset(offset) | StartPoint::Recreated(offset) => {
+                let position = Position::at(offset);
                 entry.done = Some(position);
                 position
             }
-            Start::Nowhere => {
+            StartPoint::Nowhere => {
                 let reason = "it has no committed offset, and auto.offset.reset is \"error\": set the group's offset";
                 entry.state = State::Unstarted { reason: Some(reason.into()) };
                 return;
@@ -347,19 +351,20 @@ impl PartitionTable {
         self.entry(lease.slot).books_of(lease.slot)
     }
 
-    /// The log of a partition isn't the one that was consumed before: it begins anew at `position`, or ends there if records before
-    /// it are still to be delivered. Those are consumed again, and the result is true. `from_commits` says that only what is
-    /// committed counts as delivered.
+    /// The log of a partition isn't the one that was consumed before. If records before its position are still to be delivered, it
+    /// ends there: they are consumed again, and the result is true. `from_commits` says that only what is committed counts as
+    /// delivered.
     pub(crate) fn restart(
         &mut self,
         topic: usize,
         partition: i32,
-        position: Position,
+        log: NewLog,
         from_commits: bool,
         now: Instant,
         unlisted: &mut Vec<usize>,
     ) -> bool {
         let Some(slot) = self.slot(topic, partition) else { return false };
+        let NewLog { position, topic_id } = log;
         let entry = self.entry(slot);
         let delivered = if from_commits { entry.committed } else { entry.done }.or(entry.start);
         let remains = delivered.is_some_and(|delivered| delivered.offset < position.offset);
@@ -367,7 +372,7 @@ impl PartitionTable {
         let number = self.numbers + 1;
         let entry = self.entry_mut(slot);
         entry.log = number;
-        (entry.topic_id, entry.identified_after) = (None, now);
+        (entry.topic_id, entry.identified_after) = (topic_id, now);
         entry.woken_for = None;
         if from_commits {
             entry.done = None;

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::kafka::consumer::{Fetched, GroupEvent, Position, Start, TopicPartition, TopicTag};
+use crate::kafka::consumer::{Commit, Fetched, GroupEvent, Position, Start, TopicPartition, TopicTag};
 use crate::kafka::pending::Pending;
 use crate::kafka::producer::{Acknowledged, DeliveryError, NotSent, Outgoing, Step, TransactionError, Undelivered};
 use crate::kafka::watch::TopicSnapshot;
@@ -73,7 +73,7 @@ pub(crate) trait GroupConsumer {
     /// Undoes [`GroupConsumer::pause`].
     fn resume(&self, partitions: &[TopicPartition]) -> Result<(), KafkaError>;
     /// Asks for a commit; one at a time.
-    fn start_commit(&self, offsets: &[(TopicPartition, Position)]) -> Result<(), KafkaError>;
+    fn start_commit(&self, commits: &[Commit]) -> Result<(), KafkaError>;
     /// The outcome of the commit that was asked for, if it has come.
     fn commit_result(&self) -> Option<Result<(), KafkaError>>;
     /// Asks where partitions begin.
@@ -103,11 +103,7 @@ pub(crate) trait OutputProducer {
     /// Begins a transaction.
     fn begin_transaction(&self) -> Result<(), TransactionError>;
     /// Makes consumed offsets part of the transaction.
-    fn send_offsets(
-        &self,
-        offsets: &[(TopicPartition, Position)],
-        member: &Arc<Self::Member>,
-    ) -> Result<Step, TransactionError>;
+    fn send_offsets(&self, commits: &[Commit], member: &Arc<Self::Member>) -> Result<Step, TransactionError>;
     /// Commits the transaction.
     fn commit_transaction(&self) -> Result<Step, TransactionError>;
     /// Drops the records that are not delivered yet; each is reported as undelivered.

@@ -6,7 +6,7 @@ use super::brokers::Brokers;
 use super::ports::{Clients, GroupConsumer};
 use super::{Activity, WorkerError};
 use crate::kafka::KafkaError;
-use crate::kafka::consumer::{GroupEvent, Position, Start, TopicPartition};
+use crate::kafka::consumer::{GroupEvent, Position, Start, StartPoint, TopicPartition};
 use crate::monitor::metrics::Rebalance;
 
 /// How long a revocation may take. The group waits for it, and it must stay below `max.poll.interval.ms`.
@@ -84,8 +84,7 @@ impl<K: Clients> Brokers<'_, K> {
     /// Begins to consume partitions where the group has committed. Where that isn't known in time, they are assigned paused, and
     /// wait for it.
     fn assign(&mut self, partitions: &[TopicPartition]) -> Result<(), WorkerError> {
-        let snapshot = self.surroundings.topics();
-        self.partitions.assign(partitions, |topic| snapshot.topics.get(topic)?.id, self.now());
+        self.partitions.assign(partitions, self.now());
         for partition in partitions {
             if let Some(route) = self.partitions.route_of(partition) {
                 self.consumer.attach(route, partition);
@@ -94,25 +93,24 @@ impl<K: Clients> Brokers<'_, K> {
         let starts = if partitions.is_empty() { Some(Vec::new()) } else { self.ask_starts_now(partitions)? };
         let Some(starts) = starts else {
             // Paused, they stand anywhere.
-            let anywhere = Position { offset: 0, leader_epoch: None };
-            let anywhere: Vec<_> = partitions.iter().map(|partition| (partition.clone(), anywhere)).collect();
+            let anywhere: Vec<_> = partitions.iter().map(|partition| (partition.clone(), Position::at(0))).collect();
             self.consumer.assign(&anywhere)?;
             self.consumer.pause(partitions)?;
             self.partitions.paused(partitions);
             return Ok(());
         };
         let position = |(partition, start): &(TopicPartition, Start)| {
-            let position = match *start {
-                Start::Committed(position) => position,
-                Start::Reset(offset) => Position { offset, leader_epoch: None },
-                Start::Nowhere => Position { offset: 0, leader_epoch: None },
+            let position = match start.point {
+                StartPoint::Committed(position) => position,
+                StartPoint::Reset(offset) | StartPoint::Recreated(offset) => Position::at(offset),
+                StartPoint::Nowhere => Position::at(0),
             };
             (partition.clone(), position)
         };
         self.consumer.assign(&starts.iter().map(position).collect::<Vec<_>>())?;
         let nowhere: Vec<_> = starts
             .iter()
-            .filter(|(_, start)| matches!(start, Start::Nowhere))
+            .filter(|(_, start)| matches!(start.point, StartPoint::Nowhere))
             .map(|(partition, _)| partition.clone())
             .collect();
         if !nowhere.is_empty() {
@@ -121,9 +119,24 @@ impl<K: Clients> Brokers<'_, K> {
         }
         let now = self.now();
         for (partition, start) in starts {
-            self.partitions.start(&partition, start, true, now);
+            self.start(&partition, start, true, now);
         }
         Ok(())
+    }
+
+    /// Notes where an assigned partition begins; `is_assigned_there` says that librdkafka has been told already.
+    fn start(&mut self, partition: &TopicPartition, start: Start, is_assigned_there: bool, now: Instant) {
+        if let StartPoint::Recreated(offset) = start.point {
+            let TopicPartition { topic, partition } = partition;
+            tracing::warn!(
+                topic,
+                partition,
+                offset,
+                "the topic was created again after the group's last commit; consuming it from its beginning"
+            );
+            self.metrics.offset_reset(topic);
+        }
+        self.partitions.start(partition, start, is_assigned_there, now);
     }
 
     /// Asks where partitions begin, and waits a moment for the answer. `None`: it is still to come, or was an error.
@@ -160,12 +173,13 @@ impl<K: Clients> Brokers<'_, K> {
                 self.starts_due = now + STARTS_RETRY;
                 match answer {
                     Ok(starts) => {
-                        let known = starts.iter().filter(|(_, start)| !matches!(start, Start::Nowhere)).count();
+                        let known =
+                            starts.iter().filter(|(_, start)| !matches!(start.point, StartPoint::Nowhere)).count();
                         if known > 0 {
                             tracing::info!(partitions = known, "committed offsets fetched; partitions resumed");
                         }
                         for (partition, start) in starts {
-                            self.partitions.start(&partition, start, false, now);
+                            self.start(&partition, start, false, now);
                         }
                     }
                     Err(error) => tracing::debug!(%error, "the partitions wait for their committed offsets"),

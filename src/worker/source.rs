@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::WorkerError;
 use super::brokers::Brokers;
-use super::partitions::{Lease, Polled, SILENT_AFTER};
+use super::partitions::{Lease, NewLog, Polled, SILENT_AFTER};
 use super::ports::{Clients, GroupConsumer, InputRecord};
 use crate::kafka::consumer::{FetchError, Fetched, Position, TopicPartition, TopicTag};
 use crate::kafka::refusal::is_unreadable;
@@ -93,12 +93,12 @@ impl<'c, K: Clients> Brokers<'c, K> {
             "offsets went back: the topic was created again, or a leader lost records; consuming the log as it is now"
         );
         self.metrics.offset_reset(&name);
-        self.restart(topic, partition, to, now);
+        self.restart(topic, partition, NewLog { position: to, topic_id: None }, now);
     }
 
-    fn restart(&mut self, topic: usize, partition: i32, position: Position, now: Instant) {
+    fn restart(&mut self, topic: usize, partition: i32, log: NewLog, now: Instant) {
         let is_transactional = self.transaction.is_some();
-        if self.partitions.restart(topic, partition, position, is_transactional, now, &mut self.unlisted) {
+        if self.partitions.restart(topic, partition, log, is_transactional, now, &mut self.unlisted) {
             self.doubt_transaction("a log was truncated, and what remains of it is consumed again");
         }
         self.ledger.unlist(&mut self.unlisted);
@@ -147,7 +147,7 @@ impl<'c, K: Clients> Brokers<'c, K> {
                 let name = self.partitions.topic(topic).to_owned();
                 tracing::warn!(topic = name, partition, "the topic was created again; consuming it from its beginning");
                 self.metrics.offset_reset(&name);
-                self.restart(topic, partition, Position::at(0), now);
+                self.restart(topic, partition, NewLog { position: Position::at(0), topic_id: Some(id) }, now);
             }
         }
         for (partition, &end) in snapshot.ends.iter() {

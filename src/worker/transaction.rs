@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use super::brokers::{Brokers, WAIT_STEP};
 use super::ports::{Clients, GroupConsumer, OutputProducer};
 use super::{Activity, WorkerError};
-use crate::kafka::consumer::Start;
+use crate::kafka::consumer::StartPoint;
 use crate::kafka::producer::{Step, TransactionError};
 use crate::kafka::settings::TRANSACTION_TIMEOUT;
 use crate::monitor::metrics::CommitOutcome;
@@ -84,7 +84,7 @@ impl<K: Clients> Brokers<'_, K> {
         }
         self.pulse.enter(Activity::Commit);
         let points = self.partitions.handed_over();
-        let named = self.partitions.named_points(&points);
+        let commits = self.partitions.commits(&points);
         let Some(member) = self.consumer.member() else {
             self.doubt_transaction("the consumer has left its group");
             return Ok(());
@@ -92,7 +92,7 @@ impl<K: Clients> Brokers<'_, K> {
         let member = Arc::new(member);
         // While the coordinator works on this, the outputs are delivered on.
         if let StepOutcome::Refused(cause) =
-            self.take_step(Some(deadline), |producer| producer.send_offsets(&named, &member))?
+            self.take_step(Some(deadline), |producer| producer.send_offsets(&commits, &member))?
         {
             self.doubt_transaction(cause);
             return Ok(());
@@ -182,7 +182,7 @@ impl<K: Clients> Brokers<'_, K> {
                 Some(Ok(starts)) => {
                     let now = self.now();
                     for (partition, start) in starts {
-                        if let Start::Committed(position) = start {
+                        if let StartPoint::Committed(position) = start.point {
                             self.partitions.committed_elsewhere(&partition, position, now);
                         }
                     }

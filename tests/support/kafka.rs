@@ -16,7 +16,7 @@ use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
 };
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -204,15 +204,26 @@ pub(crate) fn topic_exists(brokers: &str, name: &str) -> bool {
 
 /// The committed offset of a group in a partition.
 pub(crate) fn committed(brokers: &str, group: &str, topic: &str, partition: i32) -> Option<i64> {
-    let consumer: BaseConsumer =
-        ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", group).create().unwrap();
-    let mut partitions = TopicPartitionList::new();
-    partitions.add_partition(topic, partition);
-    let committed = consumer.committed_offsets(partitions, PATIENCE).unwrap();
-    match committed.elements()[0].offset() {
+    match commits(brokers, group, topic, partition).elements()[0].offset() {
         Offset::Offset(offset) => Some(offset),
         _ => None,
     }
+}
+
+/// The commit of a group in a partition, with its metadata.
+pub(crate) fn commits(brokers: &str, group: &str, topic: &str, partition: i32) -> TopicPartitionList {
+    let mut partitions = TopicPartitionList::new();
+    partitions.add_partition(topic, partition);
+    member(brokers, group).committed_offsets(partitions, PATIENCE).unwrap()
+}
+
+/// Commits for a group that has no member.
+pub(crate) fn commit(brokers: &str, group: &str, commits: &TopicPartitionList) {
+    member(brokers, group).commit(commits, CommitMode::Sync).unwrap();
+}
+
+fn member(brokers: &str, group: &str) -> BaseConsumer {
+    ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", group).create().unwrap()
 }
 
 /// Deletes the records of partitions before these offsets.

@@ -55,13 +55,20 @@ impl Allowed {
     }
 }
 
-/// Asks for all of these topics at once; the answers are in their order. `broker` is who is asked, if it has a number.
+/// Asks for all of these topics at once; the answers are in their order. Returns the number of the broker that was asked,
+/// too. Blocks for up to twice the timeout.
+///
+/// Any broker will do; but left to itself the question goes to the one that librdkafka takes for the controller, and waits
+/// for it even if it is gone or not known yet. So it goes to the broker that answers a first one, or to one that it names
+/// where it answers as a bootstrap server, which has no number.
 pub(crate) fn describe_topics<C: ClientContext>(
     client: &Client<C>,
     topics: &[&str],
-    broker: Option<i32>,
     timeout: Duration,
-) -> Result<Vec<TopicAnswer>, KafkaError> {
+) -> Result<(Option<i32>, Vec<TopicAnswer>), KafkaError> {
+    let metadata = client.fetch_metadata(topics.first().copied(), timeout)?;
+    let answering = Some(metadata.orig_broker_id()).filter(|&broker| broker >= 0);
+    let broker = answering.or_else(|| metadata.brokers().first().map(|broker| broker.id()));
     let (names, mut pointers) = c_strings(topics);
     let (queue, options) = (Queue::new(client), Options::new(client, Question::Topics { broker }, timeout));
     // SAFETY: the handles are alive, librdkafka copies the names, and the collection is destroyed once.
@@ -90,7 +97,7 @@ pub(crate) fn describe_topics<C: ClientContext>(
             }
         }
     }
-    Ok(answers)
+    Ok((broker, answers))
 }
 
 /// Asks, at once, where these partitions end: the offset that the next record will have, or with

@@ -5,7 +5,8 @@ use rdkafka::bindings as rd;
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::Offset;
 
-use crate::kafka::position::{Position, TopicPartition};
+use crate::kafka::admin::TopicId;
+use crate::kafka::position::{Commit, Position, TopicPartition};
 
 /// What librdkafka has where an epoch is unknown.
 const UNKNOWN_EPOCH: i32 = -1;
@@ -22,6 +23,30 @@ pub(crate) fn positions_list<'p>(
         unsafe { rd::rd_kafka_topic_partition_set_leader_epoch(last, leader_epoch.unwrap_or(UNKNOWN_EPOCH)) };
     }
     Ok(list)
+}
+
+/// A list of commits, in their order.
+pub(crate) fn commits_list(commits: &[Commit]) -> Result<TopicPartitionList, KafkaError> {
+    let list = positions_list(commits.iter().map(|commit| (&commit.partition, commit.position)))?;
+    for (mut element, commit) in list.elements().into_iter().zip(commits) {
+        if let Some(id) = commit.topic_id {
+            element.set_metadata(id.commit_metadata());
+        }
+    }
+    Ok(list)
+}
+
+/// Which topics the commits in a list belong to, in its order, where they say so.
+pub(crate) fn topic_ids(list: &mut TopicPartitionList) -> Vec<Option<TopicId>> {
+    let id = |element: &mut rd::rd_kafka_topic_partition_t| {
+        if element.metadata.is_null() {
+            return None;
+        }
+        // SAFETY: the element is alive and only borrowed here, and its metadata has so many bytes. They may be anybody's.
+        let metadata = unsafe { std::slice::from_raw_parts(element.metadata.cast::<u8>(), element.metadata_size) };
+        TopicId::from_commit_metadata(metadata)
+    };
+    elements(list).iter_mut().map(id).collect()
 }
 
 /// The positions in a list, in its order; `None` where it has no offset. The first error in it is returned.
@@ -62,5 +87,20 @@ mod tests {
         list.add_partition("t", 9);
         let expected: Vec<_> = given.iter().map(|(_, position)| Some(*position)).chain([None]).collect();
         assert_eq!(positions(&mut list).unwrap(), expected);
+    }
+
+    #[test]
+    fn commits_say_which_topic_they_belong_to() {
+        let commit = |partition, topic_id| Commit {
+            partition: TopicPartition { topic: "t".into(), partition },
+            position: Position::at(12),
+            topic_id,
+        };
+        let known = Some(TopicId(0x0123_4567_89ab_cdef_0000_0000_0000_0001));
+        let mut list = commits_list(&[commit(0, known), commit(1, None), commit(2, None)]).unwrap();
+        list.elements()[2].set_metadata("somebody else's, of topic-id=7");
+        assert_eq!(topic_ids(&mut list), [known, None, None]);
+        assert_eq!(TopicId::from_commit_metadata(b"topic-id=\xff"), None);
+        assert_eq!(positions(&mut list).unwrap(), [Some(Position::at(12)); 3]);
     }
 }

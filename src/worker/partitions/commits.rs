@@ -1,7 +1,7 @@
 //! What can be committed, and what outputs have refused.
 
 use super::{CommitPoint, Entry, Lease, PartitionTable};
-use crate::kafka::consumer::{Position, TopicPartition};
+use crate::kafka::consumer::{Commit, Position};
 use crate::worker::ledger::LostOutcome;
 use crate::worker::refusal::Refusal;
 
@@ -41,11 +41,11 @@ impl PartitionTable {
         }
     }
 
-    /// Commit points, with the names of their partitions; those whose books have changed are left out.
-    pub(crate) fn named_points(&self, points: &[CommitPoint]) -> Vec<(TopicPartition, Position)> {
+    /// Commit points as the group takes them; those whose books have changed are left out.
+    pub(crate) fn commits(&self, points: &[CommitPoint]) -> Vec<Commit> {
         let named = |point: &CommitPoint| {
             let entry = self.entries[point.of.slot as usize].as_ref().filter(|entry| entry.books == point.of.books)?;
-            Some((self.name(entry), point.position))
+            Some(Commit { partition: self.name(entry), position: point.position, topic_id: entry.topic_id })
         };
         points.iter().filter_map(named).collect()
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::world::{InputData, Kind, Step, World, fetch_error, name};
-use crate::kafka::consumer::{Fetched, GroupEvent, Position, Start, TopicPartition, TopicTag};
+use crate::kafka::consumer::{Commit, Fetched, GroupEvent, Position, Start, TopicPartition, TopicTag};
 use crate::kafka::pending::Pending;
 use crate::kafka::producer::{self, Acknowledged, DeliveryError, NotSent, Outgoing, TransactionError, Undelivered};
 use crate::kafka::simulated::{Fault, fault};
@@ -164,8 +164,8 @@ impl GroupConsumer for SimulatedConsumer {
         Ok(())
     }
 
-    fn start_commit(&self, offsets: &[(TopicPartition, Position)]) -> Result<(), KafkaError> {
-        self.world.borrow_mut().start_commit(offsets);
+    fn start_commit(&self, commits: &[Commit]) -> Result<(), KafkaError> {
+        self.world.borrow_mut().start_commit(commits);
         Ok(())
     }
 
@@ -233,13 +233,9 @@ impl OutputProducer for SimulatedProducer {
         Ok(())
     }
 
-    fn send_offsets(
-        &self,
-        offsets: &[(TopicPartition, Position)],
-        member: &Arc<u64>,
-    ) -> Result<producer::Step, TransactionError> {
-        let offsets = self.world.borrow().offsets_of_transaction(offsets);
-        self.step(Step::SendOffsets { offsets, generation: **member })
+    fn send_offsets(&self, commits: &[Commit], member: &Arc<u64>) -> Result<producer::Step, TransactionError> {
+        let commits = self.world.borrow().commits_of_transaction(commits);
+        self.step(Step::SendOffsets { commits, generation: **member })
     }
 
     fn commit_transaction(&self) -> Result<producer::Step, TransactionError> {

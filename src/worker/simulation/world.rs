@@ -19,7 +19,7 @@ use rand_chacha::ChaCha8Rng;
 use super::faults::Faults;
 use crate::kafka::KafkaError;
 use crate::kafka::admin::{Topic, TopicId};
-use crate::kafka::consumer::{FetchError, GroupEvent, Position, Start, TopicPartition};
+use crate::kafka::consumer::{Commit, FetchError, GroupEvent, Position, Start, StartPoint, TopicPartition};
 use crate::kafka::producer::{Acknowledged, Ticket, TransactionError, Undelivered};
 use crate::kafka::simulated::{Fault, fault, fenced, retriable};
 use crate::kafka::watch::TopicSnapshot;
@@ -66,7 +66,8 @@ pub(super) struct OutputData {
 pub(super) struct Log {
     pub(super) records: Vec<InputData>,
     pub(super) end: i64,
-    pub(super) committed: Option<Position>,
+    /// The group's commit, and the topic that it says to belong to.
+    pub(super) committed: Option<(Position, Option<TopicId>)>,
     /// Where the epochs of its leaders begin, but for the first.
     epochs: Vec<i64>,
     /// Counts new topics: what was read before says nothing about this log.
@@ -111,17 +112,27 @@ struct InFlight {
     due: Instant,
 }
 
+/// A commit on its way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CommitOnItsWay {
+    toppar: usize,
+    position: Position,
+    topic_id: Option<TopicId>,
+    /// The log that was consumed; `None`: this one, from a position of the one before.
+    incarnation: Option<u64>,
+}
+
 /// What a step of a transaction does when its answer comes.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     Init,
-    SendOffsets { offsets: Vec<(usize, Position, u64)>, generation: u64 },
+    SendOffsets { commits: Vec<CommitOnItsWay>, generation: u64 },
     Commit,
     Abort,
 }
 
 enum Later {
-    CommitResult { offsets: Vec<(usize, Position, u64)>, generation: u64 },
+    CommitResult { commits: Vec<CommitOnItsWay>, generation: u64 },
     Starts { partitions: Vec<TopicPartition>, answer: Sender<Result<Vec<(TopicPartition, Start)>, KafkaError>> },
     Step { step: Step, answer: Sender<Result<(), TransactionError>>, producer: u64 },
 }
@@ -155,7 +166,7 @@ pub(super) struct World {
     pub(super) producer: u64,
     transaction: Option<(u64, Instant)>,
     transactions: u64,
-    pending_offsets: Vec<(usize, Position, u64)>,
+    pending_offsets: Vec<CommitOnItsWay>,
     snapshot: Arc<TopicSnapshot>,
     wanted_ends: Vec<TopicPartition>,
     snapshot_due: Instant,
@@ -255,7 +266,7 @@ impl World {
         }
         let is_committed = |log: &Log| {
             let after_last = log.records.last().map_or(0, |record| record.offset + 1);
-            log.records.is_empty() || log.committed.is_some_and(|committed| committed.offset == after_last)
+            log.records.is_empty() || log.committed.is_some_and(|(committed, _)| committed.offset == after_last)
         };
         self.logs.iter().all(is_committed) && {
             let visible = self.visible();
@@ -326,11 +337,11 @@ impl World {
 
     fn happen_later(&mut self, later: Later) {
         match later {
-            Later::CommitResult { offsets, generation } => {
+            Later::CommitResult { commits, generation } => {
                 let result = if generation != self.generation || self.chance(self.faults.commit_fails) {
                     Err(fault(Fault::Rebalancing))
                 } else {
-                    self.commit(&offsets);
+                    self.commit(&commits);
                     Ok(())
                 };
                 self.commit_results.push_back(result);
@@ -340,12 +351,10 @@ impl World {
                 let result = if is_pending || self.chance(self.faults.starts_fail) {
                     Err(fault(Fault::Busy))
                 } else {
-                    let start = |partition: TopicPartition| {
-                        let committed = self.logs[toppar(&partition)].committed;
-                        let start = committed.map_or(Start::Reset(0), Start::Committed);
-                        (partition, start)
-                    };
-                    Ok(partitions.into_iter().map(start).collect())
+                    Ok(partitions
+                        .into_iter()
+                        .map(|partition| (partition.clone(), self.start(toppar(&partition))))
+                        .collect())
                 };
                 let _ = answer.send(result);
             }
@@ -369,11 +378,11 @@ impl World {
                 self.abort_outputs();
                 self.transaction = None;
             }
-            Step::SendOffsets { offsets, generation } => {
+            Step::SendOffsets { commits, generation } => {
                 if generation != self.generation || self.chance(self.faults.step_refused) {
                     return Err(TransactionError::Abortable(fault(Fault::Rebalancing)));
                 }
-                self.pending_offsets = offsets;
+                self.pending_offsets = commits;
             }
             // It was committed already, and the answer got lost.
             Step::Commit if self.transaction.is_none() => {}
@@ -385,8 +394,8 @@ impl World {
                     for output in self.outputs.iter_mut().filter(|output| output.transaction == Some(number)) {
                         output.transaction = None;
                     }
-                    let offsets = std::mem::take(&mut self.pending_offsets);
-                    self.commit(&offsets);
+                    let commits = std::mem::take(&mut self.pending_offsets);
+                    self.commit(&commits);
                 }
                 // The answer may get lost: then the same call is made again, and finds it done.
                 if self.chance(self.faults.step_retries) {
@@ -401,14 +410,30 @@ impl World {
         Ok(())
     }
 
+    /// Where a consumer of this partition begins.
+    fn start(&self, toppar: usize) -> Start {
+        let topic_id = Some(self.topic_id(toppar));
+        let point = match self.logs[toppar].committed {
+            Some((_, of)) if of.is_some() && of != topic_id => StartPoint::Recreated(0),
+            Some((position, _)) => StartPoint::Committed(position),
+            None => StartPoint::Reset(0),
+        };
+        Start { point, topic_id }
+    }
+
+    fn topic_id(&self, toppar: usize) -> TopicId {
+        TopicId(self.topic_ids[toppar / PARTITIONS])
+    }
+
     /// The group commits offsets: everything before them must have come out.
-    fn commit(&mut self, offsets: &[(usize, Position, u64)]) {
-        self.trace(|| format!("committed {offsets:?}"));
+    fn commit(&mut self, commits: &[CommitOnItsWay]) {
+        self.trace(|| format!("committed {commits:?}"));
         let visible = self.visible();
-        for &(toppar, position, incarnation) in offsets {
+        for &CommitOnItsWay { toppar, position, topic_id, incarnation } in commits {
             let offset = self.logs[toppar].validated(position);
-            if self.logs[toppar].incarnation != incarnation || self.toppars[toppar].is_mistaken {
-                // Of a log that isn't there any more. Brokers may take it; weir commits anew when it sees the new log.
+            self.logs[toppar].committed = Some((position, topic_id));
+            if incarnation != Some(self.logs[toppar].incarnation) || self.toppars[toppar].is_mistaken {
+                // Of a log that isn't there any more. Brokers take it; whoever begins there has to see that.
                 continue;
             }
             let lost = self.logs[toppar].records.iter().find(|record| {
@@ -418,7 +443,6 @@ impl World {
             if let Some(lost) = lost.filter(|_| !self.logs[toppar].was_created_again) {
                 self.violations.push(format!("{toppar}: {offset} is committed, but {lost:?} has not come out"));
             }
-            self.logs[toppar].committed = Some(position);
         }
     }
 

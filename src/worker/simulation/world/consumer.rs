@@ -154,10 +154,10 @@ impl World {
         self.trace(|| format!("worker sets paused={is_paused} {partitions:?}"));
     }
 
-    pub(in crate::worker::simulation) fn start_commit(&mut self, offsets: &[(TopicPartition, Position)]) {
-        let offsets = self.with_incarnations(offsets);
+    pub(in crate::worker::simulation) fn start_commit(&mut self, commits: &[Commit]) {
+        let commits = self.on_their_way(commits);
         let due = self.after(1..=200);
-        self.later.push((due, Later::CommitResult { offsets, generation: self.generation }));
+        self.later.push((due, Later::CommitResult { commits, generation: self.generation }));
     }
 
     pub(in crate::worker::simulation) fn commit_result(&mut self) -> Option<Result<(), KafkaError>> {
@@ -173,12 +173,13 @@ impl World {
         self.later.push((due, Later::Starts { partitions, answer }));
     }
 
-    pub(super) fn with_incarnations(&self, offsets: &[(TopicPartition, Position)]) -> Vec<(usize, Position, u64)> {
-        let with = |(partition, position): &(TopicPartition, Position)| {
-            let at = toppar(partition);
-            let incarnation = if self.toppars[at].is_mistaken { u64::MAX } else { self.logs[at].incarnation };
-            (at, *position, incarnation)
+    pub(super) fn on_their_way(&self, commits: &[Commit]) -> Vec<CommitOnItsWay> {
+        let on_its_way = |commit: &Commit| {
+            let toppar = toppar(&commit.partition);
+            let is_mistaken = self.toppars[toppar].is_mistaken;
+            let incarnation = (!is_mistaken).then(|| self.logs[toppar].incarnation);
+            CommitOnItsWay { toppar, position: commit.position, topic_id: commit.topic_id, incarnation }
         };
-        offsets.iter().map(with).collect()
+        commits.iter().map(on_its_way).collect()
     }
 }

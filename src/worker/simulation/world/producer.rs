@@ -116,11 +116,8 @@ impl World {
         self.generation
     }
 
-    pub(in crate::worker::simulation) fn offsets_of_transaction(
-        &self,
-        offsets: &[(TopicPartition, Position)],
-    ) -> Vec<(usize, Position, u64)> {
-        self.with_incarnations(offsets)
+    pub(in crate::worker::simulation) fn commits_of_transaction(&self, commits: &[Commit]) -> Vec<CommitOnItsWay> {
+        self.on_their_way(commits)
     }
 
     pub(super) fn end_overdue_transaction(&mut self) {
