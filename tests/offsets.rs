@@ -145,6 +145,22 @@ fn a_pause_after_a_topic_was_created_again_skips_no_record() {
 }
 
 #[test]
+fn what_is_delivered_and_not_committed_ages_until_it_is() {
+    let setup = Setup { commit_interval_ms: 5_000, ..setup_with_model(brokers(), 1) };
+    let reader = Reader::new(&setup.brokers, &setup.output);
+    let weir = Weir::ready(&setup.config(""));
+    let age = || weir.metric("weir_commit_age_seconds", "");
+    eventually("the start is committed, and nothing else is to be", || (age() == 0.0).then_some(()));
+    produce(&setup.brokers, &setup.input, keyed("new", 10));
+    reader.take(10);
+    eventually("what is delivered ages", || (age() >= 1.0).then_some(()));
+    assert!(age() < 10.0, "the age is in seconds");
+    eventually("what is committed doesn't", || (age() == 0.0).then_some(()));
+    assert_eq!(committed_offset(&setup), Some(10));
+    assert!(weir.stop().success());
+}
+
+#[test]
 fn with_a_reset_to_latest_records_that_arrive_during_a_restart_come_out() {
     let properties = "\"auto.offset.reset\" = \"latest\"".into();
     let setup = Setup { properties, ..setup_with_model(brokers(), 2) };

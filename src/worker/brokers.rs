@@ -49,6 +49,8 @@ pub(super) struct Brokers<'c, K: Clients> {
     pub(super) commit: Option<CommitInFlight>,
     pub(super) commit_interval: Duration,
     pub(super) commit_due: Instant,
+    /// Since when something has been delivered that isn't committed.
+    pub(super) uncommitted_since: Option<Instant>,
     /// With exactly-once.
     pub(super) transaction: Option<Transaction>,
     pub(super) refusals: Refusals,
@@ -118,6 +120,7 @@ impl<'c, K: Clients> Brokers<'c, K> {
             commit: None,
             commit_interval: parts.commit_interval,
             commit_due: now + parts.commit_interval,
+            uncommitted_since: None,
             transaction: parts.transaction,
             refusals: Refusals::default(),
             finished: Vec::new(),
@@ -157,6 +160,7 @@ impl<'c, K: Clients> Brokers<'c, K> {
         self.look_for_silence(now, routes.takes);
         self.metrics.in_flight(self.ledger.in_flight());
         self.report_lag();
+        self.report_commit_age(now);
         self.report_readiness(now, &routes.refused);
     }
 

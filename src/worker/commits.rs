@@ -86,8 +86,25 @@ impl<K: Clients> Brokers<'_, K> {
         }
         match self.consumer.start_commit(&self.partitions.commits(&points)) {
             Ok(()) => self.commit = Some(CommitInFlight { points }),
-            Err(error) => self.count_commit(&Err(error)),
+            Err(error) => self.note_failed_commit(&error),
         }
+    }
+
+    /// Reports how long something has been delivered that isn't committed: with transactions, handed over.
+    pub(super) fn report_commit_age(&mut self, now: Instant) {
+        let is_committed = match self.transaction {
+            Some(_) => self.partitions.handed_over().is_empty(),
+            None => self.partitions.committable().is_empty(),
+        };
+        self.uncommitted_since = if is_committed { None } else { self.uncommitted_since.or(Some(now)) };
+        self.metrics.commit_age(self.uncommitted_since);
+    }
+
+    /// The brokers have taken a commit: what isn't part of it is younger.
+    pub(super) fn note_commit(&mut self, points: &[CommitPoint]) {
+        self.partitions.committed(points);
+        self.metrics.committed(CommitOutcome::Ok);
+        self.uncommitted_since = None;
     }
 
     /// The outcome of the commit under way, if it has come.
@@ -95,20 +112,18 @@ impl<K: Clients> Brokers<'_, K> {
         self.commit.as_ref()?;
         let result = self.consumer.commit_result()?;
         let commit = self.commit.take()?;
-        if result.is_ok() {
-            self.partitions.committed(&commit.points);
+        match &result {
+            Ok(()) => self.note_commit(&commit.points),
+            Err(error) => self.note_failed_commit(error),
         }
-        self.count_commit(&result);
         Some(result)
     }
 
-    fn count_commit(&self, result: &Result<(), KafkaError>) {
-        match result {
-            Ok(()) => return self.metrics.committed(CommitOutcome::Ok),
-            Err(error) if kafka::is_rebalancing(error) => {
-                tracing::debug!(%error, "a rebalance overtook a commit; its offsets go with the next one");
-            }
-            Err(error) => tracing::warn!(%error, "a commit failed; its offsets go with the next one"),
+    fn note_failed_commit(&self, error: &KafkaError) {
+        if kafka::is_rebalancing(error) {
+            tracing::debug!(%error, "a rebalance overtook a commit; its offsets go with the next one");
+        } else {
+            tracing::warn!(%error, "a commit failed; its offsets go with the next one");
         }
         self.metrics.committed(CommitOutcome::Failed);
     }

@@ -109,8 +109,7 @@ impl<K: Clients> Brokers<'_, K> {
             StepOutcome::Refused(cause) => self.doubt_transaction(cause),
             StepOutcome::Done => {
                 self.transaction = Some(Transaction::default());
-                self.partitions.committed(&points);
-                self.metrics.committed(CommitOutcome::Ok);
+                self.note_commit(&points);
                 self.commit_due = self.now() + self.commit_interval;
             }
         }
