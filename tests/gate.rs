@@ -74,6 +74,7 @@ fn a_route_pauses_when_too_much_is_rejected_and_goes_on_when_told_or_with_a_new_
     eventually("the route is paused again", || is_paused(&weir).then_some(()));
     produce(&setup.brokers, &setup.input, good.iter().cloned());
     promote(&setup.store(), "production", publish(&setup.store(), 2, Preparation::default()));
+    eventually("version 2 serves", || (weir.metric("weir_model_info", "version=\"2\"") == 1.0).then_some(()));
     // If more than a hundred of the broken ones are left, they close it once more.
     eventually("all the rest is through", || {
         if is_paused(&weir) {
