@@ -162,8 +162,18 @@ fn what_is_delivered_and_not_committed_ages_until_it_is() {
 
 #[test]
 fn with_a_reset_to_latest_records_that_arrive_during_a_restart_come_out() {
+    what_arrives_during_a_restart_comes_out("at_least_once");
+}
+
+#[test]
+fn with_a_reset_to_latest_records_that_arrive_during_a_restart_come_out_exactly_once() {
+    what_arrives_during_a_restart_comes_out("exactly_once");
+}
+
+fn what_arrives_during_a_restart_comes_out(delivery: &str) {
     let properties = "\"auto.offset.reset\" = \"latest\"".into();
-    let setup = Setup { properties, ..setup_with_model(brokers(), 2) };
+    let worker = format!("delivery = \"{delivery}\"");
+    let setup = Setup { properties, worker, ..setup_with_model(brokers(), 2) };
     let reader = Reader::new(&setup.brokers, &setup.output);
     let weir = Weir::ready(&setup.config(""));
     // What arrives before weir has found the end of the partition isn't its business.

@@ -49,6 +49,8 @@ pub(super) struct Brokers<'c, K: Clients> {
     pub(super) commit: Option<CommitInFlight>,
     pub(super) commit_interval: Duration,
     pub(super) commit_due: Instant,
+    /// Whether partitions began where the group had no commit, which is to be committed even if nothing comes.
+    pub(super) has_new_starts: bool,
     /// Since when something has been delivered that isn't committed.
     pub(super) uncommitted_since: Option<Instant>,
     /// With exactly-once.
@@ -120,6 +122,7 @@ impl<'c, K: Clients> Brokers<'c, K> {
             commit: None,
             commit_interval: parts.commit_interval,
             commit_due: now + parts.commit_interval,
+            has_new_starts: false,
             uncommitted_since: None,
             transaction: parts.transaction,
             refusals: Refusals::default(),

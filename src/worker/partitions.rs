@@ -379,7 +379,8 @@ impl PartitionTable {
         }
         if !remains {
             entry.start = position;
-            (entry.done, entry.committed) = (None, None);
+            // Committed as well, as any start.
+            (entry.done, entry.committed) = (position, None);
         }
         let forgotten = std::mem::take(&mut entry.refusals).len();
         self.refusals -= forgotten;

@@ -136,6 +136,7 @@ impl<K: Clients> Brokers<'_, K> {
             );
             self.metrics.offset_reset(topic);
         }
+        self.has_new_starts |= !matches!(start.point, StartPoint::Committed(_));
         self.partitions.start(partition, start, is_assigned_there, now);
     }
 

@@ -98,6 +98,7 @@ impl<'c, K: Clients> Brokers<'c, K> {
 
     fn restart(&mut self, topic: usize, partition: i32, log: NewLog, now: Instant) {
         let is_transactional = self.transaction.is_some();
+        self.has_new_starts = true;
         if self.partitions.restart(topic, partition, log, is_transactional, now, &mut self.unlisted) {
             self.doubt_transaction("a log was truncated, and what remains of it is consumed again");
         }

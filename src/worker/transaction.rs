@@ -68,6 +68,9 @@ impl<K: Clients> Brokers<'_, K> {
     /// Commits the open transaction when it is time: `commit_interval` after the last commit, so that what comes after a pause is
     /// committed at once.
     pub(super) fn commit_transaction_if_due(&mut self, now: Instant) -> Result<(), WorkerError> {
+        if self.has_new_starts && now >= self.commit_due {
+            self.open_for_new_starts(now)?;
+        }
         let Some(transaction) = self.transaction.as_ref().filter(|transaction| transaction.opened_at.is_some()) else {
             return Ok(());
         };
@@ -75,6 +78,16 @@ impl<K: Clients> Brokers<'_, K> {
             return Ok(());
         }
         self.commit_transaction(now + TRANSACTION_TIMEOUT)
+    }
+
+    /// Opens a transaction without records, if none is open, where partitions begin that have no commit. Otherwise what arrives in
+    /// a quiet partition during a restart would be skipped, where `auto.offset.reset` is `latest`.
+    fn open_for_new_starts(&mut self, now: Instant) -> Result<(), WorkerError> {
+        self.has_new_starts = !self.partitions.handed_over().is_empty();
+        if self.has_new_starts && !self.begin_if_needed(0)? {
+            self.commit_due = now + self.commit_interval;
+        }
+        Ok(())
     }
 
     /// Commits the open transaction. If everything isn't delivered by the deadline, the transaction is in doubt.

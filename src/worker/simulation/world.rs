@@ -266,7 +266,7 @@ impl World {
         }
         let is_committed = |log: &Log| {
             let after_last = log.records.last().map_or(0, |record| record.offset + 1);
-            log.records.is_empty() || log.committed.is_some_and(|(committed, _)| committed.offset == after_last)
+            log.committed.is_some_and(|(committed, _)| committed.offset == after_last)
         };
         self.logs.iter().all(is_committed) && {
             let visible = self.visible();
