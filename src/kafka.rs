@@ -5,6 +5,7 @@
 //! - [`position`], [`starts`]: where partitions are consumed from, and where they begin
 //! - [`pending`]: answers that are waited for on threads of their own
 //! - [`producer`]: outputs in, delivery reports out, counted by batch
+//! - `flusher`: sends what a producer holds back, as soon as nothing more comes
 //! - [`delivery`]: records sent and waited for, by those who keep no ledger
 //! - [`reader`]: ranges of topics from one end to the other, without a group
 //! - [`refusal`]: what a failed delivery is about
@@ -17,6 +18,7 @@ pub mod admin;
 pub mod consumer;
 pub mod delivery;
 pub(crate) mod ffi;
+mod flusher;
 pub mod pending;
 pub mod position;
 pub mod producer;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use weir::demo::flights::Departure;
 use weir::train::preparation::Preparation;
@@ -307,4 +307,30 @@ fn http_answers_as_the_topic_does_and_every_query_of_the_dashboard_has_data() {
     let probabilities = expected["probabilities"].as_object().unwrap().values().cloned().collect::<Vec<_>>();
     assert_eq!(output("probabilities").as_array().unwrap(), &probabilities);
     assert!(weir.stop().success());
+}
+
+#[test]
+fn outputs_of_a_dry_topic_wait_for_no_linger() {
+    // The worker is idle after each record. If nothing flushed the producer, each output would wait for the linger.
+    const LINGER: Duration = Duration::from_secs(5);
+    const RECORDS: u32 = 10;
+    for delivery in ["at_least_once", "exactly_once"] {
+        let (worker, properties) =
+            (format!("delivery = \"{delivery}\""), format!("\"linger.ms\" = {}", LINGER.as_millis()));
+        let setup = Setup { worker, properties, ..Setup::on_kafka(PARTITIONS) };
+        promote(&setup.store(), "production", publish(&setup.store(), 1, Preparation::default()));
+        let weir = Weir::ready(&setup.config(""));
+        let reader = Reader::new(&setup.brokers, &setup.output);
+        let began = Instant::now();
+        for record in records(&year()[..RECORDS as usize]) {
+            produce(&setup.brokers, &setup.input, [record]);
+            reader.take(1);
+        }
+        let (took, lingers) = (began.elapsed(), LINGER * RECORDS);
+        assert!(
+            took < lingers / 2,
+            "{delivery}: {took:?} for {RECORDS} records one after another, lingers are {lingers:?}"
+        );
+        assert!(weir.stop().success());
+    }
 }

@@ -112,9 +112,9 @@ fn an_outage_that_outlasts_a_transaction_costs_neither_worker_nor_membership() {
         Kafka::start(port, Some(data.path()), &settings)
     };
     let kafka = broker();
-    // Outputs wait for company in the producer, so that the next transactions are open for a while when the first are
-    // committed.
-    let properties = "\"linger.ms\" = 1000\n\"reconnect.backoff.max.ms\" = 1000".into();
+    // A producer with room for few records makes the workers slow, so that the next transactions are open when the first
+    // are committed.
+    let properties = "\"queue.buffering.max.messages\" = 3\n\"reconnect.backoff.max.ms\" = 1000".into();
     let mut setup = Setup { commit_interval_ms: 100, properties, ..Setup::named(&format!("127.0.0.1:{port}")) };
     setup.create_topics(PARTITIONS);
     promote(&setup.store(), "production", publish(&setup.store(), 1, Preparation::default()));

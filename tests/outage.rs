@@ -76,13 +76,14 @@ fn a_record_that_is_refused_after_the_limit_fell_becomes_a_dead_letter_and_costs
 #[test]
 fn outputs_that_nobody_acknowledges_wait_and_readiness_says_so() {
     let kafka = Kafka::start(0, None, &[]);
-    // Outputs wait for company in the producer, so that some are in flight when the broker freezes.
-    let properties = "\"linger.ms\" = 5000".into();
+    // A producer with room for few records makes the worker wait for each of them, so that some are in flight when the
+    // broker freezes, and many are still to come.
+    let properties = "\"queue.buffering.max.messages\" = 3".into();
     let setup = Setup { properties, ..Setup::named(&kafka.brokers) };
     setup.create_topics(PARTITIONS);
     promote(&setup.store(), "production", publish(&setup.store(), 1, Preparation::default()));
     let weir = Weir::ready(&setup.config(""));
-    let inputs = records(&year()[..2_000]);
+    let inputs = records(&year()[..60_000]);
     let reader = Reader::new(&setup.brokers, &setup.output);
     produce(&setup.brokers, &setup.input, inputs.iter().cloned());
     eventually("records are in flight", || (weir.metric("weir_in_flight_records", "") > 0.0).then_some(()));
@@ -104,8 +105,8 @@ fn outputs_that_nobody_acknowledges_wait_and_readiness_says_so() {
 #[test]
 fn a_producer_that_is_full_makes_the_worker_wait_and_costs_no_record() {
     let setup = Setup::on_kafka(PARTITIONS);
-    // Room for a few of a batch of 512, and each of them waits for company.
-    let properties = "\"queue.buffering.max.messages\" = 20\n\"linger.ms\" = 50".into();
+    // Room for a few of a batch of 512.
+    let properties = "\"queue.buffering.max.messages\" = 20".into();
     let setup = Setup { properties, ..setup };
     promote(&setup.store(), "production", publish(&setup.store(), 1, Preparation::default()));
     let inputs = records(&year()[..2_000]);

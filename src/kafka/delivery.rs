@@ -77,6 +77,7 @@ impl<'p> Delivery<'p> {
     pub fn settle(&mut self, watch: &mut dyn FnMut() -> ControlFlow<()>) -> Result<(), UndeliveredError> {
         let mut deadline = None;
         while self.acknowledged < self.sent {
+            self.producer.flush();
             self.serve(STEP)?;
             let now = Instant::now();
             if deadline.is_none() && watch().is_break() {

@@ -4,7 +4,7 @@
 //! is a [`Step`] under way. librdkafka sorts what can go wrong with one into three kinds, and so does
 //! [`TransactionError`]: call again, abort, give the client up.
 
-use std::cell::{Ref, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::io;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +23,7 @@ use super::admin::OutputLimits;
 use super::consumer::{Commit, GroupMetadata};
 use super::ffi::positions::commits_list;
 use super::ffi::produce::{Message, ReportQueue, TopicHandle, produce};
+use super::flusher::Flusher;
 use super::pending::Wake;
 use super::settings::KafkaConfig;
 
@@ -222,9 +223,12 @@ type Client = BaseProducer<Context>;
 
 /// An idempotent producer, served by the worker that owns it.
 pub struct Producer {
-    // Both are dropped before the client they belong to.
+    // All three are dropped before the client they belong to.
+    flusher: Flusher,
     reports: ReportQueue,
     topics: RefCell<Vec<(String, TopicHandle)>>,
+    /// Whether something was sent since the last flush.
+    is_held: Cell<bool>,
     inner: Arc<Client>,
     /// The thread that reports and steps unpark.
     owner: Thread,
@@ -258,11 +262,18 @@ impl Producer {
         let settings = config.producer(limits, transactional_id.as_deref());
         let context = Context { transactional_id, reports: Mutex::default() };
         let inner: Arc<Client> = Arc::new(settings.create_with_context(context)?);
-        let (reports, owner) = (ReportQueue::new(inner.client()), std::thread::current());
-        Ok(Producer { reports, topics: RefCell::default(), inner, owner })
+        Ok(Producer {
+            flusher: Flusher::start(&inner)?,
+            reports: ReportQueue::new(inner.client()),
+            topics: RefCell::default(),
+            is_held: Cell::new(false),
+            inner,
+            owner: std::thread::current(),
+        })
     }
 
-    /// Hands a record to librdkafka, which copies it. Never blocks.
+    /// Hands a record to librdkafka, which copies it. Never blocks. It may be held back for a fuller batch, for as long as
+    /// `linger.ms`, until a flush.
     #[expect(clippy::result_large_err, reason = "the record comes back to be sent again, which is rare")]
     pub fn send<'a>(&self, record: Outgoing<'a>) -> Result<(), NotSent<'a>> {
         let handle = match self.topic(record.topic) {
@@ -271,10 +282,26 @@ impl Producer {
         };
         let Outgoing { topic, partition, key, value, timestamp_ms, headers, ticket } = record;
         let message = Message { partition, key, value, timestamp_ms, opaque: ticket.packed() };
+        self.is_held.set(true);
         produce(self.inner.client(), &handle, &message, headers).map_err(|(code, headers)| NotSent {
             record: Outgoing { topic, partition, key, value, timestamp_ms, headers, ticket },
             error: KafkaError::MessageProduction(code),
         })
+    }
+
+    /// Sends what is held back for fuller batches, if a record was sent since the last flush. To be called before the worker
+    /// waits for anything. Returns at once.
+    pub fn flush_if_held(&self) {
+        if self.is_held.get() {
+            self.flush();
+        }
+    }
+
+    /// Sends what is held back for fuller batches. Returns at once. A record whose partition isn't part of the transaction
+    /// yet, or whose leader isn't known yet, misses a flush: whoever waits for the last record flushes again.
+    pub fn flush(&self) {
+        self.is_held.set(false);
+        self.flusher.request();
     }
 
     /// Takes all delivery reports that are there, without waiting: appends runs of acknowledged records by batch, and each

@@ -259,8 +259,10 @@ impl KafkaConfig {
         // What may wait in the producer, so that memory stays bounded; one record of the largest size must fit.
         let queue = (65_536).max(limits.message_max_bytes() / 1_024 + 1);
         default(&mut config, "queue.buffering.max.kbytes", &queue.to_string());
+        // librdkafka sends a request per partition and linger. While there is more to read, 20 ms make batches of a thousand
+        // records and more; whoever has nothing more to send flushes, so nothing waits that long.
         if config.get("queue.buffering.max.ms").is_none() {
-            default(&mut config, "linger.ms", "1");
+            default(&mut config, "linger.ms", "20");
         }
         config
     }

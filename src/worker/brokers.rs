@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::commits::CommitInFlight;
 use super::ledger::Ledger;
 use super::partitions::PartitionTable;
-use super::ports::{Clients, GroupConsumer, Surroundings};
+use super::ports::{Clients, GroupConsumer, OutputProducer, Surroundings};
 use super::sink::Refusals;
 use super::source::RouteQueue;
 use super::transaction::Transaction;
@@ -148,6 +148,7 @@ impl<'c, K: Clients> Brokers<'c, K> {
 
     /// Waits a moment for something in particular, and stays a member of the group meanwhile.
     pub(super) fn wait_a_moment(&mut self) -> Result<(), WorkerError> {
+        self.producer.flush();
         self.surroundings.wait(WAIT_STEP);
         self.pulse.polled(self.now());
         self.consumer.serve()?;

@@ -150,6 +150,14 @@ impl OutputProducer for Producer {
         self.send(record)
     }
 
+    fn flush_if_held(&self) {
+        self.flush_if_held();
+    }
+
+    fn flush(&self) {
+        self.flush();
+    }
+
     fn take_reports(
         &self,
         acknowledged: &mut Vec<Acknowledged>,

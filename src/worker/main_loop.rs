@@ -461,6 +461,7 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
         let open = self.pipelines.iter().zip(&self.takes).filter(|(_, takes)| **takes);
         let due = open.filter_map(|(pipeline, _)| pipeline.batch.patience(now)).filter(|patience| !patience.is_zero());
         let longest = due.fold(IDLE_WAIT.min(self.brokers.until_commit(now)), Duration::min);
+        self.brokers.producer.flush_if_held();
         self.brokers.surroundings.wait(longest);
     }
 

@@ -92,6 +92,10 @@ pub(crate) trait OutputProducer {
     /// Takes a record. Never waits.
     #[expect(clippy::result_large_err, reason = "the record comes back to be sent again, which is rare")]
     fn send<'a>(&self, record: Outgoing<'a>) -> Result<(), NotSent<'a>>;
+    /// Sends what is held back for fuller batches, if a record was sent since the last flush. Returns at once.
+    fn flush_if_held(&self);
+    /// Sends what is held back for fuller batches. Returns at once.
+    fn flush(&self);
     /// Appends what became of records. An error is the client's end.
     fn take_reports(
         &self,

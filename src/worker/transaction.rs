@@ -259,7 +259,8 @@ impl<K: Clients> Brokers<'_, K> {
     /// Waits a moment, keeps the worker in its group, and gives the group whatever it asks for.
     fn wait_for_step(&mut self) -> Result<(), WorkerError> {
         self.give_up_after_the_deadline()?;
-        self.surroundings.wait(WAIT_STEP.max(Duration::from_millis(1)));
+        self.producer.flush();
+        self.surroundings.wait(WAIT_STEP);
         let now = self.now();
         self.pulse.polled(now);
         self.consumer.serve()?;

@@ -10,7 +10,7 @@ use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::headers::Headers;
-use super::queue::Queue;
+use super::queue::{Queue, millis};
 
 /// A partition that librdkafka is to choose, by the key.
 const UNASSIGNED: i32 = -1;
@@ -97,6 +97,13 @@ pub(crate) fn produce<C: ClientContext>(
         RDKafkaErrorCode::NoError => Ok(()),
         code => Err((code, Headers::from_raw(headers))),
     }
+}
+
+/// Has librdkafka send all that it holds back for fuller batches, as long as this lasts: until every record is delivered
+/// and its report destroyed, or for `timeout`. Reports come through their queue meanwhile.
+pub(crate) fn flush<C: ClientContext>(client: &Client<C>, timeout: Duration) {
+    // SAFETY: the handle is alive; what a timeout leaves undelivered stays where it is.
+    unsafe { rd::rd_kafka_flush(client.native_ptr(), millis(timeout)) };
 }
 
 /// What a producer tells of a record that it took.

@@ -215,6 +215,10 @@ impl OutputProducer for SimulatedProducer {
         }
     }
 
+    fn flush_if_held(&self) {}
+
+    fn flush(&self) {}
+
     fn take_reports(
         &self,
         acknowledged: &mut Vec<Acknowledged>,
