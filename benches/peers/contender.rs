@@ -20,46 +20,71 @@ enum Program {
     MlServer,
 }
 
+/// The plain loop's `linger.ms`, one contender each: nothing waits at rest, weir's own before its batches followed the
+/// load, the default of Java's producers, and batches that librdkafka can't make much larger.
+const LINGERS_MS: [u32; 4] = [0, 1, 5, 20];
+
 /// One who takes part.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Contender {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     program: Program,
     exactly_once: bool,
     /// Threads or processes that consume.
-    workers: usize,
+    pub(crate) workers: usize,
     /// Weir's `batch.max_delay_us`.
     max_delay_us: u64,
+    /// The plain loop's `linger.ms`.
+    linger_ms: u32,
 }
 
 impl Contender {
     /// Everybody, the measure of it all first.
     pub(crate) fn all() -> Vec<Contender> {
-        let contender =
-            |name, program, exactly_once, workers| Contender { name, program, exactly_once, workers, max_delay_us: 0 };
-        vec![
-            contender("plain loop", Program::PlainLoop, false, 2),
-            contender("weir", Program::Weir, false, 2),
-            contender("weir, exactly once", Program::Weir, true, 2),
-            contender("plain loop, 1 worker", Program::PlainLoop, false, 1),
-            contender("weir, 1 worker", Program::Weir, false, 1),
-            contender("weir, exactly once, 1 worker", Program::Weir, true, 1),
-            contender("Python", Program::Python, false, 2),
-            contender("Kafka Streams", Program::KafkaStreams, false, 2),
-            contender("Kafka Streams, exactly once", Program::KafkaStreams, true, 2),
-            contender("Quix Streams", Program::Quix, false, 2),
-            contender("MLServer", Program::MlServer, false, 1),
-        ]
+        let mut all = Vec::new();
+        for workers in [2, 1] {
+            all.extend(LINGERS_MS.map(|linger_ms| Contender::plain_loop(linger_ms, workers)));
+            all.extend([Contender::weir(workers), Contender::weir(workers).exactly_once()]);
+        }
+        all.push(Contender::new("Python", Program::Python, 2));
+        all.push(Contender::new("Kafka Streams", Program::KafkaStreams, 2));
+        all.push(Contender::new("Kafka Streams", Program::KafkaStreams, 2).exactly_once());
+        all.push(Contender::new("Quix Streams", Program::Quix, 2));
+        all.push(Contender::new("MLServer", Program::MlServer, 1));
+        all
     }
 
     /// Weir, at least once, with so many workers.
     pub(crate) fn weir(workers: usize) -> Contender {
-        Contender { name: "weir", program: Program::Weir, exactly_once: false, workers, max_delay_us: 0 }
+        Contender::new(of("weir", workers), Program::Weir, workers)
+    }
+
+    fn plain_loop(linger_ms: u32, workers: usize) -> Contender {
+        let name = of(&format!("plain loop (linger {linger_ms})"), workers);
+        Contender { linger_ms, ..Contender::new(name, Program::PlainLoop, workers) }
+    }
+
+    fn new(name: impl Into<String>, program: Program, workers: usize) -> Contender {
+        Contender { name: name.into(), program, exactly_once: false, workers, max_delay_us: 0, linger_ms: 0 }
+    }
+
+    fn exactly_once(self) -> Contender {
+        Contender { name: format!("{}, exactly once", self.name), exactly_once: true, ..self }
     }
 
     /// The same with this `batch.max_delay_us`.
     pub(crate) fn with_max_delay(self, max_delay_us: u64) -> Contender {
         Contender { max_delay_us, ..self }
+    }
+
+    /// Whether it is a plain loop, whatever its linger.
+    pub(crate) fn is_plain_loop(&self) -> bool {
+        self.program == Program::PlainLoop
+    }
+
+    /// Whether it is a plain loop whose producer holds records back.
+    pub(crate) fn lingers(&self) -> bool {
+        self.is_plain_loop() && self.linger_ms > 0
     }
 
     /// Whether it needs nothing but this build.
@@ -89,7 +114,8 @@ impl Contender {
             Program::PlainLoop => {
                 let mut command = Command::new(std::env::current_exe().unwrap());
                 let workers = self.workers.to_string();
-                command.args(["--plain-loop", &workload.brokers, input, output, group, &workers]);
+                let linger_ms = self.linger_ms.to_string();
+                command.args(["--plain-loop", &workload.brokers, input, output, group, &workers, &linger_ms]);
                 command
             }
             Program::Weir => {
@@ -174,6 +200,11 @@ impl Contender {
         fs::write(&path, text).unwrap();
         path
     }
+}
+
+/// A name that says how many workers there are, where that isn't two.
+fn of(name: &str, workers: usize) -> String {
+    if workers == 2 { name.into() } else { format!("{name}, {workers} worker") }
 }
 
 /// A Python program of benches/peers.

@@ -20,7 +20,7 @@ use crate::contender::Contender;
 use crate::process::Processes;
 use crate::support::kafka::unique;
 use crate::workload::Workload;
-use crate::{beside, spread};
+use crate::{beside, measure_of, spread};
 
 /// Records a second.
 const RATES: [u64; 2] = [1_000, 20_000];
@@ -49,19 +49,20 @@ pub(crate) struct Run {
 
 /// Runs everybody in turn, again and again, at each rate; the tables.
 pub(crate) fn measure(workload: &Workload, contenders: &[Contender], rounds: usize, seconds: u64) -> String {
-    // MLServer, which wants another form, has no part in this.
-    let contenders: Vec<&Contender> = contenders.iter().filter(|contender| !contender.is_mlserver()).collect();
+    // MLServer, which wants another form, has no part in this, and loops that linger only at full speed.
+    let takes_part = |contender: &&Contender| !contender.is_mlserver() && !contender.lingers();
+    let contenders: Vec<&Contender> = contenders.iter().filter(takes_part).collect();
     let mut runs: Vec<Vec<Vec<Run>>> = vec![vec![Vec::new(); contenders.len()]; RATES.len()];
     for round in 1..=rounds {
         for (at, contender) in contenders.iter().enumerate() {
             let feed = Feed::new(workload, contender);
             for (rate, runs) in RATES.iter().zip(&mut runs) {
                 let Some(run) = feed.hold(*rate, Duration::from_secs(seconds)) else {
-                    println!("round {round}: {:<28} {rate:>6}/s: does not keep up", contender.name);
+                    println!("round {round}: {:<32} {rate:>6}/s: does not keep up", contender.name);
                     continue;
                 };
                 println!(
-                    "round {round}: {:<28} {rate:>6}/s  p50 {:>8.2}  p99 {:>8.2}  p99.9 {:>8.2} ms  {:>4.0} % of a core",
+                    "round {round}: {:<32} {rate:>6}/s  p50 {:>8.2}  p99 {:>8.2}  p99.9 {:>8.2} ms  {:>4.0} % of a core",
                     contender.name,
                     run.p50,
                     run.p99,
@@ -80,12 +81,13 @@ pub(crate) fn measure(workload: &Workload, contenders: &[Contender], rounds: usi
         )
         .unwrap();
         tables.push_str("| --- | --- | --- | --- | --- | --- | --- |\n");
-        for (contender, ran) in contenders.iter().zip(runs) {
+        for (at, (contender, ran)) in contenders.iter().zip(runs).enumerate() {
             if ran.is_empty() {
                 writeln!(tables, "| {} | does not keep up | | | | | |", contender.name).unwrap();
                 continue;
             }
-            let beside = |of: fn(&Run) -> f64| beside(ran, &runs[0], of);
+            let plain = &runs[measure_of(&contenders, at, |_| 0.0)];
+            let beside = |of: fn(&Run) -> f64| beside(ran, plain, of);
             let values = |of: fn(&Run) -> f64| ran.iter().map(of).collect::<Vec<f64>>();
             writeln!(
                 tables,

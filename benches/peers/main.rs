@@ -2,7 +2,8 @@
 //!
 //! Every contender reads the same topic, scores each record with the same network, and writes to a topic of as many
 //! partitions; each runs alone, in processes and with a group of its own. The measure of it all is the plain loop, which
-//! polls each record and produces its bytes on: what passing records through Kafka costs when scoring is free.
+//! polls each record and produces its bytes on: what passing records through Kafka costs when scoring is free. It takes part
+//! with several `linger.ms`. Throughput is compared with the fastest of them with as many workers, latency with linger 0.
 //!
 //! - [`workload`]: the topics, the records, the network
 //! - [`contender`]: who takes part, and how each is started; benches/peers/README.md has the peers' settings
@@ -14,7 +15,7 @@
 //!
 //! It is run so:
 //!
-//!     cargo bench --bench peers -- [--records N] [--rounds N] [--latency] [--workload mlp|large|crayfish]
+//!     cargo bench --bench peers -- [--records N] [--partitions N,…] [--rounds N] [--latency] [--workload mlp|large|crayfish]
 //!                                  [--only NAME,…] [--all] [--batching] [--scale] [--soak MINUTES] [--results DIR]
 //!
 //! Without `--all` or `--only` only the plain loop and weir take part, which need no other languages.
@@ -55,15 +56,16 @@ use support::kafka::Kafka;
 use support::provenance::{commit, machine, today};
 use workload::{Kind, Workload};
 
-/// How many partitions each topic has, but for [`scale`].
-const PARTITIONS: i32 = 4;
-
 #[derive(Debug, Parser)]
 #[command(name = "peers", args_override_self = true)]
 struct Options {
     /// How many records there are to read.
     #[arg(long, default_value_t = 1_000_000)]
     records: usize,
+
+    /// How many partitions each topic has, except for --scale. Throughput is measured with each of these in turn.
+    #[arg(long, value_delimiter = ',', value_name = "N,…", default_value = "4")]
+    partitions: Vec<i32>,
 
     /// How often everybody has a turn.
     #[arg(long, default_value_t = 3)]
@@ -105,8 +107,8 @@ struct Options {
     #[arg(long, value_name = "DIR")]
     results: Option<PathBuf>,
 
-    /// Be the plain loop: brokers, input, output, group, threads. Not for people.
-    #[arg(long, num_args = 5, hide = true)]
+    /// Be the plain loop: brokers, input, output, group, threads, linger. Not for people.
+    #[arg(long, num_args = 6, hide = true)]
     plain_loop: Vec<String>,
 
     /// Cargo says this to each benchmark.
@@ -116,8 +118,8 @@ struct Options {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    if let [brokers, input, output, group, threads] = &options.plain_loop[..] {
-        plain_loop::run(brokers, input, output, group, threads.parse().unwrap());
+    if let [brokers, input, output, group, threads, linger_ms] = &options.plain_loop[..] {
+        plain_loop::run(brokers, input, output, group, threads.parse().unwrap(), linger_ms);
         return ExitCode::SUCCESS;
     }
     // As it is now: while it runs, somebody may go on.
@@ -128,26 +130,33 @@ fn main() -> ExitCode {
     let kafka = Kafka::start(0, None, &["group.initial.rebalance.delay.ms=1000"]);
     let mut is_right = true;
     let tables = if options.scale {
-        scale::measure(&kafka.brokers, options.workload, options.records)
+        scale::measure(&kafka, options.workload, options.records)
     } else {
         // Steady rates are fed while they are measured.
         let is_steady = options.latency || options.batching || options.soak.is_some();
         let records = if is_steady { 0 } else { options.records };
         println!("producing {records} records");
-        let workload = Workload::new(&kafka.brokers, options.workload, PARTITIONS, records);
-        if contenders.iter().any(|contender| !contender.is_at_home()) {
-            workload.export_model();
-        }
+        let workload = |partitions: i32| {
+            let workload = Workload::new(&kafka, options.workload, partitions, records);
+            if contenders.iter().any(|contender| !contender.is_at_home()) {
+                workload.export_model();
+            }
+            workload
+        };
         if let Some(minutes) = options.soak {
-            let (table, is_flat) = soak::run(&workload, &Contender::weir(2), minutes);
+            let (table, is_flat) = soak::run(&workload(options.partitions[0]), &Contender::weir(2), minutes);
             is_right = is_flat;
             table
         } else if options.batching {
-            batching::measure(&workload, options.seconds)
+            batching::measure(&workload(options.partitions[0]), options.seconds)
         } else if options.latency {
-            latency::measure(&workload, &contenders, options.rounds, options.seconds)
+            latency::measure(&workload(options.partitions[0]), &contenders, options.rounds, options.seconds)
         } else {
-            throughput::measure(&workload, &contenders, options.rounds)
+            let measure = |&partitions: &i32| {
+                let table = throughput::measure(&workload(partitions), &contenders, options.rounds);
+                format!("{partitions} partitions:\n\n{table}\n")
+            };
+            options.partitions.iter().map(measure).collect()
         }
     };
     let page = options.page(commit, &tables);
@@ -203,9 +212,23 @@ fn spread(mut values: Vec<f64>, digits: usize) -> String {
     format!("{middle:.digits$} ({least:.digits$} to {most:.digits$})")
 }
 
-/// How a contender's runs compare with what the plain loop did in the same rounds: the middle of the ratios.
+/// How a contender's runs compare with what a plain loop did in the same rounds: the middle of the ratios.
 fn beside<R>(runs: &[R], plain: &[R], of: fn(&R) -> f64) -> f64 {
     median(runs.iter().zip(plain).map(|(this, plain)| of(this) / of(plain)).collect())
+}
+
+/// How much more it was than a plain loop's in the same rounds: the middle of the differences.
+fn beyond<R>(runs: &[R], plain: &[R], of: fn(&R) -> f64) -> f64 {
+    median(runs.iter().zip(plain).map(|(this, plain)| of(this) - of(plain)).collect())
+}
+
+/// The plain loop that a contender is compared with: the best one with as many workers, the best one if there is none, or
+/// whoever is first.
+fn measure_of(contenders: &[&Contender], at: usize, value: impl Fn(usize) -> f64) -> usize {
+    let loops = || (0..contenders.len()).filter(|&other| contenders[other].is_plain_loop());
+    let as_many = loops().filter(|&other| contenders[other].workers == contenders[at].workers);
+    let best = |a: &usize, b: &usize| value(*a).total_cmp(&value(*b));
+    as_many.max_by(best).or_else(|| loops().max_by(best)).unwrap_or(0)
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

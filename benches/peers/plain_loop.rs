@@ -1,4 +1,5 @@
-//! The plain loop: each record's bytes, as they are, by rdkafka's own clients, with the settings of weir's.
+//! The plain loop: each record's bytes, as they are, by rdkafka's own clients, with the settings of weir's but
+//! for `linger.ms`, which is its user's choice: one that is fast at rest, or one that is fast under load.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,15 +14,15 @@ use rdkafka::producer::{BaseProducer, BaseRecord};
 const POLL_EVERY: usize = 32;
 
 /// Runs until it is killed.
-pub(crate) fn run(brokers: &str, input: &str, output: &str, group: &str, threads: usize) {
+pub(crate) fn run(brokers: &str, input: &str, output: &str, group: &str, threads: usize, linger_ms: &str) {
     thread::scope(|scope| {
         for _ in 0..threads {
-            scope.spawn(|| pass_on(brokers, input, output, group));
+            scope.spawn(|| pass_on(brokers, input, output, group, linger_ms));
         }
     });
 }
 
-fn pass_on(brokers: &str, input: &str, output: &str, group: &str) {
+fn pass_on(brokers: &str, input: &str, output: &str, group: &str, linger_ms: &str) {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("group.id", group)
@@ -41,7 +42,7 @@ fn pass_on(brokers: &str, input: &str, output: &str, group: &str) {
         .set("partitioner", "murmur2_random")
         .set("batch.size", "1000000")
         .set("queue.buffering.max.kbytes", "65536")
-        .set("linger.ms", "1")
+        .set("linger.ms", linger_ms)
         .create()
         .unwrap();
     consumer.subscribe(&[input]).unwrap();

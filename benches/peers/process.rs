@@ -29,10 +29,7 @@ impl Processes {
 
     /// User and system time of all of them, in seconds. The kernel counts in hundredths of a second.
     pub(crate) fn cpu_seconds(&self) -> f64 {
-        // Fields 14 and 15, where the state is field 3.
-        let ticks =
-            |stat: &Vec<String>| -> u64 { stat[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum() };
-        self.members().iter().map(|(_, stat)| ticks(stat)).sum::<u64>() as f64 / 100.0
+        self.members().iter().map(|(_, stat)| seconds(stat)).sum()
     }
 
     /// The most memory that each of them has had, added up, in MiB.
@@ -58,11 +55,8 @@ impl Processes {
     fn members(&self) -> Vec<(u32, Vec<String>)> {
         let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
         let of_group = |pid: u32| {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-            // The name is between parentheses, and may contain some.
-            let (head, rest) = stat.rsplit_once(')')?;
-            let fields: Vec<String> = rest.split_whitespace().map(String::from).collect();
-            let is_guard = head.ends_with("(sh") || head.ends_with("(cat");
+            let (name, fields) = stat(pid)?;
+            let is_guard = name == "sh" || name == "cat";
             (fields[2] == self.0.id().to_string() && !is_guard).then_some((pid, fields))
         };
         pids.filter_map(of_group).collect()
@@ -74,4 +68,24 @@ impl Drop for Processes {
         drop(self.0.stdin.take());
         let _ = self.0.wait();
     }
+}
+
+/// User and system time of one process, in seconds.
+pub(crate) fn cpu_seconds(pid: u32) -> f64 {
+    let (_, fields) = stat(pid).expect("the process runs");
+    seconds(&fields)
+}
+
+/// A process's name, and what /proc says of it from its state on.
+fn stat(pid: u32) -> Option<(String, Vec<String>)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name is between parentheses, and may contain some.
+    let (head, rest) = stat.rsplit_once(')')?;
+    let (_, name) = head.split_once('(')?;
+    Some((name.into(), rest.split_whitespace().map(String::from).collect()))
+}
+
+/// User and system time: fields 14 and 15, where the state is field 3.
+fn seconds(stat: &[String]) -> f64 {
+    stat[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum::<u64>() as f64 / 100.0
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::time::Instant;
 
 use crate::contender::Contender;
-use crate::support::kafka::{delete_topic, unique};
+use crate::support::kafka::{Kafka, delete_topic, unique};
 use crate::support::weir::Weir;
 use crate::throughput::{self, Ends, Run};
 use crate::workload::{Kind, Workload};
@@ -20,25 +20,25 @@ const ROUTES: [i32; 3] = [1, 8, 32];
 const ROUTED_PARTITIONS: i32 = 32;
 
 /// Runs all of it; the table.
-pub(crate) fn measure(brokers: &str, kind: Kind, records: usize) -> String {
+pub(crate) fn measure(kafka: &Kafka, kind: Kind, records: usize) -> String {
     let mut table = String::from(
         "| partitions | processes | records/s | CPU µs per record | MiB each | start s | join s | stop s |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for partitions in PARTITIONS {
-        let workload = Workload::new(brokers, kind, partitions, records);
+        let workload = Workload::new(kafka, kind, partitions, records);
         for processes in PROCESSES {
             let row = row(&workload, processes);
             println!("{row}");
             writeln!(table, "{row}").unwrap();
         }
-        [&workload.input, &workload.dead_letter].iter().for_each(|topic| delete_topic(brokers, topic));
+        [&workload.input, &workload.dead_letter].iter().for_each(|topic| delete_topic(&kafka.brokers, topic));
     }
     table.push_str(
         "\n| routes | partitions of each | records/s | CPU µs per record | MiB |\n| --- | --- | --- | --- | --- |\n",
     );
     for routes in ROUTES {
-        let row = routes_row(brokers, kind, routes, records);
+        let row = routes_row(kafka, kind, routes, records);
         println!("{row}");
         writeln!(table, "{row}").unwrap();
     }
@@ -46,10 +46,10 @@ pub(crate) fn measure(brokers: &str, kind: Kind, records: usize) -> String {
 }
 
 /// One process whose records come by so many routes, from equally many partitions in all.
-fn routes_row(brokers: &str, kind: Kind, routes: i32, records: usize) -> String {
+fn routes_row(kafka: &Kafka, kind: Kind, routes: i32, records: usize) -> String {
     let of_each = ROUTED_PARTITIONS / routes;
     // All write to one topic, with as many partitions as each reads: so a record keeps its partition.
-    let workload = Workload::new(brokers, kind, of_each, records / routes as usize);
+    let workload = Workload::new(kafka, kind, of_each, records / routes as usize);
     let more: Vec<String> = (1..routes).map(|_| workload.create_topic("features")).collect();
     more.iter().for_each(|input| workload.fill(input));
     let output = workload.create_topic("output");
@@ -58,8 +58,8 @@ fn routes_row(brokers: &str, kind: Kind, routes: i32, records: usize) -> String 
     let run = throughput::measure_processes(&running, &workload, &output, "weir", 0, records);
     drop(running);
     let topics = [&workload.input, &workload.dead_letter, &output];
-    topics.into_iter().chain(&more).for_each(|topic| delete_topic(brokers, topic));
-    let Run { records_per_s, cpu_us_per_record, peak_mib } = run;
+    topics.into_iter().chain(&more).for_each(|topic| delete_topic(&kafka.brokers, topic));
+    let Run { records_per_s, cpu_us_per_record, peak_mib, .. } = run;
     format!("| {routes} | {of_each} | {records_per_s:.0} | {cpu_us_per_record:.2} | {peak_mib:.0} |")
 }
 
@@ -68,7 +68,7 @@ fn row(workload: &Workload, processes: usize) -> String {
     let contender = Contender::weir(1);
     let group = unique("scale");
     let running: Vec<_> = (0..processes).map(|_| contender.start(workload, &workload.input, &output, &group)).collect();
-    let Run { records_per_s, cpu_us_per_record, peak_mib } =
+    let Run { records_per_s, cpu_us_per_record, peak_mib, .. } =
         throughput::measure_processes(&running, workload, &output, "weir", 0, workload.records);
     drop(running);
     let [start, join, stop] = times(workload, processes);

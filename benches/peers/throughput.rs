@@ -14,11 +14,11 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
 
 use crate::contender::Contender;
-use crate::process::Processes;
+use crate::process::{self, Processes};
 use crate::support::eventually;
 use crate::support::kafka::{delete_topic, produce, unique};
 use crate::workload::Workload;
-use crate::{beside, spread};
+use crate::{beside, beyond, measure_of, median, spread};
 
 /// The longest stretch that is measured.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -34,6 +34,8 @@ const MLSERVER_RECORDS: usize = 10_000;
 pub(crate) struct Run {
     pub(crate) records_per_s: f64,
     pub(crate) cpu_us_per_record: f64,
+    /// What the broker took meanwhile.
+    broker_us_per_record: f64,
     pub(crate) peak_mib: f64,
 }
 
@@ -46,31 +48,35 @@ pub(crate) fn measure(workload: &Workload, contenders: &[Contender], rounds: usi
         println!("warming the broker up: {}", contender.name);
         run(workload, contender);
     }
+    let contenders: Vec<&Contender> = contenders.iter().collect();
     let mut runs: Vec<Vec<Run>> = vec![Vec::new(); contenders.len()];
     for round in 1..=rounds {
         for (contender, runs) in contenders.iter().zip(&mut runs) {
             let run = run(workload, contender);
             println!(
-                "round {round}: {:<28} {:>9.0} records/s  {:>7.2} µs CPU/record  {:>5.0} MiB",
-                contender.name, run.records_per_s, run.cpu_us_per_record, run.peak_mib
+                "round {round}: {:<32} {:>9.0} records/s  {:>6.2} µs CPU/record  {:>6.2} µs of the broker's  {:>5.0} MiB",
+                contender.name, run.records_per_s, run.cpu_us_per_record, run.broker_us_per_record, run.peak_mib
             );
             runs.push(run);
         }
     }
-    let mut table =
-        String::from("| contender | records/s | × plain loop | CPU s per million | × plain loop | peak MiB |\n");
-    table.push_str("| --- | --- | --- | --- | --- | --- |\n");
-    for (contender, ran) in contenders.iter().zip(&runs) {
-        let beside = |of: fn(&Run) -> f64| beside(ran, &runs[0], of);
+    let mut table = String::from(
+        "| contender | records/s | × fastest loop | CPU µs/record | beyond that loop's | broker's CPU µs/record | peak MiB |\n",
+    );
+    table.push_str("| --- | --- | --- | --- | --- | --- | --- |\n");
+    let speed = |at: usize| median(runs[at].iter().map(|run| run.records_per_s).collect());
+    for (at, (contender, ran)) in contenders.iter().zip(&runs).enumerate() {
+        let plain = &runs[measure_of(&contenders, at, speed)];
         let values = |of: fn(&Run) -> f64| ran.iter().map(of).collect::<Vec<f64>>();
         writeln!(
             table,
-            "| {} | {} | {:.2} | {} | {:.2} | {} |",
+            "| {} | {} | {:.2} | {} | {:+.2} | {} | {} |",
             contender.name,
             spread(values(|run| run.records_per_s), 0),
-            beside(|run| run.records_per_s),
+            beside(ran, plain, |run| run.records_per_s),
             spread(values(|run| run.cpu_us_per_record), 2),
-            beside(|run| run.cpu_us_per_record),
+            beyond(ran, plain, |run| run.cpu_us_per_record),
+            spread(values(|run| run.broker_us_per_record), 2),
             spread(values(|run| run.peak_mib), 0)
         )
         .unwrap();
@@ -85,7 +91,7 @@ fn run(workload: &Workload, contender: &Contender) -> Run {
         run_mlserver(workload, contender, &output)
     } else {
         let processes = contender.start(workload, &workload.input, &output, &unique("peer"));
-        measure_processes(&[processes], workload, &output, contender.name, 0, workload.records)
+        measure_processes(&[processes], workload, &output, &contender.name, 0, workload.records)
     };
     delete_topic(&workload.brokers, &output);
     run
@@ -105,7 +111,7 @@ fn run_mlserver(workload: &Workload, contender: &Contender, output: &str) -> Run
     }
     let before = ends.sum();
     produce(&workload.brokers, &input, (0..MLSERVER_RECORDS).map(|number| workload.request(number, &mut rng)));
-    measure_processes(&processes, workload, output, contender.name, before, MLSERVER_RECORDS)
+    measure_processes(&processes, workload, output, &contender.name, before, MLSERVER_RECORDS)
 }
 
 /// Measures what comes out beyond `before`, up to `records`.
@@ -133,13 +139,14 @@ pub(crate) fn measure_processes(
     let (begun, _) = wait_for(0.0001, Instant::now() + START);
     assert!(begun > before, "{name} brings nothing out");
     let (first, started) = wait_for(0.1, Instant::now() + LONGEST / 3);
-    let cpu_before = cpu_seconds();
+    let (cpu_before, broker_before) = (cpu_seconds(), process::cpu_seconds(workload.broker));
     let (last, ended) = wait_for(0.9, started + LONGEST);
-    let cpu = cpu_seconds() - cpu_before;
+    let (cpu, broker_cpu) = (cpu_seconds() - cpu_before, process::cpu_seconds(workload.broker) - broker_before);
     let passed = (last - first) as f64;
     Run {
         records_per_s: passed / (ended - started).as_secs_f64(),
         cpu_us_per_record: cpu / passed * 1e6,
+        broker_us_per_record: broker_cpu / passed * 1e6,
         peak_mib: processes.iter().map(Processes::peak_mib).sum(),
     }
 }

@@ -9,7 +9,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::contender::python;
-use crate::support::kafka::{Record, create_topic, produce, unique};
+use crate::support::kafka::{Kafka, Record, create_topic, produce, unique};
 use crate::support::noise::publish_noise;
 use crate::support::weir;
 
@@ -91,6 +91,8 @@ impl Kind {
 pub(crate) struct Workload {
     pub(crate) kind: Kind,
     pub(crate) brokers: String,
+    /// The broker's process.
+    pub(crate) broker: u32,
     /// How many partitions each topic has.
     pub(crate) partitions: i32,
     /// The topic with the records.
@@ -104,11 +106,12 @@ pub(crate) struct Workload {
 
 impl Workload {
     /// Trains the network, and fills a topic with records.
-    pub(crate) fn new(brokers: &str, kind: Kind, partitions: i32, records: usize) -> Workload {
-        let (brokers, input, dead_letter) = (brokers.to_owned(), unique("features"), unique("dead-letter"));
+    pub(crate) fn new(kafka: &Kafka, kind: Kind, partitions: i32, records: usize) -> Workload {
+        let (brokers, input, dead_letter) = (kafka.brokers.clone(), unique("features"), unique("dead-letter"));
         [&input, &dead_letter].iter().for_each(|topic| create_topic(&brokers, topic, partitions, &[]));
         let folder = tempfile::tempdir().unwrap();
-        let workload = Workload { kind, brokers, partitions, input, records, dead_letter, folder };
+        let workload =
+            Workload { kind, brokers, broker: kafka.process_id(), partitions, input, records, dead_letter, folder };
         workload.fill(&workload.input);
         publish_noise(&workload.store(), "peers", kind.features(), &kind.hidden(), &kind.classes());
         workload

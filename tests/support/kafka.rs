@@ -65,15 +65,20 @@ impl Kafka {
 }
 
 impl Kafka {
-    /// Sends a signal to the broker, by its name. It is the script's only child that is called java.
+    /// Sends a signal to the broker, by its name.
     pub(crate) fn signal(&self, name: &str) {
+        let broker = self.process_id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &broker]).status().unwrap().success());
+    }
+
+    /// The broker's process. It is the script's only child that is called java.
+    pub(crate) fn process_id(&self) -> u32 {
         let script = self.process.id();
         let children = std::fs::read_to_string(format!("/proc/{script}/task/{script}/children")).unwrap();
         let is_broker = |pid: &&str| {
             std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|command| command.trim() == "java")
         };
-        let broker = children.split_whitespace().find(is_broker).expect("the broker runs");
-        assert!(Command::new("kill").args(["-s", name, broker]).status().unwrap().success());
+        children.split_whitespace().find(is_broker).expect("the broker runs").parse().unwrap()
     }
 }
 
