@@ -23,7 +23,8 @@ pub enum DeadLetterCommand {
     ///
     /// What has been sent is remembered, so that the next run goes on there: as commits of a consumer group called like
     /// kafka.group_id with ".redrive" behind it. Letters that a run leaves because of their reason or route are still
-    /// there for the next one. With --from nothing is looked up and nothing remembered.
+    /// there for the next one. With --from nothing is looked up and nothing remembered. Kafka forgets commits 7 days after
+    /// the last run, so a run that finds nothing remembered sends only with --first-run.
     #[command(after_help = redrive::EXAMPLES)]
     Redrive(redrive::Args),
 }

@@ -52,7 +52,7 @@ pub enum Beginning {
     Given,
     /// There the last one ended.
     Remembered,
-    /// Nothing is remembered yet.
+    /// Nothing is remembered: this is the first run, or Kafka has forgotten.
     Fresh,
 }
 
@@ -144,16 +144,19 @@ pub struct Redrive<'r> {
     extents: Vec<Extent>,
     /// By partition; `None` where a beginning was given.
     memories: Option<BTreeMap<i32, Memory>>,
+    /// Whether the group has no commit at all.
+    is_fresh: bool,
 }
 
 impl<'r> Redrive<'r> {
     /// Finds out where to begin and end.
     pub fn prepare(reader: &'r Reader, plan: Plan) -> Result<Redrive<'r>, RedriveError> {
         let mut extents = reader.extents(&plan.topic, plan.from.as_ref(), plan.to.as_ref())?;
-        let mut memories = None;
+        let (mut memories, mut is_fresh) = (None, false);
         if plan.from.is_none() {
             let partitions: Vec<i32> = extents.iter().map(|extent| extent.partition).collect();
             let commits = reader.committed(&plan.topic, &partitions)?;
+            is_fresh = commits.is_empty();
             let of = |&partition: &i32| (partition, Memory::of(commits.get(&partition)));
             let remembered: BTreeMap<i32, Memory> = partitions.iter().map(of).collect();
             for extent in &mut extents {
@@ -167,14 +170,14 @@ impl<'r> Redrive<'r> {
             }
             memories = Some(remembered);
         }
-        Ok(Redrive { reader, plan, extents, memories })
+        Ok(Redrive { reader, plan, extents, memories, is_fresh })
     }
 
     /// Why it begins there.
     pub fn beginning(&self) -> Beginning {
         match &self.memories {
             None => Beginning::Given,
-            Some(memories) if memories.values().all(|memory| *memory == Memory::default()) => Beginning::Fresh,
+            Some(_) if self.is_fresh => Beginning::Fresh,
             Some(_) => Beginning::Remembered,
         }
     }
@@ -191,11 +194,12 @@ impl<'r> Redrive<'r> {
         producer: Option<&Producer>,
         watch: &mut dyn FnMut(&Pass<'_>) -> ControlFlow<()>,
     ) -> Result<Tally, RedriveError> {
-        let Redrive { reader, plan, extents, mut memories } = self;
+        let Redrive { reader, plan, extents, mut memories, .. } = self;
         let mut pass = reader.read(&plan.topic, &extents)?;
         let mut delivery = producer.map(Delivery::new);
         if let (Some(_), Some(memories)) = (&delivery, &memories) {
-            // What can't be remembered must not go out: this says nothing new, but says whether it can be said.
+            // What can't be remembered must not go out: this says nothing new, but says whether it can be said. And what is
+            // remembered stays so for another 7 days, in partitions without new letters, too.
             commit(reader, &plan, memories)?;
         }
         let mut tally = Tally::default();

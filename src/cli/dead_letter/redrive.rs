@@ -25,7 +25,7 @@ use crate::report::{count, plain};
 use crate::route::RouteConfig;
 
 pub(super) const EXAMPLES: &str = "Examples:\n  weir dead-letter redrive -c flights.toml\n  \
-    weir dead-letter redrive -c flights.toml --reason wrong_type --execute\n  \
+    weir dead-letter redrive -c flights.toml --reason wrong_type --execute --first-run\n  \
     weir dead-letter redrive -c flights.toml --from 0:1203 --to 0:1204 --output flights.trial --execute";
 
 /// What is said at the first signal, and at the second.
@@ -64,6 +64,10 @@ pub struct Args {
     #[arg(long)]
     execute: bool,
 
+    /// Nothing has been sent again yet: begin at the start, where nothing is remembered.
+    #[arg(long, conflicts_with = "from")]
+    first_run: bool,
+
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -99,6 +103,14 @@ pub(super) fn run(args: Args, out: &mut impl Write) -> anyhow::Result<ExitCode> 
         let (beginning, extents) = (redrive.beginning(), redrive.extents().to_vec());
         if !args.json {
             write_beginning(topic, beginning, &extents, &group, out)?;
+        }
+        let has_letters = extents.iter().any(|extent| extent.from < extent.to);
+        if args.execute && beginning == Beginning::Fresh && has_letters && !args.first_run {
+            return Err(usage(format!(
+                "topic {topic:?}: group {group} remembers nothing. Is this the first run, then say --first-run. If not, \
+                 Kafka has forgotten what was sent, 7 days after the last run (offsets.retention.minutes): say by --from \
+                 where to begin, or all of it is sent again"
+            )));
         }
         let mut reading = Reading::new(args.json);
         let tally = redrive.run(producer.as_ref(), &mut |pass| {
