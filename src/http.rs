@@ -37,6 +37,7 @@ pub use health::{Condition, Health};
 use crate::model::reference::ModelRef;
 use crate::model::slot::Slot;
 use crate::monitor::metrics::Metrics;
+use crate::pauses::Pauses;
 use crate::worker::Gate;
 
 /// The `[http]` section.
@@ -59,6 +60,8 @@ pub struct State {
     pub routes: Vec<Served>,
     /// Who may change something.
     pub tokens: Tokens,
+    /// Where pauses by hand are kept.
+    pub pauses: Pauses,
 }
 
 /// A route, as HTTP sees it.

@@ -26,6 +26,7 @@ pub mod kafka;
 pub mod logging;
 pub mod model;
 pub mod monitor;
+pub mod pauses;
 pub mod record;
 pub mod replay;
 pub mod report;

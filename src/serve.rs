@@ -19,6 +19,7 @@ use crate::logging::chain;
 use crate::model::rollout::{Event, Rollout};
 use crate::model::store::{Store, StoreError};
 use crate::monitor::metrics::{Metrics, WaitReason};
+use crate::pauses::{PauseFollower, Pauses};
 use crate::worker::{self, Activity, Gate, Pulse, Route, Setup, Stop, WorkerError};
 
 /// The pause before a failed worker is replaced: the first, and the longest that it grows to.
@@ -64,6 +65,8 @@ pub async fn run(
         }
     });
 
+    let store = Store::open(&config.store.url)?;
+    let pauses = Pauses::new(store.clone(), &config.kafka.group_id);
     let health = Health::default();
     let routes: Vec<Route> = config.routes.iter().cloned().map(Route::new).collect();
     let served = routes.iter().map(|route| Served {
@@ -77,12 +80,13 @@ pub async fn run(
         health: health.clone(),
         routes: served.collect(),
         tokens: config.http.tokens.clone(),
+        pauses: pauses.clone(),
     };
     // Probes and scrapes are answered until everything is drained.
     let drained = CancellationToken::new();
     let server = tokio::spawn(http::serve(listener, state, drained.clone().cancelled_owned()));
 
-    let result = serve_routes(&config, routes, &metrics, &health, &stopping).await;
+    let result = serve_routes(&config, store, pauses, routes, &metrics, &health, &stopping).await;
     drained.cancel();
     // A panic of the server is in the log already.
     let _ = server.await;
@@ -92,12 +96,13 @@ pub async fn run(
 /// Everything but HTTP.
 async fn serve_routes(
     config: &Config,
+    store: Store,
+    pauses: Pauses,
     routes: Vec<Route>,
     metrics: &Metrics,
     health: &Health,
     stopping: &CancellationToken,
 ) -> Result<(), ServeError> {
-    let store = Store::open(&config.store.url)?;
     let needs = Needs::of(routes.iter().map(|route| &route.config)).of_topics();
     let watch = TopicWatch::new(&config.kafka, needs)?;
     let broker = health.condition("broker", "not asked yet");
@@ -111,7 +116,17 @@ async fn serve_routes(
     let poll = Duration::from_millis(config.store.poll_ms);
     let rollout = tokio::spawn(rollout.watch(poll, stopping.clone().cancelled_owned()));
     let watching = tokio::spawn(watch_topics(watch.clone(), broker, stopping.clone()));
-    let gates = routes.iter().map(|route| (route.config.name.clone(), route.gate.clone())).collect();
+    let gates: Vec<_> = routes.iter().map(|route| (route.config.name.clone(), route.gate.clone())).collect();
+    // Before the workers start, so that none consumes what is to wait.
+    let mut follower = PauseFollower::new(pauses, gates.clone());
+    if let Ok(follower) = tokio::task::spawn_blocking(move || {
+        follower.step();
+        follower
+    })
+    .await
+    {
+        tokio::spawn(follower.watch(poll, stopping.clone().cancelled_owned()));
+    }
     tokio::spawn(tick(metrics.clone(), gates, stopping.clone()));
 
     let ready_to_start = async {

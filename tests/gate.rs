@@ -90,6 +90,27 @@ fn a_route_pauses_when_too_much_is_rejected_and_goes_on_when_told_or_with_a_new_
 }
 
 #[test]
+fn a_route_that_was_paused_by_hand_stays_paused_in_every_process_and_over_a_restart() {
+    let setup = setup_with_model(brokers(), 1);
+    let config = setup.config("");
+    let reader = Reader::new(&setup.brokers, &setup.output);
+    let is_paused = |weir: &Weir| weir.metric("weir_route_paused", "flights") == 1.0;
+    let weir = Weir::ready(&config);
+    let other = Weir::ready(&config);
+    weir.route("pause", "flights", &config);
+    eventually("the other process follows", || is_paused(&other).then_some(()));
+    assert!(weir.stop().success() && other.stop().success());
+    produce(&setup.brokers, &setup.input, keyed("waits", 100));
+    let weir = Weir::ready(&config);
+    assert!(is_paused(&weir));
+    assert_eq!(reader.next(Duration::from_secs(3)), None, "only a resume ends the pause");
+    let resumed = weir.route("resume", "flights", &config);
+    assert!(!resumed.contains("as it was before"), "{resumed}");
+    assert_eq!(keys(&reader.take(100)), keys(&keyed("waits", 100)));
+    assert!(weir.stop().success());
+}
+
+#[test]
 fn a_route_that_was_paused_by_hand_stays_paused_when_a_new_version_is_promoted() {
     let setup = setup_with_model(brokers(), 1);
     let config = setup.config("");

@@ -13,6 +13,9 @@ use crate::config::Config;
 #[derive(Debug, clap::Subcommand)]
 pub enum RouteCommand {
     /// Let the route's records wait on their topics
+    ///
+    /// The store keeps that: every process of the consumer group that has this store pauses the route, and the next one
+    /// begins with it paused. Where the process can't write the store, it pauses alone, until it ends.
     #[command(after_help = "Example:\n  weir route pause flights -c flights.toml")]
     Pause(Args),
     /// Go on with them, after a pause or after too many rejections
@@ -30,7 +33,7 @@ pub struct Args {
     /// The configuration of the process (TOML): its http.listen says where it is, its http.tokens has the token.
     #[arg(short, long, value_name = "FILE")]
     config: PathBuf,
-    /// Where the process is, if not on this host. Each process pauses for itself: call this for each.
+    /// Where the process is, if not on this host.
     #[arg(long, value_name = "HOST:PORT")]
     at: Option<String>,
 }
@@ -59,7 +62,9 @@ pub fn run(command: &RouteCommand) -> anyhow::Result<ExitCode> {
     }
     let state = if answer["paused"] == true { "is paused" } else { "goes on" };
     let was = if answer["changed"] == true { "" } else { ", as it was before" };
-    writeln!(std::io::stdout(), "route {} at {at} {state}{was}", args.route)?;
+    let until =
+        if answer["lasting"] == false { "; until that process ends, since it can't write the store" } else { "" };
+    writeln!(std::io::stdout(), "route {} at {at} {state}{was}{until}", args.route)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{Failure, Shared};
+use crate::logging::chain;
 use crate::monitor::metrics::WaitReason;
 
 /// The tokens of those who may change something. They are never shown.
@@ -77,9 +78,21 @@ pub(super) async fn route(
     };
     let paused = served.gate.is_closed();
     if changed {
-        tracing::info!(route = name, paused, "by command");
+        tracing::info!(route = name, paused, "paused or resumed by hand");
     }
-    Ok(Json(json!({ "route": name, "paused": paused, "changed": changed })))
+    let (pauses, route, is_pause) = (shared.state.pauses.clone(), name.clone(), action == "pause");
+    let kept = tokio::task::spawn_blocking(move || pauses.keep(&route, is_pause)).await;
+    let lasting = match kept {
+        Ok(Ok(())) => true,
+        Ok(Err(error)) => {
+            let error = chain(&error);
+            tracing::warn!(route = name, error, "the store doesn't keep this: it ends with this process");
+            false
+        }
+        // A panic is in the log already.
+        Err(_) => false,
+    };
+    Ok(Json(json!({ "route": name, "paused": paused, "changed": changed, "lasting": lasting })))
 }
 
 fn authorize(tokens: &Tokens, headers: &HeaderMap) -> Result<(), Failure> {

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use super::inference::BODY_LIMIT;
 use super::*;
 use crate::model::reference::Selector;
+use crate::model::store::Store;
 use crate::monitor::metrics::{CATALOGUE, TEXT_FORMAT};
 use crate::monitor::testing::{arithmetic, flights};
 
@@ -26,6 +27,7 @@ struct Server {
     late: Arc<Slot>,
     stop: Option<oneshot::Sender<()>>,
     served: JoinHandle<()>,
+    store: tempfile::TempDir,
 }
 
 impl Server {
@@ -47,12 +49,14 @@ impl Server {
         routes[1].slot.store(Arc::new(arithmetic(3)));
         let late = Arc::clone(&routes[2].slot);
         let health = Health::default();
-        let state =
-            State { metrics: Metrics::new(Duration::from_secs(60)), health: health.clone(), routes, tokens: tokens() };
+        let store = tempfile::tempdir().unwrap();
+        let pauses = Pauses::new(Store::open(store.path().to_str().unwrap()).unwrap(), "group");
+        let metrics = Metrics::new(Duration::from_secs(60));
+        let state = State { metrics, health: health.clone(), routes, tokens: tokens(), pauses };
         let (stop, stopped) = oneshot::channel();
         let shutdown = async { stopped.await.unwrap() };
         let served = tokio::spawn(serve_with(listener, state, limits, shutdown));
-        Server { address, health, late, stop: Some(stop), served }
+        Server { address, health, late, store, stop: Some(stop), served }
     }
 
     /// Status, content type and body.
@@ -141,14 +145,21 @@ async fn a_route_pauses_and_resumes_for_who_has_a_token() {
         let (status, _, body) = server.send(request.body(Vec::new()).unwrap()).await;
         (status, serde_json::from_str::<Value>(&body).unwrap())
     };
-    let answer = |paused: bool, changed: bool| json!({ "route": "sums", "paused": paused, "changed": changed });
+    let answer =
+        |paused: bool, changed: bool| json!({ "route": "sums", "paused": paused, "changed": changed, "lasting": true });
     assert_eq!(post("/admin/routes/sums/pause", "right").await, (200, answer(true, true)));
+    let kept = std::fs::read_to_string(server.store.path().join("paused-routes.json")).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&kept).unwrap(), json!({ "group": ["sums"] }));
     assert_eq!(post("/admin/routes/sums/pause", "right").await, (200, answer(true, false)));
     assert_eq!(post("/admin/routes/sums/resume", "").await.0, 401);
     assert_eq!(post("/admin/routes/sums/resume", "wrong").await.0, 403);
     assert_eq!(post("/admin/routes/sums/resume", "right").await, (200, answer(false, true)));
     assert_eq!(post("/admin/routes/none/resume", "right").await.0, 404);
     assert_eq!(post("/admin/routes/sums/stop", "right").await.0, 404);
+    // A store that is gone keeps nothing.
+    std::fs::remove_dir_all(server.store.path()).unwrap();
+    let (status, answer) = post("/admin/routes/sums/pause", "right").await;
+    assert_eq!((status, &answer["paused"], &answer["lasting"]), (200, &json!(true), &json!(false)));
     server.stop().await;
 }
 

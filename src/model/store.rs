@@ -5,7 +5,7 @@
 
 mod local;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -102,6 +102,14 @@ pub enum StoreError {
     /// The file of the aliases isn't what it should be.
     #[error("{} is not a file of aliases: correct it by hand, or delete it and promote again", path.display())]
     Aliases {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong where.
+        source: serde_json::Error,
+    },
+    /// The file of the routes that are paused by hand isn't what it should be.
+    #[error("{} is not a file of paused routes: correct it by hand, or delete it", path.display())]
+    PausedRoutes {
         /// The file.
         path: PathBuf,
         /// What is wrong where.
@@ -293,6 +301,16 @@ impl Store {
     pub fn delete(&self, name: &str, version: u64) -> Result<u64, StoreError> {
         self.expect_version(name, version)?;
         self.local.delete(name, version)
+    }
+
+    /// The routes of a consumer group that are paused by hand.
+    pub fn paused_routes(&self, group: &str) -> Result<BTreeSet<String>, StoreError> {
+        Ok(self.local.paused_routes()?.remove(group).unwrap_or_default())
+    }
+
+    /// Keeps that a route of a consumer group is paused by hand, or isn't any more.
+    pub fn pause_route(&self, group: &str, route: &str, is_paused: bool) -> Result<(), StoreError> {
+        self.local.pause_route(group, route, is_paused)
     }
 
     /// The bytes of a version's files.

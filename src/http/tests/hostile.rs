@@ -32,7 +32,9 @@ impl HostedServer {
         };
         let metrics = Metrics::new(PATIENCE);
         let health = Health::default();
-        let state = State { metrics: metrics.clone(), health, routes: vec![served], tokens: tokens() };
+        // Nothing is paused here.
+        let pauses = Pauses::new(Store::open("nowhere").unwrap(), "group");
+        let state = State { metrics: metrics.clone(), health, routes: vec![served], tokens: tokens(), pauses };
         HostedServer::start_router(router(state, limits), metrics, limits)
     }
 

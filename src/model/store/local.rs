@@ -7,7 +7,7 @@
 //! Any entry whose name is a number takes that number: the empty directory that a deleted version leaves keeps it from
 //! being given out again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
@@ -21,6 +21,11 @@ const ALIASES: &str = "aliases.json";
 /// Held while aliases are read, changed and written, so that no change of another process is lost.
 const ALIASES_LOCK: &str = ".aliases.lock";
 const ALIASES_NEW: &str = ".aliases.new";
+
+/// In the store itself: by consumer group, the routes that are paused by hand.
+const PAUSED_ROUTES: &str = "paused-routes.json";
+const PAUSED_ROUTES_LOCK: &str = ".paused-routes.lock";
+const PAUSED_ROUTES_NEW: &str = ".paused-routes.new";
 
 #[derive(Clone, Debug)]
 pub(super) struct Local {
@@ -114,28 +119,57 @@ impl Local {
     /// Sets an alias; gives what it was before. The version must still be there, else the error says so.
     pub(super) fn set_alias(&self, name: &str, alias: &str, version: u64) -> Result<Option<u64>, StoreError> {
         let model = self.model(name);
-        let _lock = self.lock_aliases(name)?;
+        let _lock = lock(&model.join(ALIASES_LOCK))?;
         if !self.has(name, version)? {
             return Err(self.no_version(name, version));
         }
         let mut aliases = self.aliases(name)?;
         let before = aliases.insert(alias.into(), version);
         let path = model.join(ALIASES);
-        let mut bytes =
+        let bytes =
             serde_json::to_vec_pretty(&aliases).map_err(|source| StoreError::Aliases { path: path.clone(), source })?;
-        bytes.push(b'\n');
-        let new = model.join(ALIASES_NEW);
-        on("write", &new, |new| write_synced(new, &bytes))?;
-        on("replace", &path, |path| fs::rename(&new, path))?;
-        on("sync", &model, sync_dir)?;
+        replace(&path, &model.join(ALIASES_NEW), bytes)?;
         Ok(before)
+    }
+
+    pub(super) fn paused_routes(&self) -> Result<BTreeMap<String, BTreeSet<String>>, StoreError> {
+        let path = self.root.join(PAUSED_ROUTES);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            Err(source) => return Err(StoreError::Io { action: "read", path, source }),
+        };
+        serde_json::from_slice(&bytes).map_err(|source| StoreError::PausedRoutes { path, source })
+    }
+
+    pub(super) fn pause_route(&self, group: &str, route: &str, is_paused: bool) -> Result<(), StoreError> {
+        let is_kept = |paused: &BTreeMap<String, BTreeSet<String>>| {
+            paused.get(group).is_some_and(|routes| routes.contains(route)) == is_paused
+        };
+        // So a store that can't be written is none in the way of what it says already.
+        if is_kept(&self.paused_routes()?) {
+            return Ok(());
+        }
+        let _lock = lock(&self.root.join(PAUSED_ROUTES_LOCK))?;
+        let mut paused = self.paused_routes()?;
+        let routes = paused.entry(group.into()).or_default();
+        if is_paused {
+            routes.insert(route.into())
+        } else {
+            routes.remove(route)
+        };
+        paused.retain(|_, routes| !routes.is_empty());
+        let path = self.root.join(PAUSED_ROUTES);
+        let bytes = serde_json::to_vec_pretty(&paused)
+            .map_err(|source| StoreError::PausedRoutes { path: path.clone(), source })?;
+        replace(&path, &self.root.join(PAUSED_ROUTES_NEW), bytes)
     }
 
     /// Removes a version that no alias points to, and gives how many bytes that freed. Its empty directory stays and
     /// keeps the number from being given out again.
     pub(super) fn delete(&self, name: &str, version: u64) -> Result<u64, StoreError> {
         // While the lock is held nobody can point an alias to it.
-        let _lock = self.lock_aliases(name)?;
+        let _lock = lock(&self.model(name).join(ALIASES_LOCK))?;
         if !self.has(name, version)? {
             return Err(self.no_version(name, version));
         }
@@ -162,14 +196,6 @@ impl Local {
         let place = self.version(name, version);
         let size = |file| on("look at", &place.join(file), fs::metadata).map(|metadata| metadata.len());
         entries(&place)?.into_iter().map(size).sum()
-    }
-
-    /// Unlocked when the file is dropped, also by the death of the process.
-    fn lock_aliases(&self, name: &str) -> Result<File, StoreError> {
-        let path = self.model(name).join(ALIASES_LOCK);
-        let lock = on("create", &path, File::create)?;
-        on("lock", &path, |_| lock.lock())?;
-        Ok(lock)
     }
 
     fn no_version(&self, name: &str, version: u64) -> StoreError {
@@ -246,6 +272,24 @@ fn entries(directory: &Path) -> Result<Vec<String>, StoreError> {
     match read(directory) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
         result => result.map_err(|source| StoreError::Io { action: "list", path: directory.into(), source }),
+    }
+}
+
+/// Unlocked when the file is dropped, also by the death of the process.
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let lock = on("create", path, File::create)?;
+    on("lock", path, |_| lock.lock())?;
+    Ok(lock)
+}
+
+/// Replaces a file by these bytes and a line end, whole or not at all; `new` is where they are written first.
+fn replace(path: &Path, new: &Path, mut bytes: Vec<u8>) -> Result<(), StoreError> {
+    bytes.push(b'\n');
+    on("write", new, |new| write_synced(new, &bytes))?;
+    on("replace", path, |path| fs::rename(new, path))?;
+    match path.parent() {
+        Some(directory) => on("sync", directory, sync_dir),
+        None => Ok(()),
     }
 }
 
