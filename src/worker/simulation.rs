@@ -4,10 +4,13 @@
 //! Checked on every commit: everything before the committed offset has come out. Checked at the end, when all faults are over: every
 //! record has its outcome, with exactly-once just one, and the worker doesn't stand still.
 //!
+//! The faults that were mended are put back one by one, and have to be found.
+//!
 //! `make simulate` tries as many seeds as one likes: `WEIR_SEEDS=100000`, `WEIR_SEED=17` for one of them with its trace.
 
 mod clients;
 mod faults;
+mod put_back;
 mod world;
 
 use std::cell::RefCell;
@@ -16,6 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::clients::{SharedWorld, SimulatedClients, SimulatedConsumer, SimulatedProducer, SimulatedSurroundings};
+use self::put_back::PutBack;
 use self::world::{Kind, ROUTES, World};
 use super::brokers::Parts;
 use super::main_loop::WorkerLoop;
@@ -60,7 +64,7 @@ fn no_seed_loses_doubles_or_stops_records() {
                     if seed >= seeds.end || failures.lock().unwrap().len() >= 10 {
                         break;
                     }
-                    if let Err(violations) = stage.simulate(seed, is_traced) {
+                    if let Err(violations) = stage.simulate(seed, is_traced, None) {
                         failures.lock().unwrap().push(format!("seed {seed}: {}", violations.join("; ")));
                     }
                 }
@@ -69,6 +73,18 @@ fn no_seed_loses_doubles_or_stops_records() {
     });
     let failures = failures.into_inner().unwrap();
     assert!(failures.is_empty(), "replay one by WEIR_SEED=…:\n{}", failures.join("\n"));
+}
+
+#[test]
+fn each_fault_that_was_mended_is_found_when_it_is_put_back() {
+    const SEEDS: u64 = 5_000;
+    let stage = Stage::new();
+    for &put_back in PutBack::ALL {
+        // A worker that panics says so; here it is meant to.
+        let found = (0..SEEDS).find_map(|seed| Some((seed, stage.simulate(seed, false, Some(put_back)).err()?)));
+        let (seed, violations) = found.unwrap_or_else(|| panic!("{put_back:?} is not found by {SEEDS} seeds"));
+        println!("{put_back:?} is found by seed {seed}: {}", violations[0]);
+    }
 }
 
 impl Stage {
@@ -94,8 +110,12 @@ impl Stage {
         (0..ROUTES).map(route).collect()
     }
 
-    fn simulate(&self, seed: u64, is_traced: bool) -> Result<(), Vec<String>> {
-        let world: SharedWorld = Rc::new(RefCell::new(World::new(seed, Instant::now(), is_traced)));
+    fn simulate(&self, seed: u64, is_traced: bool, put_back: Option<PutBack>) -> Result<(), Vec<String>> {
+        let mut world = World::new(seed, Instant::now(), is_traced);
+        world.put_back = put_back;
+        let world: SharedWorld = Rc::new(RefCell::new(world));
+        #[cfg(feature = "planted-bugs")]
+        super::planted::SIMULATED.set(put_back.and_then(PutBack::planted));
         let routes = self.routes();
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.work(&world, &routes)));
         let mut world = match world.try_borrow_mut() {

@@ -184,6 +184,10 @@ impl GroupConsumer for SimulatedConsumer {
     }
 
     fn member(&self) -> Option<u64> {
+        #[cfg(feature = "planted-bugs")]
+        if crate::worker::planted::in_nobodys_name() {
+            return Some(super::world::NOBODY);
+        }
         Some(self.world.borrow().generation())
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct Faults {
     pub(super) slow_steps: f64,
     pub(super) step_retries: f64,
     pub(super) step_refused: f64,
+    /// Per record that is purged.
+    pub(super) escapes_purge: f64,
     /// Whether some records are refused by the output topic, and whether brokers name the record.
     pub(super) refuse_records: bool,
     pub(super) refuses_whole_requests: bool,
@@ -55,6 +57,7 @@ impl Faults {
             slow_steps: rate(0.1),
             step_retries: rate(0.3),
             step_refused: rate(0.2),
+            escapes_purge: rate(0.3),
             refuse_records: rng.random_bool(0.4),
             refuses_whole_requests: rng.random_bool(0.5),
             is_eager: rng.random_bool(0.3),

@@ -17,6 +17,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::faults::Faults;
+use super::put_back::PutBack;
 use crate::kafka::KafkaError;
 use crate::kafka::admin::{Topic, TopicId};
 use crate::kafka::consumer::{Commit, FetchError, GroupEvent, Position, Start, StartPoint, TopicPartition};
@@ -29,6 +30,13 @@ pub(super) const ROUTES: usize = 2;
 pub(super) const PARTITIONS: usize = 2;
 
 const ALL: usize = ROUTES * PARTITIONS;
+
+/// The generation of who has never joined: nobody is refused in its name.
+#[cfg(feature = "planted-bugs")]
+pub(super) const NOBODY: u64 = u64::MAX;
+
+/// How long a worker may take to settle everything when nothing goes wrong any more.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// How long the brokers leave a transaction open.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -110,6 +118,8 @@ struct InFlight {
     is_prediction: bool,
     route: usize,
     due: Instant,
+    /// Between two queues, since its partition's leader has changed: it isn't sent, and the next purge finds it.
+    is_stray: bool,
 }
 
 /// A commit on its way.
@@ -177,6 +187,10 @@ pub(super) struct World {
     topic_ids: [u128; ROUTES],
     pub(super) is_exactly_once: bool,
     pub(super) violations: Vec<String>,
+    /// What is wrong with the worker on purpose.
+    pub(super) put_back: Option<PutBack>,
+    /// Whether a purge has come since the transaction began.
+    was_purged: bool,
     trace: Option<Vec<String>>,
 }
 
@@ -228,6 +242,8 @@ impl World {
             topic_ids: [1; ROUTES],
             is_exactly_once,
             violations: Vec::new(),
+            put_back: None,
+            was_purged: false,
             trace: is_traced.then(Vec::new),
         };
         for toppar in 0..ALL {
@@ -256,7 +272,7 @@ impl World {
     }
 
     pub(super) fn is_overdue(&self) -> bool {
-        self.now.duration_since(self.began) >= self.faults.last + Duration::from_secs(300)
+        self.now.duration_since(self.began) >= self.faults.last + PATIENCE
     }
 
     /// Whether everything has an outcome, and is committed.
@@ -264,11 +280,13 @@ impl World {
         if !self.is_healed() || !self.in_flight.is_empty() || self.transaction.is_some() || self.owned.len() < ALL {
             return false;
         }
-        let is_committed = |log: &Log| {
+        let is_committed = |(toppar, log): (usize, &Log)| {
             let after_last = log.records.last().map_or(0, |record| record.offset + 1);
-            log.committed.is_some_and(|(committed, _)| committed.offset == after_last)
+            // A worker that hasn't seen yet that the topic is another one has something to do still.
+            let is_of_this = |of: Option<TopicId>| of.is_none_or(|of| of == self.topic_id(toppar));
+            log.committed.is_some_and(|(committed, of)| committed.offset == after_last && is_of_this(of))
         };
-        self.logs.iter().all(is_committed) && {
+        self.logs.iter().enumerate().all(is_committed) && {
             let visible = self.visible();
             self.logs.iter().flat_map(|log| &log.records).all(|record| visible.contains_key(&record.id))
         }
@@ -284,6 +302,8 @@ impl World {
 
     /// Lets time pass. Returns early when something comes for the worker.
     pub(super) fn pass(&mut self, timeout: Duration) {
+        // Also a worker that never ends a round comes by here.
+        assert!(self.now.duration_since(self.began) < self.faults.last + 2 * PATIENCE, "the worker hangs");
         let until = self.now + timeout;
         loop {
             let step = Duration::from_millis(self.rng.random_range(1..=20));
@@ -327,6 +347,10 @@ impl World {
         any
     }
 
+    fn has(&self, put_back: PutBack) -> bool {
+        self.put_back == Some(put_back)
+    }
+
     fn after(&mut self, millis: std::ops::RangeInclusive<u64>) -> Instant {
         self.now + Duration::from_millis(self.rng.random_range(millis))
     }
@@ -348,7 +372,10 @@ impl World {
             }
             Later::Starts { partitions, answer } => {
                 let is_pending = !self.pending_offsets.is_empty();
-                let result = if is_pending || self.chance(self.faults.starts_fail) {
+                let result = if is_pending && self.has(PutBack::TakesPendingForNone) {
+                    let start = Start { point: StartPoint::Reset(0), topic_id: None };
+                    Ok(partitions.into_iter().map(|partition| (partition, start)).collect())
+                } else if is_pending || self.chance(self.faults.starts_fail) {
                     Err(fault(Fault::Busy))
                 } else {
                     Ok(partitions
@@ -379,7 +406,11 @@ impl World {
                 self.transaction = None;
             }
             Step::SendOffsets { commits, generation } => {
-                if generation != self.generation || self.chance(self.faults.step_refused) {
+                #[cfg(feature = "planted-bugs")]
+                let is_nobody = generation == NOBODY;
+                #[cfg(not(feature = "planted-bugs"))]
+                let is_nobody = false;
+                if (generation != self.generation && !is_nobody) || self.chance(self.faults.step_refused) {
                     return Err(TransactionError::Abortable(fault(Fault::Rebalancing)));
                 }
                 self.pending_offsets = commits;
@@ -467,8 +498,8 @@ impl World {
     fn publish_snapshot(&mut self) {
         self.snapshot_due = self.after(500..=5_000);
         let topic = |route: usize| {
-            let facts =
-                Topic { partitions: PARTITIONS as i32, id: Some(TopicId(self.topic_ids[route])), ..Topic::default() };
+            let id = (!self.has(PutBack::IgnoresLogsThatWentBack)).then(|| TopicId(self.topic_ids[route]));
+            let facts = Topic { partitions: PARTITIONS as i32, id, ..Topic::default() };
             (format!("in-{route}"), facts)
         };
         let ends =

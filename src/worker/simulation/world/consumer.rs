@@ -5,6 +5,10 @@ use super::*;
 impl World {
     pub(in crate::worker::simulation) fn next_event(&mut self) -> Option<GroupEvent> {
         if let Some(event) = self.events.pop_front() {
+            let is_in_step = self.later.iter().any(|(_, later)| matches!(later, Later::Step { .. }));
+            if is_in_step && matches!(event, GroupEvent::Revoke(_)) && self.has(PutBack::DropsRevocations) {
+                return self.next_event();
+            }
             return Some(event);
         }
         let QueuedOp { toppar, version, op } = self.strays.pop_front()?;
@@ -12,6 +16,7 @@ impl World {
             return self.next_event();
         }
         match op {
+            Op::Record(_) if self.has(PutBack::DropsStrays) => self.next_event(),
             Op::Record(record) => Some(GroupEvent::Stray { partition: name(toppar), offset: record.offset }),
             Op::Error(error) => Some(GroupEvent::PartitionError(fetch_error(toppar, error))),
         }
@@ -39,7 +44,9 @@ impl World {
                 any = true;
                 self.toppars[toppar].fetch_from = record.offset + 1;
                 if unreadable.is_some_and(|from| record.offset >= from) {
-                    self.queue_op(toppar, Op::Error(Fault::Unreadable));
+                    let is_taken_for_less = self.has(PutBack::SkipsUnreadable);
+                    let error = if is_taken_for_less { Fault::Denied } else { Fault::Unreadable };
+                    self.queue_op(toppar, Op::Error(error));
                 } else {
                     self.queue_op(toppar, Op::Record(record));
                 }
@@ -67,6 +74,10 @@ impl World {
             }
             return Some(match op {
                 Op::Record(record) => {
+                    let is_below = state.app_position.is_some_and(|position| record.offset < position);
+                    if is_below && self.put_back == Some(PutBack::IgnoresLogsThatWentBack) {
+                        continue;
+                    }
                     state.app_position = Some(record.offset + 1);
                     (toppar, Ok(record))
                 }
@@ -80,7 +91,11 @@ impl World {
     }
 
     pub(in crate::worker::simulation) fn attach(&mut self, queue: usize, partition: &TopicPartition) {
-        self.toppars[toppar(partition)].queue = Some(queue);
+        let at = toppar(partition);
+        if self.toppars[at].is_assigned && self.has(PutBack::AttachesOnce) {
+            return;
+        }
+        self.toppars[at].queue = Some(queue);
     }
 
     pub(in crate::worker::simulation) fn assign(&mut self, starts: &[(TopicPartition, Position)]) {
@@ -130,6 +145,9 @@ impl World {
             if !state.is_assigned {
                 return Err(fault(Fault::Busy));
             }
+            if self.put_back == Some(PutBack::ResumesWithoutSeek) {
+                continue;
+            }
             state.fetch_from = fetch_from;
             state.app_position = None;
             state.is_mistaken &= !is_from_start;
@@ -174,12 +192,17 @@ impl World {
     }
 
     pub(super) fn on_their_way(&self, commits: &[Commit]) -> Vec<CommitOnItsWay> {
+        let is_kept = |commit: &&Commit| {
+            // Only where a partition begins has no epoch.
+            commit.position.leader_epoch.is_some() || !self.has(PutBack::LeavesStartsUncommitted)
+        };
         let on_its_way = |commit: &Commit| {
             let toppar = toppar(&commit.partition);
+            let topic_id = commit.topic_id.filter(|_| !self.has(PutBack::CommitsNameNoTopic));
             let is_mistaken = self.toppars[toppar].is_mistaken;
             let incarnation = (!is_mistaken).then(|| self.logs[toppar].incarnation);
-            CommitOnItsWay { toppar, position: commit.position, topic_id: commit.topic_id, incarnation }
+            CommitOnItsWay { toppar, position: commit.position, topic_id, incarnation }
         };
-        commits.iter().map(on_its_way).collect()
+        commits.iter().filter(is_kept).map(on_its_way).collect()
     }
 }

@@ -18,7 +18,7 @@ impl World {
         let due = self.after(1..=60);
         let due =
             self.in_flight.iter().rev().find(|other| other.route == route).map_or(due, |other| other.due.max(due));
-        self.in_flight.push_back(InFlight { ticket, id, kind, is_prediction, route, due });
+        self.in_flight.push_back(InFlight { ticket, id, kind, is_prediction, route, due, is_stray: false });
         true
     }
 
@@ -38,13 +38,14 @@ impl World {
             if self.now < self.output_stalls_until[route] {
                 continue;
             }
-            let is_due = |message: &InFlight| message.route == route && message.due <= self.now;
+            let is_due = |message: &InFlight| message.route == route && message.due <= self.now && !message.is_stray;
             let batch: Vec<InFlight> = self.in_flight.iter().copied().filter(is_due).collect();
             if batch.is_empty() {
                 continue;
             }
             any = true;
-            self.in_flight.retain(|message| !(message.route == route && message.due <= self.now));
+            let now = self.now;
+            self.in_flight.retain(|message| !(message.route == route && message.due <= now && !message.is_stray));
             let refuses = self.now < self.output_refuses_until[route];
             // Predictions and dead letters go to topics of their own, and so in requests of their own.
             for is_prediction in [true, false] {
@@ -82,8 +83,16 @@ impl World {
     }
 
     pub(in crate::worker::simulation) fn purge(&mut self) {
-        for message in std::mem::take(&mut self.in_flight) {
-            self.undelivered.push(undelivered(&message, Fault::Purged));
+        if std::mem::replace(&mut self.was_purged, true) && self.has(PutBack::PurgesOnce) {
+            return;
+        }
+        for mut message in std::mem::take(&mut self.in_flight) {
+            message.is_stray = !message.is_stray && self.chance(self.faults.escapes_purge);
+            if message.is_stray {
+                self.in_flight.push_back(message);
+            } else {
+                self.undelivered.push(undelivered(&message, Fault::Purged));
+            }
         }
     }
 
@@ -100,6 +109,7 @@ impl World {
         self.transactions += 1;
         self.transaction = Some((self.transactions, self.now));
         self.pending_offsets.clear();
+        self.was_purged = false;
     }
 
     pub(in crate::worker::simulation) fn step(
@@ -125,9 +135,10 @@ impl World {
             self.trace(|| "the brokers end the transaction".into());
             self.abort_outputs();
             self.transaction = None;
-            for message in std::mem::take(&mut self.in_flight) {
-                self.undelivered.push(undelivered(&message, Fault::WrongState));
-            }
+            let (strays, sent): (VecDeque<_>, VecDeque<_>) =
+                std::mem::take(&mut self.in_flight).into_iter().partition(|message| message.is_stray);
+            self.in_flight = strays;
+            self.undelivered.extend(sent.iter().map(|message| undelivered(message, Fault::WrongState)));
             // Whoever comes with the old producer is fenced.
             self.producer += 1_000;
         }
