@@ -25,6 +25,7 @@ use super::ffi::positions::commits_list;
 use super::ffi::produce::{Message, ReportQueue, TopicHandle, produce};
 use super::flusher::Flusher;
 use super::pending::Wake;
+use super::refusal::DeliveryFailure;
 use super::settings::KafkaConfig;
 
 /// A record on its way out.
@@ -112,7 +113,7 @@ pub struct Undelivered {
 impl Undelivered {
     /// Whether the record was dropped by [`Producer::purge`].
     pub fn is_purged(&self) -> bool {
-        matches!(self.source.rdkafka_error_code(), Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight))
+        DeliveryFailure::of(&self.source) == DeliveryFailure::Purged
     }
 }
 
@@ -124,26 +125,6 @@ pub struct DeliveryError {
     pub topic: String,
     /// What librdkafka says.
     pub source: KafkaError,
-}
-
-impl DeliveryError {
-    /// Whether the record's transaction is over, and nothing is wrong with the record: the brokers had ended it, since
-    /// the worker was away for longer than a transaction may last. What else is wrong with the producer is told when the
-    /// transaction is aborted.
-    pub fn ends_transaction(&self) -> bool {
-        matches!(
-            self.source.rdkafka_error_code(),
-            Some(
-                RDKafkaErrorCode::Fatal
-                    | RDKafkaErrorCode::InvalidProducerEpoch
-                    | RDKafkaErrorCode::InvalidProducerIdMapping
-                    | RDKafkaErrorCode::InvalidTransactionalState
-                    | RDKafkaErrorCode::UnknownProducerId
-                    | RDKafkaErrorCode::OutOfOrderSequenceNumber
-                    | RDKafkaErrorCode::Inconsistent
-            )
-        )
-    }
 }
 
 /// Why a step of a transaction was not done.
