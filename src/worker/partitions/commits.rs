@@ -21,7 +21,8 @@ impl PartitionTable {
         let new = |(slot, entry): (usize, &Option<Entry>)| {
             let entry = entry.as_ref()?;
             let position = position(entry)?;
-            let is_new = entry.committed.is_none_or(|committed| committed.offset != position.offset);
+            // The same offset of another epoch is another record: the log was truncated, and has grown again.
+            let is_new = entry.committed != Some(position);
             let of = entry.books_of(slot as u32);
             is_new.then_some(CommitPoint { of, position })
         };
@@ -77,5 +78,37 @@ impl PartitionTable {
         }
         let (epoch, refusal) = self.entries[lease.slot as usize].as_ref()?.refusals.get(&offset)?;
         (*epoch == leader_epoch).then_some(refusal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::kafka::consumer::{Start, StartPoint, TopicPartition};
+    use crate::worker::partitions::Polled;
+
+    #[test]
+    fn an_offset_is_committed_again_when_the_log_before_it_is_another_one() {
+        let (now, partition) = (Instant::now(), TopicPartition { topic: "t".into(), partition: 0 });
+        let at = |offset, epoch| Position { offset, leader_epoch: Some(epoch) };
+        let mut table = PartitionTable::new([("t".to_owned(), 0)]);
+        table.assign(std::slice::from_ref(&partition), now);
+        let start = Start { point: StartPoint::Committed(at(5, 0)), topic_id: None };
+        table.start(&partition, start, true, now);
+        // A new leader has lost the records from 3 on, and has taken as many others since.
+        table.refetch(&partition, Some(3), now);
+        table.orders(now);
+        for offset in [3, 4] {
+            let Polled::Next(lease) = table.poll(0, 0, offset, Some(1), table.lease_count()) else {
+                panic!("it is next")
+            };
+            table.sent(table.books(lease), 0, offset, Some(1));
+        }
+        let points = table.handed_over();
+        assert_eq!(points.iter().map(|point| point.position).collect::<Vec<_>>(), [at(5, 1)]);
+        table.committed(&points);
+        assert_eq!(table.handed_over(), []);
     }
 }
