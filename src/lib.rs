@@ -9,9 +9,10 @@
 //! In reading order: [`record`] is what travels; [`codec`] turns payloads into rows and predictions into payloads;
 //! [`batch`] says when rows go together; [`engine`] is the network; [`model`] is a version of it with all that belongs
 //! to it, on disk and in memory; [`score`] puts these together for a batch; [`kafka`] is all that names rdkafka;
-//! [`worker`] is the line, and [`dead_letter`] what becomes of the records
-//! that it rejects; [`replay`] reads a range again, through other versions; [`serve`] starts and stops it; [`monitor`] counts and [`http`] tells; [`train`] makes
-//! models and [`report`] shows how good they are; [`config`] and [`cli`] are how people reach it.
+//! [`worker`] is the line, and [`dead_letter`] what becomes of the records that it rejects; [`replay`] reads a range again,
+//! through other versions; [`serve`] starts and stops it; [`pauses`] keeps which routes wait by hand; [`monitor`] counts and
+//! [`http`] tells; [`train`] makes models and [`report`] shows how good they are; [`config`] and [`cli`] are how people reach
+//! it.
 
 pub mod batch;
 pub mod broker;
@@ -28,6 +29,7 @@ pub mod model;
 pub mod monitor;
 pub mod pauses;
 pub mod record;
+mod repeat;
 pub mod replay;
 pub mod report;
 pub mod route;

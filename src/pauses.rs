@@ -1,16 +1,13 @@
 //! Pauses by hand, as the store keeps them: for every process that serves the route, and over restarts.
 
 use std::collections::BTreeSet;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-
-use tokio::task::spawn_blocking;
-use tokio::time::MissedTickBehavior;
 
 use crate::logging::chain;
 use crate::model::store::{Store, StoreError};
 use crate::monitor::metrics::WaitReason;
+use crate::repeat::repeat_blocking;
 use crate::worker::Gate;
 
 /// The routes of a consumer group that are paused by hand.
@@ -84,29 +81,8 @@ impl PauseFollower {
     }
 
     /// Takes a step each `poll`, until `shutdown` is ready.
-    pub async fn watch(mut self, poll: Duration, shutdown: impl Future<Output = ()>) {
-        // An interval of nothing can't be.
-        let mut ticks = tokio::time::interval(poll.max(Duration::from_millis(1)));
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut shutdown = pin!(shutdown);
-        loop {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                () = &mut shutdown => return,
-            }
-            let round = spawn_blocking(move || {
-                self.step();
-                self
-            });
-            tokio::select! {
-                done = round => match done {
-                    Ok(follower) => self = follower,
-                    // The runtime is being shut down, or a panic is in the log.
-                    Err(_) => return,
-                },
-                () = &mut shutdown => return,
-            }
-        }
+    pub async fn watch(self, poll: Duration, shutdown: impl Future<Output = ()>) {
+        repeat_blocking(self, poll, shutdown, PauseFollower::step).await;
     }
 }
 

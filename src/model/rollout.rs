@@ -6,19 +6,18 @@
 //!
 //! [`Rollout::step`] is one round and knows no runtime; [`Rollout::watch`] repeats it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::pin::pin;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
 
 use super::Model;
 use super::reference::ModelRef;
 use super::slot::Slot;
 use super::store::Store;
 use crate::logging::chain;
+use crate::repeat::repeat_blocking;
 
 /// After this time a refused version is tried again: the disk may have been full, a file still on its way.
 pub const RETRY: Duration = Duration::from_secs(30);
@@ -102,30 +101,8 @@ impl Rollout {
     }
 
     /// Does a round at once and then one each `poll`, until `shutdown` is ready.
-    pub async fn watch(mut self, poll: Duration, shutdown: impl Future<Output = ()>) {
-        // An interval of nothing can't be.
-        let mut ticks = tokio::time::interval(poll.max(Duration::from_millis(1)));
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut shutdown = pin!(shutdown);
-        loop {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                () = &mut shutdown => return,
-            }
-            let round = tokio::task::spawn_blocking(move || {
-                self.step(Instant::now());
-                self
-            });
-            tokio::select! {
-                done = round => match done.map_err(tokio::task::JoinError::try_into_panic) {
-                    Ok(rollout) => self = rollout,
-                    Err(Ok(panic)) => resume_unwind(panic),
-                    // The runtime is being shut down.
-                    Err(Err(_)) => return,
-                },
-                () = &mut shutdown => return,
-            }
-        }
+    pub async fn watch(self, poll: Duration, shutdown: impl Future<Output = ()>) {
+        repeat_blocking(self, poll, shutdown, |rollout| rollout.step(Instant::now())).await;
     }
 
     /// One round: resolves each reference and loads what its slots don't hold yet. Blocks.
