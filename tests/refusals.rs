@@ -2,11 +2,13 @@
 //! makes its route wait, and a second route of the same worker notices neither.
 
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::support::eventually;
-use crate::support::kafka::{Reader, Record, alter_topic, brokers, committed, create_topic, keys, produce};
-use crate::support::models::{keyed, publish_first};
+use crate::support::kafka::{
+    Reader, Record, add_partitions, alter_topic, brokers, committed, create_topic, delete_topic, keys, produce,
+};
+use crate::support::models::{keyed, publish_first, setup_with_model};
 use crate::support::rights::{guarded_brokers, lift_restrictions, restrict};
 use crate::support::weir::{Setup, Weir};
 
@@ -146,6 +148,88 @@ fn a_route_waits_while_write_is_denied_on_its_output() {
     routes.outputs.await_all(&keyed("denied", 100));
     weir.await_ready();
     routes.finish(weir, 110);
+}
+
+#[test]
+fn a_route_waits_while_its_output_is_out_of_sight() {
+    a_route_waits_without_any_right("at_least_once");
+}
+
+#[test]
+fn a_route_waits_while_its_output_is_out_of_sight_exactly_once() {
+    a_route_waits_without_any_right("exactly_once");
+}
+
+/// Without the right to see a topic the client refuses records at once, and says so for no record in particular.
+fn a_route_waits_without_any_right(delivery: &str) {
+    let routes = Routes::new(guarded_brokers(), delivery, &[], &[]);
+    let [brokers, input, output] =
+        [&routes.refusing.brokers, &routes.refusing.input, &routes.refusing.output].map(String::clone);
+    let weir = Weir::ready(&routes.config);
+    produce(&brokers, &input, keyed("before", 10));
+    routes.outputs.take(10);
+    restrict(&brokers, &output, &["Create"]);
+    weir.await_not_ready(&format!("no WRITE on topic {output}"));
+    for round in 0..5 {
+        produce(&brokers, &input, keyed(&format!("denied {round}"), 20));
+        routes.assert_that_the_other_goes_on(&keyed(&format!("other {round}"), 20));
+        eventually("the route waits", || (weir.metric("weir_route_waiting", "route=\"flights\"") >= 1.0).then_some(()));
+    }
+
+    lift_restrictions(&brokers, &output);
+    weir.await_ready();
+    // The reader that was there before couldn't see the topic, either.
+    let routes = Routes { outputs: Reader::new(&brokers, &output), ..routes };
+    let denied: Vec<Record> = (0..5).flat_map(|round| keyed(&format!("denied {round}"), 20)).collect();
+    routes.outputs.await_all(&denied);
+    routes.finish(weir, 110);
+}
+
+#[test]
+fn an_output_that_is_deleted_delays_no_other_route_exactly_once() {
+    let routes = Routes::new(brokers(), "exactly_once", &[], &[]);
+    let [brokers, input, output] =
+        [&routes.refusing.brokers, &routes.refusing.input, &routes.refusing.output].map(String::clone);
+    let weir = Weir::ready(&routes.config);
+    delete_topic(&brokers, &output);
+    weir.await_not_ready(&output);
+    for round in 0..3 {
+        produce(&brokers, &input, keyed(&format!("waits {round}"), 20));
+        routes.assert_that_the_other_goes_on(&keyed(&format!("other {round}"), 20));
+    }
+
+    create_topic(&brokers, &output, 1, &[]);
+    weir.await_ready();
+    let routes = Routes { outputs: Reader::new(&brokers, &output), ..routes };
+    let waiting: Vec<Record> = (0..3).flat_map(|round| keyed(&format!("waits {round}"), 20)).collect();
+    routes.outputs.await_all(&waiting);
+    routes.finish(weir, 60);
+}
+
+#[test]
+fn an_output_that_gets_more_partitions_costs_no_worker() {
+    let setup = setup_with_model(brokers(), 2);
+    let output = format!("{}.narrow", setup.output);
+    create_topic(&setup.brokers, &output, 1, &[]);
+    let setup = Setup { output, threads: 1, ..setup };
+    let reader = Reader::new(&setup.brokers, &setup.output);
+    let weir = Weir::ready(&setup.config(""));
+    produce(&setup.brokers, &setup.input, keyed("before", 10));
+    reader.take(10);
+    add_partitions(&setup.brokers, &setup.output, 2);
+    let reader = Reader::new(&setup.brokers, &setup.output);
+    let mut sent = 10;
+    eventually("the new partition is written to", || {
+        let record = Record { partition: 1, ..keyed("after", 1).remove(0) };
+        produce(&setup.brokers, &setup.input, [record]);
+        sent += 1;
+        reader.next(Duration::from_millis(500)).filter(|output| output.partition == 1)
+    });
+    eventually("everything is consumed", || {
+        (weir.metric("weir_records_produced_total", "") == f64::from(sent)).then_some(())
+    });
+    assert_eq!(weir.metric("weir_worker_restarts_total", ""), 0.0);
+    assert!(weir.stop().success());
 }
 
 /// One worker with two routes: one whose outputs refuse something, and another.

@@ -259,6 +259,8 @@ impl KafkaConfig {
         // What may wait in the producer, so that memory stays bounded; one record of the largest size must fit.
         let queue = (65_536).max(limits.message_max_bytes() / 1_024 + 1);
         default(&mut config, "queue.buffering.max.kbytes", &queue.to_string());
+        // As often as weir looks at topics: it names partitions by what it knows of them, and the client has to know them, too.
+        default(&mut config, "topic.metadata.refresh.interval.ms", "5000");
         // librdkafka sends a request per partition and linger. While there is more to read, 20 ms make batches of a thousand
         // records and more; whoever has nothing more to send flushes, so nothing waits that long.
         if config.get("queue.buffering.max.ms").is_none() {

@@ -20,6 +20,7 @@ use crate::http::Condition;
 use crate::kafka::admin::OutputLimits;
 use crate::kafka::consumer::{Consumer, GroupEvent, TopicPartition};
 use crate::kafka::producer::{Producer, STEP_TIMEOUT, TransactionError};
+use crate::kafka::refusal::DeliveryFailure;
 use crate::kafka::settings::KafkaConfig;
 use crate::kafka::watch::{TopicSnapshot, TopicWatch};
 use crate::monitor::metrics::{Metrics, Stage, WaitReason};
@@ -519,6 +520,12 @@ fn send_records<'c, K: Clients>(
             Err(not_sent) if not_sent.queue_is_full() && brokers.ledger.in_flight() > 0 => return Ok(false),
             Err(not_sent) if not_sent.transaction_is_over() && brokers.transaction.is_some() => {
                 brokers.doubt_transaction(not_sent.error.to_string());
+                return Ok(false);
+            }
+            Err(not_sent) if DeliveryFailure::of(&not_sent.error) == DeliveryFailure::Topic => {
+                // The client knows already that the topic takes nothing: the rest of the batch waits with its route.
+                let reason = format!("topic {} refuses its outputs: {}", not_sent.record.topic, not_sent.error);
+                brokers.refusals.routes.push((route, reason));
                 return Ok(false);
             }
             Err(not_sent) => return Err(not_sent.error.into()),

@@ -170,9 +170,13 @@ impl<K: Clients> Brokers<'_, K> {
             }
             self.wait_for_step()?;
         }
-        match self.take_step(None, |producer| producer.abort_transaction())? {
-            StepOutcome::Done => self.transaction = Some(Transaction::default()),
-            StepOutcome::Refused(_) => self.replace_producer()?,
+        match self.take_step(None, |producer| producer.abort_transaction()) {
+            Ok(StepOutcome::Done) => self.transaction = Some(Transaction::default()),
+            // Where no record has got as far as the brokers, they know of no transaction that could be aborted.
+            Ok(StepOutcome::Refused(_)) | Err(WorkerError::Transaction(TransactionError::Fatal(_))) => {
+                self.replace_producer()?;
+            }
+            Err(error) => return Err(error),
         }
         Ok(())
     }
