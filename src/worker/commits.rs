@@ -104,7 +104,6 @@ impl<K: Clients> Brokers<'_, K> {
     pub(super) fn note_commit(&mut self, points: &[CommitPoint]) {
         self.partitions.committed(points);
         self.metrics.committed(CommitOutcome::Ok);
-        self.has_new_starts = false;
         self.uncommitted_since = None;
     }
 

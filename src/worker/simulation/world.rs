@@ -32,7 +32,6 @@ pub(super) const PARTITIONS: usize = 2;
 const ALL: usize = ROUTES * PARTITIONS;
 
 /// The generation of who has never joined: nobody is refused in its name.
-#[cfg(feature = "planted-bugs")]
 pub(super) const NOBODY: u64 = u64::MAX;
 
 /// How long a worker may take to settle everything when nothing goes wrong any more.
@@ -406,11 +405,8 @@ impl World {
                 self.transaction = None;
             }
             Step::SendOffsets { commits, generation } => {
-                #[cfg(feature = "planted-bugs")]
-                let is_nobody = generation == NOBODY;
-                #[cfg(not(feature = "planted-bugs"))]
-                let is_nobody = false;
-                if (generation != self.generation && !is_nobody) || self.chance(self.faults.step_refused) {
+                let is_another = generation != self.generation && generation != NOBODY;
+                if is_another || self.chance(self.faults.step_refused) {
                     return Err(TransactionError::Abortable(fault(Fault::Rebalancing)));
                 }
                 self.pending_offsets = commits;
