@@ -270,6 +270,30 @@ fn an_interrupted_redrive_sends_nothing_twice() {
 }
 
 #[test]
+fn a_run_that_is_refused_for_one_topic_sends_nothing_from_another() {
+    let first = Setup::on_kafka(1);
+    // The topics are taken in their order by name.
+    let second = Setup { dead_letter: format!("{}.second", first.dead_letter), ..Setup::named(&first.brokers) };
+    second.create_topics(1);
+    let config = first.config(&second.as_second_route());
+    let inputs = Reader::new(&first.brokers, &first.input);
+    produce(&first.brokers, &first.dead_letter, [letter(&first, "a", "malformed", 0)]);
+    redriven(&config, &["--route", "flights", "--execute", "--first-run"]);
+    assert_eq!(keys(&inputs.take(1)), ["a"]);
+
+    produce(&first.brokers, &first.dead_letter, [letter(&first, "b", "malformed", 0)]);
+    let of_second = with(letter(&second, "c", "malformed", 0), "weir-error-route", "second");
+    produce(&second.brokers, &second.dead_letter, [of_second]);
+    let refused = weir("redrive", &config, &["--execute"]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains(&second.dead_letter), "{refused:?}");
+    assert_eq!(inputs.rest(), []);
+    said("redrive", &config, &["--execute", "--first-run"]);
+    assert_eq!(keys(&inputs.take(1)), ["b"]);
+    assert_eq!(keys(&Reader::new(&second.brokers, &second.input).take(1)), ["c"]);
+}
+
+#[test]
 fn a_topic_with_transactions_has_an_end() {
     let setup = Setup::on_kafka(1);
     let config = setup.config("");

@@ -97,20 +97,25 @@ pub(super) fn run(args: Args, out: &mut impl Write) -> anyhow::Result<ExitCode> 
     let producer = args.execute.then(|| Producer::new(&config.kafka, &OutputLimits::over(targets.values()), None));
     let producer = producer.transpose().context("no Kafka producer with these properties")?;
 
-    let mut all = Vec::new();
+    let mut redrives = Vec::new();
     for (topic, routes) in by_topic(&routes) {
         let redrive = Redrive::prepare(&reader, args.plan(topic, &routes, &targets))?;
-        let (beginning, extents) = (redrive.beginning(), redrive.extents().to_vec());
-        if !args.json {
-            write_beginning(topic, beginning, &extents, &group, out)?;
-        }
-        let has_letters = extents.iter().any(|extent| extent.from < extent.to);
-        if args.execute && beginning == Beginning::Fresh && has_letters && !args.first_run {
+        let has_letters = redrive.extents().iter().any(|extent| extent.from < extent.to);
+        // Before anything is sent from any topic: a refused run sends nothing.
+        if args.execute && redrive.beginning() == Beginning::Fresh && has_letters && !args.first_run {
             return Err(usage(format!(
                 "topic {topic:?}: group {group} remembers nothing. Is this the first run, then say --first-run. If not, \
                  Kafka has forgotten what was sent, 7 days after the last run (offsets.retention.minutes): say by --from \
                  where to begin, or all of it is sent again"
             )));
+        }
+        redrives.push((topic, redrive));
+    }
+    let mut all = Vec::new();
+    for (topic, redrive) in redrives {
+        let (beginning, extents) = (redrive.beginning(), redrive.extents().to_vec());
+        if !args.json {
+            write_beginning(topic, beginning, &extents, &group, out)?;
         }
         let mut reading = Reading::new(args.json);
         let tally = redrive.run(producer.as_ref(), &mut |pass| {
