@@ -232,6 +232,37 @@ fn an_output_that_gets_more_partitions_costs_no_worker() {
     assert!(weir.stop().success());
 }
 
+#[test]
+fn an_output_whose_limit_is_raised_takes_larger_records_without_a_new_worker() {
+    let routes = Routes::new(brokers(), "at_least_once", &[], &[]);
+    let Setup { brokers, input, output, .. } = &routes.refusing;
+    alter_topic(brokers, input, "max.message.bytes", "5000000");
+    let text = std::fs::read_to_string(&routes.config).unwrap();
+    std::fs::write(&routes.config, text.replacen("[route.input]", "[route.input]\nmax_bytes = 4000000", 1)).unwrap();
+    let weir = Weir::ready(&routes.config);
+    let id = "i".repeat(2_000_000);
+    let value = String::from_utf8(keyed("large", 1)[0].value.clone().unwrap()).unwrap();
+    let (_, rest) = value.split_once(',').unwrap();
+    let large = || Record {
+        key: Some(b"large".to_vec()),
+        value: Some(format!("{{\"id\":\"{id}\",{rest}").into()),
+        ..Record::default()
+    };
+    produce(brokers, input, [large()]);
+    assert_eq!(routes.letters.take(1)[0].header("weir-error-reason"), Some("output_too_large"));
+
+    alter_topic(brokers, output, "max.message.bytes", "5000000");
+    let mut sent = 1;
+    eventually("the prediction comes out", || {
+        produce(brokers, input, [large()]);
+        sent += 1;
+        routes.outputs.next(Duration::from_secs(1))
+    });
+    assert_eq!(weir.metric("weir_worker_restarts_total", ""), 0.0);
+    assert!(weir.stop().success());
+    assert_eq!(committed(brokers, &routes.refusing.group, input, 0), Some(sent));
+}
+
 /// One worker with two routes: one whose outputs refuse something, and another.
 struct Routes {
     refusing: Setup,

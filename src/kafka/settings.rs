@@ -128,6 +128,9 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(3);
 const QUEUED_KBYTES: usize = 16_384;
 const LEAST_QUEUED_KBYTES: usize = 1_024;
 
+/// How many bytes may wait in a producer, unless one record may be larger.
+const QUEUE_BYTES: usize = 64 << 20;
+
 /// What only a consumer takes; librdkafka warns when a producer gets it.
 const CONSUMER_ONLY: &[&str] = &[
     "auto.offset.reset",
@@ -238,6 +241,7 @@ impl KafkaConfig {
     /// in transactions.
     pub(crate) fn producer(&self, limits: &OutputLimits, transactional_id: Option<&str>) -> ClientConfig {
         let mut config = self.base(Role::Producer);
+        let most = limits.message_max_bytes().max(QUEUE_BYTES);
         if let Some(id) = transactional_id {
             config
                 .set("transactional.id", id)
@@ -253,12 +257,12 @@ impl KafkaConfig {
             // A record is retried until the broker has it: nothing is lost to a long outage.
             .set("message.timeout.ms", "0")
             .set("partitioner", super::PARTITIONER)
-            .set("message.max.bytes", limits.message_max_bytes().to_string())
+            // Each record is measured against its own topic's limit before, which may be raised while the client runs.
+            .set("message.max.bytes", most.to_string())
             // A topic refuses a produce request that is over its limit as a whole.
             .set("batch.size", limits.batch_size().to_string());
         // What may wait in the producer, so that memory stays bounded; one record of the largest size must fit.
-        let queue = (65_536).max(limits.message_max_bytes() / 1_024 + 1);
-        default(&mut config, "queue.buffering.max.kbytes", &queue.to_string());
+        default(&mut config, "queue.buffering.max.kbytes", &(most / 1_024 + 1).to_string());
         // As often as weir looks at topics: it names partitions by what it knows of them, and the client has to know them, too.
         default(&mut config, "topic.metadata.refresh.interval.ms", "5000");
         // librdkafka sends a request per partition and linger. While there is more to read, 20 ms make batches of a thousand
