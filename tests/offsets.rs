@@ -200,11 +200,21 @@ fn what_arrives_during_a_restart_comes_out(delivery: &str) {
 
 #[test]
 fn a_partition_that_is_added_is_consumed_from_its_start() {
+    an_added_partition_is_consumed_from_its_start("earliest");
+}
+
+#[test]
+fn with_a_reset_to_latest_a_partition_that_is_added_is_consumed_from_its_start() {
+    an_added_partition_is_consumed_from_its_start("latest");
+}
+
+fn an_added_partition_is_consumed_from_its_start(reset: &str) {
     // By default librdkafka looks for new partitions every five minutes.
-    let properties = "\"topic.metadata.refresh.interval.ms\" = 1000".into();
+    let properties = format!("\"topic.metadata.refresh.interval.ms\" = 1000\n\"auto.offset.reset\" = \"{reset}\"");
     let setup = Setup { properties, ..setup_with_model(brokers(), 1) };
     let weir = Weir::ready(&setup.config(""));
     let reader = Reader::new(&setup.brokers, &setup.output);
+    eventually("the start is committed", || committed_offset(&setup));
     produce(&setup.brokers, &setup.input, keyed("old partition", 10));
     reader.take(10);
     add_partitions(&setup.brokers, &setup.input, 2);

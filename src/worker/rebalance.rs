@@ -91,7 +91,7 @@ impl<K: Clients> Brokers<'_, K> {
             }
         }
         let starts = if partitions.is_empty() { Some(Vec::new()) } else { self.ask_starts_now(partitions)? };
-        let Some(starts) = starts else {
+        let Some(mut starts) = starts else {
             // Paused, they stand anywhere.
             let anywhere: Vec<_> = partitions.iter().map(|partition| (partition.clone(), Position::at(0))).collect();
             self.consumer.assign(&anywhere)?;
@@ -99,6 +99,7 @@ impl<K: Clients> Brokers<'_, K> {
             self.partitions.paused(partitions);
             return Ok(());
         };
+        self.begin_added_whole(&mut starts);
         let position = |(partition, start): &(TopicPartition, Start)| {
             let position = match start.point {
                 StartPoint::Committed(position) => position,
@@ -122,6 +123,18 @@ impl<K: Clients> Brokers<'_, K> {
             self.start(&partition, start, true, now);
         }
         Ok(())
+    }
+
+    /// A partition that was added while the worker ran has no records from before: it is consumed from its first record, even
+    /// where `auto.offset.reset` is `latest`.
+    fn begin_added_whole(&self, starts: &mut [(TopicPartition, Start)]) {
+        for (partition, start) in starts {
+            if let StartPoint::Reset(offset) = &mut start.point
+                && self.partitions.is_added(partition)
+            {
+                *offset = 0;
+            }
+        }
     }
 
     /// Notes where an assigned partition begins; `is_assigned_there` says that librdkafka has been told already.
@@ -173,7 +186,8 @@ impl<K: Clients> Brokers<'_, K> {
                 self.starts = None;
                 self.starts_due = now + STARTS_RETRY;
                 match answer {
-                    Ok(starts) => {
+                    Ok(mut starts) => {
+                        self.begin_added_whole(&mut starts);
                         let known =
                             starts.iter().filter(|(_, start)| !matches!(start.point, StartPoint::Nowhere)).count();
                         if known > 0 {

@@ -141,9 +141,9 @@ impl<'c, K: Clients> Brokers<'c, K> {
     /// partition that has more than librdkafka fetches is fetched anew.
     pub(super) fn note_topics(&mut self, snapshot: &TopicSnapshot, now: Instant) {
         for topic in 0..self.partitions.topic_count() {
-            let Some(id) = snapshot.topics.get(self.partitions.topic(topic)).and_then(|facts| facts.id) else {
-                continue;
-            };
+            let Some(facts) = snapshot.topics.get(self.partitions.topic(topic)) else { continue };
+            self.partitions.note_count(topic, facts.partitions);
+            let Some(id) = facts.id else { continue };
             for partition in self.partitions.identify(topic, id, snapshot.asked_at) {
                 let name = self.partitions.topic(topic).to_owned();
                 tracing::warn!(topic = name, partition, "the topic was created again; consuming it from its beginning");
