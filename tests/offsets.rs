@@ -126,6 +126,29 @@ fn a_commit_of_a_topic_that_had_the_name_before_is_no_place_to_begin() {
 }
 
 #[test]
+fn a_commit_that_was_copied_from_another_cluster_is_continued() {
+    let (setup, config) = setup("at_least_once");
+    let reader = Reader::new(&setup.brokers, &setup.output);
+    assert!(with_old_records(&setup, &config, &reader).stop().success());
+    let copied = commits(&setup.brokers, &setup.group, &setup.input, 0);
+    let metadata = copied.elements()[0].metadata().to_owned();
+    let (topic, cluster) = metadata.split_once(" cluster-id=").unwrap();
+    assert_ne!(cluster, "");
+    assert_ne!(topic, "topic-id=00000000000000000000000000000007");
+    copied.elements()[0].set_metadata("topic-id=00000000000000000000000000000007 cluster-id=another");
+    commit(&setup.brokers, &setup.group, &copied);
+    produce(&setup.brokers, &setup.input, keyed("new", 10));
+    let weir = Weir::ready(&config);
+    assert_eq!(keys(&reader.take(10)), keys(&keyed("new", 10)));
+    eventually("the commit names this cluster", || {
+        let own = commits(&setup.brokers, &setup.group, &setup.input, 0);
+        (own.elements()[0].metadata() == metadata).then_some(())
+    });
+    assert!(weir.stop().success());
+    assert_eq!(reader.rest(), []);
+}
+
+#[test]
 fn a_pause_after_a_topic_was_created_again_skips_no_record() {
     let (setup, config) = setup("at_least_once");
     let reader = Reader::new(&setup.brokers, &setup.output);

@@ -59,19 +59,22 @@ pub struct Topic {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TopicId(pub u128);
 
-/// How weir's commits begin to say which topic they belong to.
-const COMMIT_METADATA: &str = "topic-id=";
+/// The two fields of the metadata of weir's commits.
+const TOPIC_FIELD: &str = "topic-id=";
+const CLUSTER_FIELD: &str = " cluster-id=";
 
 impl TopicId {
-    /// What a commit of this topic has as its metadata.
-    pub(crate) fn commit_metadata(self) -> String {
-        format!("{COMMIT_METADATA}{:032x}", self.0)
+    /// The metadata of a commit for this topic of a cluster.
+    pub(crate) fn commit_metadata(self, cluster_id: &str) -> String {
+        format!("{TOPIC_FIELD}{:032x}{CLUSTER_FIELD}{cluster_id}", self.0)
     }
 
-    /// Reads [`TopicId::commit_metadata`]; `None` if the metadata are somebody else's.
-    pub(crate) fn from_commit_metadata(metadata: &[u8]) -> Option<TopicId> {
-        let id = std::str::from_utf8(metadata).ok()?.strip_prefix(COMMIT_METADATA)?;
-        u128::from_str_radix(id, 16).ok().map(TopicId)
+    /// Parses [`TopicId::commit_metadata`]. `None`: another program wrote the metadata, or they name another cluster, where
+    /// the same topic has another id. Tools that mirror clusters copy commits with their metadata.
+    pub(crate) fn from_commit_metadata(metadata: &[u8], cluster_id: &str) -> Option<TopicId> {
+        let fields = std::str::from_utf8(metadata).ok()?.strip_prefix(TOPIC_FIELD)?;
+        let (id, cluster) = fields.split_once(CLUSTER_FIELD)?;
+        (cluster == cluster_id).then(|| u128::from_str_radix(id, 16).ok().map(TopicId))?
     }
 }
 

@@ -235,7 +235,8 @@ impl Consumer {
 
     /// Asks for these commits, in one request; [`Consumer::commit_result`] has the result.
     pub fn start_commit(&self, commits: &[Commit]) -> Result<(), KafkaError> {
-        self.commits.start(&self.inner, &commits_list(commits)?)
+        let cluster_id = ffi::cluster_id(self.inner.client(), Duration::ZERO);
+        self.commits.start(&self.inner, &commits_list(commits, cluster_id.as_deref())?)
     }
 
     /// Asks where these partitions begin, on a thread of its own, which unparks the worker when the answer is there. An

@@ -102,6 +102,20 @@ pub(crate) fn is_group_member<C: ClientContext>(client: &Client<C>) -> bool {
     }
 }
 
+/// The id of the cluster, if the client learns it within `timeout`. rdkafka's own call leaks the text.
+pub(crate) fn cluster_id<C: ClientContext>(client: &Client<C>, timeout: Duration) -> Option<String> {
+    // SAFETY: the handle is alive; the text is copied, and then freed once by the library that made it.
+    unsafe {
+        let id = rd::rd_kafka_clusterid(client.native_ptr(), queue::millis(timeout));
+        if id.is_null() {
+            return None;
+        }
+        let text = ask::string(id);
+        rd::rd_kafka_mem_free(client.native_ptr(), id.cast());
+        Some(text)
+    }
+}
+
 /// The end of a partition as the last fetch saw it: the offset that the next record will have. No request is sent.
 pub(crate) fn cached_high_watermark<C: ClientContext>(client: &Client<C>, topic: &str, partition: i32) -> Option<i64> {
     let topic = CString::new(topic).ok()?;

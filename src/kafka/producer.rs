@@ -21,6 +21,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::Headers;
 use super::admin::OutputLimits;
 use super::consumer::{Commit, GroupMetadata};
+use super::ffi;
 use super::ffi::positions::commits_list;
 use super::ffi::produce::{Message, ReportQueue, TopicHandle, produce};
 use super::flusher::Flusher;
@@ -345,7 +346,8 @@ impl Producer {
     /// Makes consumed offsets (the next ones to consume) part of the transaction, in the name of a member of their
     /// group: one that the group has left behind is refused. Meanwhile records that were sent are delivered on.
     pub fn send_offsets(&self, commits: &[Commit], member: &Arc<GroupMetadata>) -> Result<Step, TransactionError> {
-        let offsets = commits_list(commits).map_err(TransactionError::Fatal)?;
+        let cluster_id = ffi::cluster_id(self.inner.client(), Duration::ZERO);
+        let offsets = commits_list(commits, cluster_id.as_deref()).map_err(TransactionError::Fatal)?;
         let member = member.clone();
         self.step(move |client| client.send_offsets_to_transaction(&offsets, &member.0, STEP_TIMEOUT))
     }

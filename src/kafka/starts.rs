@@ -15,6 +15,7 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::admin::TopicId;
 use super::ffi::ask::{TopicAnswer, describe_topics};
+use super::ffi::cluster_id;
 use super::ffi::positions::{positions, topic_ids};
 use super::position::{Position, TopicPartition};
 
@@ -82,11 +83,13 @@ pub(super) fn ask<C: ConsumerContext>(
     let topics = topic_ids_by_name(consumer, &partitions)?;
     let mut bounds = TopicPartitionList::new();
     let mut starts = Vec::with_capacity(partitions.len());
-    for ((partition, position), of) in
-        partitions.into_iter().zip(positions(&mut committed)?).zip(topic_ids(&mut committed))
+    let cluster_id = cluster_id(consumer.client(), TIMEOUT);
+    let committed_ids = topic_ids(&mut committed, cluster_id.as_deref());
+    for ((partition, position), committed_id) in
+        partitions.into_iter().zip(positions(&mut committed)?).zip(committed_ids)
     {
         let topic_id = topics.get(&partition.topic).copied();
-        let is_replaced = of.is_some() && topic_id.is_some() && of != topic_id;
+        let is_replaced = committed_id.is_some() && topic_id.is_some() && committed_id != topic_id;
         let (point, bound) = match (position, reset) {
             (Some(_), _) if is_replaced => (StartPoint::Recreated(0), Some(Offset::Beginning)),
             (Some(position), _) => (StartPoint::Committed(position), None),

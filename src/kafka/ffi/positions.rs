@@ -25,26 +25,26 @@ pub(crate) fn positions_list<'p>(
     Ok(list)
 }
 
-/// A list of commits, in their order.
-pub(crate) fn commits_list(commits: &[Commit]) -> Result<TopicPartitionList, KafkaError> {
+/// A list of commits, in their order. Without the cluster's id their metadata don't name their topics' ids, either.
+pub(crate) fn commits_list(commits: &[Commit], cluster_id: Option<&str>) -> Result<TopicPartitionList, KafkaError> {
     let list = positions_list(commits.iter().map(|commit| (&commit.partition, commit.position)))?;
     for (mut element, commit) in list.elements().into_iter().zip(commits) {
-        if let Some(id) = commit.topic_id {
-            element.set_metadata(id.commit_metadata());
+        if let (Some(topic_id), Some(cluster_id)) = (commit.topic_id, cluster_id) {
+            element.set_metadata(topic_id.commit_metadata(cluster_id));
         }
     }
     Ok(list)
 }
 
-/// Which topics the commits in a list belong to, in its order, where they say so.
-pub(crate) fn topic_ids(list: &mut TopicPartitionList) -> Vec<Option<TopicId>> {
+/// The ids of the topics of this cluster that the commits in a list were made for, in its order, where their metadata have them.
+pub(crate) fn topic_ids(list: &mut TopicPartitionList, cluster_id: Option<&str>) -> Vec<Option<TopicId>> {
     let id = |element: &mut rd::rd_kafka_topic_partition_t| {
         if element.metadata.is_null() {
             return None;
         }
         // SAFETY: the element is alive and only borrowed here, and its metadata has so many bytes. They may be anybody's.
         let metadata = unsafe { std::slice::from_raw_parts(element.metadata.cast::<u8>(), element.metadata_size) };
-        TopicId::from_commit_metadata(metadata)
+        TopicId::from_commit_metadata(metadata, cluster_id?)
     };
     elements(list).iter_mut().map(id).collect()
 }
@@ -90,17 +90,22 @@ mod tests {
     }
 
     #[test]
-    fn commits_say_which_topic_they_belong_to() {
+    fn metadata_name_the_topic_of_this_cluster() {
         let commit = |partition, topic_id| Commit {
             partition: TopicPartition { topic: "t".into(), partition },
             position: Position::at(12),
             topic_id,
         };
         let known = Some(TopicId(0x0123_4567_89ab_cdef_0000_0000_0000_0001));
-        let mut list = commits_list(&[commit(0, known), commit(1, None), commit(2, None)]).unwrap();
-        list.elements()[2].set_metadata("somebody else's, of topic-id=7");
-        assert_eq!(topic_ids(&mut list), [known, None, None]);
-        assert_eq!(TopicId::from_commit_metadata(b"topic-id=\xff"), None);
+        let mut list = commits_list(&[commit(0, known), commit(1, None), commit(2, None)], Some("here")).unwrap();
+        list.elements()[2].set_metadata("another program's, of topic-id=7 cluster-id=here");
+        assert_eq!(topic_ids(&mut list, Some("here")), [known, None, None]);
+        for elsewhere in [Some("there"), None] {
+            assert_eq!(topic_ids(&mut list, elsewhere), [None; 3], "{elsewhere:?}");
+        }
+        assert_eq!(TopicId::from_commit_metadata(b"topic-id=\xff cluster-id=here", "here"), None);
+        let mut unnamed = commits_list(&[commit(0, known)], None).unwrap();
+        assert_eq!(topic_ids(&mut unnamed, Some("here")), [None]);
         assert_eq!(positions(&mut list).unwrap(), [Some(Position::at(12)); 3]);
     }
 }
