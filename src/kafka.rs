@@ -57,6 +57,11 @@ pub(crate) fn is_rebalancing(error: &KafkaError) -> bool {
     )
 }
 
+/// Whether the brokers deny the client membership in its group.
+pub(crate) fn is_denial(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed)
+}
+
 /// Sends librdkafka's own log lines to `tracing`, at their levels.
 pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {

@@ -1,11 +1,15 @@
-//! Input topics that are absent, deleted, or have no place to start from: weir isn't ready, names them, and creates none.
+//! What makes weir unready: input topics that are absent, deleted, or have no place to start from, and a group that denies
+//! it membership. It names them, and creates none.
 
 use std::time::Duration;
 
-use crate::support::kafka::{Reader, brokers, create_topic, delete_topic, keys, produce, topic_exists, unique};
+use crate::support::kafka::{
+    Reader, brokers, committed, create_topic, delete_topic, keys, produce, topic_exists, unique,
+};
 use crate::support::models::{keyed, publish_first, setup_with_model};
-use crate::support::stays;
+use crate::support::rights::{change, guarded_brokers};
 use crate::support::weir::{Setup, Weir, command};
+use crate::support::{eventually, stays};
 
 #[test]
 fn deleted_inputs_are_named_by_readiness_and_not_created() {
@@ -39,6 +43,43 @@ fn a_partition_without_a_commit_and_without_a_reset_makes_weir_unready() {
     weir.await_not_ready("auto.offset.reset");
     assert!(weir.get("/readyz").1.contains(&setup.input), "{}", weir.get("/readyz").1);
     assert!(weir.stop().success());
+}
+
+#[test]
+fn a_group_that_may_not_be_read_makes_weir_unready_at_the_next_commit() {
+    is_unready_without_its_group("at_least_once");
+}
+
+#[test]
+fn a_group_that_may_not_be_read_makes_weir_unready_at_the_next_commit_exactly_once() {
+    is_unready_without_its_group("exactly_once");
+}
+
+fn is_unready_without_its_group(delivery: &str) {
+    // So long that the heartbeats don't report the missing right within the test.
+    let properties = "\"session.timeout.ms\" = 290000".into();
+    let worker = format!("delivery = \"{delivery}\"");
+    let setup = Setup { properties, worker, threads: 1, ..setup_with_model(guarded_brokers(), 1) };
+    let weir = Weir::ready(&setup.config(""));
+    let reader = Reader::new(&setup.brokers, &setup.output);
+    produce(&setup.brokers, &setup.input, keyed("before", 10));
+    reader.take(10);
+    let group = ["--group", setup.group.as_str()];
+    let describe = ["--add", "--allow-principal", "User:*", "--operation", "Describe"];
+    change(&setup.brokers, &[&describe[..], &group].concat());
+    produce(&setup.brokers, &setup.input, keyed("denied", 10));
+    weir.await_not_ready(&format!("no READ on group {}", setup.group));
+
+    change(&setup.brokers, &[&["--remove", "--force"], &group[..]].concat());
+    weir.await_ready();
+    reader.await_all(&keyed("denied", 10));
+    eventually("everything is committed", || {
+        (committed(&setup.brokers, &setup.group, &setup.input, 0) == Some(20)).then_some(())
+    });
+    assert!(weir.stop().success());
+    if delivery == "exactly_once" {
+        assert_eq!(reader.rest(), []);
+    }
 }
 
 #[test]

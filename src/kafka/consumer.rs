@@ -14,14 +14,14 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, ConsumerGroupMetadata, RebalanceProtocol};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::TopicPartitionList;
-use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
+use rdkafka::types::RDKafkaRespErr;
 
-use super::admin::AdminError;
 use super::ffi::fetch::FetchQueue;
 use super::ffi::group::{GroupOp, GroupQueue};
 use super::ffi::positions::{commits_list, positions_list};
 pub use super::ffi::record::{Record, TopicTag};
 use super::ffi::{self, CommitQueue};
+use super::is_denial;
 use super::pending::Pending;
 pub use super::position::{Commit, Position, TopicPartition};
 use super::settings::KafkaConfig;
@@ -47,11 +47,8 @@ pub enum GroupEvent {
     /// These partitions already belong to somebody else: nothing of them may be committed. Answer by
     /// [`Consumer::unassign`].
     Lost(Vec<TopicPartition>),
-    /// The client may not be a member of the group. It goes on asking.
-    Denied {
-        /// Which right is missing, and how to grant it.
-        reason: String,
-    },
+    /// The client may not be a member of the group. It keeps asking.
+    Denied,
     /// The committed offset of a partition of this topic was out of range, and consuming goes on where
     /// `auto.offset.reset` says: records may have been lost to retention, or will come again.
     OffsetReset {
@@ -104,8 +101,6 @@ pub struct Consumer {
     /// The thread that the queues unpark.
     owner: Thread,
     reset: OffsetReset,
-    /// What is to be said if the group doesn't take this client.
-    denial: String,
     #[cfg(feature = "planted-bugs")]
     outsider: BaseConsumer,
 }
@@ -132,7 +127,6 @@ impl Consumer {
             inner: Arc::new(inner),
             owner: std::thread::current(),
             reset: OffsetReset::of(&settings),
-            denial: AdminError::group_denied(config).to_string(),
             #[cfg(feature = "planted-bugs")]
             outsider: config.consumer(None, 1).create()?,
         })
@@ -164,11 +158,7 @@ impl Consumer {
             GroupOp::Revoke(partitions) => GroupEvent::Revoke(partitions),
             GroupOp::Stray(partition, offset) => GroupEvent::Stray { partition, offset },
             GroupOp::Error(error @ KafkaError::MessageConsumptionFatal(_), _) => return Err(error),
-            GroupOp::Error(error, _)
-                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed) =>
-            {
-                GroupEvent::Denied { reason: self.denial.clone() }
-            }
+            GroupOp::Error(error, _) if is_denial(&error) => GroupEvent::Denied,
             GroupOp::Error(source, Some(TopicPartition { topic, partition })) => {
                 GroupEvent::PartitionError(FetchError { topic, partition, source })
             }

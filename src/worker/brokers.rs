@@ -65,6 +65,8 @@ pub(super) struct Brokers<'c, K: Clients> {
     pub(super) pulse: &'c Pulse,
     pub(super) stop: Arc<Stop>,
     membership: Membership,
+    /// What to do when the brokers deny it membership in its group.
+    denial: &'c str,
     pub(super) report_due: Instant,
     /// When something in flight was last acknowledged, or nothing was in flight.
     pub(super) progressed_at: Instant,
@@ -72,13 +74,13 @@ pub(super) struct Brokers<'c, K: Clients> {
 
 /// What the group makes of this worker.
 #[derive(Debug, Default)]
-pub(super) struct Membership {
+struct Membership {
     /// The group has given it partitions, be they none.
-    pub(super) is_joined: bool,
+    is_joined: bool,
     /// Since when it is a member.
     since: Option<Instant>,
-    /// Why the group refuses it.
-    pub(super) denial: Option<String>,
+    /// Whether the brokers deny it membership in its group.
+    is_denied: bool,
 }
 
 /// What the loop says about its routes, for readiness.
@@ -101,6 +103,8 @@ pub(super) struct Parts<'c, K: Clients> {
     pub(super) stop: Arc<Stop>,
     pub(super) transaction: Option<Transaction>,
     pub(super) commit_interval: Duration,
+    /// What to do when the brokers deny it membership in its group.
+    pub(super) denial: &'c str,
 }
 
 impl<'c, K: Clients> Brokers<'c, K> {
@@ -133,6 +137,7 @@ impl<'c, K: Clients> Brokers<'c, K> {
             pulse: parts.pulse,
             stop: parts.stop,
             membership: Membership::default(),
+            denial: parts.denial,
             report_due: now + REPORT_INTERVAL,
             progressed_at: now,
         })
@@ -142,8 +147,24 @@ impl<'c, K: Clients> Brokers<'c, K> {
         self.surroundings.now()
     }
 
-    pub(super) fn membership(&mut self) -> &mut Membership {
-        &mut self.membership
+    /// Notes whether the group has assigned partitions to this worker, be they none.
+    pub(super) fn set_joined(&mut self, is_joined: bool) {
+        self.membership.is_joined = is_joined;
+        self.report_due = self.now();
+    }
+
+    /// Notes whether the brokers deny this worker membership in its group, as they did or didn't just now.
+    pub(super) fn set_denied(&mut self, is_denied: bool) {
+        if is_denied == self.membership.is_denied {
+            return;
+        }
+        self.membership.is_denied = is_denied;
+        self.report_due = self.now();
+        if is_denied {
+            tracing::warn!("the brokers deny this worker its group: {}", self.denial);
+        } else {
+            tracing::info!("the brokers accept this worker in its group again");
+        }
     }
 
     /// Waits a moment for something in particular, and stays a member of the group meanwhile.
@@ -177,8 +198,8 @@ impl<'c, K: Clients> Brokers<'c, K> {
         if stuck > STUCK_AFTER {
             let seconds = stuck.as_secs();
             self.ready.not_ready(format!("the brokers have acknowledged none of {in_flight} outputs for {seconds} s"));
-        } else if let Some(denial) = &self.membership.denial {
-            self.ready.not_ready(denial.as_str());
+        } else if self.membership.is_denied {
+            self.ready.not_ready(self.denial);
         } else if !is_joined {
             self.ready.not_ready("joining the group");
         } else if !troubles.is_empty() || !refused.is_empty() {

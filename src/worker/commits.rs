@@ -105,6 +105,7 @@ impl<K: Clients> Brokers<'_, K> {
         self.partitions.committed(points);
         self.metrics.committed(CommitOutcome::Ok);
         self.uncommitted_since = None;
+        self.set_denied(false);
     }
 
     /// The outcome of the commit under way, if it has come.
@@ -119,7 +120,11 @@ impl<K: Clients> Brokers<'_, K> {
         Some(result)
     }
 
-    fn note_failed_commit(&self, error: &KafkaError) {
+    fn note_failed_commit(&mut self, error: &KafkaError) {
+        // The heartbeats are refused as well, but librdkafka reports that only when the session is over.
+        if kafka::is_denial(error) {
+            self.set_denied(true);
+        }
         if kafka::is_rebalancing(error) {
             tracing::debug!(%error, "a rebalance overtook a commit; its offsets go with the next one");
         } else {

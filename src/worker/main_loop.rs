@@ -17,7 +17,7 @@ use super::transaction::Transaction;
 use super::{Activity, Delivery, Pulse, Stop, WorkerConfig, WorkerError};
 use crate::batch::BatchConfig;
 use crate::http::Condition;
-use crate::kafka::admin::OutputLimits;
+use crate::kafka::admin::{AdminError, OutputLimits};
 use crate::kafka::consumer::{Consumer, GroupEvent, TopicPartition};
 use crate::kafka::producer::{Producer, STEP_TIMEOUT, TransactionError};
 use crate::kafka::refusal::DeliveryFailure;
@@ -75,6 +75,7 @@ pub fn run(setup: &Setup, number: usize, ready: &Condition, pulse: &Pulse) -> Re
         return Ok(());
     }
     let consumer = Consumer::new(&setup.kafka, setup.worker.group_instance_id(number).as_deref(), setup.routes.len())?;
+    let denial = AdminError::group_denied(&setup.kafka).to_string();
     let surroundings = LiveSurroundings { topics: setup.topics.clone(), worker: number };
     let work = || {
         let parts = Parts {
@@ -88,6 +89,7 @@ pub fn run(setup: &Setup, number: usize, ready: &Condition, pulse: &Pulse) -> Re
             stop: setup.stop.clone(),
             transaction: (setup.worker.delivery == Delivery::ExactlyOnce).then(Transaction::default),
             commit_interval: setup.worker.commit_interval(),
+            denial: &denial,
         };
         WorkerLoop::<KafkaClients>::new(&setup.routes, &setup.batch, &setup.metrics, parts)?.run()
     };

@@ -46,9 +46,8 @@ impl<K: Clients> Brokers<'_, K> {
                 self.metrics.rebalanced(Rebalance::Assign);
                 tracing::info!(partitions = %names(&partitions), "partitions assigned");
                 self.assign(&partitions)?;
-                let membership = self.membership();
-                (membership.is_joined, membership.denial) = (true, None);
-                self.report_due = now;
+                self.set_joined(true);
+                self.set_denied(false);
             }
             GroupEvent::Revoke(partitions) => {
                 self.metrics.rebalanced(Rebalance::Revoke);
@@ -58,17 +57,10 @@ impl<K: Clients> Brokers<'_, K> {
             GroupEvent::Lost(partitions) => {
                 self.metrics.rebalanced(Rebalance::Lost);
                 tracing::warn!(partitions = %names(&partitions), "partitions lost; nothing of them is committed");
-                self.membership().is_joined = false;
-                self.report_due = now;
+                self.set_joined(false);
                 self.unassign(&partitions)?;
             }
-            GroupEvent::Denied { reason } => {
-                if self.membership().denial.as_ref() != Some(&reason) {
-                    tracing::warn!("the group refuses this worker: {reason}");
-                }
-                self.membership().denial = Some(reason);
-                self.report_due = now;
-            }
+            GroupEvent::Denied => self.set_denied(true),
             GroupEvent::OffsetReset { topic } => self.metrics.offset_reset(&topic),
             GroupEvent::PartitionError(error) => self.fetch_failed(&error, now),
             GroupEvent::Stray { partition, offset } => {

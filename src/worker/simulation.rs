@@ -160,6 +160,7 @@ impl Stage {
             pulse: &pulse,
             stop: Arc::new(Stop::new(Duration::from_secs(1 << 32))),
             transaction: is_exactly_once.then(Transaction::default),
+            denial: "denied",
             commit_interval: Duration::from_millis(if is_exactly_once { 100 } else { 1_000 }),
         };
         let batch = BatchConfig { max_rows: 4, max_delay_us: 0 };

@@ -17,6 +17,7 @@ use super::brokers::{Brokers, WAIT_STEP};
 use super::ports::{Clients, GroupConsumer, OutputProducer};
 use super::{Activity, WorkerError};
 use crate::kafka::consumer::StartPoint;
+use crate::kafka::is_denial;
 use crate::kafka::producer::{Step, TransactionError};
 use crate::kafka::settings::TRANSACTION_TIMEOUT;
 use crate::monitor::metrics::CommitOutcome;
@@ -250,7 +251,12 @@ impl<K: Clients> Brokers<'_, K> {
                     }
                     step = start(&self.producer)?;
                 }
-                Some(Err(TransactionError::Abortable(cause))) => return Ok(StepOutcome::Refused(cause.to_string())),
+                Some(Err(TransactionError::Abortable(cause))) => {
+                    if is_denial(&cause) {
+                        self.set_denied(true);
+                    }
+                    return Ok(StepOutcome::Refused(cause.to_string()));
+                }
                 Some(Err(TransactionError::Fenced { .. })) if self.is_overdue() => {
                     return Ok(StepOutcome::Refused("it was open for longer than the brokers allow".into()));
                 }
