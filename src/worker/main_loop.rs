@@ -524,13 +524,23 @@ fn send_records<'c, K: Clients>(
                 brokers.doubt_transaction(not_sent.error.to_string());
                 return Ok(false);
             }
-            Err(not_sent) if DeliveryFailure::of(&not_sent.error) == DeliveryFailure::Topic => {
-                // The client knows already that the topic takes nothing: the rest of the batch waits with its route.
-                let reason = format!("topic {} refuses its outputs: {}", not_sent.record.topic, not_sent.error);
-                brokers.refusals.routes.push((route, reason));
+            Err(not_sent) => {
+                let (topic, error) = (not_sent.record.topic, not_sent.error);
+                match DeliveryFailure::of(&error) {
+                    // The client knows already that the topic doesn't take the record: its dead letter is sent next.
+                    DeliveryFailure::Record if refused.is_none() => {
+                        let reason = format!("topic {topic} refuses it: {error}");
+                        let (offset, epoch) = (held.record.offset(), held.record.leader_epoch());
+                        brokers.partitions.refuse_unsent(held.lease, offset, epoch, reason);
+                    }
+                    // Or that it takes nothing: the rest of the batch waits with its route.
+                    DeliveryFailure::Record | DeliveryFailure::Topic => {
+                        brokers.refusals.routes.push((route, format!("topic {topic} refuses its outputs: {error}")));
+                    }
+                    _ => return Err(error.into()),
+                }
                 return Ok(false);
             }
-            Err(not_sent) => return Err(not_sent.error.into()),
         }
         let position = (held.record.offset(), held.record.leader_epoch());
         brokers.ledger.sent(pending.slot, held.lease, position, outcome.bytes, &mut brokers.partitions);

@@ -71,6 +71,14 @@ impl PartitionTable {
         }
     }
 
+    /// Notes that an output refuses this record for good, as the client said before it was sent.
+    pub(crate) fn refuse_unsent(&mut self, lease: Lease, offset: i64, leader_epoch: Option<i32>, reason: String) {
+        let Some(entry) = self.entries[lease.slot as usize].as_mut() else { return };
+        if entry.refusals.insert(offset, (leader_epoch, Refusal::Refused(reason))).is_none() {
+            self.refusals += 1;
+        }
+    }
+
     /// What an output said of this record before.
     pub(crate) fn refusal(&self, lease: Lease, offset: i64, leader_epoch: Option<i32>) -> Option<&Refusal> {
         if self.refusals == 0 {

@@ -213,10 +213,8 @@ impl OutputProducer for SimulatedProducer {
             return Err(NotSent { record, error: fault(Fault::WrongState) });
         }
         let route = route.parse().expect("a route of this world");
-        match world.send(record.ticket, route, id, kind, output == "out") {
-            true => Ok(()),
-            false => Err(NotSent { record, error: fault(Fault::QueueFull) }),
-        }
+        let sent = world.send(record.ticket, route, id, kind, output == "out");
+        sent.map_err(|refusal| NotSent { record, error: fault(refusal) })
     }
 
     fn flush_if_held(&self) {}

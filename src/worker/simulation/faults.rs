@@ -31,6 +31,8 @@ pub(super) struct Faults {
     /// Whether some records are refused by the output topic, and whether brokers name the record.
     pub(super) refuse_records: bool,
     pub(super) refuses_whole_requests: bool,
+    /// Whether the client knows that something is refused before it is sent.
+    pub(super) refuses_unsent: bool,
     /// Whether rebalances take all partitions.
     pub(super) is_eager: bool,
     /// How many records the producer's queue holds.
@@ -60,6 +62,7 @@ impl Faults {
             escapes_purge: rate(0.3),
             refuse_records: rng.random_bool(0.4),
             refuses_whole_requests: rng.random_bool(0.5),
+            refuses_unsent: rng.random_bool(0.3),
             is_eager: rng.random_bool(0.3),
             queue: if rng.random_bool(0.3) { rng.random_range(1..20) } else { 100_000 },
         }

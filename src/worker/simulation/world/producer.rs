@@ -3,7 +3,7 @@
 use super::*;
 
 impl World {
-    /// Takes a record, unless its queue is full.
+    /// Takes a record, unless its queue is full, or it is known that the output refuses it.
     pub(in crate::worker::simulation) fn send(
         &mut self,
         ticket: Ticket,
@@ -11,15 +11,21 @@ impl World {
         id: u64,
         kind: Kind,
         is_prediction: bool,
-    ) -> bool {
+    ) -> Result<(), Fault> {
+        if self.faults.refuses_unsent && self.now < self.output_refuses_until[route] {
+            return Err(Fault::Denied);
+        }
+        if self.faults.refuses_unsent && is_prediction && kind == Kind::Refused {
+            return Err(Fault::Refused);
+        }
         if self.in_flight.len() >= self.faults.queue {
-            return false;
+            return Err(Fault::QueueFull);
         }
         let due = self.after(1..=60);
         let due =
             self.in_flight.iter().rev().find(|other| other.route == route).map_or(due, |other| other.due.max(due));
         self.in_flight.push_back(InFlight { ticket, id, kind, is_prediction, route, due, is_stray: false });
-        true
+        Ok(())
     }
 
     pub(in crate::worker::simulation) fn take_reports(
