@@ -7,10 +7,9 @@ use std::sync::OnceLock;
 use super::kafka::Kafka;
 
 /// Settings of a broker on which everybody may do everything with a topic that has no rules.
-pub(crate) const AUTHORIZER: [&str; 3] = [
+pub(crate) const AUTHORIZER: [&str; 2] = [
     "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
     "allow.everyone.if.no.acl.found=true",
-    "super.users=User:nobody",
 ];
 
 /// A broker with an authorizer, which is started once for all tests that take rights away.
