@@ -114,7 +114,7 @@ pub struct Undelivered {
 impl Undelivered {
     /// Whether the record was dropped by [`Producer::purge`].
     pub fn is_purged(&self) -> bool {
-        DeliveryFailure::of(&self.source) == DeliveryFailure::Purged
+        matches!(DeliveryFailure::of(&self.source), DeliveryFailure::Purged | DeliveryFailure::PurgedInFlight)
     }
 }
 

@@ -13,8 +13,10 @@ pub enum DeliveryFailure {
     BatchMate,
     /// The topic: it is gone, or the client may not write to it. Any record would fail until that changes.
     Topic,
-    /// Nobody: the record was dropped on purpose, before its transaction is aborted.
+    /// Nobody: the record was dropped on purpose, before it was sent and before its transaction is aborted.
     Purged,
+    /// The same after it was sent: the brokers may still receive it.
+    PurgedInFlight,
     /// The transaction that the record belongs to is over.
     Transaction,
     /// The producer. It can't go on.
@@ -45,7 +47,8 @@ impl DeliveryFailure {
                 | Code::NotEnoughReplicas
                 | Code::NotEnoughReplicasAfterAppend,
             ) => DeliveryFailure::Topic,
-            Some(Code::PurgeQueue | Code::PurgeInflight) => DeliveryFailure::Purged,
+            Some(Code::PurgeQueue) => DeliveryFailure::Purged,
+            Some(Code::PurgeInflight) => DeliveryFailure::PurgedInFlight,
             Some(
                 Code::Fatal
                 | Code::InvalidProducerEpoch

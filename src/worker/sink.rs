@@ -65,7 +65,8 @@ impl<K: Clients> Brokers<'_, K> {
         let failure = DeliveryFailure::of(source);
         let now = self.now();
         match (failure, &mut self.transaction) {
-            (DeliveryFailure::Purged, _) => {}
+            (DeliveryFailure::Purged, _) | (DeliveryFailure::PurgedInFlight, None) => {}
+            (DeliveryFailure::PurgedInFlight, Some(transaction)) => transaction.note_purged_in_flight(),
             (_, Some(transaction)) => {
                 transaction.doubt(format!("a record could not be delivered to {topic}: {source}"))
             }

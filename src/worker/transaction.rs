@@ -7,8 +7,10 @@
 //! What can't be committed is aborted: the transaction is in **doubt**, a state that the loop looks at once a round. Then the
 //! books forget it, and its records are consumed again from the last commit. That is routine in a rebalance. Where the brokers
 //! have ended a transaction themselves, since it was open for too long (they were away, or the worker was), they refuse its
-//! producer as well: another one takes its place, and the worker stays in its group. Only a producer that somebody else has
-//! fenced, or that is broken, takes its worker with it.
+//! producer as well: another one takes its place, and the worker stays in its group. Another one also takes its place when a
+//! transaction is aborted while records are on their way: a network may deliver them late, and the brokers would count them as
+//! records of the producer's next transaction (KIP-890). They refuse them after the successor has raised the epoch. Only a
+//! producer that somebody else has fenced, or that is broken, takes its worker with it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,12 +36,19 @@ pub(super) struct Transaction {
     records: usize,
     /// Why it has to be aborted, if it has to be.
     doubt: Option<String>,
+    /// Whether records were purged that the brokers may still receive.
+    is_in_flight: bool,
 }
 
 impl Transaction {
     /// It can't be committed any more. The first reason is kept.
     pub(super) fn doubt(&mut self, reason: impl Into<String>) {
         self.doubt.get_or_insert_with(|| reason.into());
+    }
+
+    /// A record was purged after it was sent.
+    pub(super) fn note_purged_in_flight(&mut self) {
+        self.is_in_flight = true;
     }
 }
 
@@ -171,21 +180,24 @@ impl<K: Clients> Brokers<'_, K> {
             }
             self.wait_for_step()?;
         }
+        if self.transaction.as_ref().is_some_and(|transaction| transaction.is_in_flight) {
+            return self.replace_producer("records of the aborted transaction may still be on their way");
+        }
         match self.take_step(None, |producer| producer.abort_transaction()) {
             Ok(StepOutcome::Done) => self.transaction = Some(Transaction::default()),
             // Where no record has got as far as the brokers, they know of no transaction that could be aborted.
             Ok(StepOutcome::Refused(_)) | Err(WorkerError::Transaction(TransactionError::Fatal(_))) => {
-                self.replace_producer()?;
+                self.replace_producer("the brokers have ended the transaction")?;
             }
             Err(error) => return Err(error),
         }
         Ok(())
     }
 
-    /// Replaces the producer, where the brokers have ended the transaction themselves. A commit whose answer never came may have
-    /// been taken, so the group is asked where its partitions begin.
-    fn replace_producer(&mut self) -> Result<(), WorkerError> {
-        tracing::info!("the brokers have ended the transaction, and its producer with it; another one takes its place");
+    /// Replaces the producer. Its successor aborts what it left open. A commit whose answer never came may have been taken, so
+    /// the group is asked where its partitions begin.
+    fn replace_producer(&mut self, reason: &str) -> Result<(), WorkerError> {
+        tracing::info!(reason, "another producer takes the place of this one");
         self.transaction = Some(Transaction::default());
         self.ledger.forget_in_flight();
         self.finished.clear();

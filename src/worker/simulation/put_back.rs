@@ -24,6 +24,8 @@ pub(super) enum PutBack {
     TakesPendingForNone,
     /// An abort purges only once.
     PurgesOnce,
+    /// A producer is used again whose records were purged on their way.
+    KeepsProducer,
     /// What is handed to the producer is committed, acknowledged or not.
     #[cfg(feature = "planted-bugs")]
     CommitsBeforeAcknowledgement,
@@ -44,6 +46,7 @@ impl PutBack {
         PutBack::AttachesOnce,
         PutBack::TakesPendingForNone,
         PutBack::PurgesOnce,
+        PutBack::KeepsProducer,
         #[cfg(feature = "planted-bugs")]
         PutBack::CommitsBeforeAcknowledgement,
         #[cfg(feature = "planted-bugs")]

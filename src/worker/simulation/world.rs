@@ -144,6 +144,7 @@ enum Later {
     CommitResult { commits: Vec<CommitOnItsWay>, generation: u64 },
     Starts { partitions: Vec<TopicPartition>, answer: Sender<Result<Vec<(TopicPartition, Start)>, KafkaError>> },
     Step { step: Step, answer: Sender<Result<(), TransactionError>>, producer: u64 },
+    LateOutput { message: InFlight, producer: u64 },
 }
 
 /// Everything outside of the worker.
@@ -384,6 +385,7 @@ impl World {
                 };
                 let _ = answer.send(result);
             }
+            Later::LateOutput { message, producer } => self.arrive_late(&message, producer),
             Later::Step { step, answer, producer } => {
                 let result = self.take_step(step.clone(), producer);
                 self.trace(|| format!("{step:?} of producer {producer}: {result:?}"));
@@ -401,6 +403,7 @@ impl World {
         }
         match step {
             Step::Init => {
+                self.producer = producer;
                 self.abort_outputs();
                 self.transaction = None;
             }

@@ -96,9 +96,23 @@ impl World {
             message.is_stray = !message.is_stray && self.chance(self.faults.escapes_purge);
             if message.is_stray {
                 self.in_flight.push_back(message);
-            } else {
+            } else if self.rng.random_bool(0.5) {
                 self.undelivered.push(undelivered(&message, Fault::Purged));
+            } else {
+                self.undelivered.push(undelivered(&message, Fault::PurgedInFlight));
+                let (due, producer) = (self.after(1..=500), self.producer);
+                self.later.push((due, Later::LateOutput { message, producer }));
             }
+        }
+    }
+
+    /// A record arrives that was purged after it was sent. It counts for the transaction that its producer has now.
+    pub(super) fn arrive_late(&mut self, message: &InFlight, producer: u64) {
+        let is_fenced = producer != self.producer && !self.has(PutBack::KeepsProducer);
+        if let Some((number, _)) = self.transaction.filter(|_| !is_fenced) {
+            let InFlight { id, is_prediction, .. } = *message;
+            self.trace(|| format!("record {id} arrives late"));
+            self.outputs.push(OutputData { id, is_prediction, transaction: Some(number) });
         }
     }
 
