@@ -62,6 +62,14 @@ pub(crate) fn is_denial(error: &KafkaError) -> bool {
     error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed)
 }
 
+/// Whether the group takes no offset of a topic: it is gone, has fewer partitions, or may not be read.
+pub(crate) fn is_about_topic(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::TopicAuthorizationFailed)
+    )
+}
+
 /// Sends librdkafka's own log lines to `tracing`, at their levels.
 pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {

@@ -186,6 +186,33 @@ fn a_route_waits_without_any_right(delivery: &str) {
 }
 
 #[test]
+fn a_start_that_cannot_be_committed_delays_no_other_route_exactly_once() {
+    let routes = Routes::new(guarded_brokers(), "exactly_once", &[], &[]);
+    let Setup { brokers, input, .. } = &routes.refusing;
+    let text = std::fs::read_to_string(&routes.config).unwrap();
+    let refresh = "[kafka.properties]\n\"topic.metadata.refresh.interval.ms\" = 1000";
+    std::fs::write(&routes.config, text.replacen("[kafka.properties]", refresh, 1)).unwrap();
+    let weir = Weir::ready(&routes.config);
+    produce(brokers, input, keyed("before", 10));
+    routes.outputs.take(10);
+    restrict(brokers, input, &["Describe", "Write"]);
+    weir.await_not_ready(&format!("no READ on topic {input}"));
+    add_partitions(brokers, input, 2);
+    eventually("the new partition is assigned", || {
+        weir.partitions().iter().any(|partition| partition.contains(input) && partition.contains('1')).then_some(())
+    });
+    for round in 0..3 {
+        routes.assert_that_the_other_goes_on(&keyed(&format!("other {round}"), 20));
+    }
+
+    lift_restrictions(brokers, input);
+    produce(brokers, input, [Record { partition: 1, ..keyed("added", 1).remove(0) }]);
+    routes.outputs.await_all(&keyed("added", 1));
+    weir.await_ready();
+    routes.finish(weir, 10);
+}
+
+#[test]
 fn an_output_that_is_deleted_delays_no_other_route_exactly_once() {
     let routes = Routes::new(brokers(), "exactly_once", &[], &[]);
     let [brokers, input, output] =

@@ -46,11 +46,15 @@ pub(super) struct Brokers<'c, K: Clients> {
     /// The question where partitions begin, and when it is to be asked again.
     pub(super) starts: Option<Pending<Vec<(TopicPartition, Start)>>>,
     pub(super) starts_due: Instant,
+    /// How many seeks in a row have failed.
+    pub(super) failed_seeks: u32,
     pub(super) commit: Option<CommitInFlight>,
     pub(super) commit_interval: Duration,
     pub(super) commit_due: Instant,
     /// Whether partitions began where the group had no commit, which is to be committed even if nothing comes.
     pub(super) has_new_starts: bool,
+    /// Until then they are left out of commits.
+    pub(super) starts_held_until: Instant,
     /// Since when something has been delivered that isn't committed.
     pub(super) uncommitted_since: Option<Instant>,
     /// With exactly-once.
@@ -123,10 +127,12 @@ impl<'c, K: Clients> Brokers<'c, K> {
             queues: (0..routes).map(|_| RouteQueue::default()).collect(),
             starts: None,
             starts_due: now,
+            failed_seeks: 0,
             commit: None,
             commit_interval: parts.commit_interval,
             commit_due: now + parts.commit_interval,
             has_new_starts: false,
+            starts_held_until: now,
             uncommitted_since: None,
             transaction: parts.transaction,
             refusals: Refusals::default(),

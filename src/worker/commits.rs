@@ -1,6 +1,6 @@
 //! Commits of offsets without transactions, and stops.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::WorkerError;
 use super::brokers::Brokers;
@@ -15,6 +15,9 @@ use crate::monitor::metrics::CommitOutcome;
 pub(super) struct CommitInFlight {
     points: Vec<CommitPoint>,
 }
+
+/// How long bare starts are left out of commits after the brokers have refused offsets of a topic.
+const HELD_STARTS_RETRY: Duration = Duration::from_secs(30);
 
 impl<K: Clients> Brokers<'_, K> {
     /// Commits when it is time.
@@ -78,7 +81,7 @@ impl<K: Clients> Brokers<'_, K> {
         if self.commit.is_some() {
             return;
         }
-        let points = self.partitions.committable();
+        let points = self.partitions.committable(self.commits_starts());
         #[cfg(feature = "planted-bugs")]
         let points = planted::points(&self.partitions, points);
         if points.is_empty() {
@@ -93,8 +96,8 @@ impl<K: Clients> Brokers<'_, K> {
     /// Reports how long something has been delivered that isn't committed: with transactions, handed over.
     pub(super) fn report_commit_age(&mut self, now: Instant) {
         let is_committed = match self.transaction {
-            Some(_) => self.partitions.handed_over().is_empty(),
-            None => self.partitions.committable().is_empty(),
+            Some(_) => self.partitions.handed_over(self.commits_starts()).is_empty(),
+            None => self.partitions.committable(self.commits_starts()).is_empty(),
         };
         self.uncommitted_since = if is_committed { None } else { self.uncommitted_since.or(Some(now)) };
         self.metrics.commit_age(self.uncommitted_since);
@@ -106,6 +109,23 @@ impl<K: Clients> Brokers<'_, K> {
         self.metrics.committed(CommitOutcome::Ok);
         self.uncommitted_since = None;
         self.set_denied(false);
+    }
+
+    /// Whether bare starts are committed now.
+    pub(super) fn commits_starts(&self) -> bool {
+        self.now() >= self.starts_held_until
+    }
+
+    /// The brokers refuse offsets. Those of one partition that is gone, or that may not be read, keep all others from being
+    /// committed. Where nothing was consumed, its start can wait.
+    pub(super) fn note_refused_offsets(&mut self, error: &KafkaError) {
+        // The heartbeats are refused as well, but librdkafka reports that only when the session is over.
+        if kafka::is_denial(error) {
+            self.set_denied(true);
+        }
+        if kafka::is_about_topic(error) {
+            self.starts_held_until = self.now() + HELD_STARTS_RETRY;
+        }
     }
 
     /// The outcome of the commit under way, if it has come.
@@ -121,10 +141,7 @@ impl<K: Clients> Brokers<'_, K> {
     }
 
     fn note_failed_commit(&mut self, error: &KafkaError) {
-        // The heartbeats are refused as well, but librdkafka reports that only when the session is over.
-        if kafka::is_denial(error) {
-            self.set_denied(true);
-        }
+        self.note_refused_offsets(error);
         if kafka::is_rebalancing(error) {
             tracing::debug!(%error, "a rebalance overtook a commit; its offsets go with the next one");
         } else {

@@ -23,7 +23,7 @@ fn is_planted(bug: &str) -> bool {
 
 /// The offsets to commit: with `commit_before_acknowledgement`, of all that is handed to the producer.
 pub(super) fn points(partitions: &PartitionTable, right: Vec<CommitPoint>) -> Vec<CommitPoint> {
-    if is_planted("commit_before_acknowledgement") { partitions.handed_over() } else { right }
+    if is_planted("commit_before_acknowledgement") { partitions.handed_over(true) } else { right }
 }
 
 /// Whether offsets are committed in nobody's name (`zombie_commit`), and whatever has become of their partitions, so that a worker

@@ -19,7 +19,6 @@ use super::brokers::{Brokers, WAIT_STEP};
 use super::ports::{Clients, GroupConsumer, OutputProducer};
 use super::{Activity, WorkerError};
 use crate::kafka::consumer::StartPoint;
-use crate::kafka::is_denial;
 use crate::kafka::producer::{Step, TransactionError};
 use crate::kafka::settings::TRANSACTION_TIMEOUT;
 use crate::monitor::metrics::CommitOutcome;
@@ -93,7 +92,10 @@ impl<K: Clients> Brokers<'_, K> {
     /// Opens a transaction without records, if none is open, where partitions begin that have no commit. Otherwise what arrives in
     /// a quiet partition during a restart would be skipped, where `auto.offset.reset` is `latest`.
     fn open_for_new_starts(&mut self, now: Instant) -> Result<(), WorkerError> {
-        self.has_new_starts = !self.partitions.handed_over().is_empty();
+        if !self.commits_starts() {
+            return Ok(());
+        }
+        self.has_new_starts = !self.partitions.handed_over(true).is_empty();
         if self.has_new_starts && !self.begin_if_needed(0)? {
             self.commit_due = now + self.commit_interval;
         }
@@ -106,7 +108,7 @@ impl<K: Clients> Brokers<'_, K> {
             return Ok(());
         }
         self.pulse.enter(Activity::Commit);
-        let points = self.partitions.handed_over();
+        let points = self.partitions.handed_over(self.commits_starts());
         let commits = self.partitions.commits(&points);
         let Some(member) = self.consumer.member() else {
             self.doubt_transaction("the consumer has left its group");
@@ -264,9 +266,7 @@ impl<K: Clients> Brokers<'_, K> {
                     step = start(&self.producer)?;
                 }
                 Some(Err(TransactionError::Abortable(cause))) => {
-                    if is_denial(&cause) {
-                        self.set_denied(true);
-                    }
+                    self.note_refused_offsets(&cause);
                     return Ok(StepOutcome::Refused(cause.to_string()));
                 }
                 Some(Err(TransactionError::Fenced { .. })) if self.is_overdue() => {

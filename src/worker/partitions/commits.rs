@@ -6,21 +6,24 @@ use crate::worker::ledger::LostOutcome;
 use crate::worker::refusal::Refusal;
 
 impl PartitionTable {
-    /// What can be committed now and is not.
-    pub(crate) fn committable(&self) -> Vec<CommitPoint> {
-        self.commit_points(|entry| entry.done)
+    /// What can be committed now and is not; `with_starts` says whether that includes partitions of which nothing was consumed.
+    pub(crate) fn committable(&self, with_starts: bool) -> Vec<CommitPoint> {
+        self.commit_points(with_starts, |entry| entry.done)
     }
 
     /// The positions up to which everything is handed over, acknowledged or not, where that isn't committed: what a
     /// transaction commits along with the outputs, once all of them are delivered.
-    pub(crate) fn handed_over(&self) -> Vec<CommitPoint> {
-        self.commit_points(Entry::handed_over)
+    pub(crate) fn handed_over(&self, with_starts: bool) -> Vec<CommitPoint> {
+        self.commit_points(with_starts, Entry::handed_over)
     }
 
-    fn commit_points(&self, position: impl Fn(&Entry) -> Option<Position>) -> Vec<CommitPoint> {
+    fn commit_points(&self, with_starts: bool, position: impl Fn(&Entry) -> Option<Position>) -> Vec<CommitPoint> {
         let new = |(slot, entry): (usize, &Option<Entry>)| {
             let entry = entry.as_ref()?;
             let position = position(entry)?;
+            if !with_starts && entry.start == Some(position) {
+                return None;
+            }
             // The same offset of another epoch is another record: the log was truncated, and has grown again.
             let is_new = entry.committed != Some(position);
             let of = entry.books_of(slot as u32);
@@ -114,9 +117,9 @@ mod tests {
             };
             table.sent(table.books(lease), 0, offset, Some(1));
         }
-        let points = table.handed_over();
+        let points = table.handed_over(true);
         assert_eq!(points.iter().map(|point| point.position).collect::<Vec<_>>(), [at(5, 1)]);
         table.committed(&points);
-        assert_eq!(table.handed_over(), []);
+        assert_eq!(table.handed_over(true), []);
     }
 }
