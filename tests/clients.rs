@@ -90,14 +90,15 @@ impl Member {
         for queue in 0..self.queues {
             let mut fetched = VecDeque::new();
             while !self.consumer.fetch(queue, &mut fetched) {}
-            came.extend(fetched.into_iter().map(|fetched| match fetched {
-                Fetched::Error(error) => Came::Error(error),
-                Fetched::Record(record) => Came::Record {
+            came.extend(fetched.into_iter().filter_map(|fetched| match fetched {
+                Fetched::End { .. } => None,
+                Fetched::Error(error) => Some(Came::Error(error)),
+                Fetched::Record(record) => Some(Came::Record {
                     partition: record.partition(),
                     offset: record.offset(),
                     leader_epoch: record.leader_epoch(),
                     queue,
-                },
+                }),
             }));
         }
     }
@@ -302,8 +303,10 @@ fn after_a_seek_nothing_comes_that_was_fetched_before() {
         }
     }
     let missing = TopicPartition { topic: topic.clone(), partition: 7 };
-    assert!(member.consumer.seek(&[(missing, Position::at(0))]).is_err(), "what isn't assigned can't be sought");
-    member.consumer.seek(&[]).unwrap();
+    let failed = member.consumer.seek(&[(missing.clone(), Position::at(0))]).unwrap();
+    assert_eq!(failed.len(), 1, "what isn't assigned can't be sought");
+    assert_eq!(failed[0].0, missing);
+    assert_eq!(member.consumer.seek(&[]).unwrap(), []);
     member.leave();
 }
 

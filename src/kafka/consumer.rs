@@ -83,6 +83,14 @@ pub struct FetchError {
 pub enum Fetched<R> {
     /// A record.
     Record(R),
+    /// The partition has no records before this offset that haven't been fetched, and none behind it yet. Between the last
+    /// record and the offset there may be markers of transactions, and records of aborted ones.
+    End {
+        /// The partition.
+        partition: TopicPartition,
+        /// The next offset.
+        offset: i64,
+    },
     /// An error of a partition. It has no offset: the next record of the partition may be the one after the last.
     Error(FetchError),
 }
@@ -187,7 +195,12 @@ impl Consumer {
                 Some(source) => {
                     let origin = record.origin();
                     let (topic, partition) = (origin.topic.to_owned(), origin.partition);
-                    Fetched::Error(FetchError { topic, partition, source })
+                    match source {
+                        KafkaError::PartitionEOF(_) => {
+                            Fetched::End { partition: TopicPartition { topic, partition }, offset: origin.offset }
+                        }
+                        _ => Fetched::Error(FetchError { topic, partition, source }),
+                    }
                 }
             });
         })
@@ -213,14 +226,22 @@ impl Consumer {
         }
     }
 
-    /// Consumes assigned partitions on from these positions; what was fetched ahead is dropped. Blocks for up to
-    /// [`SEEK_TIMEOUT`], usually for less than a millisecond: no broker is asked.
-    pub fn seek(&self, positions: &[(TopicPartition, Position)]) -> Result<(), KafkaError> {
+    /// Consumes assigned partitions on from these positions; what was fetched ahead is dropped. Returns the partitions that
+    /// could not be sought, with the reasons. Blocks for up to [`SEEK_TIMEOUT`], usually for less than a millisecond: no broker
+    /// is asked.
+    pub fn seek(
+        &self,
+        positions: &[(TopicPartition, Position)],
+    ) -> Result<Vec<(TopicPartition, KafkaError)>, KafkaError> {
         if positions.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let sought = self.inner.seek_partitions(list_of(positions)?, SEEK_TIMEOUT)?;
-        sought.elements().iter().try_for_each(|element| element.error())
+        let failed = sought.elements().into_iter().filter_map(|element| {
+            let partition = TopicPartition { topic: element.topic().to_owned(), partition: element.partition() };
+            Some((partition, element.error().err()?))
+        });
+        Ok(failed.collect())
     }
 
     /// Asks for these commits, in one request; [`Consumer::commit_result`] has the result.

@@ -106,7 +106,7 @@ impl GroupConsumer for Consumer {
         self.unassign(partitions)
     }
 
-    fn seek(&self, positions: &[(TopicPartition, Position)]) -> Result<(), KafkaError> {
+    fn seek(&self, positions: &[(TopicPartition, Position)]) -> Result<Vec<(TopicPartition, KafkaError)>, KafkaError> {
         self.seek(positions)
     }
 

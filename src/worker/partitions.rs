@@ -67,6 +67,15 @@ pub(crate) struct NewLog {
     pub(crate) topic_id: Option<TopicId>,
 }
 
+/// A silent partition that is fetched anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Woken {
+    /// How many offsets it has that were not fetched.
+    pub(crate) records: i64,
+    /// How often it has been fetched anew since something came of it.
+    pub(crate) times: u32,
+}
+
 /// What becomes of a record that was fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Polled {
@@ -130,6 +139,8 @@ struct Entry {
     /// Where consuming began, under these books.
     start: Option<Position>,
     cursor: Option<Position>,
+    /// An end that was fetched behind the last record, and the lease that it was fetched under.
+    end: Option<(i64, u64)>,
     /// The batches with records of this partition, oldest first.
     parts: VecDeque<Part>,
     /// Everything before it is acknowledged.
@@ -140,8 +151,8 @@ struct Entry {
     refusals: BTreeMap<i64, (Option<i32>, Refusal)>,
     heard: bool,
     heard_at: Instant,
-    /// The end that it was last fetched anew for.
-    woken_for: Option<i64>,
+    /// How often it has been fetched anew since something came of it.
+    wakes: u32,
     trouble: Option<(String, Instant)>,
     /// Which topic of its name the position belongs to.
     topic_id: Option<TopicId>,
@@ -157,6 +168,12 @@ impl Entry {
 
     fn books_of(&self, slot: u32) -> BooksOf {
         BooksOf { slot, books: self.books, log: self.log }
+    }
+
+    /// Up to where it has been fetched: the cursor, or an end behind it.
+    fn reached(&self) -> Option<i64> {
+        let end = self.end.filter(|(_, lease)| *lease == self.lease).map(|(end, _)| end);
+        Some(end.unwrap_or(0).max(self.cursor?.offset))
     }
 
     fn is_open(&self) -> bool {
@@ -230,13 +247,14 @@ impl PartitionTable {
                 log: number,
                 start: None,
                 cursor: None,
+                end: None,
                 parts: VecDeque::new(),
                 done: None,
                 committed: None,
                 refusals: BTreeMap::new(),
                 heard: false,
                 heard_at: now,
-                woken_for: None,
+                wakes: 0,
                 trouble: None,
                 topic_id: None,
                 identified_after: now,
@@ -350,8 +368,18 @@ impl PartitionTable {
             return Polled::LogWentBack { from: cursor.offset };
         }
         entry.cursor = Some(Position { offset: offset + 1, leader_epoch });
-        entry.heard = true;
+        (entry.heard, entry.wakes) = (true, 0);
         Polled::Next(Lease { slot, number: entry.lease })
+    }
+
+    /// Takes note of an end that was fetched when [`PartitionTable::lease_count`] was `fetched_under`.
+    pub(crate) fn reach(&mut self, partition: &TopicPartition, end: i64, fetched_under: u64) {
+        let Some(slot) = self.find(partition) else { return };
+        let entry = self.entry_mut(slot);
+        if entry.is_open() && entry.lease <= fetched_under {
+            entry.end = Some((end, entry.lease));
+            (entry.heard, entry.wakes) = (true, 0);
+        }
     }
 
     /// Whether a record that was polled under this lease may still go out.
@@ -386,7 +414,7 @@ impl PartitionTable {
         let entry = self.entry_mut(slot);
         entry.log = number;
         (entry.topic_id, entry.identified_after) = (topic_id, now);
-        entry.woken_for = None;
+        entry.wakes = 0;
         if from_commits {
             entry.done = None;
         }

@@ -66,8 +66,9 @@ pub(crate) trait GroupConsumer {
     fn assign(&self, starts: &[(TopicPartition, Position)]) -> Result<(), KafkaError>;
     /// Stops consuming partitions.
     fn unassign(&self, partitions: &[TopicPartition]) -> Result<(), KafkaError>;
-    /// Consumes assigned partitions from other positions. May wait for librdkafka's own threads, not for brokers.
-    fn seek(&self, positions: &[(TopicPartition, Position)]) -> Result<(), KafkaError>;
+    /// Consumes assigned partitions from other positions. Returns those that could not be sought. May wait for librdkafka's own
+    /// threads, not for brokers.
+    fn seek(&self, positions: &[(TopicPartition, Position)]) -> Result<Vec<(TopicPartition, KafkaError)>, KafkaError>;
     /// Stops fetching partitions.
     fn pause(&self, partitions: &[TopicPartition]) -> Result<(), KafkaError>;
     /// Undoes [`GroupConsumer::pause`].

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::WorkerError;
 use super::brokers::Brokers;
-use super::partitions::{Lease, NewLog, Polled, SILENT_AFTER};
+use super::partitions::{Lease, NewLog, Polled, SILENT_AFTER, Woken};
 use super::ports::{Clients, GroupConsumer, InputRecord};
 use crate::kafka::consumer::{FetchError, Fetched, Position, TopicPartition, TopicTag};
 use crate::kafka::refusal::is_unreadable;
@@ -14,6 +14,9 @@ use crate::kafka::watch::TopicSnapshot;
 /// After so long without a record a partition's queue is attached again: librdkafka undoes that when it stops a partition, in its
 /// own time.
 const ATTACH_AGAIN_AFTER: Duration = Duration::from_secs(2);
+
+/// Seeks fail for a moment while librdkafka still stops a partition. So many in a row, one each half second, are told.
+const FAILED_SEEKS_TOLD: u32 = 20;
 
 /// A record that the worker holds.
 pub(super) struct PolledRecord<R> {
@@ -56,6 +59,11 @@ impl<'c, K: Clients> Brokers<'c, K> {
             }
             let record = match queue.fetched.pop_front()? {
                 Fetched::Record(record) => record,
+                Fetched::End { partition, offset } => {
+                    let fetched_under = queue.fetched_under;
+                    self.partitions.reach(&partition, offset, fetched_under);
+                    continue;
+                }
                 Fetched::Error(error) => {
                     self.fetch_failed(&error, now);
                     continue;
@@ -124,17 +132,29 @@ impl<'c, K: Clients> Brokers<'c, K> {
         if !orders.pause.is_empty() {
             self.consumer.pause(&orders.pause)?;
         }
-        if !orders.seek.is_empty()
-            && let Err(error) = self.consumer.seek(&orders.seek)
-        {
-            tracing::debug!(%error, "a seek failed; it is tried again");
-            self.partitions.seek_failed(&orders, now);
-            return Ok(());
-        }
-        if !orders.resume.is_empty() {
-            self.consumer.resume(&orders.resume)?;
+        let failed = self.seek(&orders.seek);
+        self.partitions.seek_failed(&failed, &orders.resume, now);
+        let resume: Vec<_> = orders.resume.into_iter().filter(|partition| !failed.contains(partition)).collect();
+        if !resume.is_empty() {
+            self.consumer.resume(&resume)?;
         }
         Ok(())
+    }
+
+    /// Seeks, and returns the partitions that could not be sought.
+    fn seek(&mut self, positions: &[(TopicPartition, Position)]) -> Vec<TopicPartition> {
+        if positions.is_empty() {
+            return Vec::new();
+        }
+        let failed = self.consumer.seek(positions).unwrap_or_else(|error| {
+            positions.iter().map(|(partition, _)| (partition.clone(), error.clone())).collect()
+        });
+        self.failed_seeks = if failed.is_empty() { 0 } else { self.failed_seeks + 1 };
+        let is_told = self.failed_seeks.is_multiple_of(FAILED_SEEKS_TOLD);
+        for (TopicPartition { topic, partition }, error) in failed.iter().filter(|_| is_told) {
+            tracing::warn!(topic, partition, %error, "a partition can't be sought; it is tried again");
+        }
+        failed.into_iter().map(|(partition, _)| partition).collect()
     }
 
     /// Takes note of the topics as they were last seen: one that was created again is consumed from its beginning, and a
@@ -157,9 +177,9 @@ impl<'c, K: Clients> Brokers<'c, K> {
             if !self.queues[route].fetched.is_empty() {
                 continue;
             }
-            if let Some(records) = self.partitions.wake(partition, end, now) {
+            if let Some(Woken { records, times }) = self.partitions.wake(partition, end, now) {
                 let TopicPartition { topic, partition } = partition;
-                tracing::info!(topic, partition, records, "nothing has come for a while; fetching again");
+                tracing::info!(topic, partition, records, times, "nothing has come for a while; fetching again");
             }
         }
     }
@@ -168,8 +188,8 @@ impl<'c, K: Clients> Brokers<'c, K> {
     ///
     /// librdkafka can leave a partition unfetched for ever: when its leader goes away while the offset's epoch is being
     /// validated, it waits in `validate-epoch-wait` for a retry that never comes (confluentinc/librdkafka#4492), and says
-    /// nothing. A seek ends that. The control plane asks for the ends; where only a transaction's marker is left to read, the
-    /// seek changes nothing, so there is one for each end.
+    /// nothing. A seek mostly ends that. The control plane asks for the ends. Where only markers of transactions are left to read,
+    /// the end has been fetched, and nothing is sought.
     pub(super) fn look_for_silence(&mut self, now: Instant, takes: &[bool]) {
         self.partitions.note_silence(now, |route| takes[route]);
         for (route, partition) in self.partitions.silent(now, ATTACH_AGAIN_AFTER) {
@@ -179,14 +199,14 @@ impl<'c, K: Clients> Brokers<'c, K> {
         debug_assert!(ATTACH_AGAIN_AFTER < SILENT_AFTER);
     }
 
-    /// Reports how many records of each partition are still to be consumed, where that is known. Taken from the cursor, not
-    /// from commits: offsets have gaps (compaction, control records).
+    /// Reports how many records of each partition are still to be consumed, where that is known. Taken from what was fetched,
+    /// not from commits: offsets have gaps (compaction, control records).
     pub(super) fn report_lag(&mut self) {
         let snapshot = self.surroundings.topics();
-        for (partition, cursor) in self.partitions.cursors() {
+        for (partition, reached) in self.partitions.reached() {
             let end = self.consumer.end(&partition).max(snapshot.ends.get(&partition).copied());
             if let Some(end) = end {
-                self.metrics.lag(&partition.topic, partition.partition, (end - cursor).max(0));
+                self.metrics.lag(&partition.topic, partition.partition, (end - reached).max(0));
             }
         }
     }

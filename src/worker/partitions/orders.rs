@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Entry, Orders, PartitionTable, RETRY, SILENT_AFTER, State, TROUBLE_SHOWN, UNREADABLE_RETRY};
+use super::{Entry, Orders, PartitionTable, RETRY, SILENT_AFTER, State, TROUBLE_SHOWN, UNREADABLE_RETRY, Woken};
 use crate::kafka::admin::TopicId;
-use crate::kafka::consumer::TopicPartition;
+use crate::kafka::consumer::{Position, TopicPartition};
 
 impl PartitionTable {
     /// An error came instead of records of a partition. `is_unreadable` says that librdkafka goes on after the data that it
@@ -86,7 +86,9 @@ impl PartitionTable {
                     if std::mem::replace(&mut entry.is_paused, false) {
                         orders.resume.push(name.clone());
                     }
-                    orders.seek.push((name, cursor));
+                    // The second time in vain: perhaps it is the check of the epoch that librdkafka waits for.
+                    let leader_epoch = cursor.leader_epoch.filter(|_| entry.wakes < 2);
+                    orders.seek.push((name, Position { leader_epoch, ..cursor }));
                 }
                 (State::Seeking { .. }, _) => self.changed.push(slot),
                 (State::Open, _) => {}
@@ -95,12 +97,12 @@ impl PartitionTable {
         orders
     }
 
-    /// The seek of these orders failed, and nothing was resumed: it is ordered again after a moment. librdkafka may still be
-    /// stopping a partition that has just gone and come back.
-    pub(crate) fn seek_failed(&mut self, orders: &Orders, now: Instant) {
-        for (partition, _) in &orders.seek {
+    /// These partitions could not be sought, and none of them was resumed that were to be: both are ordered again after a moment.
+    /// librdkafka may still be stopping a partition that has just gone and come back.
+    pub(crate) fn seek_failed(&mut self, failed: &[TopicPartition], resume: &[TopicPartition], now: Instant) {
+        for partition in failed {
             let Some(slot) = self.find(partition) else { continue };
-            let is_paused = orders.resume.contains(partition);
+            let is_paused = resume.contains(partition);
             let entry = self.entry_mut(slot);
             entry.is_paused |= is_paused;
             if entry.is_open() {
@@ -138,22 +140,25 @@ impl PartitionTable {
         })
     }
 
-    /// Whether there is more of a silent partition than librdkafka fetches: then it is to be fetched anew, once for each end.
-    pub(crate) fn wake(&mut self, partition: &TopicPartition, end: i64, now: Instant) -> Option<i64> {
+    /// Whether there is more of a silent partition than librdkafka fetches: then it is fetched anew, and again after each
+    /// [`SILENT_AFTER`] in which nothing comes.
+    pub(crate) fn wake(&mut self, partition: &TopicPartition, end: i64, now: Instant) -> Option<Woken> {
         let slot = self.find(partition)?;
         let entry = self.entry_mut(slot);
-        let behind = end - entry.cursor?.offset;
+        let records = end - entry.reached()?;
         let is_silent = entry.is_open() && now.saturating_duration_since(entry.heard_at) >= SILENT_AFTER;
-        if !is_silent || behind <= 0 || entry.woken_for == Some(end) {
+        if !is_silent || records <= 0 {
             return None;
         }
-        entry.woken_for = Some(end);
+        entry.wakes += 1;
+        entry.heard_at = now;
+        let woken = Woken { records, times: entry.wakes };
         self.refetch(partition, None, now);
-        Some(behind)
+        Some(woken)
     }
 
-    /// The cursor of each partition that has one.
-    pub(crate) fn cursors(&self) -> impl Iterator<Item = (TopicPartition, i64)> {
-        self.iter().filter_map(|entry| Some((self.name(entry), entry.cursor?.offset)))
+    /// Up to where each partition has been fetched that has been started.
+    pub(crate) fn reached(&self) -> impl Iterator<Item = (TopicPartition, i64)> {
+        self.iter().filter_map(|entry| Some((self.name(entry), entry.reached()?)))
     }
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::world::{InputData, Kind, Step, World, fetch_error, name};
+use super::world::{InputData, Kind, Op, Step, World, fetch_error, name};
 use crate::kafka::consumer::{Commit, Fetched, GroupEvent, Position, Start, TopicPartition, TopicTag};
 use crate::kafka::pending::Pending;
 use crate::kafka::producer::{self, Acknowledged, DeliveryError, NotSent, Outgoing, TransactionError, Undelivered};
@@ -130,8 +130,9 @@ impl GroupConsumer for SimulatedConsumer {
             && let Some((toppar, taken)) = world.take(queue)
         {
             into.push_back(match taken {
-                Ok(data) => Fetched::Record(SimulatedRecord::new(toppar, data)),
-                Err(error) => Fetched::Error(fetch_error(toppar, error)),
+                Op::Record(data) => Fetched::Record(SimulatedRecord::new(toppar, data)),
+                Op::End(offset) => Fetched::End { partition: name(toppar), offset },
+                Op::Error(error) => Fetched::Error(fetch_error(toppar, error)),
             });
         }
     }
@@ -150,7 +151,7 @@ impl GroupConsumer for SimulatedConsumer {
         Ok(())
     }
 
-    fn seek(&self, positions: &[(TopicPartition, Position)]) -> Result<(), KafkaError> {
+    fn seek(&self, positions: &[(TopicPartition, Position)]) -> Result<Vec<(TopicPartition, KafkaError)>, KafkaError> {
         self.world.borrow_mut().seek(positions)
     }
 

@@ -18,6 +18,7 @@ impl World {
         match op {
             Op::Record(_) if self.has(PutBack::DropsStrays) => self.next_event(),
             Op::Record(record) => Some(GroupEvent::Stray { partition: name(toppar), offset: record.offset }),
+            Op::End(_) => self.next_event(),
             Op::Error(error) => Some(GroupEvent::PartitionError(fetch_error(toppar, error))),
         }
     }
@@ -40,6 +41,9 @@ impl World {
             let fetched: Vec<InputData> =
                 log.records.iter().copied().filter(|record| record.offset >= fetch_from).take(most).collect();
             let unreadable = log.unreadable;
+            if fetched.is_empty() {
+                any |= self.reach_end(toppar);
+            }
             for record in fetched {
                 any = true;
                 self.toppars[toppar].fetch_from = record.offset + 1;
@@ -55,6 +59,18 @@ impl World {
         any
     }
 
+    /// Nothing but markers is left of a log. Reports its end, once.
+    fn reach_end(&mut self, toppar: usize) -> bool {
+        let (end, state) = (self.logs[toppar].end, &mut self.toppars[toppar]);
+        let reached = Some((end, state.version));
+        if std::mem::replace(&mut state.end, reached) == reached {
+            return false;
+        }
+        state.fetch_from = end;
+        self.queue_op(toppar, Op::End(end));
+        true
+    }
+
     pub(super) fn queue_op(&mut self, toppar: usize, op: Op) {
         let Toppar { version, queue, .. } = self.toppars[toppar];
         let op = QueuedOp { toppar, version, op };
@@ -65,28 +81,26 @@ impl World {
     }
 
     /// The next thing of a queue that isn't outdated.
-    pub(in crate::worker::simulation) fn take(&mut self, queue: usize) -> Option<(usize, Result<InputData, Fault>)> {
+    pub(in crate::worker::simulation) fn take(&mut self, queue: usize) -> Option<(usize, Op)> {
         loop {
             let QueuedOp { toppar, version, op } = self.queues[queue].pop_front()?;
             let state = &mut self.toppars[toppar];
             if version != state.version || !state.is_assigned {
                 continue;
             }
-            return Some(match op {
+            match op {
                 Op::Record(record) => {
                     let is_below = state.app_position.is_some_and(|position| record.offset < position);
                     if is_below && self.put_back == Some(PutBack::IgnoresLogsThatWentBack) {
                         continue;
                     }
                     state.app_position = Some(record.offset + 1);
-                    (toppar, Ok(record))
                 }
-                Op::Error(error) => {
-                    // librdkafka counts the error as a record.
-                    state.app_position = state.app_position.map(|position| position + 1);
-                    (toppar, Err(error))
-                }
-            });
+                Op::End(_) => {}
+                // librdkafka counts the error as a record.
+                Op::Error(_) => state.app_position = state.app_position.map(|position| position + 1),
+            }
+            return Some((toppar, op));
         }
     }
 
@@ -133,17 +147,23 @@ impl World {
     pub(in crate::worker::simulation) fn seek(
         &mut self,
         positions: &[(TopicPartition, Position)],
-    ) -> Result<(), KafkaError> {
+    ) -> Result<Vec<(TopicPartition, KafkaError)>, KafkaError> {
         if self.chance(self.faults.seek_fails) {
             return Err(fault(Fault::Busy));
         }
+        let mut failed = Vec::new();
         for (partition, position) in positions {
+            if self.chance(self.faults.seek_fails) {
+                failed.push((partition.clone(), fault(Fault::Busy)));
+                continue;
+            }
             let at = toppar(partition);
             let fetch_from = self.logs[at].validated(*position);
             let is_from_start = self.logs[at].records.first().is_none_or(|first| position.offset <= first.offset);
             let state = &mut self.toppars[at];
             if !state.is_assigned {
-                return Err(fault(Fault::Busy));
+                failed.push((partition.clone(), fault(Fault::Busy)));
+                continue;
             }
             if self.put_back == Some(PutBack::ResumesWithoutSeek) {
                 continue;
@@ -153,8 +173,8 @@ impl World {
             state.is_mistaken &= !is_from_start;
             state.version += 1;
         }
-        self.trace(|| format!("worker seeks {positions:?}"));
-        Ok(())
+        self.trace(|| format!("worker seeks {positions:?}, in vain: {failed:?}"));
+        Ok(failed)
     }
 
     pub(in crate::worker::simulation) fn set_paused(&mut self, partitions: &[TopicPartition], is_paused: bool) {

@@ -57,6 +57,10 @@ impl World {
             log.end += gap + 1;
             self.next_id += 1;
         }
+        if self.rng.random_bool(0.2) {
+            // The marker of a transaction.
+            self.logs[toppar].end += 1;
+        }
     }
 
     /// The topic of a route is deleted and created again.
