@@ -1,6 +1,6 @@
 //! Models that were made elsewhere: what a foreign file says, on its way to a bundle.
 
-mod made_up;
+pub(in crate::model) mod made_up;
 mod samples;
 
 use std::fmt;
@@ -10,6 +10,7 @@ use ndarray::{Array2, ArrayView2, Axis};
 
 use super::Model;
 use super::bundle::{BundleError, Draft, Training};
+use super::onnx::{Difference, Reference};
 use super::preprocess::Transform;
 use super::signature::Signature;
 use crate::engine::{Layer, Output};
@@ -36,6 +37,8 @@ pub struct Imported {
     pub output: Output,
     /// Where it came from, for the bundle's recipe.
     pub recipe: serde_json::Map<String, serde_json::Value>,
+    /// What the model must agree with, if it came from a graph.
+    pub reference: Option<Box<Reference>>,
 }
 
 /// What a person says about a model whose file leaves it open.
@@ -130,6 +133,9 @@ pub enum ImportError {
         /// How many samples there are.
         of: usize,
     },
+    /// The graph that it came from answers otherwise.
+    #[error(transparent)]
+    Reference(#[from] Difference),
     /// The parts don't make a bundle.
     #[error("it makes no bundle")]
     Bundle(#[from] BundleError),
@@ -140,6 +146,7 @@ impl Imported {
     ///
     /// Its golden rows are some of the samples, else of the rows, else made up; without rows its baseline is empty.
     pub fn into_draft(self, name: &str, evidence: &Evidence) -> Result<(Draft, Option<f64>), ImportError> {
+        let reference = self.reference;
         let golden_rows = match evidence {
             Evidence { samples: Some(samples), .. } => spread(samples.rows.view()),
             Evidence { rows: Some(rows), .. } => spread(rows.view()),
@@ -161,6 +168,9 @@ impl Imported {
         };
         let (_, files) = draft.bundle(1, String::new())?;
         let model = Model::load(&files, |_| {})?;
+        if let Some(reference) = &reference {
+            reference.check(&model, &draft.preprocessing)?;
+        }
         let largest = evidence.samples.as_ref().map(|samples| samples.check(&model)).transpose()?;
         if let Some(rows) = &evidence.rows {
             draft.baseline = Baseline::fit(&draft.signature, rows.view(), answers(&model, rows.view()).view());
@@ -170,7 +180,7 @@ impl Imported {
 }
 
 /// What the model answers for decoded rows, in batches.
-fn answers(model: &Model, rows: ArrayView2<'_, f64>) -> Array2<f32> {
+pub(in crate::model) fn answers(model: &Model, rows: ArrayView2<'_, f64>) -> Array2<f32> {
     let mut outputs = Array2::zeros((rows.nrows(), model.signature().target.outputs()));
     let mut scratch = model.scratch();
     let batches = rows.axis_chunks_iter(Axis(0), BATCH).zip(outputs.axis_chunks_iter_mut(Axis(0), BATCH));

@@ -6,7 +6,8 @@
 //! bundle.
 //!
 //! In reading order: `graph` is the file, `value` what values stand for, `operators` the walk, `chain` the network as it is
-//! found, `layers` and `arrange` what becomes of it. `write` goes the other way.
+//! found, `layers` and `arrange` what becomes of it. `reference` runs the graph, and every import is held against it.
+//! `write` goes the other way.
 
 mod arrange;
 mod chain;
@@ -15,6 +16,7 @@ mod graph;
 mod layers;
 mod operators;
 pub(crate) mod proto;
+mod reference;
 mod tensor;
 mod value;
 mod write;
@@ -24,13 +26,16 @@ use std::fmt::Write;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use self::arrange::Found;
-use self::graph::Graph;
+use self::arrange::{Arranged, Found};
+use self::graph::{Graph, Input};
 use self::operators::Walk;
+use self::reference::{Fed, Place, Program};
+use self::tensor::Reader;
 use self::value::{Answer, Form, Value};
 use crate::engine::Output;
 use crate::model::import::{Hints, Imported};
 
+pub use reference::{Difference, Reference};
 pub use write::{Onnx, WriteError, write};
 
 /// Why an ONNX file can't be imported.
@@ -78,19 +83,44 @@ pub enum OnnxError {
 
 /// Reads the model in an ONNX file, and the tensors that it keeps in files beside it.
 pub fn read(path: &Path, hints: &Hints) -> Result<Imported, OnnxError> {
-    let graph = Graph::open(path)?;
+    let model = graph::open(path)?;
+    let reader = Reader::new(path);
+    let graph = Graph::new(&model, reader.clone())?;
     let mut walk = Walk::new(&graph);
     for node in &graph.nodes {
         walk.visit(node).map_err(|reason| OnnxError::Node { node: node.label(), reason })?;
     }
     let found = answer(&mut walk)?;
+    let classes = found.classes.clone();
     let Walk { chain, features, .. } = walk;
     let arranged = arrange::arrange(chain.way_to(found.answer.of), features, found, hints);
-    let mut imported = arranged.map_err(OnnxError::Graph)?;
+    let Arranged { mut imported, kept, form } = arranged.map_err(OnnxError::Graph)?;
+    let program = Program::new(&model, reader).map_err(OnnxError::Graph)?;
+    let places = places(&graph);
+    imported.reference = Some(Box::new(Reference {
+        program,
+        places: kept.iter().map(|&at| places[at]).collect(),
+        inputs: graph.inputs.iter().map(fed).collect(),
+        form,
+        classes,
+    }));
     let file = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let recipe = [("imported_from", file.into()), ("producer", graph.producer.into()), ("opset", graph.opset.into())];
     imported.recipe.extend(recipe.map(|(key, value): (&str, serde_json::Value)| (key.to_owned(), value)));
     Ok(imported)
+}
+
+/// The places of all values of a row, in the order of the features.
+fn places(graph: &Graph) -> Vec<Place> {
+    let inputs = graph.inputs.iter().enumerate();
+    let of_input =
+        |(input, it): (usize, &Input)| (0..it.width().unwrap_or(0)).map(move |column| Place { input, column });
+    inputs.flat_map(of_input).collect()
+}
+
+fn fed(input: &Input) -> Fed {
+    let Input { name, data_type, batch, tail, .. } = input;
+    Fed { name: name.clone(), data_type: *data_type, batch: *batch, tail: tail.clone() }
 }
 
 /// The one answer that the outputs have in their forms.

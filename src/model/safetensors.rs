@@ -134,7 +134,7 @@ impl<'a> Assembly<'a> {
         }
         let output = output?;
         let recipe = [("imported_from".to_owned(), "safetensors".into())].into_iter().collect();
-        Some(Imported { signature, preprocessing, layers: stack.finish(), output, recipe })
+        Some(Imported { signature, preprocessing, layers: stack.finish(), output, recipe, reference: None })
     }
 
     fn linear(&mut self, stack: &mut Stack, linear: &Linear) {

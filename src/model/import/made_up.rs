@@ -38,7 +38,7 @@ fn gap(feature: &Feature) -> Option<f64> {
 }
 
 /// The number that preprocessing turns into about `scaled`.
-fn number(transform: &Transform, scaled: f64) -> f64 {
+pub(in crate::model) fn number(transform: &Transform, scaled: f64) -> f64 {
     match transform {
         Transform::Numeric { steps, .. } => {
             let undone = steps.iter().rev().fold(scaled, |value, step| step.undo(value));

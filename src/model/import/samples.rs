@@ -5,7 +5,7 @@
 
 use std::io::BufRead;
 
-use ndarray::{Array2, ArrayView1};
+use ndarray::{Array2, ArrayView1, ArrayView2};
 use serde_json::Value;
 
 use super::{ImportError, answers};
@@ -61,6 +61,11 @@ impl Samples {
         let shape = (samples.lines.len(), features);
         samples.rows = Array2::from_shape_vec(shape, rows).unwrap_or_else(|_| unreachable!("each line gave a row"));
         Ok(samples)
+    }
+
+    /// Samples × features, decoded.
+    pub fn rows(&self) -> ArrayView2<'_, f64> {
+        self.rows.view()
     }
 
     /// How many there are.

@@ -6,7 +6,7 @@ use crate::monitor::drift::psi;
 
 fn imported(draft: Draft) -> Imported {
     let Draft { signature, preprocessing, layers, output, .. } = draft;
-    Imported { signature, preprocessing, layers, output, recipe: serde_json::Map::new() }
+    Imported { signature, preprocessing, layers, output, recipe: serde_json::Map::new(), reference: None }
 }
 
 fn samples(draft: &Draft, lines: &str) -> Result<Samples, ImportError> {

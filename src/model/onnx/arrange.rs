@@ -8,6 +8,7 @@ use ndarray::{Array1, Array2};
 use super::chain::{Link, Op};
 use super::layers;
 use super::operators::{Encoded, Feature};
+use super::reference::Form;
 use super::tensor::Element;
 use super::value::{Answer, Cell};
 use crate::engine::{Activation, Output};
@@ -21,27 +22,37 @@ pub(super) struct Found {
     pub(super) classes: Option<Vec<String>>,
 }
 
+/// What became of it.
+pub(super) struct Arranged {
+    pub(super) imported: Imported,
+    /// For each feature its place among those of the graph.
+    pub(super) kept: Vec<usize>,
+    pub(super) form: Form,
+}
+
 /// Puts together what a chain from columns to an answer says.
 pub(super) fn arrange(
     way: Vec<&Link>,
     features: Vec<Feature>,
     found: Found,
     hints: &Hints,
-) -> Result<Imported, String> {
+) -> Result<Arranged, String> {
     let mut way = way;
-    let (target, output) = target(&mut way, found, hints)?;
+    let (target, output, form) = target(&mut way, found, hints)?;
     let Some(Link { op: Op::Source(cells), width, .. }) = way.first() else {
         return Err("its answer doesn't depend on its inputs".into());
     };
     let columns = Columns::new(cells, features, hints.feature_names.as_deref())?;
     let layers = layers::layers(way[1..].iter().copied(), |weights, bias| columns.weights(weights, bias), *width)?;
-    let Columns { features, transforms, .. } = columns;
+    let Columns { features, transforms, kept, .. } = columns;
     let signature = Signature { features, target };
-    Ok(Imported { signature, preprocessing: transforms, layers, output, recipe: serde_json::Map::new() })
+    let recipe = serde_json::Map::new();
+    let imported = Imported { signature, preprocessing: transforms, layers, output, recipe, reference: None };
+    Ok(Arranged { imported, kept, form })
 }
 
 /// What the model answers; a sigmoid at the end goes from the way into the output where that makes it a classifier.
-fn target(way: &mut Vec<&Link>, found: Found, hints: &Hints) -> Result<(Target, Output), String> {
+fn target(way: &mut Vec<&Link>, found: Found, hints: &Hints) -> Result<(Target, Output, Form), String> {
     let width = way.last().map_or(0, |link| link.width);
     let asked = hints.task.or(hints.classes.as_ref().map(|_| Task::Classification));
     let task = match (found.answer.output, asked) {
@@ -56,12 +67,12 @@ fn target(way: &mut Vec<&Link>, found: Found, hints: &Hints) -> Result<(Target, 
             return Err("a regression has no classes".into());
         }
         let names = if width == 1 { vec!["y".into()] } else { (0..width).map(|index| format!("y{index}")).collect() };
-        return Ok((Target::Regression { names }, Output::Identity));
+        return Ok((Target::Regression { names }, Output::Identity, Form::AsIs));
     }
-    let output = match (found.answer.output, way.last().map(|link| &link.op)) {
+    let (output, form) = match (found.answer.output, way.last().map(|link| &link.op)) {
         (Output::Identity, Some(Op::Activation(Activation::Logistic))) if width == 1 => {
             way.pop();
-            Output::Logistic
+            (Output::Logistic, Form::Probability)
         }
         (Output::Identity, Some(Op::Activation(Activation::Logistic))) => {
             return Err(format!(
@@ -69,9 +80,9 @@ fn target(way: &mut Vec<&Link>, found: Found, hints: &Hints) -> Result<(Target, 
                  it as a regression"
             ));
         }
-        (Output::Identity, _) if width == 1 => Output::Logistic,
-        (Output::Identity, _) => Output::Softmax,
-        (output, _) => output,
+        (Output::Identity, _) if width == 1 => (Output::Logistic, Form::Logit),
+        (Output::Identity, _) => (Output::Softmax, Form::Logits),
+        (output, _) => (output, Form::AsIs),
     };
     let count = if output == Output::Logistic { 2 } else { width };
     let classes = hints.classes.clone().or(found.classes);
@@ -79,13 +90,15 @@ fn target(way: &mut Vec<&Link>, found: Found, hints: &Hints) -> Result<(Target, 
     if classes.len() != count {
         return Err(format!("there are {} names for {count} classes", classes.len()));
     }
-    Ok((Target::Classification { name: "class".into(), classes }, output))
+    Ok((Target::Classification { name: "class".into(), classes }, output, form))
 }
 
 /// How the columns that go into the network come from the features.
 struct Columns<'a> {
     features: Vec<signature::Feature>,
     transforms: Vec<Transform>,
+    /// The place of each feature among those of the graph.
+    kept: Vec<usize>,
     /// For each feature the cells that it makes, with their places.
     cells: Vec<Vec<(usize, &'a Cell)>>,
 }
@@ -96,7 +109,7 @@ impl<'a> Columns<'a> {
         for (place, cell) in cells.iter().enumerate() {
             by_feature.entry(cell.feature()).or_default().push((place, cell));
         }
-        let mut columns = Columns { features: Vec::new(), transforms: Vec::new(), cells: Vec::new() };
+        let mut columns = Columns { features: Vec::new(), transforms: Vec::new(), kept: Vec::new(), cells: Vec::new() };
         for (index, feature) in found.into_iter().enumerate() {
             let cells = by_feature.remove(&index).unwrap_or_default();
             // What nothing looks at isn't asked for; in a matrix it keeps its place.
@@ -106,6 +119,7 @@ impl<'a> Columns<'a> {
             let (kind, missing, transform) = column(&feature, &cells)?;
             columns.features.push(signature::Feature { name: feature.name, kind, missing });
             columns.transforms.push(transform);
+            columns.kept.push(index);
             columns.cells.push(cells);
         }
         if let Some(names) = names {

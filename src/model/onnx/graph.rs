@@ -7,7 +7,7 @@ use std::path::Path;
 use prost::Message;
 
 use super::OnnxError;
-use super::proto::{self, Attribute, DimensionValue, Node, ONNX, TypeValue};
+use super::proto::{self, Attribute, DataType, DimensionValue, Node, ONNX, TypeValue};
 use super::tensor::{Array, Element, Reader, text};
 
 /// The oldest version of the default operator set whose nodes are understood: from here on axes and bounds are inputs.
@@ -15,6 +15,13 @@ const OLDEST_OPSET: i64 = 13;
 
 /// Values that one row may have. It bounds what a header can make weir allocate.
 const MAX_FEATURES: usize = 100_000;
+
+/// Reads a file.
+pub(super) fn open(path: &Path) -> Result<proto::Model, OnnxError> {
+    let bytes = fs::read(path).map_err(|source| OnnxError::Read { path: path.into(), source })?;
+    let undecodable = |source| OnnxError::Decode { path: path.into(), source };
+    proto::Model::decode(&*bytes).map_err(undecodable)
+}
 
 /// What is needed of an ONNX file.
 #[derive(Debug)]
@@ -37,6 +44,7 @@ pub(super) struct Graph {
 pub(super) struct Input {
     pub(super) name: String,
     pub(super) element: Element,
+    pub(super) data_type: DataType,
     /// The number of rows, if the graph fixes it.
     pub(super) batch: Option<usize>,
     /// The other dimensions: one for a matrix, none for a list of numbers.
@@ -44,20 +52,15 @@ pub(super) struct Input {
 }
 
 impl Graph {
-    /// Reads a file.
-    pub(super) fn open(path: &Path) -> Result<Graph, OnnxError> {
-        let bytes = fs::read(path).map_err(|source| OnnxError::Read { path: path.into(), source })?;
-        let undecodable = |source| OnnxError::Decode { path: path.into(), source };
-        let model = proto::Model::decode(&*bytes).map_err(undecodable)?;
-        drop(bytes);
-        let opset = opset(&model)?;
+    /// The graph of a file's message.
+    pub(super) fn new(model: &proto::Model, reader: Reader) -> Result<Graph, OnnxError> {
+        let opset = opset(model)?;
         let producer = format!("{} {}", model.producer_name, model.producer_version).trim().to_owned();
-        let graph = model.graph.ok_or_else(|| OnnxError::Graph("it has no graph".into()))?;
+        let graph = model.graph.as_ref().ok_or_else(|| OnnxError::Graph("it has no graph".into()))?;
 
-        let outputs: Vec<String> = graph.output.into_iter().map(|output| output.name).collect();
-        let nodes = needed(graph.node, &outputs)?;
+        let outputs: Vec<String> = graph.output.iter().map(|output| output.name.clone()).collect();
+        let nodes = needed(&graph.node, &outputs)?;
         check_operators(&nodes)?;
-        let reader = Reader::new(path);
         let used: HashSet<&str> =
             nodes.iter().flat_map(|node| &node.input).chain(&outputs).map(|name| &**name).collect();
         let mut constants = HashMap::new();
@@ -149,17 +152,17 @@ fn opset(model: &proto::Model) -> Result<i64, OnnxError> {
 }
 
 /// The nodes that the outputs depend on; the order stays.
-fn needed(nodes: Vec<Node>, outputs: &[String]) -> Result<Vec<Node>, OnnxError> {
+fn needed(nodes: &[Node], outputs: &[String]) -> Result<Vec<Node>, OnnxError> {
     let mut wanted: HashSet<String> = outputs.iter().cloned().collect();
     let mut made = HashSet::new();
     let mut kept = Vec::new();
-    for node in nodes.into_iter().rev() {
+    for node in nodes.iter().rev() {
         if let Some(twice) = node.output.iter().find(|name| !name.is_empty() && !made.insert((*name).clone())) {
             return Err(OnnxError::Graph(format!("two nodes give the value {twice:?}")));
         }
         if node.output.iter().any(|name| wanted.contains(name)) {
             wanted.extend(node.input.iter().cloned());
-            kept.push(node);
+            kept.push(node.clone());
         }
     }
     kept.reverse();
@@ -210,7 +213,7 @@ fn input(info: &proto::ValueInfo) -> Result<Input, OnnxError> {
     };
     let batch = fixed(rows.value.as_ref());
     match columns.iter().map(|dim| fixed(dim.value.as_ref())).collect() {
-        Some(tail) => Ok(Input { name, element, batch, tail }),
+        Some(tail) => Ok(Input { name, element, data_type: tensor.elem_type(), batch, tail }),
         None => refuse("has no fixed number of columns: export it with one (only the rows may vary)".into()),
     }
 }

@@ -36,6 +36,31 @@ pub(crate) struct Model {
     pub(crate) opset_import: Vec<OperatorSetId>,
     #[prost(message, repeated, tag = "14")]
     pub(crate) metadata_props: Vec<StringStringEntry>,
+    /// Operators that are defined by others.
+    #[prost(message, repeated, tag = "25")]
+    pub(crate) functions: Vec<Function>,
+}
+
+/// An operator that the file defines itself.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Function {
+    #[prost(string, tag = "1")]
+    pub(crate) name: String,
+    /// The names that its inputs have in its nodes.
+    #[prost(string, repeated, tag = "4")]
+    pub(crate) input: Vec<String>,
+    #[prost(string, repeated, tag = "5")]
+    pub(crate) output: Vec<String>,
+    #[prost(message, repeated, tag = "7")]
+    pub(crate) node: Vec<Node>,
+    /// As in [`Model::opset_import`], for its nodes.
+    #[prost(message, repeated, tag = "9")]
+    pub(crate) opset_import: Vec<OperatorSetId>,
+    #[prost(string, tag = "10")]
+    pub(crate) domain: String,
+    /// Attributes with a default.
+    #[prost(message, repeated, tag = "11")]
+    pub(crate) attribute_proto: Vec<Attribute>,
 }
 
 /// A version of an operator set.
@@ -116,6 +141,9 @@ pub(crate) struct Attribute {
     pub(crate) ints: Vec<i64>,
     #[prost(bytes = "vec", repeated, tag = "9")]
     pub(crate) strings: Vec<Vec<u8>>,
+    /// In a function's node: the attribute of the caller that gives the value.
+    #[prost(string, tag = "21")]
+    pub(crate) ref_attr_name: String,
     /// `AttributeProto.type`.
     #[prost(enumeration = "AttributeKind", tag = "20")]
     pub(crate) kind: i32,

@@ -115,7 +115,7 @@ impl Array {
 }
 
 /// Reads tensors of one ONNX file.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Reader {
     /// The folder that the file is in.
     folder: PathBuf,

@@ -12,7 +12,7 @@ use super::proto::{
 };
 use super::*;
 use crate::engine::Activation;
-use crate::model::import::Task;
+use crate::model::import::{Evidence, Task};
 use crate::model::preprocess::{Step, Transform};
 use crate::model::signature::{Kind, Missing, Target, Unknown};
 
@@ -305,6 +305,45 @@ fn preprocessing_goes_where_weir_has_it() {
     let steps = [Step::Round, Step::Multiply { value: 4.0 }].to_vec();
     assert_eq!(imported.preprocessing[1], Transform::Numeric { steps, indicator: false });
     assert_eq!(imported.preprocessing[2], Transform::OneHot);
+}
+
+/// What the walk takes for something else, and the comparison with the graph refuses.
+#[test]
+fn what_the_walk_misreads_is_refused() {
+    let clip = |from: &str, bounds: [&str; 2]| vec![node("Clip", &[from, bounds[0], bounds[1]], "a")];
+    let cast = |from: &str, to: &str| {
+        let whole = with(node("Cast", &[from], "whole"), "to", |to| to.i = DataType::Int64 as i64);
+        vec![whole, with(node("Cast", &["whole"], to), "to", |to| to.i = DataType::Float as i64)]
+    };
+    let last = || vec![node("MatMul", &["a", "v"], "y")];
+    let mut norm = node("BatchNormalization", &["z", "b", "b", "b", "variance"], "a");
+    norm.output.extend(["mean", "squares", "saved", "too"].map(String::from));
+    let cases = [
+        ("a clamp that looks like relu", 17, [linear(), clip("z", ["zero", "high"]), last()].concat()),
+        ("a clamp that looks like nothing", 17, [linear(), clip("z", ["low", "high"]), last()].concat()),
+        ("a clamp at the end", 17, [linear(), clip("z", ["zero", "high"])].concat()),
+        ("a cast of the input", 17, [cast("x", "cut"), vec![node("MatMul", &["cut", "w"], "y")]].concat()),
+        ("a cast within", 17, [linear(), cast("z", "a"), last()].concat()),
+        ("a cast at the end", 17, [linear(), cast("z", "y")].concat()),
+        ("batch norm in training, before opset 14", 13, [linear(), vec![norm], last()].concat()),
+    ];
+    for (what, opset, nodes) in cases {
+        let mut model = model(nodes);
+        model.opset_import[0].version = opset;
+        let graph = model.graph.as_mut().unwrap();
+        let bounds = [("zero", 0.0), ("low", -100.0), ("high", 100.0)];
+        graph.initializer.extend(bounds.map(|(name, bound)| tensor(name, &[], &[bound])));
+        graph.initializer.push(tensor("variance", &[3], &[1.0, 2.0, 3.0]));
+        let imported = import_with(&model, &Hints::default()).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let error = imported.into_draft("m", &Evidence::default()).expect_err(what).to_string();
+        assert!(error.contains("answers otherwise than the graph: for {\"x0\":"), "{what}: {error}");
+    }
+    for nodes in [linear(), network(clip("z", ["zero", ""]))] {
+        let mut model = model(nodes);
+        model.graph.as_mut().unwrap().initializer.push(tensor("zero", &[], &[0.0]));
+        let imported = import_with(&model, &Hints::default()).unwrap();
+        assert!(imported.into_draft("m", &Evidence::default()).is_ok(), "what is read rightly is taken");
+    }
 }
 
 proptest! {
