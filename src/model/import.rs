@@ -21,6 +21,9 @@ pub use samples::Samples;
 /// How many rows a bundle keeps to check the model with when it is loaded.
 const GOLDEN_ROWS: usize = 32;
 
+/// How many rows an import is compared with its graph on.
+const CHECKED_ROWS: usize = 2_000;
+
 /// Rows that are scored together.
 const BATCH: usize = 1024;
 
@@ -169,7 +172,7 @@ impl Imported {
         let (_, files) = draft.bundle(1, String::new())?;
         let model = Model::load(&files, |_| {})?;
         if let Some(reference) = &reference {
-            reference.check(&model, &draft.preprocessing)?;
+            reference.check(&model, &draft.preprocessing, CHECKED_ROWS)?;
         }
         let largest = evidence.samples.as_ref().map(|samples| samples.check(&model)).transpose()?;
         if let Some(rows) = &evidence.rows {

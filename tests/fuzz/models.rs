@@ -11,15 +11,21 @@ use weir::http::inference;
 use weir::model::Model;
 use weir::model::bundle::{BASELINE, Draft, Files, GOLDEN, Manifest, Training, WEIGHTS};
 use weir::model::import::{Hints, Imported};
+use weir::model::onnx::{self, Difference};
 use weir::model::preprocess::{Step, Transform};
 use weir::model::reference::ModelRef;
+use weir::model::safetensors;
 use weir::model::signature::{Feature, Kind, Missing, Signature, Target as Answer, Unknown};
 use weir::model::store::Store;
-use weir::model::{onnx, safetensors};
 use weir::monitor::drift::Baseline;
 use weir::record::Gap;
 
 use super::driver::{TEXT, Target, fuzz};
+
+/// Rows on which an import is compared with its graph: a few, since each input is another import.
+const CHECKED_ROWS: usize = 8;
+/// A graph may fix the number of rows, and then takes memory for them.
+const MOST_ROWS_AT_ONCE: usize = 1_000;
 
 /// A bundle with one of its files changed loads and answers, or is refused. The digests are set right again: they would
 /// refuse everything, and whoever changes a file can change them too.
@@ -277,14 +283,22 @@ fn check_imported(imported: Imported) -> Result<String, String> {
     if widths.windows(2).any(|pair| pair[0].1 != pair[1].0) {
         return Err(format!("its layers don't fit each other: {widths:?}"));
     }
-    let Imported { signature, preprocessing, layers, output, .. } = imported;
+    let Imported { signature, preprocessing, layers, output, reference, .. } = imported;
     if signature.features.len() > 1_000 {
         return Ok("a wide model".into());
     }
     let draft = draft("imported", signature, preprocessing, layers, output);
     match draft.bundle(1, "2026-01-01T00:00:00Z".into()) {
         Ok((_, files)) => match Model::load(&files, |_| {}) {
-            Ok(model) => use_model(&model),
+            Ok(model) => {
+                // A changed graph may be one that weir misreads, but running it ends.
+                let reference = reference.filter(|reference| reference.batch() <= MOST_ROWS_AT_ONCE);
+                match reference.map(|reference| reference.check(&model, &draft.preprocessing, CHECKED_ROWS)) {
+                    Some(Err(Difference::Answer { .. })) => Ok("a model that differs from its graph".into()),
+                    Some(Err(error @ Difference::Run(_))) => Ok(chain(&error)),
+                    Some(Ok(_)) | None => use_model(&model),
+                }
+            }
             Err(error) => Err(format!("it makes a bundle that doesn't load: {}", chain(&error))),
         },
         Err(error) => Ok(chain(&error)),

@@ -5,6 +5,8 @@
 //! (Higham, "Accuracy and Stability of Numerical Algorithms", section 3.3): an operation passes the bounds of its
 //! operands on and adds its own rounding.
 
+use std::borrow::Cow;
+
 use crate::model::onnx::proto::{self, DataType};
 use crate::model::onnx::tensor::{Data, Reader};
 
@@ -75,9 +77,9 @@ impl TypedArray {
     }
 
     /// The elements as numbers.
-    pub(super) fn numbers(&self) -> Result<Vec<f64>, String> {
+    pub(super) fn numbers(&self) -> Result<Cow<'_, [f64]>, String> {
         match &self.data {
-            Data::Numbers(values) => Ok(values.clone()),
+            Data::Numbers(values) => Ok(values.into()),
             Data::Integers(values) => Ok(values.iter().map(|&value| value as f64).collect()),
             Data::Texts(_) => Err("it computes with texts".into()),
         }

@@ -18,8 +18,10 @@ use crate::model::onnx::tensor::Data;
 use crate::model::preprocess::Transform;
 use crate::model::signature::{Signature, Target};
 
-/// How many rows an import is checked on.
-const ROWS: usize = 2_000;
+/// Multiplications that a check may take: about a second. A network so large that all rows would take more is checked on
+/// fewer of them, but on some of each kind.
+const WORK: usize = 1 << 30;
+const FEWEST_ROWS: usize = 64;
 
 /// What may differ beside what arithmetic in f32 may change by the bound of the run: this much of the number itself, for
 /// the functions of libraries.
@@ -30,6 +32,8 @@ const NEGLIGIBLE: f64 = 1e-30;
 /// Rows that are run together, and the elements that they may have in the widest layer.
 const BATCH: usize = 250;
 const ELEMENTS: usize = 1 << 20;
+/// Elements of the widest layer where the graph fixes the number of rows.
+const MOST_AT_ONCE: usize = 1 << 24;
 
 /// The graph that a model was imported from, with what the import made of its inputs and outputs.
 #[derive(Debug)]
@@ -101,21 +105,25 @@ pub enum Difference {
 
 /// How near both came.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Agreement {
+pub struct Agreement {
     /// How many rows were compared.
-    pub(crate) rows: usize,
+    pub rows: usize,
     /// The largest difference, as a share of what is allowed.
-    pub(crate) largest: f64,
+    pub largest: f64,
 }
 
 impl Reference {
-    /// Compares the model with its graph.
-    pub(crate) fn check(&self, model: &Model, transforms: &[Transform]) -> Result<Agreement, Difference> {
+    /// Compares the model with its graph on so many rows, or on fewer if the network is large.
+    ///
+    /// # Errors
+    /// If they differ, or if the graph can't be run.
+    pub fn check(&self, model: &Model, transforms: &[Transform], rows: usize) -> Result<Agreement, Difference> {
+        let rows = rows.min(affordable_rows(self.program.numbers_per_row(), self.batch()));
         let source =
             Source { signature: model.signature(), transforms, types: self.types(), edges: self.program.edges() };
         let mut comparison =
             Comparison { reference: self, model, agreement: Agreement::default(), parts: HashMap::new() };
-        for rows in source.rows(ROWS).chunks(self.batch()) {
+        for rows in source.rows(rows).chunks(self.batch()) {
             let (fed, results) = self.run(rows)?;
             comparison.compare(rows, fed, &results)?;
         }
@@ -131,8 +139,8 @@ impl Reference {
         self.inputs.iter().find_map(|input| input.batch)
     }
 
-    /// How many rows are run together.
-    fn batch(&self) -> usize {
+    /// How many rows are run together: where the graph fixes their number, that many.
+    pub fn batch(&self) -> usize {
         self.fixed_batch().unwrap_or_else(|| (ELEMENTS / self.program.widest().max(1)).clamp(1, BATCH))
     }
 
@@ -147,23 +155,30 @@ impl Reference {
     /// One input for these rows; the last one is repeated up to `fed` of them.
     fn feed(&self, index: usize, input: &Fed, rows: &[Row], fed: usize) -> Result<(String, RunValue), String> {
         let width = count(&input.tail)?;
-        let is_text = input.data_type == DataType::String;
-        let blank = if is_text { Raw::Text(String::new()) } else { Raw::Number(0.0) };
-        let mut raw = vec![blank; fed * width];
-        for row in 0..fed {
-            let from = &rows[row.min(rows.len() - 1)];
-            for (place, value) in self.places.iter().zip(&from.raw).filter(|(place, _)| place.input == index) {
-                raw[row * width + place.column] = value.clone();
-            }
-        }
         let shape = [&[fed][..], &input.tail].concat();
-        let number = |raw: &Raw| match raw {
-            Raw::Number(number) => *number,
-            Raw::Text(text) => text.parse().unwrap_or(f64::NAN),
+        let at_once = count(&shape)?.max(fed.saturating_mul(self.program.widest()));
+        if self.fixed_batch().is_some() && at_once > MOST_AT_ONCE {
+            return Err(format!("it takes {fed} rows at once: export it for any number of rows"));
+        }
+        // Columns that no feature is made of stay 0 or empty.
+        let mut columns = vec![None; width];
+        for (feature, place) in self.places.iter().enumerate().filter(|(_, place)| place.input == index) {
+            columns[place.column] = Some(feature);
+        }
+        let at = |row: usize| {
+            let raw = &rows[row.min(rows.len() - 1)].raw;
+            columns.iter().map(move |feature| feature.map(|feature: usize| &raw[feature]))
         };
-        let text = |raw: &Raw| match raw {
-            Raw::Number(number) => number.to_string(),
-            Raw::Text(text) => text.clone(),
+        let raw: Vec<Option<&Raw>> = (0..fed).flat_map(at).collect();
+        let number = |raw: &Option<&Raw>| match raw {
+            Some(Raw::Number(number)) => *number,
+            Some(Raw::Text(text)) => text.parse().unwrap_or(f64::NAN),
+            None => 0.0,
+        };
+        let text = |raw: &Option<&Raw>| match raw {
+            Some(Raw::Number(number)) => number.to_string(),
+            Some(Raw::Text(text)) => text.clone(),
+            None => String::new(),
         };
         let array = match input.data_type {
             DataType::String => TypedArray::texts(shape, raw.iter().map(text).collect(), Vec::new()),
@@ -177,6 +192,14 @@ impl Reference {
         };
         Ok((input.name.clone(), array.into()))
     }
+}
+
+/// How many rows may be computed with so many numbers each, in batches of this size.
+pub(super) fn affordable_rows(numbers_per_row: usize, batch: usize) -> usize {
+    // To read the numbers takes as long as to compute with them for so many rows.
+    const READING: usize = 20;
+    let work_per_row = numbers_per_row.saturating_mul(batch.saturating_add(READING)) / batch.max(1);
+    (WORK / work_per_row.max(1)).max(FEWEST_ROWS)
 }
 
 /// What one output of the graph says about each row.
@@ -198,8 +221,9 @@ struct Expected {
 
 /// The numbers of an array.
 fn expected(array: &TypedArray) -> Result<Vec<Expected>, String> {
-    let numbers = array.numbers()?.into_iter().enumerate();
-    Ok(numbers.map(|(place, value)| Expected { value, error: array.error(place) }).collect())
+    let numbers = array.numbers()?;
+    let numbers = numbers.iter().enumerate();
+    Ok(numbers.map(|(place, &value)| Expected { value, error: array.error(place) }).collect())
 }
 
 impl Reference {

@@ -19,9 +19,9 @@ pub(super) fn scaler(node: &Node, operands: &Operands<'_>) -> Result<Vec<RunValu
     let is_double = x.data_type == DataType::Double;
     let round = |value: f64| if is_double { value } else { f64::from(value as f32) };
     let (mut values, mut errors) = (Vec::with_capacity(x.len()), Vec::new());
-    for (place, number) in x.numbers()?.into_iter().enumerate() {
+    for (place, number) in x.numbers()?.iter().enumerate() {
         let (offset, scale) = (parameter("offset", 0.0, place % width)?, parameter("scale", 1.0, place % width)?);
-        values.push(round(round(round(number) - offset) * scale));
+        values.push(round(round(round(*number) - offset) * scale));
         if !x.errors.is_empty() {
             errors.push(
                 x.error(place) * scale.abs()

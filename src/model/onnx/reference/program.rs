@@ -38,7 +38,7 @@ impl Program {
         for node in graph.node.iter().rev() {
             if node.output.iter().any(|name| wanted.contains(&**name)) {
                 wanted.extend(node.input.iter().map(|name| &**name));
-                nodes.push(node.clone());
+                nodes.push(node);
             }
         }
         nodes.reverse();
@@ -57,7 +57,24 @@ impl Program {
         }
         let functions = model.functions.iter();
         let functions = functions.map(|it| ((it.domain.clone(), it.name.clone()), it.clone())).collect();
-        Ok(Program { nodes, outputs, constants, functions, opsets: opsets(&model.opset_import), reader })
+        // What no row changes is computed once.
+        let (per_row, fixed): (Vec<Node>, Vec<Node>) =
+            nodes.iter().copied().cloned().partition(|node| node.output.iter().any(|name| of_rows.contains(&**name)));
+        let opsets = opsets(&model.opset_import);
+        let mut program = Program { nodes: per_row, outputs, constants, functions, opsets, reader };
+        let mut values = Values::new();
+        program.run_nodes(&fixed, &mut values, &program.opsets, 0)?;
+        program.constants.extend(values);
+        Ok(program)
+    }
+
+    /// How many numbers of the file a row is computed with: about as many multiplications.
+    pub(super) fn numbers_per_row(&self) -> usize {
+        let size = |name: &String| match self.constants.get(name) {
+            Some(RunValue::Array(array)) => array.len(),
+            _ => 0,
+        };
+        self.nodes.iter().flat_map(|node| &node.input).map(size).sum()
     }
 
     /// The largest dimension of a constant: a row is seldom wider within the graph.
@@ -80,8 +97,8 @@ impl Program {
             take(&mut attribute.ints.iter().map(|&value| value as f64));
             take(&mut std::iter::once(f64::from(attribute.f)));
             let tensor = attribute.t.as_ref().and_then(|tensor| TypedArray::read(tensor, &self.reader).ok());
-            if let Some(numbers) = tensor.and_then(|array| array.numbers().ok()) {
-                take(&mut numbers.into_iter());
+            if let Some(Ok(numbers)) = tensor.as_ref().map(TypedArray::numbers) {
+                take(&mut numbers.iter().copied());
             }
         }
         for value in self.constants.values() {
@@ -89,7 +106,7 @@ impl Program {
                 && array.len() <= LARGE
                 && let Ok(numbers) = array.numbers()
             {
-                take(&mut numbers.into_iter());
+                take(&mut numbers.iter().copied());
             }
         }
         edges.retain(|edge| edge.is_finite());

@@ -1,6 +1,8 @@
 //! Operators that sum: products of matrices, normalisations, reductions, softmax.
 
-use ndarray::Array2;
+use std::borrow::Cow;
+
+use ndarray::{Array2, ArrayView2, CowArray, Ix2};
 
 use super::array::{TypedArray, axis, broadcast, count, sources, strides, unit, walk};
 use super::{Operands, RunValue, one};
@@ -43,44 +45,50 @@ fn as_matrices(array: &TypedArray, left: bool) -> Vec<usize> {
     }
 }
 
-/// A matrix with the errors of its elements.
-struct Matrix {
-    values: Array2<f64>,
-    errors: Option<Array2<f64>>,
+/// A matrix with the errors of its elements; weights aren't copied.
+struct Matrix<'a> {
+    values: CowArray<'a, f64, Ix2>,
+    errors: Option<ArrayView2<'a, f64>>,
 }
 
-impl Matrix {
-    fn of(array: &TypedArray, place: usize, rows: usize, columns: usize) -> Result<Matrix, String> {
-        let (size, numbers) = (rows * columns, array.numbers()?);
-        let part = |numbers: &[f64]| {
-            let part = numbers.get(place * size..(place + 1) * size).unwrap_or(&[]).to_vec();
-            Array2::from_shape_vec((rows, columns), part).map_err(|error| error.to_string())
+impl<'a> Matrix<'a> {
+    fn of(array: &'a TypedArray, place: usize, rows: usize, columns: usize) -> Result<Matrix<'a>, String> {
+        let places = place * rows * columns..(place + 1) * rows * columns;
+        let misfit = || format!("an array of shape {:?} has no matrix {place} of {rows} x {columns}", array.shape);
+        let view = |numbers: &'a [f64]| {
+            let part = numbers.get(places.clone()).ok_or_else(misfit)?;
+            ArrayView2::from_shape((rows, columns), part).map_err(|_| misfit())
         };
-        let errors = if array.errors.is_empty() { None } else { Some(part(&array.errors)?) };
-        Ok(Matrix { values: part(&numbers)?, errors })
+        let values = match array.numbers()? {
+            Cow::Borrowed(numbers) => view(numbers)?.into(),
+            Cow::Owned(numbers) => {
+                let part = numbers.get(places.clone()).ok_or_else(misfit)?.to_vec();
+                Array2::from_shape_vec((rows, columns), part).map_err(|_| misfit())?.into()
+            }
+        };
+        let errors = if array.errors.is_empty() { None } else { Some(view(&array.errors)?) };
+        Ok(Matrix { values, errors })
     }
 
-    fn transposed(self) -> Matrix {
-        let turned = |values: Array2<f64>| values.reversed_axes().as_standard_layout().into_owned();
-        Matrix { values: turned(self.values), errors: self.errors.map(turned) }
+    fn transposed(self) -> Matrix<'a> {
+        Matrix { values: self.values.reversed_axes(), errors: self.errors.map(ArrayView2::reversed_axes) }
     }
 
     /// The product and its errors. Roundings of a sum of n products add up to about √n of them (Higham and Mary, "A new
     /// approach to probabilistic rounding error analysis", 2019).
-    fn dot(&self, other: &Matrix, rounding: f64) -> (Vec<f64>, Vec<f64>) {
+    fn dot(&self, other: &Matrix<'_>, rounding: f64) -> (Vec<f64>, Vec<f64>) {
         let product = self.values.dot(&other.values);
-        let magnitudes = [self, other].map(|matrix| matrix.values.mapv(f64::abs));
-        let [left, right] = &magnitudes;
         let roundings = (4.0 + (self.values.ncols() as f64).sqrt()) * rounding;
-        let mut errors = left.dot(right) * roundings;
+        let left = self.values.mapv(f64::abs);
+        // What each |weight| is multiplied by: an error of the left side, or a rounding.
+        let mut per_weight = &left * roundings;
         if let Some(own) = &self.errors {
-            errors += &own.dot(right);
+            per_weight += own;
         }
-        if let Some(own) = &other.errors {
-            errors += &left.dot(own);
-            if let Some(first) = &self.errors {
-                errors += &first.dot(own);
-            }
+        let mut errors = per_weight.dot(&other.values.mapv(f64::abs));
+        if let Some(of_weights) = &other.errors {
+            let largest = self.errors.as_ref().map_or_else(|| left.clone(), |own| &left + own);
+            errors += &largest.dot(of_weights);
         }
         (product.into_iter().collect(), errors.into_iter().collect())
     }
@@ -135,7 +143,7 @@ pub(super) fn batch_norm(node: &Node, operands: &Operands<'_>) -> Result<Vec<Run
     let &[rows, channels, ref tail @ ..] = &*x.shape else {
         return Err(format!("it normalises the shape {:?}", x.shape));
     };
-    let parameters: Vec<Vec<f64>> =
+    let parameters: Vec<Cow<'_, [f64]>> =
         (1..5).map(|index| operands.array(index)?.numbers()).collect::<Result<_, String>>()?;
     if parameters.iter().any(|values| values.len() != channels) {
         return Err(format!("it has no parameters for {channels} channels"));

@@ -5,6 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use super::array::TypedArray;
+use super::check::affordable_rows;
+use super::elementwise::{erf, erfc};
 use super::*;
 use crate::engine::Weights;
 use crate::model::Model;
@@ -62,7 +64,7 @@ fn run(node: &Node, operands: Vec<TypedArray>) -> TypedArray {
 }
 
 fn numbers(array: &TypedArray) -> Vec<f64> {
-    array.numbers().unwrap()
+    array.numbers().unwrap().into_owned()
 }
 
 #[test]
@@ -71,7 +73,7 @@ fn every_fixture_imports_and_agrees_with_its_graph() {
         let imported = crate::model::onnx::read(&path, &Hints::default()).unwrap();
         let (reference, model) = loaded(imported);
         let transforms = model.manifest.preprocessing.clone();
-        let agreement = reference.check(&model, &transforms).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        let agreement = reference.check(&model, &transforms, 2_000).unwrap_or_else(|error| panic!("{path:?}: {error}"));
         println!("{}: {agreement:?}", path.display());
         // Nearer than half of what is allowed: the bound has room, and isn't so wide that nothing would be found.
         assert!(agreement.rows == 2_000 && agreement.largest < 0.5, "{path:?}: {agreement:?}");
@@ -104,6 +106,64 @@ fn comparisons_of_exact_numbers_are_certain() {
     uncertain.errors = vec![0.0, 1e-6, 1e-6];
     let equal = run(&node("Equal", vec![]), vec![uncertain, floats(&[], &[1.0])]);
     assert_eq!((numbers(&equal), equal.errors), (vec![1.0, 1.0, 0.0], vec![0.0, 1.0, 0.0]));
+}
+
+#[test]
+fn functions_of_exact_numbers_carry_the_rounding_of_libraries() {
+    for operator in ["Log", "Exp", "Tanh", "Sigmoid", "Erf", "Sqrt", "Softplus"] {
+        let y = run(&node(operator, vec![]), vec![floats(&[2], &[3.0, 0.5])]);
+        let is_rounding =
+            |(value, error): (&f64, &f64)| *error > 2_f64.powi(-24) * value.abs() && *error < 1e-5 * value.abs();
+        assert!(numbers(&y).iter().zip(&y.errors).all(is_rounding) && y.errors.len() == 2, "{operator}: {y:?}");
+    }
+    // Signs and bounds don't round.
+    let bounds = [floats(&[], &[-1.0]), floats(&[], &[1.0])];
+    for (operator, more) in [("Neg", vec![]), ("Clip", bounds.to_vec())] {
+        let y = run(&node(operator, vec![]), [vec![floats(&[2], &[3.0, 0.5])], more].concat());
+        assert_eq!(y.errors, [0.0; 0], "{operator}");
+    }
+}
+
+#[test]
+fn the_error_function_is_exact_in_f64_also_far_out() {
+    // Abramowitz and Stegun, tables 7.1 and 7.3, and mpmath beyond them.
+    let known = [
+        (0.1, 0.112_462_916_018_284_9),
+        (0.5, 0.520_499_877_813_046_5),
+        (1.0, 0.842_700_792_949_714_9),
+        (1.9, 0.992_790_429_235_257_5),
+        (2.5, 0.999_593_047_982_555_1),
+    ];
+    for (x, expected) in known {
+        assert!((erf(x) - expected).abs() < 1e-14 && erf(-x) == -erf(x), "{x}: {}", erf(x));
+    }
+    let complements = [
+        (2.0, 4.677_734_981_047_266e-3),
+        (3.0, 2.209_049_699_858_544e-5),
+        (5.0, 1.537_459_794_428_035e-12),
+        (10.0, 2.088_487_583_762_545e-45),
+    ];
+    for (x, expected) in complements {
+        assert!((erfc(x) / expected - 1.0).abs() < 1e-12, "{x}: {}", erfc(x));
+    }
+}
+
+#[test]
+fn a_large_network_is_compared_on_fewer_rows() {
+    let typical = 30 * 100 + 100 * 100 + 100 * 2;
+    assert_eq!(affordable_rows(typical, 250), 75_318);
+    assert_eq!(affordable_rows(typical, 1), 3_873);
+    let large = 3 * 1_000 * 1_000;
+    assert_eq!(affordable_rows(large, 250), 331);
+    assert_eq!(affordable_rows(large, 1), 64);
+    assert_eq!(affordable_rows(usize::MAX, 250), 64);
+    assert!(affordable_rows(0, 250) > 2_000);
+    // Weights count once for each node that takes them, also where a node computes them from others.
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/onnx/gelu-script-13.onnx");
+    let imported = crate::model::onnx::read(&path, &Hints::default()).unwrap();
+    let weights: usize = imported.layers.iter().map(|layer| layer.inputs() * layer.outputs()).sum();
+    let counted = imported.reference.unwrap().program.numbers_per_row();
+    assert!((weights..weights * 2).contains(&counted), "{counted} for {weights} weights");
 }
 
 #[test]
