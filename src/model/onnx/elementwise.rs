@@ -67,9 +67,11 @@ impl Function {
     }
 }
 
-/// Where functions are compared: they are exact in f32, and dense where activations differ.
+/// Where functions are compared: they are exact in f32, dense where activations differ, and far out on both sides, where
+/// a clamp may cut.
 fn points() -> impl Iterator<Item = f64> {
-    (-28..=28).map(|x| 0.25 * f64::from(x))
+    let far = (3..=40).flat_map(|power| [2_f64.powi(power), -2_f64.powi(power)]);
+    (-28..=28).map(|x| 0.25 * f64::from(x)).chain(far)
 }
 
 /// The error function within 1.5e-7 (Abramowitz and Stegun, "Handbook of Mathematical Functions", 7.1.26).
@@ -109,7 +111,10 @@ mod tests {
         assert_eq!(quick.activation(), None);
         assert_eq!(x.then(|x| if x < 0.0 { 0.0101 * x } else { x }).activation(), None);
         assert_eq!(x.scaled(2.0, 0.0).then(f64::tanh).activation(), None);
-        assert_eq!(x.then(|x| x.clamp(0.0, 6.0)).activation(), None, "ReLU6");
+        for high in [6.0, 20.0, 100.0, 1e6, 1e12] {
+            assert_eq!(x.then(|x| x.clamp(0.0, high)).activation(), None, "a clamp from 0 to {high}");
+            assert_eq!(x.then(|x| x.clamp(-high, high)).activation(), None, "a clamp at {high} on both sides");
+        }
     }
 
     #[test]

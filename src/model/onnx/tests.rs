@@ -307,43 +307,108 @@ fn preprocessing_goes_where_weir_has_it() {
     assert_eq!(imported.preprocessing[2], Transform::OneHot);
 }
 
-/// What the walk takes for something else, and the comparison with the graph refuses.
+/// A node that changes the numbers of a network in a way that weir hasn't is no activation, and no part of one.
 #[test]
-fn what_the_walk_misreads_is_refused() {
-    let clip = |from: &str, bounds: [&str; 2]| vec![node("Clip", &[from, bounds[0], bounds[1]], "a")];
-    let cast = |from: &str, to: &str| {
+fn clamps_casts_and_training_are_refused() {
+    let clip = |low: f32, high: f32| {
+        let mut model =
+            model(network(vec![node("Clip", &["z", "low", "high"], "a"), node("MatMul", &["a", "v"], "y")]));
+        let bounds = [tensor("low", &[], &[low]), tensor("high", &[], &[high])];
+        model.graph.as_mut().unwrap().initializer.extend(bounds);
+        model
+    };
+    for (low, high) in [(0.0, 6.0), (0.0, 100.0), (-100.0, 100.0), (-1e6, f32::MAX), (0.0, 1e9)] {
+        let error = refused(import_with(&clip(low, high), &Hints::default()));
+        assert!(error.contains("no activation that weir has"), "{low} to {high}: {error}");
+    }
+    assert!(import_with(&clip(0.0, f32::MAX), &Hints::default()).is_ok(), "that is relu");
+    let casts = [
+        (DataType::Int64, "cuts fractions off"),
+        (DataType::Int32, "cuts fractions off"),
+        (DataType::Bool, "to booleans"),
+    ];
+    for (to, why) in casts {
+        let mut nodes = network(vec![with(node("Cast", &["z"], "whole"), "to", |it| it.i = to as i64)]);
+        let end = refused(import(nodes.clone()));
+        nodes.push(with(node("Cast", &["whole"], "a"), "to", |it| it.i = DataType::Float as i64));
+        nodes.push(node("MatMul", &["a", "v"], "y"));
+        let within = refused(import(nodes));
+        assert!([&end, &within].iter().all(|error| error.contains("Cast") && error.contains(why)), "{end}, {within}");
+    }
+    for (opset, trained) in [(13, norm(true)), (15, with(norm(false), "training_mode", |it| it.i = 1))] {
+        let mut model = model(network(vec![trained, node("MatMul", &["a", "v"], "y")]));
+        model.opset_import[0].version = opset;
+        let error = refused(import_with(&model, &Hints::default()));
+        assert!(error.contains("exported for training"), "opset {opset}: {error}");
+    }
+}
+
+/// Batch norm; before opset 14 the statistics are outputs in training.
+fn norm(gives_statistics: bool) -> Node {
+    let mut norm = node("BatchNormalization", &["z", "b", "b", "b", "b"], "a");
+    if gives_statistics {
+        norm.output.extend(["mean", "variance", "saved_mean", "saved_variance"].map(String::from));
+    }
+    norm
+}
+
+/// The comparison finds what a walk could misread: each model is held against a graph that differs from its own.
+#[test]
+fn an_import_is_refused_if_its_graph_has_another_node() {
+    let last = || vec![node("MatMul", &["a", "v"], "y")];
+    let one = |operator: &str| network([vec![node(operator, &["z"], "a")], last()].concat());
+    let with_alpha = |operator: &str, alpha: f32| {
+        network([vec![with(node(operator, &["z"], "a"), "alpha", |it| it.f = alpha)], last()].concat())
+    };
+    let clip = |low: &str, high: &str| network([vec![node("Clip", &["z", low, high], "a")], last()].concat());
+    let cut = |from: &str, to: &str| {
         let whole = with(node("Cast", &[from], "whole"), "to", |to| to.i = DataType::Int64 as i64);
         vec![whole, with(node("Cast", &["whole"], to), "to", |to| to.i = DataType::Float as i64)]
     };
-    let last = || vec![node("MatMul", &["a", "v"], "y")];
-    let mut norm = node("BatchNormalization", &["z", "b", "b", "b", "variance"], "a");
-    norm.output.extend(["mean", "squares", "saved", "too"].map(String::from));
+    let plain = || one("Identity");
+    let gelu = |approximate: &'static str| {
+        let text = |it: &mut Attribute| it.s = approximate.into();
+        network([vec![with(node("Gelu", &["z"], "a"), "approximate", text)], last()].concat())
+    };
+    let first = [cut("x", "cut"), vec![node("MatMul", &["cut", "w"], "y")]].concat();
+    let normalised = |gives_statistics| network([vec![norm(gives_statistics)], last()].concat());
     let cases = [
-        ("a clamp that looks like relu", 17, [linear(), clip("z", ["zero", "high"]), last()].concat()),
-        ("a clamp that looks like nothing", 17, [linear(), clip("z", ["low", "high"]), last()].concat()),
-        ("a clamp at the end", 17, [linear(), clip("z", ["zero", "high"])].concat()),
-        ("a cast of the input", 17, [cast("x", "cut"), vec![node("MatMul", &["cut", "w"], "y")]].concat()),
-        ("a cast within", 17, [linear(), cast("z", "a"), last()].concat()),
-        ("a cast at the end", 17, [linear(), cast("z", "y")].concat()),
-        ("batch norm in training, before opset 14", 13, [linear(), vec![norm], last()].concat()),
+        ("a clamp from 0 to 100", one("Relu"), clip("zero", "hundred")),
+        ("a clamp from 0 to 1e6", one("Relu"), clip("zero", "million")),
+        ("a clamp at 100 on both sides", plain(), clip("minus", "hundred")),
+        ("a clamp below", plain(), clip("minus", "")),
+        ("a cast within", plain(), network([cut("z", "a"), last()].concat())),
+        ("a cast at the end", linear(), network(cut("z", "y"))),
+        ("a cast of the input", vec![node("MatMul", &["x", "w"], "y")], first),
+        ("a slope", one("LeakyRelu"), with_alpha("LeakyRelu", 0.0101)),
+        ("an alpha", one("Elu"), with_alpha("Elu", 1.001)),
+        ("an approximation", gelu("none"), gelu("tanh")),
+        ("another function", one("Sigmoid"), one("HardSigmoid")),
+        ("batch norm in training", normalised(false), normalised(true)),
     ];
-    for (what, opset, nodes) in cases {
-        let mut model = model(nodes);
-        model.opset_import[0].version = opset;
-        let graph = model.graph.as_mut().unwrap();
-        let bounds = [("zero", 0.0), ("low", -100.0), ("high", 100.0)];
-        graph.initializer.extend(bounds.map(|(name, bound)| tensor(name, &[], &[bound])));
-        graph.initializer.push(tensor("variance", &[3], &[1.0, 2.0, 3.0]));
-        let imported = import_with(&model, &Hints::default()).unwrap_or_else(|error| panic!("{what}: {error}"));
-        let error = imported.into_draft("m", &Evidence::default()).expect_err(what).to_string();
+    for (what, taken, given) in cases {
+        let [taken, given] = [taken, given].map(|nodes| {
+            let mut model = model(nodes);
+            model.opset_import[0].version = if what.starts_with("batch norm") { 13 } else { 20 };
+            let bounds = [("zero", 0.0), ("minus", -100.0), ("hundred", 100.0), ("million", 1e6)];
+            let tensors = bounds.map(|(name, bound)| tensor(name, &[], &[bound]));
+            model.graph.as_mut().unwrap().initializer.extend(tensors);
+            // Variances must be positive.
+            model.graph.as_mut().unwrap().initializer[2].float_data = vec![0.5, 1.0, 0.25];
+            model
+        });
+        let import = || import_with(&taken, &Hints::default()).unwrap_or_else(|error| panic!("{what}: {error}"));
+        import().into_draft("m", &Evidence::default()).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let mut misread = import();
+        let program = Program::new(&given, Reader::new(Path::new("model.onnx"))).unwrap();
+        misread.reference.as_mut().unwrap().program = program;
+        let error = misread.into_draft("m", &Evidence::default()).expect_err(what).to_string();
         assert!(error.contains("answers otherwise than the graph: for {\"x0\":"), "{what}: {error}");
     }
-    for nodes in [linear(), network(clip("z", ["zero", ""]))] {
-        let mut model = model(nodes);
-        model.graph.as_mut().unwrap().initializer.push(tensor("zero", &[], &[0.0]));
-        let imported = import_with(&model, &Hints::default()).unwrap();
-        assert!(imported.into_draft("m", &Evidence::default()).is_ok(), "what is read rightly is taken");
-    }
+    // A cast of the input is one that the walk itself doesn't see.
+    let misread = import([cut("x", "cut"), vec![node("MatMul", &["cut", "w"], "y")]].concat()).unwrap();
+    let error = misread.into_draft("m", &Evidence::default()).expect_err("a cast").to_string();
+    assert!(error.contains("answers otherwise than the graph"), "{error}");
 }
 
 /// Whether the answers agree doesn't matter here, only that running the graph ends.

@@ -6,7 +6,7 @@ use super::arithmetic::apply;
 use super::{Encoded, Walk, is_last, kind, own};
 use crate::model::onnx::proto::Node;
 use crate::model::onnx::tensor::{Array, Data, Element};
-use crate::model::onnx::value::{Cell, Columns, Value};
+use crate::model::onnx::value::{Cell, Columns, Form, Value};
 use crate::model::preprocess::Step;
 use crate::model::signature::{Missing, Unknown};
 
@@ -19,6 +19,17 @@ pub(super) fn cast(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, Strin
     let value = match walk.input(node, 0)?.clone() {
         Value::Constant(array) => Value::Constant(Rc::new(cast_constant(&array, to)?)),
         Value::Columns(columns) => Value::Columns(cast_columns(columns, to)?),
+        other @ (Value::Inner(_)
+        | Value::Moment { .. }
+        | Value::Answer { form: Form::Probabilities | Form::Part, .. })
+            if !matches!(to, Element::Float | Element::Double) =>
+        {
+            return Err(format!(
+                "it casts {} to {}: export the model without the Cast (.long(), .int(), .bool()), and convert the predictions",
+                kind(&other),
+                if to == Element::Boolean { "booleans" } else { "integers, which cuts fractions off" },
+            ));
+        }
         // The network computes in f32; a class stays the same class.
         other => other,
     };

@@ -70,7 +70,9 @@ fn matrix(array: &Array) -> Result<Array2<f64>, String> {
 }
 
 pub(super) fn batch_norm(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
-    if node.int("training_mode", 0) != 0 {
+    // Before opset 14 the statistics of the batch are outputs.
+    let gives_statistics = walk.graph.opset < 14 && node.output.iter().skip(1).any(|name| !name.is_empty());
+    if node.int("training_mode", 0) != 0 || gives_statistics {
         return Err("it was exported for training: call .eval() on the module before the export".into());
     }
     let input = walk.input(node, 0)?.clone();
