@@ -9,7 +9,7 @@ mod network;
 mod own;
 mod shape;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use super::chain::Chain;
@@ -137,17 +137,12 @@ impl<'a> Walk<'a> {
 
     /// Makes features of an input.
     fn take(&mut self, input: &Input) -> Columns {
-        let width = input.tail.iter().product();
+        let width: usize = input.tail.iter().product();
+        let name = self.column_names(input, width);
         let mut cells = Vec::with_capacity(width);
         for index in 0..width {
             let feature = self.features.len();
-            let name = match (width, self.graph.inputs.len()) {
-                (1, _) => input.name.clone(),
-                // As scikit-learn calls columns without names.
-                (_, 1) => format!("x{index}"),
-                _ => format!("{}{index}", input.name),
-            };
-            self.features.push(Feature { name, alone: width == 1, element: input.element, encoded: None });
+            self.features.push(Feature { name: name(index), alone: width == 1, element: input.element, encoded: None });
             cells.push(match input.element {
                 Element::Text => Cell::Text { feature, replaced: None },
                 // onnxruntime takes f32, so that is what a record's number becomes first.
@@ -158,6 +153,21 @@ impl<'a> Walk<'a> {
             });
         }
         Columns { cells, tail: input.tail.clone(), element: input.element }
+    }
+
+    /// The name of each column of an input. Columns of a matrix are called x0, x1, … as scikit-learn does, or x_0, x_1, …
+    /// where another input has one of these names.
+    fn column_names(&self, input: &Input, width: usize) -> impl Fn(usize) -> String + use<> {
+        let alone = input.name.clone();
+        let mut prefix = if self.graph.inputs.len() == 1 { "x".to_owned() } else { input.name.clone() };
+        let inputs = self.graph.inputs.iter().map(|input| &*input.name);
+        let taken: HashSet<&str> = inputs.chain(self.features.iter().map(|feature| &*feature.name)).collect();
+        if width > 1 && self.graph.inputs.len() > 1 {
+            while (0..width).any(|index| taken.contains(&*format!("{prefix}{index}"))) {
+                prefix.push('_');
+            }
+        }
+        move |index| if width == 1 { alone.clone() } else { format!("{prefix}{index}") }
     }
 
     /// Works out what a node gives.
