@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use ndarray::Array2;
+use ndarray::{Array2, s};
 
 use super::{Walk, axis, is_last, kind};
 use crate::engine::Output;
@@ -200,6 +200,84 @@ pub(super) fn arg_max(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, St
             Ok(vec![Value::Answer { answer, form: Form::Index }])
         }
         other => Err(format!("it looks for the largest of {}, not of a row's probabilities", kind(other))),
+    }
+}
+
+/// scikit-learn's linear regressions are networks of one layer.
+pub(super) fn linear_regressor(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
+    if !matches!(node.string("post_transform")?.as_deref(), None | Some("NONE")) {
+        return Err("it transforms its numbers, which no regression of scikit-learn does".into());
+    }
+    let targets = usize::try_from(node.int("targets", 1)).map_err(|_| "it has no targets")?;
+    let (weights, bias) = linear_model(node, targets)?;
+    linear(walk, node, weights, bias)
+}
+
+/// The label and the scores: of one logit for two classes, else of a logit for each.
+pub(super) fn linear_classifier(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
+    let names = match node.strings("classlabels_strings")? {
+        texts if texts.is_empty() => node.ints("classlabels_ints").iter().map(i64::to_string).collect(),
+        texts => texts,
+    };
+    let (weights, bias) = linear_model(node, names.len())?;
+    let transform = node.string("post_transform")?;
+    let are_opposite = names.len() == 2
+        && bias[0] == -bias[1]
+        && weights.column(0).iter().zip(weights.column(1)).all(|(first, second)| *first == -second);
+    let (weights, bias, output) = match transform.as_deref() {
+        Some("SOFTMAX") if names.len() > 1 => (weights, bias, Output::Softmax),
+        Some("LOGISTIC") if are_opposite => (weights.slice_move(s![.., 1..]), vec![bias[1]], Output::Logistic),
+        Some("LOGISTIC") => {
+            return Err(
+                "it has a logistic function for each class, as LogisticRegression in a OneVsRestClassifier: fit \
+                        LogisticRegression for all classes at once"
+                    .into(),
+            );
+        }
+        other => {
+            let other = other.unwrap_or("NONE");
+            return Err(format!(
+                "its scores aren't probabilities (post_transform {other}), as of RidgeClassifier or LinearSVC: fit \
+                 LogisticRegression"
+            ));
+        }
+    };
+    let Some(Value::Inner(inner)) = linear(walk, node, weights, bias)?.pop() else {
+        return Err("it has no scores".into());
+    };
+    let answer = Answer { of: inner.of, output };
+    Ok(vec![
+        Value::Answer { answer, form: Form::Named(Rc::new(names)) },
+        Value::Answer { answer, form: Form::Probabilities },
+    ])
+}
+
+/// Coefficients and intercepts of so many outputs.
+fn linear_model(node: &Node, outputs: usize) -> Result<(Array2<f64>, Vec<f64>), String> {
+    let numbers = |name: &str| node.floats(name).iter().map(|&value| f64::from(value)).collect::<Vec<f64>>();
+    let (coefficients, mut bias) = (numbers("coefficients"), numbers("intercepts"));
+    if bias.is_empty() {
+        bias = vec![0.0; outputs];
+    }
+    if bias.len() != outputs {
+        return Err(format!("it has {} intercepts for {outputs} outputs", bias.len()));
+    }
+    let inputs = coefficients.len() / outputs.max(1);
+    let weights = Array2::from_shape_vec((outputs, inputs), coefficients);
+    let weights = weights.map_err(|_| format!("its coefficients aren't those of {outputs} outputs"))?;
+    Ok((weights.reversed_axes(), bias))
+}
+
+/// Probabilities are divided by their sum, which is 1.
+pub(super) fn normalizer(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
+    match (walk.input(node, 0)?, node.string("norm")?.as_deref()) {
+        (answer @ Value::Answer { form: Form::Probabilities, .. }, Some("L1")) => Ok(vec![answer.clone()]),
+        (Value::Columns(_), _) => {
+            Err("scikit-learn's Normalizer divides each row by its length, which weir has no step \
+                                       for: scale by StandardScaler or MinMaxScaler"
+                .into())
+        }
+        (other, _) => Err(format!("it divides {} by their length", kind(other))),
     }
 }
 
