@@ -15,6 +15,18 @@ fn columns_of_inputs_never_share_a_name() {
 }
 
 #[test]
+fn operators_that_never_changed_are_taken_from_older_opsets() {
+    let cast = || int(node("Cast", &["x"], "c"), "to", 1);
+    let linear = || vec![cast(), node("MatMul", &["c", "w"], "h"), node("Add", &["h", "b"], "y")];
+    agreed(&in_opset(9, linear(), vec![]));
+    let changed = vec![node("MatMul", &["x", "w"], "h"), node("Softmax", &["h"], "y")];
+    for (opset, nodes) in [(8, linear()), (12, changed)] {
+        let error = refused(import_with(&in_opset(opset, nodes, vec![]), &Hints::default()));
+        assert!(error.contains("opset 13 or later"), "opset {opset}: {error}");
+    }
+}
+
+#[test]
 fn linear_models_are_networks_of_one_layer() {
     let floats = |node: Node, name: &'static str, values: &[f32]| {
         with(node, name, |attribute| attribute.floats = values.to_vec())
