@@ -211,8 +211,8 @@ pub fn fit_in(
     }
 
     let mlp = Mlp::new(network.layers(), output)?;
-    let baseline = Baseline::fit(signature, rows.view(), predict(&mlp, &x).view());
-    let mut evaluation = evaluate_on(&mlp, &preprocess, signature, test)?;
+    let (mut evaluation, answers) = evaluate_on(&mlp, &preprocess, signature, test)?;
+    let baseline = Baseline::fit(signature, rows.view(), answers.view());
     evaluation.losses.clone_from(&losses);
     evaluation.validation_scores.clone_from(&scores);
     let counts = Rows {
@@ -413,16 +413,17 @@ fn predict(mlp: &Mlp, x: &Inputs) -> Array2<f32> {
     outputs
 }
 
-/// How good the model is on those test rows that it takes and whose class it knows.
+/// How good the model is on those test rows that it takes and whose class it knows, and its answers for them.
 fn evaluate_on(
     mlp: &Mlp,
     preprocess: &Preprocess,
     signature: &Signature,
     test: &Table,
-) -> Result<Evaluation, TrainError> {
+) -> Result<(Evaluation, Array2<f32>), TrainError> {
     let examples = Examples::of(test, signature)?;
-    let outputs = predict(mlp, &Inputs::new(preprocess, signature, examples.rows.view())).mapv(f64::from);
-    Ok(evaluate::evaluation(&signature.target, &examples.truth, outputs.view()))
+    let outputs = predict(mlp, &Inputs::new(preprocess, signature, examples.rows.view()));
+    let evaluation = evaluate::evaluation(&signature.target, &examples.truth, outputs.mapv(f64::from).view());
+    Ok((evaluation, outputs))
 }
 
 /// Rows spread over the training rows, a quarter of them (where there are so many) with missing values.

@@ -2,6 +2,7 @@ use super::dataset::{Column, Target as TableTarget};
 use super::preparation::Preparation;
 use super::recipe::{BatchSize, LearningRate, Solver};
 use super::*;
+use crate::monitor::drift::Histogram;
 use crate::record::Gap;
 
 const GAP: f64 = Gap::Missing.value();
@@ -105,9 +106,22 @@ fn test_rows_leave_no_trace_in_the_model() {
     let after = fit_on(&test);
     assert_eq!(before.signature, after.signature);
     assert_eq!(before.preprocessing, after.preprocessing);
-    assert_eq!(before.baseline, after.baseline);
+    assert_eq!(before.baseline.features, after.baseline.features);
     assert_eq!(before.layers[0].weights, after.layers[0].weights);
     assert_ne!(before.training.metrics["log_loss"], after.training.metrics["log_loss"]);
+}
+
+#[test]
+fn predictions_are_compared_with_those_of_the_test_rows() {
+    let (train, test) = halves(&table(200));
+    let rows = |test: &Table| {
+        let trained = fit(&train, test, &recipe(), &mut |_| ControlFlow::Continue(())).unwrap();
+        let baseline = trained.into_draft("m", []).baseline;
+        let rows = |histogram: &Histogram| histogram.counts.iter().sum::<u64>();
+        (rows(&baseline.features[0]), rows(&baseline.predictions[0]))
+    };
+    assert_eq!(rows(&test), (150, 50));
+    assert_eq!(rows(&test.select(&[])), (150, 0), "the answers for training rows don't stand in");
 }
 
 #[test]

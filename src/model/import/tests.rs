@@ -2,7 +2,7 @@ use ndarray::{Array2, array};
 
 use super::*;
 use crate::model::testing;
-use crate::monitor::drift::psi;
+use crate::monitor::drift::{DriftComparison, DriftStatus};
 
 fn imported(draft: Draft) -> Imported {
     let Draft { signature, preprocessing, layers, output, .. } = draft;
@@ -78,7 +78,8 @@ fn without_rows_there_is_no_drift() {
     let mut counts = crate::monitor::drift::Counts::new(&plan);
     plan.count_rows(array![[1.0, 0.0]].view(), &mut counts);
     for column in plan.columns() {
-        assert_eq!(psi(&column.training, &vec![1_000; column.training.len()]), None);
+        let found = DriftComparison::of(&column.training, &vec![1_000; column.training.len()]);
+        assert_eq!(found.status, DriftStatus::NoBaseline);
         assert_eq!(column.outside, None);
     }
 }

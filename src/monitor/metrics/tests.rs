@@ -75,8 +75,10 @@ fn without_a_baseline_nothing_is_compared() {
     metrics.tick(Instant::now());
     let samples = samples(&metrics);
     for (name, value) in &samples {
-        let compares = ["weir_baseline_bin_ratio", "weir_drift", "weir_feature_out_of_range_total"];
+        let compares = ["weir_baseline", "weir_drift{", "weir_feature_out_of_range_total"];
         assert!(!value.is_nan() && !compares.iter().any(|metric| name.starts_with(metric)), "{name} {value}");
+        let is_silent = !name.starts_with("weir_drift_rows") || name.contains(r#"status="no_baseline""#);
+        assert!(is_silent, "{name}");
     }
     assert_eq!(samples[r#"weir_predictions_total{class="on_time",model="flights",version="1"}"#], 2_000.0);
 }
@@ -249,9 +251,15 @@ fn gaps_and_strange_values_are_counted_per_feature() {
     assert_eq!(value("feature_out_of_range_total", "origin", ""), None);
     assert_eq!(value("feature_unseen_total", "origin", ""), Some(1.0));
     assert_eq!(value("feature_unseen_total", "delay", ""), None);
-    assert_eq!(value("feature_bin_total", "delay", "bin=\"(49,59]\","), Some(1.0));
-    assert_eq!(value("feature_bin_total", "origin", "bin=\"JFK\","), Some(1.0));
-    assert_eq!(value("feature_bin_total", "prediction", "bin=\"late\","), Some(1.0));
+    let bin = |bin: &str, feature: &str| {
+        let start = format!("weir_feature_bin_total{{bin={bin:?},created=\"");
+        let end = format!("\",feature={feature:?},model=\"flights\",version=\"7\"}}");
+        let found = samples.iter().find(|(name, _)| name.starts_with(&start) && name.ends_with(&end));
+        found.map(|(_, &value)| value)
+    };
+    assert_eq!(bin("(39.5,59.5]", "delay"), Some(1.0));
+    assert_eq!(bin("JFK", "origin"), Some(1.0));
+    assert_eq!(bin("late", "prediction"), Some(1.0));
     assert_eq!(samples["weir_predictions_total{class=\"late\",model=\"flights\",version=\"7\"}"], 1.0);
     assert_eq!(samples["weir_predictions_total{class=\"on_time\",model=\"flights\",version=\"7\"}"], 0.0);
 }
@@ -268,26 +276,31 @@ fn drift_is_silent_at_first_and_then_names_the_strongest_feature() {
         seen.observe_rows(delays(number, 1.0).view());
         seen.flush();
     };
-    rows(999);
+    let status = |status: &str| {
+        let name = format!("weir_drift_rows{{feature=\"origin\",model=\"flights\",status={status:?},version=\"7\"}}");
+        samples(&metrics).get(&name).copied()
+    };
+    rows(199);
     metrics.tick(start);
     assert_eq!(metrics.drift("flights", 7), []);
     assert_eq!(samples(&metrics).get(gauge), None);
-    rows(1);
+    assert_eq!((status("few_rows"), status("compared")), (Some(199.0), None));
+    rows(801);
     metrics.tick(start + Duration::from_secs(1));
+    assert_eq!((status("few_rows"), status("compared")), (None, Some(1_000.0)));
     let drift = metrics.drift("flights", 7);
     assert_eq!(drift.iter().map(|(feature, _)| feature.as_str()).collect::<Vec<_>>(), ["origin", "delay"]);
     // Bins missing, unknown, EWR, JFK: training (0, 0, 50, 50), live (0, 0, 0, 1000).
-    let expected: f64 = [(0.5, 0.5), (0.5, 0.5), (0.5, 50.5), (1000.5, 50.5)]
-        .map(|(live, training)| (live / 1002.0, training / 102.0))
-        .map(|(p, q): (f64, f64)| (p - q) * (p / q).ln())
-        .iter()
-        .sum();
-    assert!((drift[0].1 - expected).abs() < 1e-12, "{drift:?}, not {expected}");
+    // >>> from math import log
+    // >>> -.5 * log(.005 / .505) + .5 * log(1.005 / .505) - (1/1000 + 1/100) * 3
+    assert!((drift[0].1 - 2.618_652_45).abs() < 1e-6, "{drift:?}");
     assert_eq!(samples(&metrics)[gauge], drift[0].1);
     // Nothing comes for a whole window: nothing to say.
-    metrics.tick(start + Duration::from_secs(2) + WINDOW);
+    metrics.tick(start + WINDOW / 30);
+    metrics.tick(start + WINDOW * 2);
     assert_eq!(metrics.drift("flights", 7), []);
     assert_eq!(samples(&metrics).get(gauge), None);
+    assert_eq!((status("few_rows"), status("compared")), (Some(0.0), None));
 }
 
 #[test]
@@ -298,7 +311,14 @@ fn a_replaced_version_leaves_its_counters_and_takes_its_gauges() {
         let names = samples(&metrics).into_keys().filter(|name| name.contains(&label));
         names.filter_map(|name| name.split_once('{').map(|(name, _)| name.to_owned())).collect::<BTreeSet<_>>()
     };
-    let gauges = ["weir_baseline_bin_ratio", "weir_drift", "weir_model_info"];
+    let gauges = [
+        "weir_baseline_bin_ratio",
+        "weir_baseline_bins",
+        "weir_baseline_rows",
+        "weir_drift",
+        "weir_drift_rows",
+        "weir_model_info",
+    ];
     assert!(gauges.iter().all(|&gauge| of(7).contains(gauge)), "{:?}", of(7));
     metrics.serving("flights", &production(), &flights(8));
     assert!(!gauges.iter().any(|&gauge| of(7).contains(gauge)), "{:?}", of(7));
@@ -341,9 +361,10 @@ fn regressions_have_a_prediction_per_output_and_no_classes() {
     seen.observe_outputs(aview2(&[[10.0, -1e9]]));
     seen.flush();
     let samples = samples(&metrics);
-    let below =
-        "weir_feature_bin_total{bin=\"below\",feature=\"prediction.difference\",model=\"arithmetic\",version=\"1\"}";
-    assert_eq!(samples[below], 1.0);
+    let below = samples.iter().find(|(name, _)| {
+        name.starts_with("weir_feature_bin_total{bin=\"below\"") && name.contains("feature=\"prediction.difference\"")
+    });
+    assert_eq!(below.map(|(_, &rows)| rows), Some(1.0));
     assert!(!samples.keys().any(|name| name.starts_with("weir_predictions_total")));
 }
 

@@ -6,13 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use prometheus::IntCounter;
 
 use super::catalogue::Families;
 use crate::model::Model;
-use crate::monitor::drift::{Column, Counts, Plan, Window, psi};
+use crate::monitor::drift::{Column, Counts, DriftComparison, DriftStatus, Plan, Window};
 
 /// Versions per model whose counters stay, beyond those that serve or that a worker still counts for.
 const KEPT: usize = 4;
@@ -25,6 +25,9 @@ const PSI: &str = "psi";
 pub(super) struct Tally {
     model: String,
     version: String,
+    /// The label `created` of `weir_feature_bin_total`. Counters that begin again are other series, so that the counts
+    /// of two times can be subtracted from each other.
+    created: String,
     plan: Plan,
     /// One per bin of the plan.
     bins: Vec<IntCounter>,
@@ -68,13 +71,16 @@ impl Tally {
         let mut tally = Tally {
             model: name.to_owned(),
             version: version.clone(),
+            created: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis().to_string(),
             bins: Vec::with_capacity(plan.bins()),
             also: vec![None; plan.bins()],
             plan,
         };
         for column in tally.plan.columns() {
-            let bin = |bin: &String| families.feature_bin.with_label_values(&[name, &version, &column.label, bin]);
-            tally.bins.extend(column.bins.iter().map(bin));
+            for bin in &column.bins {
+                let labels = [name, &version, &column.label, bin, &tally.created];
+                tally.bins.push(families.feature_bin.with_label_values(&labels));
+            }
         }
         for column in tally.plan.features() {
             let labels = [name, &version, &column.label];
@@ -122,6 +128,9 @@ impl Tally {
             if rows == 0 {
                 continue;
             }
+            let labels = [&self.model, &self.version, &column.label];
+            families.baseline_rows.with_label_values(&labels).set(rows as i64);
+            families.baseline_bins.with_label_values(&labels).set(column.bins.len() as i64);
             let rows = rows as f64;
             for (bin, &count) in column.bins.iter().zip(&column.training) {
                 let labels = [&self.model, &self.version, &column.label, bin];
@@ -130,11 +139,19 @@ impl Tally {
         }
     }
 
-    fn set_drift(&self, families: &Families, column: &Column, index: Option<f64>) {
-        let labels = [&self.model, &self.version, &column.label, PSI];
-        match index {
-            Some(index) => families.drift.with_label_values(&labels).set(index),
-            None => forget(families.drift.remove_label_values(&labels)),
+    /// `None` removes what said something about the present.
+    fn set_drift(&self, families: &Families, column: &Column, found: Option<DriftComparison>) {
+        let (model, version, feature) = (&*self.model, &*self.version, &*column.label);
+        match found.and_then(|found| found.psi) {
+            Some(psi) => families.drift.with_label_values(&[model, version, feature, PSI]).set(psi),
+            None => forget(families.drift.remove_label_values(&[model, version, feature, PSI])),
+        }
+        for status in DriftStatus::ALL {
+            let labels = [model, version, feature, status.as_str()];
+            match found.filter(|found| found.status == status) {
+                Some(found) => families.drift_rows.with_label_values(&labels).set(found.rows as i64),
+                None => forget(families.drift_rows.remove_label_values(&labels)),
+            }
         }
     }
 
@@ -142,6 +159,9 @@ impl Tally {
     fn forget_gauges(&self, families: &Families) {
         for column in self.plan.columns() {
             self.set_drift(families, column, None);
+            let labels = [&self.model, &self.version, &column.label];
+            forget(families.baseline_rows.remove_label_values(&labels));
+            forget(families.baseline_bins.remove_label_values(&labels));
             for bin in &column.bins {
                 let labels = [&self.model, &self.version, &column.label, bin];
                 forget(families.baseline_bin.remove_label_values(&labels));
@@ -153,7 +173,7 @@ impl Tally {
         let (model, version) = (&self.model, &self.version);
         for column in self.plan.columns() {
             for bin in &column.bins {
-                forget(families.feature_bin.remove_label_values(&[model, version, &column.label, bin]));
+                forget(families.feature_bin.remove_label_values(&[model, version, &column.label, bin, &self.created]));
                 if column.is_classes() {
                     forget(families.predictions.remove_label_values(&[model, version, bin]));
                 }
@@ -261,9 +281,9 @@ impl Version {
         let live = self.window.counts();
         self.drift.clear();
         for column in self.tally.plan.columns() {
-            let index = psi(&column.training, &live[column.place.clone()]);
-            self.tally.set_drift(families, column, index);
-            self.drift.extend(index.map(|index| (column.label.clone(), index)));
+            let found = DriftComparison::of(&column.training, &live[column.place.clone()]);
+            self.tally.set_drift(families, column, Some(found));
+            self.drift.extend(found.psi.map(|psi| (column.label.clone(), psi)));
         }
         self.drift.sort_by(|a, b| b.1.total_cmp(&a.1));
     }
