@@ -45,7 +45,7 @@ pub(crate) fn dashboard_queries() -> Vec<String> {
 pub(crate) fn assert_every_query_gives_data(metrics_addr: &str) {
     let queries = dashboard_queries();
     assert!(queries.len() > 20, "the dashboard has {} queries", queries.len());
-    let mut prometheus = Prometheus::scraping(metrics_addr);
+    let mut prometheus = Prometheus::scraping(&[metrics_addr]);
     // A query once answered stays so: a rare event needn't lie within the last ten seconds at the very end.
     let mut open: Vec<_> = queries.iter().map(String::as_str).collect();
     eventually(Duration::from_secs(60), || {
@@ -382,7 +382,7 @@ impl Chart {
 }
 
 /// A Prometheus of Debian's on a free port, stopped when dropped.
-struct Prometheus {
+pub(crate) struct Prometheus {
     process: Child,
     folder: tempfile::TempDir,
     api: String,
@@ -390,13 +390,14 @@ struct Prometheus {
 }
 
 impl Prometheus {
-    fn scraping(metrics_addr: &str) -> Prometheus {
+    /// Scrapes these (host:port) as one job every second, and evaluates the chart's rules.
+    pub(crate) fn scraping(targets: &[&str]) -> Prometheus {
         let folder = tempfile::tempdir().unwrap();
         // JSON is YAML.
         let configuration = json!({
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
             "rule_files": [root().join("helm/weir/rules/weir.yaml")],
-            "scrape_configs": [{"job_name": "weir", "static_configs": [{"targets": [metrics_addr]}]}],
+            "scrape_configs": [{"job_name": "weir", "static_configs": [{"targets": targets}]}],
         });
         let file = folder.path().join("prometheus.yml");
         fs::write(&file, configuration.to_string()).unwrap();
@@ -416,7 +417,7 @@ impl Prometheus {
         Prometheus { process, folder, api: format!("http://{address}/api/v1"), agent }
     }
 
-    fn assert_running(&mut self) {
+    pub(crate) fn assert_running(&mut self) {
         if let Some(status) = self.process.try_wait().unwrap() {
             panic!("prometheus, {status}: {}", fs::read_to_string(self.folder.path().join("log")).unwrap());
         }
@@ -435,6 +436,14 @@ impl Prometheus {
         let data = self.get("query", &[("query", query)]);
         let is_number = |series: &Value| text(&series["value"][1]).parse().is_ok_and(f64::is_finite);
         data.is_some_and(|data| list(&data["result"]).iter().any(is_number))
+    }
+
+    /// The values of a query by the label `feature`.
+    pub(crate) fn by_feature(&self, query: &str) -> BTreeMap<String, f64> {
+        let data = self.get("query", &[("query", query)]).unwrap_or_default();
+        let series = data["result"].as_array().into_iter().flatten();
+        let value = |it: &Value| (text(&it["metric"]["feature"]).to_owned(), text(&it["value"][1]).parse().unwrap());
+        series.map(value).collect()
     }
 
     fn metric_names(&self) -> BTreeSet<String> {

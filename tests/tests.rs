@@ -29,6 +29,7 @@
 //! | `shrinking` | `weir model quantize` and `prune`, on a model of the flights |
 //! | `import` | models of scikit-learn and PyTorch, beside onnxruntime |
 //! | `topics` | topics that are deleted, grow or get another configuration while weir runs |
+//! | `drift` | drift detection: how often it is wrong, and that all that computes it agrees |
 //! | `gate` | a route that pauses when too much is rejected |
 //! | `http` | clients that take what they can: memory, connections, and what is answered meanwhile |
 //! | `ops` | chart, dashboard and alert rules, judged by their own tools |
@@ -45,6 +46,7 @@ mod delivery;
 mod demo;
 #[cfg(feature = "mpi")]
 mod distributed;
+mod drift;
 mod evaluation;
 mod exactly_once;
 mod export;

@@ -16,6 +16,7 @@ use crate::model::evaluation::Evaluation;
 use crate::model::reference::ModelRef;
 use crate::model::signature::Target;
 use crate::model::store::Store;
+use crate::monitor::drift::{Column, Counts, DriftComparison, Plan};
 use crate::report::{self, Subject};
 use crate::train::dataset::{self, Examples, Truth};
 use crate::train::evaluate::{self, Comparison};
@@ -51,6 +52,10 @@ pub struct Args {
     /// Write a page with metrics and plots: HTML that needs no other file.
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
+
+    /// Compare the rows with the model's training data: the drift that `weir serve` would report for them.
+    #[arg(long)]
+    drift: bool,
 }
 
 /// Runs the verb.
@@ -81,7 +86,10 @@ fn evaluate(args: &Args, out: &mut dyn Write) -> anyhow::Result<()> {
     let files = dataset::files(data)?;
     match second {
         None => evaluate_one(args, &store, &files, out),
-        Some(second) => compare(args, &second, &store, &files, out),
+        Some(second) => {
+            ensure!(!args.drift, "--drift compares one model with its training data: leave out the second model");
+            compare(args, &second, &store, &files, out)
+        }
     }
 }
 
@@ -172,9 +180,13 @@ impl Tested {
 fn evaluate_one(args: &Args, store: &Store, files: &[PathBuf], out: &mut dyn Write) -> anyhow::Result<()> {
     let tested = Tested::on(files, load(store, &args.model)?)?;
     let evaluation = tested.evaluation(store)?;
+    let drift = args.drift.then(|| drift(files, &tested.model)).transpose()?;
     if args.json {
         let mut told = tested.json(&evaluation);
         told["data"] = json!(files);
+        if let Some(drift) = &drift {
+            told["drift"] = drift.iter().map(drift_json).collect();
+        }
         writeln!(out, "{told}")?;
     } else {
         writeln!(out, "{} on {}", tested.name(), list(files))?;
@@ -182,12 +194,54 @@ fn evaluate_one(args: &Args, store: &Store, files: &[PathBuf], out: &mut dyn Wri
             writeln!(out, "{rows} rows left out: {what}")?;
         }
         report::write_evaluation(out, &evaluation)?;
+        if let Some(drift) = &drift {
+            write_drift(out, drift)?;
+        }
     }
     if let Some(path) = &args.report {
         let data = [vec![("files".into(), list(files)), rows(&evaluation)], tested.left_out()].concat();
         let subject = Subject { manifest: &tested.model.manifest, evaluation: &evaluation };
         write_report(path, &report::page(subject, &data))?;
     }
+    Ok(())
+}
+
+/// Features and predictions beside the model's training data, in the order of the signature. Rows without a target count,
+/// too, as they do in `weir serve`.
+fn drift(files: &[PathBuf], model: &Model) -> anyhow::Result<Vec<(String, DriftComparison)>> {
+    let rows = Examples::read_unlabelled(files, model.signature())?.rows;
+    let plan = Plan::new(&model.baseline, model.signature());
+    let mut counts = Counts::new(&plan);
+    plan.count_rows(rows.view(), &mut counts);
+    plan.count_outputs(evaluate::answers(model, rows.view()).mapv(|answer| answer as f32).view(), &mut counts);
+    let compared = |column: &Column| (column.label.clone(), DriftComparison::of(&column.training, counts.of(column)));
+    Ok(plan.columns().iter().map(compared).collect())
+}
+
+fn drift_json((feature, found): &(String, DriftComparison)) -> Value {
+    json!({
+        "feature": feature,
+        "rows": found.rows,
+        "status": found.status.as_str(),
+        "psi": found.psi,
+        "threshold": found.threshold,
+        "drift": found.is_drift(),
+    })
+}
+
+/// The strongest drift first.
+fn write_drift(out: &mut dyn Write, drift: &[(String, DriftComparison)]) -> anyhow::Result<()> {
+    let mut drift: Vec<_> = drift.iter().collect();
+    drift.sort_by(|(_, a), (_, b)| b.psi.unwrap_or(-1.0).total_cmp(&a.psi.unwrap_or(-1.0)));
+    writeln!(out, "drift from the training data (PSI)")?;
+    let row = |(feature, found): &(String, DriftComparison)| match found.psi {
+        Some(psi) => {
+            let verdict = if found.is_drift() { "drift" } else { "" };
+            vec![feature.clone(), format!("{psi:.4}"), format!("threshold {:.4}", found.threshold), verdict.to_owned()]
+        }
+        None => vec![feature.clone(), found.status.as_str().to_owned()],
+    };
+    report::write_table(out, drift.into_iter().map(row).collect())?;
     Ok(())
 }
 
@@ -375,6 +429,26 @@ mod tests {
         let odd = folder.path().join("odd@1");
         fs::copy(folder.path().join("line.csv"), &odd).unwrap();
         weir_evaluate(&folder, &["line@1", odd.to_str().unwrap()]).unwrap();
+    }
+
+    #[test]
+    fn drift_is_reported_or_why_not() {
+        let folder = folder();
+        let lines: String = (0..300).map(|at| format!("{at},{}\n", 2 * at)).collect();
+        fs::write(folder.path().join("many.csv"), format!("x,y\n{lines}300,\n")).unwrap();
+        let text = weir_evaluate(&folder, &["line@1", "many.csv", "--drift"]).unwrap();
+        let (_, table) = text.split_once("drift from the training data (PSI)\n").unwrap();
+        assert!(table.lines().all(|line| line.ends_with("few_training_rows")), "{table}");
+        let report = json_of(&folder, &["line@1", "many.csv", "--drift"]);
+        let found = report["drift"].as_array().unwrap();
+        assert_eq!(found.len(), 2);
+        assert_eq!(
+            (&found[0]["feature"], &found[0]["rows"], &found[0]["psi"]),
+            (&json!("x"), &json!(301), &Value::Null),
+            "a row without a target has drift, too"
+        );
+        let two = weir_evaluate(&folder, &["line@1", "line@2", "many.csv", "--drift"]).unwrap_err().to_string();
+        assert!(two.contains("leave out the second model"), "{two}");
     }
 
     #[test]
