@@ -80,6 +80,13 @@ impl Decoder {
             Decoder::Json(decoder) => decoder.decode(payload, row, fields),
         }
     }
+
+    /// What a record that was decoded has where the features were looked for, for a person.
+    pub fn describe(&self, payload: &[u8]) -> String {
+        match self {
+            Decoder::Json(decoder) => decoder.describe(payload),
+        }
+    }
 }
 
 /// Turns predictions into payloads of one format.

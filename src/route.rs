@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use crate::codec::{self, DecodeOptions, Format};
 use crate::model::reference::ModelRef;
+use crate::model::signature::MIN_FEATURES;
 use crate::score;
 
 /// A `[[route]]` section.
@@ -38,6 +39,9 @@ pub struct Input {
     /// The largest value that is read, in bytes.
     #[serde(default = "one_mebibyte")]
     pub max_bytes: usize,
+    /// The share of the model's features that a record must have.
+    #[serde(default = "half")]
+    pub min_features: f64,
 }
 
 /// Where the predictions of a route go, and what they say.
@@ -112,6 +116,9 @@ impl RouteConfig {
         if self.input.max_bytes == 0 {
             wrong("input.max_bytes is 0: every record would be rejected".into());
         }
+        if !(0.0..=1.0).contains(&self.input.min_features) {
+            wrong(format!("input.min_features = {}: must be a share between 0 and 1", self.input.min_features));
+        }
         for (key, topic) in [("output.topic", &self.output.topic), ("dead_letter.topic", &self.dead_letter.topic)] {
             if topic.is_empty() {
                 wrong(format!("{key} is empty"));
@@ -153,6 +160,7 @@ impl RouteConfig {
                 fields: self.output.fields.clone(),
             },
             max_bytes: self.input.max_bytes,
+            min_features: self.input.min_features,
             output: self.output.format,
         }
     }
@@ -164,6 +172,10 @@ fn json() -> Format {
 
 fn one_mebibyte() -> usize {
     1 << 20
+}
+
+fn half() -> f64 {
+    MIN_FEATURES
 }
 
 fn all() -> f64 {

@@ -10,6 +10,8 @@
 //! All buffers are kept, so that scoring allocates nothing once they have grown to the largest batch; only a rejection
 //! does, for its message.
 
+mod first;
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -17,7 +19,10 @@ use ndarray::{ArrayView2, ArrayViewMut2};
 
 use crate::codec::{DecodeOptions, Decoder, Encoder, Format, Span};
 use crate::model::{Model, Scratch};
-use crate::record::{Reason, Rejection};
+use crate::record::{Gap, Reason, Rejection};
+
+use first::FirstRecords;
+pub use first::Lacking;
 
 /// How records are read and predictions written.
 #[derive(Clone, Debug)]
@@ -28,6 +33,8 @@ pub struct Options {
     pub decode: DecodeOptions,
     /// Larger payloads are rejected as `too_large`, in bytes.
     pub max_bytes: usize,
+    /// Records with a smaller share of the model's features are rejected as `missing_feature`.
+    pub min_features: f64,
     /// The format of the predictions.
     pub output: Format,
 }
@@ -39,9 +46,13 @@ pub struct Scorer {
     decoder: Decoder,
     encoder: Encoder,
     max_bytes: usize,
+    min_features: f64,
+    /// What the first records lack, until there have been enough of them.
+    first: FirstRecords,
     scratch: Scratch,
     features: usize,
     fields: usize,
+    field_names: Vec<String>,
     width: usize,
 
     /// What became of each payload, in order.
@@ -90,9 +101,12 @@ impl Scorer {
                 &options.decode.fields,
             ),
             max_bytes: options.max_bytes,
+            min_features: options.min_features,
+            first: FirstRecords::new(signature.features.len(), options.decode.fields.len()),
             scratch: model.scratch(),
             features: signature.features.len(),
             fields: options.decode.fields.len(),
+            field_names: options.decode.fields.clone(),
             width: signature.target.outputs(),
             fates: Vec::new(),
             rows: Vec::new(),
@@ -140,9 +154,41 @@ impl Scorer {
         self.rows.resize((row + 1) * self.features, 0.0);
         self.spans.resize((row + 1) * self.fields, Span::default());
         let values = &mut self.rows[row * self.features..];
-        self.decoder.decode(payload, values, &mut self.spans[row * self.fields..])?;
-        self.model.signature().check(values)?;
-        Ok(Accepted { row, record: 0..0 })
+        let spans = &mut self.spans[row * self.fields..];
+        self.decoder.decode(payload, values, spans)?;
+        if self.first.is_counting() {
+            self.first.count(values, spans);
+        }
+        match self.model.signature().check_record(values, self.min_features) {
+            Ok(()) => Ok(Accepted { row, record: 0..0 }),
+            Err(rejection) => Err(self.explained(rejection, payload, row)),
+        }
+    }
+
+    /// A record without any of the features, or with too few, is perhaps one of another kind: its rejection says what it
+    /// has instead.
+    #[cold]
+    fn explained(&self, rejection: Rejection, payload: &[u8], row: usize) -> Rejection {
+        let lacks = |value: &&f64| Gap::of(**value) == Some(Gap::Missing);
+        let lacking = self.rows[row * self.features..].iter().filter(lacks).count();
+        // A record that has half of the features is of the right kind.
+        if rejection.reason != Reason::MissingFeature || lacking * 2 <= self.features {
+            return rejection;
+        }
+        let Rejection { reason, message } = rejection;
+        Rejection { reason, message: format!("{message}; {}", self.decoder.describe(payload)) }
+    }
+
+    /// What all of the first 1,000 decoded records lacked, once so many have come; then no more. `None` too if there is
+    /// nothing that all of them lacked.
+    pub fn take_lacking(&mut self) -> Option<Lacking> {
+        self.first.take_complete().then(|| self.lacking()).flatten()
+    }
+
+    /// What all decoded records so far lacked, up to the first 1,000 of them.
+    pub fn lacking(&self) -> Option<Lacking> {
+        let features = self.model.signature().features.iter().map(|feature| &feature.name);
+        self.first.lacking(features, &self.field_names)
     }
 
     /// Scores the rows of the batch.

@@ -161,8 +161,9 @@ impl Models {
         let lines: Vec<_> = rows.iter().map(|row| Value::from(row.clone()).to_string()).collect();
         std::fs::write(&file, lines.join("\n")).unwrap();
         let reference = format!("{name}@latest");
-        let output =
-            command().args(["predict", &reference, file.to_str().unwrap(), "--store", &self.url()]).output().unwrap();
+        // Some records lack most of their values.
+        let arguments = ["predict", &reference, file.to_str().unwrap(), "--store", &self.url(), "--min-features", "0"];
+        let output = command().args(arguments).output().unwrap();
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }

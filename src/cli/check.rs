@@ -1,8 +1,12 @@
 //! `weir check`: what is wrong with a configuration, its broker, topics, store and models, all at once.
 
+mod records;
+
+use std::collections::HashMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -12,6 +16,7 @@ use crate::kafka::admin::{Admin, AdminError, Needs, OutputLimits, Resource};
 use crate::kafka::consumer::Consumer;
 use crate::kafka::producer::{Producer, TransactionError};
 use crate::logging::chain;
+use crate::model::Model;
 use crate::model::store::Store;
 use crate::route::RouteConfig;
 use crate::worker::Delivery;
@@ -69,8 +74,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             let routes: Vec<&str> = config.routes.iter().map(|route| route.name.as_str()).collect();
             report.ok("configuration", format!("{}, routes: {}", path.display(), routes.join(", ")));
             if !args.offline {
-                check_models(&config, &mut report);
-                check_brokers(&config, &mut report)?;
+                let models = check_models(&config, &mut report);
+                check_brokers(&config, &models, &mut report)?;
             }
             if report.0.iter().any(|finding| finding.level == Level::Failed) {
                 code = ExitCode::from(1);
@@ -125,23 +130,34 @@ impl Report {
     }
 }
 
-fn check_models(config: &Config, report: &mut Report) {
+/// The models that can be loaded, by the names of their routes.
+type Models<'c> = HashMap<&'c str, Arc<Model>>;
+
+fn check_models<'c>(config: &'c Config, report: &mut Report) -> Models<'c> {
+    let mut models = Models::new();
     let store = match Store::open(&config.store.url) {
         Ok(store) => store,
-        Err(error) => return report.failed("store", chain(&error)),
+        Err(error) => {
+            report.failed("store", chain(&error));
+            return models;
+        }
     };
     for route in &config.routes {
         let subject = format!("route {}, model {}", route.name, route.model);
         let loaded = store.resolve(&route.model).and_then(|version| store.load(&route.model.name, version));
         match loaded {
-            Ok(model) => report
-                .ok(subject, format!("version {}, digest {}, goldens pass", model.version(), model.short_digest())),
+            Ok(model) => {
+                let detail = format!("version {}, digest {}, goldens pass", model.version(), model.short_digest());
+                report.ok(subject, detail);
+                models.insert(&route.name, Arc::new(model));
+            }
             Err(error) => report.failed(subject, chain(&error)),
         }
     }
+    models
 }
 
-fn check_brokers(config: &Config, report: &mut Report) -> anyhow::Result<()> {
+fn check_brokers(config: &Config, models: &Models<'_>, report: &mut Report) -> anyhow::Result<()> {
     let admin = match Admin::new(&config.kafka) {
         Ok(admin) => admin,
         Err(error) => {
@@ -166,6 +182,9 @@ fn check_brokers(config: &Config, report: &mut Report) -> anyhow::Result<()> {
                     report.ok(format!("topic {name}"), detail);
                 }
                 warn_of_order(route, |name| topics.get(name).map_or(0, |topic| topic.partitions), report);
+                if let Some(model) = models.get(&*route.name) {
+                    records::check_records(config, route, model, report);
+                }
             }
             Err(errors) => {
                 let unreachable = matches!(errors.as_slice(), [AdminError::Unreachable { .. }]);

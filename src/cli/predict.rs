@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 
 use crate::codec::{self, DecodeOptions, Format};
 use crate::model::reference::ModelRef;
+use crate::model::signature::MIN_FEATURES;
 use crate::model::store::Store;
 use crate::score::{Options, Scorer};
 use crate::train::dataset;
@@ -47,6 +48,10 @@ pub struct Args {
     /// Accept "12.5" where a number is expected.
     #[arg(long)]
     numeric_strings: bool,
+
+    /// The share of the model's features that a record must have, from 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value_t = MIN_FEATURES)]
+    min_features: f64,
 }
 
 /// Runs the verb.
@@ -71,6 +76,9 @@ fn predict(args: &Args, output: &mut dyn Write, rejections: &mut dyn Write) -> a
     if let Err(problem) = codec::validate_fields(&args.fields) {
         bail!("--fields: {problem}");
     }
+    if !(0.0..=1.0).contains(&args.min_features) {
+        bail!("--min-features {}: must be a share between 0 and 1", args.min_features);
+    }
     let store = Store::open(&args.store)?;
     let model = store.load(&args.model.name, store.resolve(&args.model)?)?;
     let options = Options {
@@ -81,6 +89,7 @@ fn predict(args: &Args, output: &mut dyn Write, rejections: &mut dyn Write) -> a
             fields: args.fields.clone(),
         },
         max_bytes: usize::MAX,
+        min_features: args.min_features,
         output: Format::Json,
     };
     let mut scorer = Scorer::new(Arc::new(model), &options);
@@ -112,6 +121,9 @@ fn predict(args: &Args, output: &mut dyn Write, rejections: &mut dyn Write) -> a
         }
     }
     output.flush()?;
+    if let Some(lacking) = scorer.lacking() {
+        writeln!(rejections, "weir: warning: {lacking}")?;
+    }
     Ok(tally)
 }
 

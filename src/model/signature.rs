@@ -4,7 +4,10 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::{Gap, Reason, Rejection};
+use crate::record::{Gap, Reason, Rejection, listed};
+
+/// The share of a model's features that a record must have, where nothing else is set.
+pub const MIN_FEATURES: f64 = 0.5;
 
 /// The features in the order of the model's input, and what the outputs mean.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -186,7 +189,44 @@ impl Signature {
         }
     }
 
+    /// Decides whether a decoded record may be scored. It must have one feature at least, whatever is imputed, no gap that
+    /// this signature doesn't forgive, and at least the share `min_features` of all features.
+    ///
+    /// `row` has one value per feature, as [`crate::record`] describes it.
+    pub fn check_record(&self, row: &[f64], min_features: f64) -> Result<(), Rejection> {
+        if row.iter().any(|value| value.is_nan()) { self.check_gaps(row, min_features) } else { Ok(()) }
+    }
+
+    fn check_gaps(&self, row: &[f64], min_features: f64) -> Result<(), Rejection> {
+        let lacks = |value: &f64| value.to_bits() == Gap::Missing.value().to_bits();
+        let (features, lacking) = (row.len(), row.iter().filter(|value| lacks(value)).count());
+        if lacking == features {
+            let message = match &self.features[..] {
+                [only] => format!("feature {:?}, the only one of the model, is missing or null", only.name),
+                all => {
+                    let names = listed(all.iter().map(|feature| feature.name.as_str()));
+                    format!("none of the model's {features} features is there ({names})")
+                }
+            };
+            return Err(Rejection::new(Reason::MissingFeature, message));
+        }
+        self.check(row)?;
+        // A share such as 0.7 of 10 comes out a little above 7.
+        if ((features - lacking) as f64) < min_features * features as f64 - 1e-9 {
+            let names = self.features.iter().zip(row).filter(|(_, value)| lacks(value));
+            let names = listed(names.map(|(feature, _)| feature.name.as_str()));
+            let message = format!(
+                "{lacking} of the model's {features} features are missing or null, and min_features is {min_features}: \
+                 {names}"
+            );
+            return Err(Rejection::new(Reason::MissingFeature, message));
+        }
+        Ok(())
+    }
+
     /// Decides about the gaps of a decoded row: the first one that this signature doesn't forgive rejects the record.
+    /// This is the whole decision for rows that belong to the model, such as its golden rows, and a part of
+    /// [`check_record`](Signature::check_record) for others.
     ///
     /// `row` has one value per feature, as [`crate::record`] describes it.
     pub fn check(&self, row: &[f64]) -> Result<(), Rejection> {
@@ -280,6 +320,41 @@ mod tests {
         for gap in [Gap::String, Gap::Array, Gap::Object] {
             assert_eq!(reason(1, gap), Some(Reason::WrongType));
         }
+    }
+
+    #[test]
+    fn a_record_needs_one_feature_and_the_share_that_is_asked_for() {
+        let lenient =
+            |name: &str| Feature { name: name.into(), kind: Kind::Numeric, missing: Missing::Median { value: 1.0 } };
+        let names: Vec<String> = (0..10).map(|number| format!("f{number}")).collect();
+        let signature = Signature { features: names.iter().map(|name| lenient(name)).collect(), ..signature() };
+        let with = |there: usize, gap: Gap| {
+            let row: Vec<f64> = (0..10).map(|at| if at < there { 1.0 } else { gap.value() }).collect();
+            row
+        };
+        for (there, min_features, accepted) in [
+            (0, 0.0, false),
+            (1, 0.0, true),
+            (1, 0.1, true),
+            (4, 0.5, false),
+            (5, 0.5, true),
+            (6, 0.7, false),
+            (7, 0.7, true),
+            (9, 1.0, false),
+            (10, 1.0, true),
+        ] {
+            let checked = signature.check_record(&with(there, Gap::Missing), min_features);
+            assert_eq!(checked.is_ok(), accepted, "{there} of 10 with {min_features}: {checked:?}");
+            if let Err(rejection) = checked {
+                assert_eq!(rejection.reason, Reason::MissingFeature);
+            }
+        }
+        let none = signature.check_record(&with(0, Gap::Missing), 0.0).unwrap_err();
+        assert!(none.message.starts_with("none of the model's 10 features is there (\"f0\", \"f1\""), "{none}");
+        let few = signature.check_record(&with(8, Gap::Missing), 0.9).unwrap_err();
+        assert!(few.message.ends_with("min_features is 0.9: \"f8\", \"f9\""), "{few}");
+        let wrong = signature.check_record(&with(1, Gap::String), 0.5).unwrap_err();
+        assert_eq!(wrong.reason, Reason::WrongType, "a value of another type is there");
     }
 
     #[test]

@@ -13,6 +13,7 @@ fn scorer(fields: &[&str]) -> Scorer {
             ..DecodeOptions::default()
         },
         max_bytes: 60,
+        min_features: 0.5,
         output: Format::Json,
     };
     Scorer::new(Arc::new(store.load("colours", version).unwrap()), &options)
@@ -100,4 +101,90 @@ fn predictions_come_with_the_outputs_of_their_row() {
     let rows: Vec<Vec<f32>> = scorer.results().flatten().map(|prediction| prediction.outputs.to_vec()).collect();
     assert_eq!(rows, scorer.outputs().rows().into_iter().map(|row| row.to_vec()).collect::<Vec<_>>());
     assert_ne!(rows[0], rows[1]);
+}
+
+/// A model of two numbers, which records may lack, and its scorer for records as `decode` describes them.
+fn lenient(decode: DecodeOptions) -> Scorer {
+    let mut draft = testing::classification("colours");
+    let missing = crate::model::signature::Missing::Category { index: 0 };
+    draft.signature.features[1].missing = missing;
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().display().to_string()).unwrap();
+    let version = store.publish(&draft).unwrap();
+    let options = Options { input: Format::Json, decode, max_bytes: 1 << 20, min_features: 0.5, output: Format::Json };
+    Scorer::new(Arc::new(store.load("colours", version).unwrap()), &options)
+}
+
+#[test]
+fn a_record_without_a_feature_is_rejected_with_what_it_has() {
+    let under = |path: &str| DecodeOptions { features: path.into(), ..DecodeOptions::default() };
+    let members = (0..12).map(|number| format!("\"m{number}\":0")).collect::<Vec<_>>().join(",");
+    let many = format!("{{{members}}}");
+    for (path, payload, expected) in [
+        ("", "{}", "the record has no members"),
+        ("", r#"{"payload":{"x":1,"colour":"red"}}"#, r#"the record has "payload""#),
+        ("", r#"{"X":1,"Colour":"red"}"#, r#"the record has "X", "Colour""#),
+        ("", r#"{"x":null,"colour":null}"#, r#"the record has only nulls: "x", "colour""#),
+        ("", r#"{"a\u001b[31m\n":1}"#, r#"the record has "a\u{1b}[31m\n""#),
+        ("", many.as_str(), r#""m9" and 2 more"#),
+        ("", r#"{"features":[null,null]}"#, r#"the record has "features""#),
+        (
+            "after",
+            r#"{"before":{"x":1},"after":null,"op":"d"}"#,
+            r#""after" is null, the record has "before", "after", "op""#,
+        ),
+        ("after", r#"{"op":"t"}"#, r#"there is no "after", the record has "op""#),
+        ("payload.after", r#"{"payload":{"op":"t"}}"#, r#"there is no "payload.after", "payload" has "op""#),
+        ("payload.after", r#"{"payload":{"after":{"id":7}}}"#, r#""payload.after" has "id""#),
+        ("after", r#"{"after":[null,null]}"#, r#""after" is an array of nulls"#),
+        ("data.row", r#"{"x":1,"colour":"red"}"#, r#"there is no "data", the record has "x", "colour""#),
+    ] {
+        let mut scorer = lenient(under(path));
+        scorer.decode([Some(payload.as_bytes())]);
+        let rejection = scorer.results().next().unwrap().unwrap_err().clone();
+        assert_eq!(rejection.reason, Reason::MissingFeature, "{payload}");
+        let expected = format!("none of the model's 2 features is there (\"x\", \"colour\"); {expected}");
+        assert!(
+            rejection.message.ends_with(&expected)
+                || payload == many && rejection.message.ends_with(r#""m9" and 2 more"#),
+            "{rejection}"
+        );
+    }
+    assert!(run(&mut lenient(under("")), &[Some(r#"{"x":1}"#)])[0].is_ok(), "half of the features are enough");
+}
+
+#[test]
+fn what_all_of_the_first_thousand_records_lack_is_told_once() {
+    let fields = vec!["id".to_owned(), "key".into()];
+    let mut scorer = lenient(DecodeOptions { fields, ..DecodeOptions::default() });
+    let one = |scorer: &mut Scorer, payload: &str| scorer.decode([Some(payload.as_bytes())]);
+    for _ in 0..998 {
+        one(&mut scorer, r#"{"colour":"red"}"#);
+    }
+    one(&mut scorer, "not counted");
+    assert_eq!(scorer.take_lacking(), None, "too few yet");
+    one(&mut scorer, r#"{"id":7}"#);
+    assert_eq!(scorer.take_lacking(), None);
+    one(&mut scorer, r#"{"colour":"red"}"#);
+    let lacking = Lacking { records: 1_000, features: vec!["x".into()], fields: vec!["key".into()] };
+    assert_eq!(scorer.take_lacking(), Some(lacking.clone()));
+    assert_eq!(scorer.take_lacking(), None, "once");
+    one(&mut scorer, r#"{"x":1,"key":1}"#);
+    assert_eq!(scorer.lacking(), Some(lacking.clone()), "those were the first ones");
+    assert_eq!(
+        lacking.to_string(),
+        "none of the first 1000 records has the feature \"x\" (a name or input.features may be wrong), nor the field \
+         \"key\" to copy (output.fields)"
+    );
+}
+
+#[test]
+fn a_feature_that_one_record_has_is_no_cause_for_a_warning() {
+    let mut scorer = lenient(DecodeOptions::default());
+    for number in 0..1_000 {
+        let payload = if number == 500 { r#"{"x":1}"# } else { r#"{"colour":"red"}"# };
+        scorer.decode([Some(payload.as_bytes())]);
+    }
+    assert_eq!(scorer.take_lacking(), None);
+    assert_eq!(scorer.lacking(), None);
 }

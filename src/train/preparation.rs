@@ -21,7 +21,8 @@ pub struct Preparation {
     pub impute: Impute,
     /// What a missing category becomes; not [`Impute::Mean`] or [`Impute::Median`].
     pub impute_categories: Impute,
-    /// What a missing value of these columns becomes instead.
+    /// What a missing value of these columns becomes instead, and in serving also where training lacked none. Of other
+    /// columns that have no gaps in the training rows, none may be missing in serving.
     pub impute_columns: BTreeMap<String, Impute>,
     /// Whether a second column says where a number was missing, for those features that lack some in training.
     pub indicator: bool,

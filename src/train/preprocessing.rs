@@ -59,9 +59,10 @@ fn fit_numbers(
     let mut sorted: Vec<f64> = values.iter().copied().filter(|value| !value.is_nan()).collect();
     let (mean_of_present, lacking) = (mean(&sorted), sorted.len() < values.len());
     sorted.sort_unstable_by(f64::total_cmp);
-    let impute = preparation.impute_columns.get(name).unwrap_or(&preparation.impute);
+    let named = preparation.impute_columns.get(name);
+    let impute = named.unwrap_or(&preparation.impute);
     let missing = match impute {
-        _ if preparation.dropna => Missing::Reject,
+        _ if preparation.dropna || is_required(lacking, named) => Missing::Reject,
         Impute::Mean => Missing::Mean { value: mean_of_present },
         Impute::Median => Missing::Median { value: median(&sorted) },
         Impute::MostFrequent => Missing::MostFrequent { value: most_frequent(&sorted) },
@@ -123,9 +124,11 @@ fn fit_categories(
             false => counted[value as usize].1 += 1,
         }
     }
-    let impute = preparation.impute_columns.get(name).unwrap_or(&preparation.impute_categories);
+    let named = preparation.impute_columns.get(name);
+    let impute = named.unwrap_or(&preparation.impute_categories);
+    let rejects = preparation.dropna || is_required(lacking > 0, named);
     let fill = match impute {
-        _ if preparation.dropna => None,
+        _ if rejects => None,
         Impute::MostFrequent => counted.iter().rev().max_by_key(|(_, rows)| rows).map(|(category, _)| *category),
         Impute::Constant(category) => Some(category.as_str()),
         Impute::Mean | Impute::Median | Impute::Zeros => None,
@@ -145,11 +148,17 @@ fn fit_categories(
     }
     let missing = match fill.and_then(|fill| counted.iter().position(|(category, _)| *category == fill)) {
         Some(index) => Missing::Category { index },
-        None if preparation.dropna => Missing::Reject,
+        None if rejects => Missing::Reject,
         None => Missing::Zeros,
     };
     let categories = counted.into_iter().map(|(category, _)| category.to_owned()).collect();
     (Feature { name: name.to_owned(), kind: Kind::Categorical { categories, unknown }, missing }, Transform::OneHot)
+}
+
+/// Whether records must have a column: it had no gaps in the training rows, so the model has never seen what an imputed
+/// value means, and nobody named it to be imputed all the same.
+fn is_required(lacking: bool, named: Option<&Impute>) -> bool {
+    !lacking && named.is_none()
 }
 
 /// Of equally frequent categories the later ones stay, as in scikit-learn; `fill` stays in any case, since what is
@@ -268,6 +277,37 @@ mod tests {
         assert_eq!(Gap::of(rows[[3, 1]]), Some(Gap::Unknown));
         assert_eq!(Gap::of(rows[[4, 1]]), Some(Gap::Missing));
         assert_eq!(Gap::of(rows[[3, 0]]), Some(Gap::Missing));
+    }
+
+    #[test]
+    fn a_column_without_gaps_is_required_unless_it_is_named() {
+        let full = table(array![[1.0, 0.0], [2.0, 2.0], [9.0, 0.0]]);
+        let gappy = table(array![[1.0, 0.0], [GAP, GAP], [9.0, 0.0]]);
+        let general =
+            Preparation { impute: Impute::Median, impute_categories: Impute::MostFrequent, ..Preparation::default() };
+        let missing = |table: &Table, preparation: &Preparation| {
+            let (features, _) = fit(table, preparation).unwrap();
+            [features[0].missing, features[1].missing]
+        };
+        assert_eq!(missing(&full, &general), [Missing::Reject; 2]);
+        assert_eq!(missing(&gappy, &general), [Missing::Median { value: 5.0 }, Missing::Category { index: 0 }]);
+        for (column, expected) in [
+            ("x", [Missing::Median { value: 2.0 }, Missing::Reject]),
+            ("colour", [Missing::Reject, Missing::Category { index: 0 }]),
+        ] {
+            let named = if column == "x" { Impute::Median } else { Impute::MostFrequent };
+            let preparation = Preparation { impute_columns: [(column.into(), named)].into(), ..Preparation::default() };
+            assert_eq!(missing(&full, &preparation), expected, "{column}");
+        }
+        // A category that is filled in is one of the model's only if something is filled in.
+        let constant = Preparation { impute_categories: Impute::Constant("none".into()), ..Preparation::default() };
+        let categories = |table: &Table| fit(table, &constant).unwrap().0.swap_remove(1).kind;
+        let named = |names: &[&str]| Kind::Categorical {
+            categories: names.iter().map(ToString::to_string).collect(),
+            unknown: Unknown::Zeros,
+        };
+        assert_eq!(categories(&full), named(&["blue", "red"]));
+        assert_eq!(categories(&gappy), named(&["blue", "none"]));
     }
 
     #[test]

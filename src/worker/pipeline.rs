@@ -1,6 +1,7 @@
 //! A route within one worker: its batch, its scorer, where its outputs go.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::dead_letter::dead_letter;
@@ -29,6 +30,8 @@ pub struct Route {
     pub slot: Arc<Slot>,
     /// Whether its records wait.
     pub gate: Arc<Gate>,
+    /// The version of which a worker has already warned that its first records lack something.
+    warned: Arc<AtomicU64>,
 }
 
 impl Route {
@@ -36,7 +39,7 @@ impl Route {
     pub fn new(config: RouteConfig) -> Route {
         let window = Duration::from_secs(config.dead_letter.window_s);
         let gate = Arc::new(Gate::new(config.dead_letter.max_ratio, window, Instant::now()));
-        Route { config, slot: Arc::new(Slot::new()), gate }
+        Route { config, slot: Arc::new(Slot::new()), gate, warned: Arc::default() }
     }
 }
 
@@ -197,6 +200,17 @@ impl<R: InputRecord> RoutePipeline<R> {
         }
         self.seen.observe_rows(self.scorer.rows());
         self.seen.observe_outputs(self.scorer.outputs());
+        if let Some(lacking) = self.scorer.take_lacking() {
+            self.warn(&lacking);
+        }
+    }
+
+    /// Warns once per version, whichever worker is the first to have seen enough records.
+    fn warn(&self, lacking: &score::Lacking) {
+        let (name, model) = (&self.route.config.name, self.scorer.model());
+        if self.route.warned.swap(model.version(), Ordering::Relaxed) != model.version() {
+            tracing::warn!(route = name, model = model.name(), version = model.version(), "{lacking}");
+        }
     }
 
     /// What became of each record of the scored batch, from `next` on, in its order.

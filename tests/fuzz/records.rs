@@ -159,6 +159,7 @@ fn any_bytes_become_one_prediction_or_one_rejection() {
         input: Format::Json,
         decode: DecodeOptions { features: String::new(), numeric_strings: true, fields: vec!["id".into()] },
         max_bytes: 4_096,
+        min_features: 0.5,
         output: Format::Json,
     };
     let mut scorer = Scorer::new(Arc::new(models::classification()), &options);

@@ -12,7 +12,8 @@ pub(super) struct PreprocessingArgs {
     #[arg(long, conflicts_with_all = ["impute", "impute_categories", "indicator"])]
     dropna: bool,
     /// What a missing number becomes: mean, median, most_frequent or constant:NUMBER; for one column, of numbers or of
-    /// categories, as in --impute age=median [default: mean].
+    /// categories, as in --impute age=median [default: mean]. Records may lack a column that has gaps in the training
+    /// rows, or that is named here; all others are required in serving.
     #[arg(long, value_name = "[COLUMN=]METHOD")]
     impute: Vec<PerColumn<Impute>>,
     /// What a missing category becomes: zeros (none of its columns is set), most_frequent or constant:CATEGORY.

@@ -6,6 +6,7 @@
 //! then may it be rejected for anything but its grammar.
 
 mod categories;
+mod describe;
 
 use super::keys::{Keys, Meaning, Member, START};
 use super::scan::{BLOCK, Cursor, Malformed, WINDOW};

@@ -7,7 +7,7 @@ use super::request::Request;
 use super::{PREDICTION, PROBABILITIES};
 use crate::engine::predicted_class;
 use crate::model::Model;
-use crate::model::signature::{Signature, Target};
+use crate::model::signature::{MIN_FEATURES, Signature, Target};
 use crate::record::{Reason, Rejection};
 
 /// Why a request can't be answered: always something about the request.
@@ -70,7 +70,7 @@ pub fn answer(model: &Model, body: &[u8]) -> Result<Vec<u8>, InferError> {
     let rows = request.rows(signature, row_limit(signature))?;
     for (row, values) in rows.rows().into_iter().enumerate() {
         let values = values.to_slice().expect(ROW_MAJOR);
-        signature.check(values).map_err(|rejection| InferError::Row { row, rejection })?;
+        signature.check_record(values, MIN_FEATURES).map_err(|rejection| InferError::Row { row, rejection })?;
     }
     let scores = score(model, &rows, block_rows(model.preprocess.width()));
     if let Some(row) = scores.rows().into_iter().position(|row| row.iter().any(|score| !score.is_finite())) {

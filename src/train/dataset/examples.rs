@@ -11,7 +11,7 @@ use super::decode::Decoded;
 use super::plan::Plan;
 use super::source::Cell;
 use super::{Column, DatasetError, Table, TargetValues, open_all};
-use crate::model::signature::{Feature, Kind, Signature, Target};
+use crate::model::signature::{Feature, Kind, MIN_FEATURES, Signature, Target};
 use crate::record::Gap;
 
 /// Rows that a model accepts, and what they should be predicted as.
@@ -219,7 +219,7 @@ fn number(text: &str) -> Option<u64> {
 }
 
 fn accepts(signature: &Signature, rows: &Array2<f64>, row: usize) -> bool {
-    rows.row(row).to_slice().is_some_and(|row| signature.check(row).is_ok())
+    rows.row(row).to_slice().is_some_and(|row| signature.check_record(row, MIN_FEATURES).is_ok())
 }
 
 fn index_of(classes: &[String], name: &str) -> Option<usize> {
