@@ -19,6 +19,17 @@ pub enum Format {
     Json,
 }
 
+/// What becomes of `NaN`, which JSON doesn't have and Python's json writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum NanPolicy {
+    /// The record is rejected as malformed
+    #[default]
+    Reject,
+    /// It is a missing value
+    Missing,
+}
+
 /// The place of one value in a payload, in bytes: start and end; empty when the record doesn't have it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
@@ -50,7 +61,9 @@ pub struct DecodeOptions {
     pub features: String,
     /// A number may come as a string.
     pub numeric_strings: bool,
-    /// Top-level members to copy to the output.
+    /// What becomes of `NaN`.
+    pub nan: NanPolicy,
+    /// Members to copy to the output: names at the top level, or dotted paths.
     pub fields: Vec<String>,
 }
 

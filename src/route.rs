@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::codec::{self, DecodeOptions, Format};
+use crate::codec::{self, DecodeOptions, Format, NanPolicy};
 use crate::model::reference::ModelRef;
 use crate::model::signature::MIN_FEATURES;
 use crate::score;
@@ -36,6 +36,9 @@ pub struct Input {
     /// Whether a number may come as a string.
     #[serde(default)]
     pub numeric_strings: bool,
+    /// What becomes of `NaN`.
+    #[serde(default)]
+    pub nan: NanPolicy,
     /// The largest value that is read, in bytes.
     #[serde(default = "one_mebibyte")]
     pub max_bytes: usize,
@@ -157,6 +160,7 @@ impl RouteConfig {
             decode: DecodeOptions {
                 features: self.input.features.clone(),
                 numeric_strings: self.input.numeric_strings,
+                nan: self.input.nan,
                 fields: self.output.fields.clone(),
             },
             max_bytes: self.input.max_bytes,

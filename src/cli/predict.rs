@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 
-use crate::codec::{self, DecodeOptions, Format};
+use crate::codec::{self, DecodeOptions, Format, NanPolicy};
 use crate::model::reference::ModelRef;
 use crate::model::signature::MIN_FEATURES;
 use crate::model::store::Store;
@@ -37,8 +37,8 @@ pub struct Args {
     #[arg(long, value_name = "URL", default_value = "file:models")]
     store: String,
 
-    /// Members of the record to copy to the prediction.
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    /// Members of the record to copy to the prediction: names, or dotted paths.
+    #[arg(long, value_name = "PATH,…", value_delimiter = ',')]
     fields: Vec<String>,
 
     /// Dotted path of the object or array that holds the features; the top level if it isn't given.
@@ -48,6 +48,10 @@ pub struct Args {
     /// Accept "12.5" where a number is expected.
     #[arg(long)]
     numeric_strings: bool,
+
+    /// What becomes of the NaN that Python's json writes.
+    #[arg(long, value_enum, default_value_t)]
+    nan: NanPolicy,
 
     /// The share of the model's features that a record must have, from 0 to 1.
     #[arg(long, value_name = "SHARE", default_value_t = MIN_FEATURES)]
@@ -86,6 +90,7 @@ fn predict(args: &Args, output: &mut dyn Write, rejections: &mut dyn Write) -> a
         decode: DecodeOptions {
             features: args.features.clone(),
             numeric_strings: args.numeric_strings,
+            nan: args.nan,
             fields: args.fields.clone(),
         },
         max_bytes: usize::MAX,

@@ -6,15 +6,19 @@
 //! then may it be rejected for anything but its grammar.
 
 mod categories;
+mod copies;
 mod describe;
+mod malformed;
 
 use super::keys::{Keys, Meaning, Member, START};
 use super::scan::{BLOCK, Cursor, Malformed, WINDOW};
-use crate::codec::{DecodeOptions, Span};
+use crate::codec::{DecodeOptions, NanPolicy, Span};
 use crate::model::signature::{self, Signature};
 use crate::record::{Gap, Reason, Rejection};
 pub(crate) use categories::Categories;
 use categories::number;
+use copies::{Copied, Copies, Wanted};
+use malformed::BYTE_ORDER_MARK;
 
 /// The top-level member that holds the features in signature order, unless a feature is called so.
 const POSITIONAL: &str = "features";
@@ -22,12 +26,14 @@ const POSITIONAL: &str = "features";
 /// Turns JSON records into rows. Compiled once per (options, signature); it remembers the order of the members.
 #[derive(Debug)]
 pub struct Decoder {
-    /// The members to look for at the top level, then at each step of the path.
+    /// The members to look for at the top level, then at each step of the path, then in objects that have only fields.
     levels: Vec<Keys>,
+    copies: Vec<Copied>,
     features: Vec<Kind>,
     /// The names of the steps to the features.
     path: Vec<String>,
     numeric_strings: bool,
+    nan: NanPolicy,
     fields: usize,
     scratch: Vec<u8>,
     /// For [`Cursor::numbers`]: so many places as there are features, and some.
@@ -57,20 +63,29 @@ impl Decoder {
             "" => Vec::new(),
             path => path.split('.').map(String::from).collect(),
         };
-        let levels = if path.is_empty() {
-            // First, so that a feature of that name takes its place.
-            vec![Keys::new([(POSITIONAL, Meaning::Positional)].into_iter().chain(named()), &options.fields)]
-        } else {
-            let fields_at = |level| if level == 0 { options.fields.as_slice() } else { &[] };
-            let steps = path.iter().enumerate();
-            let steps = steps.map(|(level, step)| Keys::new([(step.as_str(), Meaning::Step)], fields_at(level)));
-            steps.chain([Keys::new(named(), &[])]).collect()
-        };
+        let wanted = Wanted::new(&options.fields);
+        let (mut copies, mut levels, mut here) = (Copies::new(path.len() + 1), Vec::new(), Some(&wanted));
+        for step in path.iter().map(Some).chain([None]) {
+            let step = step.map(String::as_str);
+            let copied = here.map(|here| copies.of_object(here, step)).unwrap_or_default();
+            levels.push(match step {
+                Some(step) => Keys::new([(step, Meaning::Step)], copied),
+                // First, so that a feature of that name takes its place.
+                None if path.is_empty() => {
+                    Keys::new([(POSITIONAL, Meaning::Positional)].into_iter().chain(named()), copied)
+                }
+                None => Keys::new(named(), copied),
+            });
+            here = here.zip(step).and_then(|(here, step)| here.at(step));
+        }
+        levels.append(&mut copies.tables);
         Decoder {
             levels,
+            copies: copies.members,
             features: signature.features.iter().map(|feature| Kind::new(&feature.kind)).collect(),
             path,
             numeric_strings: options.numeric_strings,
+            nan: options.nan,
             fields: options.fields.len(),
             scratch: Vec::new(),
             ends: vec![0; signature.features.len() + BLOCK].into(),
@@ -81,7 +96,9 @@ impl Decoder {
     ///
     /// A category is a string; a number or a boolean is one too if a category is called exactly as it is written, a
     /// number also if a category is called so that it is the same number (`3` and `3.0`).
-    /// `true` and `false` are 1 and 0 as numbers. Null is the same as absent, also on the way to the features. An
+    /// `true` and `false` are 1 and 0 as numbers. Null is the same as absent, also on the way to the features, and so is an
+    /// empty string, unless a category is called so: an empty cell of a CSV file was a missing value. A byte order mark before
+    /// the record is skipped. With [`NanPolicy::Missing`] `NaN` is the same as absent, and `Infinity` is a value. An
     /// array called `features` at the top level makes the features beside it meaningless.
     ///
     /// # Errors
@@ -99,12 +116,12 @@ impl Decoder {
             return Err(Rejection::new(Reason::TooLarge, format!("{} bytes of JSON", payload.len())));
         }
         let mut pass = self.pass(payload, row, fields);
-        pass.record()?;
+        pass.record().map_err(|malformed| malformed::rejection(malformed, payload))?;
         if pass.array_revoked {
             // The array has overwritten features that count after all.
             pass = self.pass(payload, row, fields);
             pass.names_only = true;
-            pass.record()?;
+            pass.record().map_err(|malformed| malformed::rejection(malformed, payload))?;
         }
         let found = pass.found;
         self.judge(found)
@@ -112,12 +129,15 @@ impl Decoder {
 
     fn pass<'a>(&'a mut self, payload: &'a [u8], row: &'a mut [f64], fields: &'a mut [Span]) -> Pass<'a> {
         Pass {
-            cursor: Cursor::new(payload),
+            cursor: Cursor::with_not_finite(payload, self.nan == NanPolicy::Missing),
+            path: self.path.len(),
             levels: &mut self.levels,
+            copies: &self.copies,
             row,
             fields,
             features: &self.features,
             numeric_strings: self.numeric_strings,
+            nan: self.nan,
             scratch: &mut self.scratch,
             ends: &mut self.ends,
             found: Found::Named,
@@ -157,11 +177,15 @@ enum Found {
 /// One pass over one record.
 struct Pass<'a> {
     cursor: Cursor<'a>,
+    /// How many steps lead to the features.
+    path: usize,
     levels: &'a mut [Keys],
+    copies: &'a [Copied],
     row: &'a mut [f64],
     fields: &'a mut [Span],
     features: &'a [Kind],
     numeric_strings: bool,
+    nan: NanPolicy,
     scratch: &'a mut Vec<u8>,
     ends: &'a mut [u32],
     found: Found,
@@ -177,10 +201,19 @@ impl Pass<'_> {
         self.fields.fill(Span::default());
         self.cursor.whitespace();
         if self.cursor.peek() != b'{' {
-            return Err(self.cursor.expected("expected an object"));
+            self.byte_order_mark()?;
         }
         self.object(0)?;
         self.cursor.end()
+    }
+
+    /// What doesn't start with a brace may start with a byte order mark, which RFC 8259 lets a parser skip.
+    #[cold]
+    fn byte_order_mark(&mut self) -> Result<(), Malformed> {
+        if self.cursor.position() == 0 && self.cursor.eat(BYTE_ORDER_MARK) {
+            self.cursor.whitespace();
+        }
+        if self.cursor.peek() == b'{' { Ok(()) } else { Err(self.cursor.expected("expected an object")) }
     }
 
     /// The object at this level: 0 is the top.
@@ -196,7 +229,7 @@ impl Pass<'_> {
             let mut cursor = self.cursor;
             while let Some((index, member)) = self.levels[level].guess_next(&mut cursor, previous) {
                 previous = index;
-                if let Member { meaning: Meaning::Number(feature), field: None, .. } = *member
+                if let Member { meaning: Meaning::Number(feature), copy: None, .. } = *member
                     && self.found == Found::Named
                     && let Some(number) = cursor.usual_number()
                 {
@@ -228,8 +261,12 @@ impl Pass<'_> {
     }
 
     /// The value of a member.
-    fn member_value(&mut self, level: usize, Member { meaning, field, .. }: Member) -> Result<(), Malformed> {
-        let start = self.cursor.position();
+    fn member_value(&mut self, level: usize, Member { meaning, copy, .. }: Member) -> Result<(), Malformed> {
+        let start = self.cursor;
+        let copied = copy.map(|copy| &self.copies[copy]);
+        if let Some(copied) = copied {
+            copied.beneath.iter().for_each(|&field| self.fields[field] = Span::default());
+        }
         match meaning {
             Meaning::Number(feature) | Meaning::Feature(feature) => {
                 let value = self.value(feature)?;
@@ -243,8 +280,29 @@ impl Pass<'_> {
             Meaning::Positional => self.positional()?,
             Meaning::Copied => self.cursor.skip()?,
         }
-        if let Some(field) = field {
-            self.fields[field] = Span { start: start as u32, end: self.cursor.position() as u32 };
+        match copied {
+            Some(copied) => self.copy(start, copied),
+            None => Ok(()),
+        }
+    }
+
+    /// Copies the member whose value has been read, and what is within it.
+    fn copy(&mut self, start: Cursor<'_>, copied: &Copied) -> Result<(), Malformed> {
+        if let Some(field) = copied.field {
+            let span = Span { start: start.position() as u32, end: self.cursor.position() as u32 };
+            self.fields[field] = span;
+            // A prediction must be JSON, whatever the record may be.
+            if self.nan == NanPolicy::Missing && Cursor::new(self.cursor.since(start.position())).skip().is_err() {
+                self.fields[field] = Span::default();
+            }
+        }
+        if let Some(table) = copied.inside
+            && start.peek() == b'{'
+        {
+            let end = self.cursor;
+            self.cursor.go_back(start);
+            self.object(table)?;
+            self.cursor = end;
         }
         Ok(())
     }
@@ -253,7 +311,7 @@ impl Pass<'_> {
     fn step(&mut self, level: usize) -> Result<(), Malformed> {
         self.row.fill(Gap::Missing.value());
         self.found = Found::Named;
-        let last = level + 2 == self.levels.len();
+        let last = level + 1 == self.path;
         let kind = match self.cursor.peek() {
             b'{' => return self.object(level + 1),
             b'[' if last => return self.array(),
@@ -330,12 +388,16 @@ impl Pass<'_> {
 
     fn numeric(&mut self) -> Result<f64, Malformed> {
         if self.cursor.at_number() {
-            return self.cursor.number().map(finite);
+            let start = self.cursor.position();
+            return match self.cursor.number() {
+                Ok(number) => Ok(finite(number)),
+                Err(error) => self.cursor.minus_infinity(start, error).map(|()| Gap::NotFinite.value()),
+            };
         }
         match self.cursor.peek() {
             b't' => self.cursor.literal("true").map(|()| 1.0),
             b'f' => self.cursor.literal("false").map(|()| 0.0),
-            b'"' if self.numeric_strings => Ok(numeric_string(self.cursor.string()?.unescape(self.scratch)?)),
+            b'"' if self.numeric_strings => Ok(numeric_string(self.cursor.string()?.unescape(self.scratch)?, self.nan)),
             _ => self.gap(),
         }
     }
@@ -347,10 +409,10 @@ impl Pass<'_> {
         let start = self.cursor.position();
         match self.cursor.peek() {
             b'"' => Ok(categories.index_or(self.cursor.string()?.unescape(self.scratch)?, Gap::Unknown)),
-            b'-' | b'0'..=b'9' => {
-                let number = self.cursor.number()?;
-                Ok(categories.number(self.cursor.since(start), number))
-            }
+            b'-' | b'0'..=b'9' => match self.cursor.number() {
+                Ok(number) => Ok(categories.number(self.cursor.since(start), number)),
+                Err(error) => self.cursor.minus_infinity(start, error).map(|()| Gap::NotFinite.value()),
+            },
             b't' | b'f' => {
                 self.cursor.skip()?;
                 Ok(categories.index_or(self.cursor.since(start), Gap::Boolean))
@@ -362,7 +424,10 @@ impl Pass<'_> {
     /// Steps over a value that no feature takes.
     fn gap(&mut self) -> Result<f64, Malformed> {
         let gap = match self.cursor.peek() {
+            b'"' if self.cursor.eat(b"\"\"") => return Ok(Gap::Missing.value()),
             b'"' => Gap::String,
+            // Where it is no value, skipping it says so.
+            b'I' => Gap::NotFinite,
             b'[' => Gap::Array,
             b'{' => Gap::Object,
             _ => Gap::Missing,
@@ -373,10 +438,12 @@ impl Pass<'_> {
 }
 
 /// The row value that a string stands for where numbers are expected.
-fn numeric_string(text: &[u8]) -> f64 {
+fn numeric_string(text: &[u8], nan: NanPolicy) -> f64 {
     let unsigned = text.strip_prefix(b"-").or(text.strip_prefix(b"+")).unwrap_or(text);
     match number(text) {
         Some(number) => finite(number),
+        None if text.is_empty() => Gap::Missing.value(),
+        None if nan == NanPolicy::Missing && unsigned.eq_ignore_ascii_case(b"nan") => Gap::Missing.value(),
         None if NOT_FINITE.iter().any(|name| unsigned.eq_ignore_ascii_case(name)) => Gap::NotFinite.value(),
         None => Gap::String.value(),
     }

@@ -30,8 +30,8 @@ pub(super) struct Member {
     /// Its index among the members of its object.
     pub(super) index: usize,
     pub(super) meaning: Meaning,
-    /// The index of the field that it is copied to.
-    pub(super) field: Option<usize>,
+    /// Its index among the members that are copied, or have one within.
+    pub(super) copy: Option<usize>,
 }
 
 /// Where an object starts: what [`Keys::guess`] takes for the index of a previous member there.
@@ -54,15 +54,19 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// The members that mean something, each with its name; then those to copy, some of which may be the same.
-    pub(super) fn new<'a>(meanings: impl IntoIterator<Item = (&'a str, Meaning)>, fields: &'a [String]) -> Keys {
-        let start = (Prefix::new(b""), Member { index: START, meaning: Meaning::Copied, field: None });
+    /// The members that mean something, each with its name; then those to copy, some of which may be the same, with their
+    /// indices.
+    pub(super) fn new<'a>(
+        meanings: impl IntoIterator<Item = (&'a str, Meaning)>,
+        copies: impl IntoIterator<Item = (&'a str, usize)>,
+    ) -> Keys {
+        let start = (Prefix::new(b""), Member { index: START, meaning: Meaning::Copied, copy: None });
         let mut keys = Keys { members: vec![start], by_name: HashMap::new(), after: vec![], most_members: 0 };
         for (name, meaning) in meanings {
             keys.insert(name).meaning = meaning;
         }
-        for (index, name) in fields.iter().enumerate() {
-            keys.insert(name).field = Some(index);
+        for (name, index) in copies {
+            keys.insert(name).copy = Some(index);
         }
         keys.after = (1..=keys.members.len()).collect();
         keys.most_members = keys.members.len() + STRANGERS;
@@ -74,7 +78,7 @@ impl Keys {
             let index = self.members.len();
             // As writers render it: quoted, escaped where it must be, the colon at once behind it.
             let prefix = Prefix::new(format!("{}:", quoted(name)).as_bytes());
-            self.members.push((prefix, Member { index, meaning: Meaning::Copied, field: None }));
+            self.members.push((prefix, Member { index, meaning: Meaning::Copied, copy: None }));
             index
         });
         &mut self.members[index].1
@@ -133,7 +137,7 @@ mod tests {
     const LONG: &str = "a name of more than sixteen bytes";
 
     fn keys() -> Keys {
-        Keys::new([("first", Meaning::Feature(0)), (LONG, Meaning::Feature(1))], &["last".into(), "first".into()])
+        Keys::new([("first", Meaning::Feature(0)), (LONG, Meaning::Feature(1))], [("last", 0), ("first", 1)])
     }
 
     /// The member that is guessed to come next, if the guess is right and ends at the value; the same behind a comma.
@@ -163,7 +167,7 @@ mod tests {
         let start = START;
         assert_eq!(guess(&keys, start, "\"last\":1"), None);
         let member = keys.look_up(&mut Cursor::new(b"\"last\" : 1"), start, &mut Vec::new()).unwrap().unwrap();
-        assert_eq!((member.index, member.meaning, member.field), (3, Meaning::Copied, Some(0)));
+        assert_eq!((member.index, member.meaning, member.copy), (3, Meaning::Copied, Some(0)));
         assert_eq!(guess(&keys, start, "\"last\":1"), Some(3));
     }
 
@@ -175,7 +179,7 @@ mod tests {
             keys.look_up(&mut Cursor::new(text.as_bytes()), previous, &mut Vec::new()).unwrap()
         };
         let other = look_up(&mut keys, "other", START).unwrap();
-        assert_eq!((other.meaning, other.field), (Meaning::Copied, None));
+        assert_eq!((other.meaning, other.copy), (Meaning::Copied, None));
         assert_eq!(guess(&keys, START, "\"other\":1"), Some(other.index));
         assert_eq!(guess(&keys, other.index, "\"first\":1"), None);
         look_up(&mut keys, "first", other.index).unwrap();
@@ -206,6 +210,6 @@ mod tests {
     fn a_name_may_mean_two_things() {
         let keys = keys();
         let member = keys.guess(&mut Cursor::new(b"\"first\":1"), START).unwrap();
-        assert_eq!((member.meaning, member.field), (Meaning::Feature(0), Some(1)));
+        assert_eq!((member.meaning, member.copy), (Meaning::Feature(0), Some(1)));
     }
 }

@@ -141,6 +141,7 @@ pub(super) fn bytes() -> impl Strategy<Value = Vec<u8>> {
         b"{", b"}", b"[", b"]", b",", b":", b"\"", b"\\", b"\\u", b"\\ud83d", b"\\ude00", b"00e9", b"null", b"true", b"false",
         b"0", b"1", b"12345678", b".", b"e", b"E", b"-", b"+", b" ", b"\n", b"\x01", b"\xc3\xa9", b"\xff", b"\"age\":", b"\"id\":",
         b"{\"age\":1", b"\"payload\":{", b"\"features\":[",
+        b"NaN", b"Infinity", b"\xef\xbb\xbf", b"'", b"\"\"",
     ];
     prop_oneof![vec(any::<u8>(), 0..64), vec(select(tokens), 0..12).prop_map(|tokens| tokens.concat())]
 }

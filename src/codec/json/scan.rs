@@ -21,6 +21,13 @@ pub(super) struct Malformed {
     at: usize,
 }
 
+impl Malformed {
+    /// The byte at which it shows.
+    pub(super) fn position(&self) -> usize {
+        self.at
+    }
+}
+
 impl From<Malformed> for Rejection {
     fn from(malformed: Malformed) -> Rejection {
         Rejection::new(Reason::Malformed, format!("{} at byte {}", malformed.problem, malformed.at))
@@ -83,11 +90,18 @@ pub(super) struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
     depth: u8,
+    /// Whether Python's `NaN`, `Infinity` and `-Infinity` are values.
+    not_finite: bool,
 }
 
 impl<'a> Cursor<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Cursor<'a> {
-        Cursor { bytes, at: 0, depth: 0 }
+        Cursor { bytes, at: 0, depth: 0, not_finite: false }
+    }
+
+    /// A cursor to which Python's `NaN`, `Infinity` and `-Infinity` are values, or not.
+    pub(super) fn with_not_finite(bytes: &'a [u8], not_finite: bool) -> Cursor<'a> {
+        Cursor { not_finite, ..Cursor::new(bytes) }
     }
 
     /// How many bytes have been read.
@@ -101,6 +115,12 @@ impl<'a> Cursor<'a> {
     pub(super) fn follow(&mut self, other: Cursor<'a>) {
         debug_assert_eq!(self.depth, other.depth);
         self.at = other.at;
+    }
+
+    /// Goes back to where an earlier copy of this cursor is.
+    #[inline]
+    pub(super) fn go_back(&mut self, earlier: Cursor<'_>) {
+        (self.at, self.depth) = (earlier.at, earlier.depth);
     }
 
     /// The bytes from `start` to the cursor.
@@ -390,8 +410,21 @@ impl<'a> Cursor<'a> {
                 }
                 Ok(())
             }
-            _ => Err(self.expected("expected a value")),
+            _ => self.skip_not_finite(),
         }
+    }
+
+    #[cold]
+    fn skip_not_finite(&mut self) -> Result<(), Malformed> {
+        let is_value = self.not_finite && (self.eat(b"NaN") || self.eat(b"Infinity"));
+        if is_value { Ok(()) } else { Err(self.expected("expected a value")) }
+    }
+
+    /// Steps over the rest of a `-Infinity` of which the sign has been read, where that is a value.
+    #[cold]
+    pub(super) fn minus_infinity(&mut self, start: usize, error: Malformed) -> Result<(), Malformed> {
+        let is_value = self.not_finite && self.since(start) == b"-" && self.eat(b"Infinity");
+        if is_value { Ok(()) } else { Err(error) }
     }
 }
 

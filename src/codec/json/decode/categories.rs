@@ -23,6 +23,10 @@ impl Categories {
         let indices = || (0_u32..).map(f64::from);
         let names = categories.iter().map(|name| Box::<[u8]>::from(name.as_bytes()));
         let mut names: Vec<_> = names.zip(indices()).collect();
+        if !categories.iter().any(String::is_empty) {
+            // An empty cell of a CSV file was a missing value, so an empty string is one too.
+            names.push((Box::default(), Gap::Missing.value()));
+        }
         names.sort_by(|(a, _), (b, _)| a.cmp(b));
         let numbers = categories.iter().map(|name| number(name.as_bytes()).map(|number| number + 0.0));
         let numbers = numbers.zip(indices()).filter_map(|(number, index)| Some((number?, index)));
@@ -30,7 +34,7 @@ impl Categories {
         numbers.sort_by(|(a, _), (b, _)| a.total_cmp(b));
         // Of categories that are the same number the first one counts; each can be written as it is called.
         numbers.dedup_by(|(next, _), (kept, _)| next == kept);
-        let mut short = vec![None; (2 * categories.len()).next_power_of_two().max(2)];
+        let mut short = vec![None; (2 * names.len()).next_power_of_two().max(2)];
         for (name, index) in &names {
             if let Some(word) = word(name) {
                 let mut at = place(word, short.len());

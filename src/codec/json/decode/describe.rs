@@ -1,6 +1,8 @@
 //! What a record has instead of what was expected: for messages, off the usual way.
 
 use super::Decoder;
+use super::malformed::BYTE_ORDER_MARK;
+use crate::codec::NanPolicy;
 use crate::codec::json::scan::{Cursor, Malformed};
 use crate::record::{listed, shown};
 
@@ -11,7 +13,8 @@ impl Decoder {
     }
 
     fn try_describe(&self, payload: &[u8]) -> Result<String, Malformed> {
-        let mut cursor = Cursor::new(payload);
+        let mut cursor = Cursor::with_not_finite(payload, self.nan == NanPolicy::Missing);
+        cursor.eat(BYTE_ORDER_MARK);
         cursor.whitespace();
         let mut place = "the record".to_owned();
         for (level, step) in self.path.iter().enumerate() {

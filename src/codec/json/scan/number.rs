@@ -100,7 +100,10 @@ impl Cursor<'_> {
             return Ok(());
         }
         let start = self.at;
-        let number = self.decimal()?;
+        let number = match self.decimal() {
+            Ok(number) => number,
+            Err(error) => return self.minus_infinity(start, error),
+        };
         let large = number.exponent.saturating_add_unsigned(number.digits as u64) > 308;
         if large && rounded(self.since(start)).is_infinite() {
             return Err(Malformed { problem: "expected a number within the range of an f64", at: start });
