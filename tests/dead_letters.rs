@@ -67,8 +67,10 @@ fn letter(setup: &Setup, key: &str, reason: &str, partition: i32) -> Record {
 
 /// The same with another header.
 fn with(mut letter: Record, name: &str, value: &str) -> Record {
-    letter.headers.retain(|(of, _)| of != name);
-    letter.headers.push((name.into(), value.into()));
+    match letter.headers.iter_mut().find(|(of, _)| of == name) {
+        Some((_, old)) => *old = value.into(),
+        None => letter.headers.push((name.into(), value.into())),
+    }
     letter
 }
 
@@ -147,7 +149,10 @@ fn after_a_fix_what_was_rejected_is_scored_and_what_is_rejected_again_counts_its
     for prediction in &scored {
         let input = inputs.iter().find(|input| input.key == prediction.key).unwrap();
         assert_eq!((prediction.partition, prediction.timestamp), (input.partition, input.timestamp));
-        assert_eq!(prediction.headers, [input.headers[0].clone(), ("weir-attempt".into(), b"2".into())]);
+        assert_eq!(prediction.headers[..2], [input.headers[0].clone(), ("weir-attempt".into(), b"2".into())]);
+        let from = prediction.header("weir-redriven-from").unwrap();
+        assert!(from.starts_with(&format!("{}/0/", setup.dead_letter)), "{from}");
+        assert_eq!(prediction.headers.len(), 3);
     }
 
     // What still can't be scored comes back with one more attempt, until there are three.
@@ -204,7 +209,16 @@ fn each_letter_is_sent_once_whatever_the_runs_select() {
     for input in &inputs {
         let letter = letters.iter().find(|letter| letter.key == input.key).unwrap();
         assert_eq!((&input.value, input.timestamp), (&letter.value, letter.timestamp));
-        assert_eq!(input.headers, [letter.headers[0].clone(), ("weir-attempt".into(), b"2".into())]);
+        let offset = letters.iter().position(|letter| letter.key == input.key).unwrap();
+        let from = format!("{}/0/{offset}", setup.dead_letter);
+        assert_eq!(
+            input.headers,
+            [
+                letter.headers[0].clone(),
+                ("weir-attempt".into(), b"2".into()),
+                ("weir-redriven-from".into(), from.into_bytes())
+            ]
+        );
         assert_eq!(letter.header("weir-error-partition"), Some(input.partition.to_string().as_str()));
     }
 

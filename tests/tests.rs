@@ -13,6 +13,7 @@
 //! | `rebalance` | partitions that move between processes, under each group protocol |
 //! | `rejection` | records that can't be scored: each becomes a dead letter with its reason |
 //! | `dead_letters` | `weir dead-letter`: what was rejected is counted, and sent again once and not twice |
+//! | `headers` | headers and keys of all kinds, which come through byte for byte |
 //! | `replay` | `weir replay`: a range of the input through other versions, beside `weir predict` |
 //! | `outage` | brokers that are absent at the start, and later |
 //! | `security` | TLS, SASL and rights on a real Kafka: what works, what is said where it doesn't, and what is never said |
@@ -52,6 +53,7 @@ mod exactly_once;
 mod export;
 mod fuzz;
 mod gate;
+mod headers;
 mod http;
 mod import;
 mod isolation;

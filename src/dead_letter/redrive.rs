@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::memory::{Memory, Part};
-use super::{ATTEMPT, Header, Letter};
+use super::{ATTEMPT, Letter, REDRIVEN_FROM, added_headers};
 use crate::kafka::admin::Topic;
 use crate::kafka::consumer::Record;
 use crate::kafka::delivery::{Delivery, UndeliveredError};
@@ -21,8 +21,8 @@ const STRETCH: u64 = 1_000;
 /// One step of waiting for records.
 const STEP: Duration = Duration::from_millis(50);
 
-/// What the header with the attempt adds to a record, at most.
-const ATTEMPT_BYTES: usize = 64;
+/// What the headers with the attempt and the letter add to a record, at most: a topic has up to 249 characters.
+const ATTEMPT_BYTES: usize = 384;
 
 /// What is to be sent again, and where to.
 #[derive(Clone, Debug)]
@@ -208,7 +208,7 @@ impl<'r> Redrive<'r> {
                 tally.interrupted = true;
                 break;
             }
-            let mut record = match pass.next(STEP)? {
+            let record = match pass.next(STEP)? {
                 Next::Record(record) => record,
                 Next::Nothing => continue,
                 Next::End => break,
@@ -223,7 +223,7 @@ impl<'r> Redrive<'r> {
                 }
             };
             if let Some(delivery) = &mut delivery {
-                delivery.send(plan.outgoing(&mut record, &letter), &mut || watch(&pass))?;
+                delivery.send(plan.outgoing(&record, &letter), &mut || watch(&pass))?;
                 if delivery.sent() == STRETCH {
                     delivery.settle(&mut || watch(&pass))?;
                     remember(reader, &plan, memories.as_mut(), &pass)?;
@@ -293,10 +293,11 @@ impl Plan {
     }
 
     /// The record that a letter was, as the next attempt.
-    fn outgoing<'a>(&'a self, record: &'a mut Record<'_>, letter: &'a Letter) -> Outgoing<'a> {
-        let own = Header::ALL.map(Header::as_str);
-        let headers = record.headers_without(&[own.as_slice(), &[ATTEMPT]].concat()).unwrap_or_default();
+    fn outgoing<'a>(&'a self, record: &'a Record<'_>, letter: &'a Letter) -> Outgoing<'a> {
+        let headers = record.headers_without(&added_headers(record, &self.topic)).unwrap_or_default();
+        let from = format!("{}/{}/{}", self.topic, record.partition(), record.offset());
         let headers = headers.with(ATTEMPT, (letter.attempt + 1).to_string().as_bytes());
+        let headers = headers.with(REDRIVEN_FROM, from.as_bytes());
         Outgoing {
             topic: self.target(letter),
             partition: self.partition(letter, record.key().is_some()),

@@ -61,8 +61,8 @@ impl InputRecord for Record<'_> {
         self.headers()
     }
 
-    fn header(&self, name: &str) -> Option<Vec<u8>> {
-        self.header(name)
+    fn header_list(&self) -> Vec<(&[u8], Option<&[u8]>)> {
+        self.header_list()
     }
 
     fn header_bytes(&self) -> usize {

@@ -1,7 +1,7 @@
 //! What a rejected record becomes: its own bytes, and headers that say why.
 
 use super::ports::InputRecord;
-use crate::dead_letter::{ATTEMPT, Header, attempt_in};
+use crate::dead_letter::{Header, attempt};
 use crate::kafka::Headers;
 use crate::model::Model;
 use crate::record::Rejection;
@@ -20,6 +20,7 @@ pub(super) fn dead_letter<'r>(
     rejection: &Rejection,
     route: &str,
     model: &Model,
+    topic: &str,
     limit: usize,
 ) -> DeadLetter<'r> {
     let (mut key, mut value) = (record.key(), record.payload());
@@ -50,7 +51,7 @@ pub(super) fn dead_letter<'r>(
         (Header::Route, route),
         (Header::Model, model.name()),
         (Header::Version, &model.version().to_string()),
-        (Header::Attempt, &attempt_in(record.header(ATTEMPT).as_deref()).to_string()),
+        (Header::Attempt, &attempt(&record.header_list(), topic).to_string()),
     ];
     let said = said.into_iter().chain(omitted.as_deref().map(|omitted| (Header::Omitted, omitted)));
     let headers = said

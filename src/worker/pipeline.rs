@@ -242,7 +242,8 @@ impl<R: InputRecord> RoutePipeline<R> {
             Err(rejection) => {
                 let limit = self.dead_letter.facts.record_bytes();
                 let model = self.scorer.model();
-                let letter = dead_letter(record, &rejection, &self.route.config.name, model, limit);
+                let topic = &self.dead_letter.name;
+                let letter = dead_letter(record, &rejection, &self.route.config.name, model, topic, limit);
                 (&self.dead_letter, letter.key, letter.value, Some(letter.headers), Some(rejection.reason))
             }
         };

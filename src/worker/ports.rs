@@ -35,8 +35,8 @@ pub(crate) trait InputRecord {
     fn timestamp_ms(&self) -> Option<i64>;
     /// A copy of its headers.
     fn headers(&self) -> Option<Headers>;
-    /// The value of its last header of this name.
-    fn header(&self, name: &str) -> Option<Vec<u8>>;
+    /// Its headers in their order, each with its name and its value, if that isn't null.
+    fn header_list(&self) -> Vec<(&[u8], Option<&[u8]>)>;
     /// The most bytes that its headers take.
     fn header_bytes(&self) -> usize;
 }

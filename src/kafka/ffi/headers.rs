@@ -1,5 +1,6 @@
 //! The headers of a record on its way out.
 
+use std::ffi::CString;
 use std::ptr::NonNull;
 
 use rdkafka::bindings as rd;
@@ -14,6 +15,11 @@ unsafe impl Send for Headers {}
 impl Headers {
     /// Appends a header.
     pub fn with(self, name: &str, value: &[u8]) -> Headers {
+        self.with_bytes(name.as_bytes(), Some(value))
+    }
+
+    /// Appends a header whose name needn't be UTF-8 and whose value may be null.
+    pub(super) fn with_bytes(self, name: &[u8], value: Option<&[u8]>) -> Headers {
         let size = |bytes: &[u8]| isize::try_from(bytes.len()).unwrap_or(isize::MAX);
         // SAFETY: the headers are alive and owned by this value; librdkafka copies name and value. It fails only for
         // headers that belong to a message that was produced.
@@ -21,10 +27,19 @@ impl Headers {
             rd::rd_kafka_header_add(
                 self.0.as_ptr(),
                 name.as_ptr().cast(),
-                size(name.as_bytes()),
-                value.as_ptr().cast(),
-                size(value),
+                size(name),
+                value.map_or(std::ptr::null(), <[u8]>::as_ptr).cast(),
+                size(value.unwrap_or_default()),
             );
+        }
+        self
+    }
+
+    /// Takes all headers of this name away.
+    pub(super) fn without(self, name: &[u8]) -> Headers {
+        if let Ok(name) = CString::new(name) {
+            // SAFETY: the headers are alive and owned by this value; a name that isn't there is reported, and that's fine.
+            unsafe { rd::rd_kafka_header_remove(self.0.as_ptr(), name.as_ptr()) };
         }
         self
     }

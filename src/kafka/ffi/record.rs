@@ -107,34 +107,40 @@ impl<'c> Record<'c> {
         }
     }
 
-    /// Its headers without those of these names, however often they occur.
-    pub fn headers_without(&mut self, names: &[&str]) -> Option<Headers> {
-        if let Some(headers) = self.native_headers() {
-            for name in names.iter().filter_map(|&name| CString::new(name).ok()) {
-                // SAFETY: the headers live as long as the message, which nobody else uses meanwhile; a name that isn't
-                // there is reported, and that's fine.
-                unsafe { rd::rd_kafka_header_remove(headers.as_ptr(), name.as_ptr()) };
+    /// Its headers in their order, each with its name and its value, if that isn't null.
+    pub fn header_list(&self) -> Vec<(&[u8], Option<&[u8]>)> {
+        self.each_header().collect()
+    }
+
+    fn each_header(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        let headers = self.native_headers();
+        (0..).map_while(move |at| {
+            let (mut name, mut value, mut length) = (std::ptr::null(), std::ptr::null(), 0);
+            // SAFETY: the headers live as long as the message and are only read; a name is a C string, and a value so long.
+            unsafe {
+                let code = rd::rd_kafka_header_get_all(headers?.as_ptr(), at, &mut name, &mut value, &mut length);
+                let found = RDKafkaErrorCode::from(code) == RDKafkaErrorCode::NoError;
+                found.then(|| (CStr::from_ptr(name).to_bytes(), bytes(value.cast(), length)))
             }
+        })
+    }
+
+    /// Its headers without those at these places.
+    pub fn headers_without(&self, places: &[usize]) -> Option<Headers> {
+        let list = self.header_list();
+        let is_left_out = |name: &[u8]| places.iter().any(|&place| list[place].0 == name);
+        let kept = || list.iter().enumerate().filter(|(place, _)| !places.contains(place)).map(|(_, header)| header);
+        if kept().any(|(name, _)| is_left_out(name)) {
+            // Somebody else's header has the name of one that goes, and librdkafka takes headers away by name.
+            return Some(kept().fold(Headers::default(), |headers, (name, value)| headers.with_bytes(name, *value)));
         }
-        self.headers()
+        let names: Vec<&[u8]> = places.iter().map(|&place| list[place].0).collect();
+        self.headers().map(|headers| names.into_iter().fold(headers, Headers::without))
     }
 
     /// The most bytes that its headers take.
     pub fn header_bytes(&self) -> usize {
-        let Some(headers) = self.native_headers() else { return 0 };
-        // SAFETY: the headers live as long as the message and are only read; a name is a C string.
-        unsafe {
-            let mut bytes = 0;
-            for at in 0.. {
-                let (mut name, mut value, mut length) = (std::ptr::null(), std::ptr::null(), 0);
-                let code = rd::rd_kafka_header_get_all(headers.as_ptr(), at, &mut name, &mut value, &mut length);
-                if RDKafkaErrorCode::from(code) != RDKafkaErrorCode::NoError {
-                    break;
-                }
-                bytes += CStr::from_ptr(name).count_bytes() + length + HEADER_OVERHEAD;
-            }
-            bytes
-        }
+        self.each_header().map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len) + HEADER_OVERHEAD).sum()
     }
 
     /// What it tells instead of being a record: librdkafka reports trouble with a partition among its records.

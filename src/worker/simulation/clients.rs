@@ -93,8 +93,8 @@ impl InputRecord for SimulatedRecord {
         None
     }
 
-    fn header(&self, _: &str) -> Option<Vec<u8>> {
-        None
+    fn header_list(&self) -> Vec<(&[u8], Option<&[u8]>)> {
+        Vec::new()
     }
 
     fn header_bytes(&self) -> usize {
