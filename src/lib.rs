@@ -28,6 +28,7 @@ pub mod logging;
 pub mod model;
 pub mod monitor;
 pub mod pauses;
+pub mod printable;
 pub mod record;
 mod repeat;
 pub mod replay;

@@ -104,30 +104,6 @@ impl fmt::Display for Rejection {
     }
 }
 
-/// How many names a message lists, and how much of each.
-const LISTED: usize = 10;
-const LISTED_CHARS: usize = 64;
-
-/// Names that a record or a file brings, in quotes, for a message: so few and so short that the message stays readable, and
-/// without characters that a terminal would obey.
-pub fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    let mut names = names.into_iter();
-    let mut text = names.by_ref().take(LISTED).map(shown).collect::<Vec<_>>().join(", ");
-    match names.count() {
-        0 => {}
-        more => text.push_str(&format!(" and {more} more")),
-    }
-    text
-}
-
-/// One name of [`listed`].
-pub fn shown(name: &str) -> String {
-    match name.char_indices().nth(LISTED_CHARS) {
-        Some((end, _)) => format!("{:?}…", &name[..end]),
-        None => format!("{name:?}"),
-    }
-}
-
 /// Why a feature of a decoded row has no usable value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -184,14 +160,6 @@ mod tests {
             assert_eq!(Gap::of(number), None);
         }
         assert_eq!(Gap::of(f64::NAN), Some(Gap::NotFinite));
-    }
-
-    #[test]
-    fn listed_names_are_few_short_and_harmless() {
-        assert_eq!(listed(["a", "b\u{1b}[2J\nc"]), r#""a", "b\u{1b}[2J\nc""#);
-        let many: Vec<String> = (0..12).map(|number| number.to_string()).collect();
-        assert!(listed(many.iter().map(String::as_str)).ends_with("\"9\" and 2 more"));
-        assert_eq!(listed(["é".repeat(100).as_str()]), format!("\"{}\"…", "é".repeat(64)));
     }
 
     #[test]

@@ -13,8 +13,9 @@ use weir::monitor::metrics::{CATALOGUE, Kind};
 use weir::record::Reason;
 
 /// Modules that are tested without Kafka, without a runtime and without waiting: they take what they need as arguments.
-const PURE: [&str; 16] = [
+const PURE: [&str; 17] = [
     "record",
+    "printable",
     "codec",
     "batch",
     "engine",

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::{Gap, Reason, Rejection, listed};
+use crate::printable::listed;
+use crate::record::{Gap, Reason, Rejection};
 
 /// The share of a model's features that a record must have, where nothing else is set.
 pub const MIN_FEATURES: f64 = 0.5;

@@ -4,7 +4,8 @@
 use std::fmt;
 
 use crate::codec::Span;
-use crate::record::{Gap, listed};
+use crate::printable::listed;
+use crate::record::Gap;
 
 /// So many records are looked at.
 const FIRST: usize = 1_000;

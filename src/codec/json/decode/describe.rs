@@ -4,7 +4,7 @@ use super::Decoder;
 use super::malformed::BYTE_ORDER_MARK;
 use crate::codec::NanPolicy;
 use crate::codec::json::scan::{Cursor, Malformed};
-use crate::record::{listed, shown};
+use crate::printable::{listed, shown};
 
 impl Decoder {
     /// What a record that was decoded has where the features were looked for.
