@@ -58,6 +58,12 @@ pub enum StoreError {
     /// A name can't be one.
     #[error(transparent)]
     Name(#[from] ReferenceError),
+    /// There is no directory where the store should be.
+    #[error("there is no store at {place}: check the path, or publish a first model there")]
+    NoStore {
+        /// Where it was looked for.
+        place: String,
+    },
     /// The model has no version.
     #[error("model {name:?} has no version in {place}: check the name and the store, or train and publish it first")]
     NoModel {
@@ -162,7 +168,7 @@ pub enum StoreError {
 
 impl Store {
     /// The store at `file:PATH`, `file:///ABSOLUTE/PATH` or a bare path; the path is taken as it is written. A
-    /// directory that doesn't exist is an empty store, which the first publication creates.
+    /// directory that doesn't exist is created by the first publication.
     pub fn open(url: &str) -> Result<Store, StoreError> {
         let refuse = |reason| Err(StoreError::Url { url: url.into(), reason });
         let path = match url.split_once(':') {
@@ -180,9 +186,10 @@ impl Store {
         Ok(Store { local: Local::new(path) })
     }
 
-    /// The models that have a version, in order of name.
+    /// The models that have a version, in order of name. A store that isn't there is an error: its path may be wrong, or its
+    /// volume not be mounted.
     pub fn models(&self) -> Result<Vec<String>, StoreError> {
-        self.local.models()
+        if self.local.exists() { self.local.models() } else { Err(StoreError::NoStore { place: self.place() }) }
     }
 
     /// Complete versions, ascending; none for a model that doesn't exist.
@@ -229,14 +236,13 @@ impl Store {
             Selector::Version(version) => *version,
             Selector::Latest => {
                 let latest = self.versions(name)?.last().copied();
-                return latest.ok_or_else(|| StoreError::NoModel { name: name.clone(), place: self.place() });
+                return latest.ok_or_else(|| self.no_model(name));
             }
             Selector::Alias(alias) => {
                 let version = self.aliases(name)?.get(alias).copied();
-                version.ok_or_else(|| StoreError::NoAlias {
-                    name: name.clone(),
-                    alias: alias.clone(),
-                    place: self.place(),
+                version.ok_or_else(|| match self.local.exists() {
+                    true => StoreError::NoAlias { name: name.clone(), alias: alias.clone(), place: self.place() },
+                    false => StoreError::NoStore { place: self.place() },
                 })?
             }
         };
@@ -329,11 +335,15 @@ impl Store {
         if self.local.has(name, version)? {
             return Ok(());
         }
-        let (name, place) = (name.to_owned(), self.place());
-        if self.local.versions(&name)?.is_empty() {
-            return Err(StoreError::NoModel { name, place });
+        if self.local.versions(name)?.is_empty() {
+            return Err(self.no_model(name));
         }
-        Err(StoreError::NoVersion { name, version, place })
+        Err(StoreError::NoVersion { name: name.into(), version, place: self.place() })
+    }
+
+    fn no_model(&self, name: &str) -> StoreError {
+        let (name, place) = (name.into(), self.place());
+        if self.local.exists() { StoreError::NoModel { name, place } } else { StoreError::NoStore { place } }
     }
 
     fn expect_in_place(&self, name: &str, version: u64, manifest: &Manifest) -> Result<(), StoreError> {

@@ -37,6 +37,10 @@ impl Local {
         Local { root: root.into() }
     }
 
+    pub(super) fn exists(&self) -> bool {
+        self.root.is_dir()
+    }
+
     pub(super) fn models(&self) -> Result<Vec<String>, StoreError> {
         let mut models = Vec::new();
         for name in entries(&self.root)? {

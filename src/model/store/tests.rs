@@ -42,14 +42,15 @@ fn urls_name_directories() {
 }
 
 #[test]
-fn a_directory_that_does_not_exist_is_an_empty_store() {
+fn a_directory_that_does_not_exist_is_no_store_yet() {
     let (directory, store) = store();
-    assert!(store.models().unwrap().is_empty());
+    assert!(matches!(store.models(), Err(StoreError::NoStore { .. })));
+    assert!(matches!(resolve(&store, "flights@production"), Err(StoreError::NoStore { .. })));
     assert!(store.versions("flights").unwrap().is_empty());
     assert!(store.aliases("flights").unwrap().is_empty());
-    assert!(matches!(resolve(&store, "flights@latest"), Err(StoreError::NoModel { .. })));
-    assert!(matches!(store.load("flights", 1), Err(StoreError::NoModel { .. })));
-    assert!(matches!(store.promote("flights", "production", 1), Err(StoreError::NoModel { .. })));
+    assert!(matches!(resolve(&store, "flights@latest"), Err(StoreError::NoStore { .. })));
+    assert!(matches!(store.load("flights", 1), Err(StoreError::NoStore { .. })));
+    assert!(matches!(store.promote("flights", "production", 1), Err(StoreError::NoStore { .. })));
     assert!(names(directory.path()).is_empty(), "reading creates nothing");
 }
 
