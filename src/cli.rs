@@ -1,6 +1,7 @@
 //! The command line: one file per verb.
 
 pub mod check;
+mod console;
 pub mod data;
 pub mod dead_letter;
 pub mod demo;
@@ -20,6 +21,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use self::console::say;
 use crate::config::ConfigError;
 use crate::logging::chain;
 use crate::train::TrainError;
@@ -53,7 +55,8 @@ enum Verb {
     Replay(replay::Args),
 }
 
-/// Runs the verb that the arguments name. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
+/// Runs the verb that the arguments name. Exit codes: 0 done, or nobody reads any more what it has to say; 1 failed; 2 wrong
+/// usage or configuration.
 pub fn run() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Demo(args) => demo::run(args),
@@ -65,14 +68,19 @@ pub fn run() -> ExitCode {
         Verb::Route(command) => route::run(&command),
         Verb::Replay(args) => replay::run(args),
         Verb::DeadLetter(command) => dead_letter::run(command),
-        Verb::Model(command) => model::run(&command, &mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
+        Verb::Model(command) => model::run(&command, &mut console::stdout()).map(|()| ExitCode::SUCCESS),
+    };
+    let result = match result {
+        Ok(_) if console::reader_is_gone() => Ok(ExitCode::SUCCESS),
+        Err(error) if console::is_reader_gone(&error) => Ok(ExitCode::SUCCESS),
+        result => result,
     };
     result.unwrap_or_else(|error| {
         // Arguments that only make sense, or not, beside what is on the disk.
         if let Some(usage) = error.downcast_ref::<clap::Error>() {
             usage.exit();
         }
-        eprintln!("weir: {}", chain(&*error));
+        say!("weir: {}", chain(&*error));
         let usage = error.is::<ConfigError>() || matches!(error.downcast_ref(), Some(TrainError::Recipe(_)));
         ExitCode::from(if usage { 2 } else { 1 })
     })

@@ -46,6 +46,9 @@ impl LogConfig {
         };
         let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         let lines = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
+        // Who doesn't read the log any more must not stop the workers: what can't be written would be told by a macro that
+        // panics.
+        let lines = lines.log_internal_errors(false);
         let _ = match self.format {
             LogFormat::Text => lines.try_init(),
             LogFormat::Json => lines.json().flatten_event(true).try_init(),

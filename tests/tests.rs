@@ -13,6 +13,7 @@
 //! | `rebalance` | partitions that move between processes, under each group protocol |
 //! | `rejection` | records that can't be scored: each becomes a dead letter with its reason |
 //! | `dead_letters` | `weir dead-letter`: what was rejected is counted, and sent again once and not twice |
+//! | `console` | what the verbs say, and to whom: readers that go away, names that a terminal would obey |
 //! | `headers` | headers and keys of all kinds, which come through byte for byte |
 //! | `replay` | `weir replay`: a range of the input through other versions, beside `weir predict` |
 //! | `outage` | brokers that are absent at the start, and later |
@@ -42,6 +43,7 @@
 mod bad_data;
 mod clients;
 mod commands;
+mod console;
 mod dead_letters;
 mod delivery;
 mod demo;

@@ -62,7 +62,7 @@ enum Level {
 
 /// Runs the verb: 0 when nothing failed, 1 when something did, 2 when the configuration itself is wrong.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let mut out = std::io::stdout().lock();
+    let mut out = super::console::stdout();
     let Some(path) = args.config.filter(|_| !args.defaults) else {
         out.write_all(DEFAULTS.as_bytes())?;
         return Ok(ExitCode::SUCCESS);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::printable::harmless;
 use crate::train::dataset::{DatasetError, Table, files};
 
 /// The files to read.
@@ -39,7 +40,7 @@ pub fn note(arguments: &[String]) -> Value {
 
 /// Prints what was taken for what.
 pub fn show(out: &mut dyn Write, table: &Table) -> io::Result<()> {
-    writeln!(out, "target     {}, {}", table.target.name, table.task().as_str())?;
+    writeln!(out, "target     {}, {}", harmless(&table.target.name), table.task().as_str())?;
     let width = table.features.iter().map(|column| column.name.chars().count()).max().unwrap_or(0).max(7);
     writeln!(out, "\n{:width$}  kind         missing  values", "feature")?;
     for (column, values) in table.features.iter().zip(table.rows.columns()) {
@@ -48,15 +49,21 @@ pub fn show(out: &mut dyn Write, table: &Table) -> io::Result<()> {
             Some(categories) => ("categorical", first_few(categories)),
             None => ("numeric", range(values.iter().copied())),
         };
-        writeln!(out, "{:width$}  {kind:11}  {missing:7}  {shown}", column.name)?;
+        writeln!(out, "{:width$}  {kind:11}  {missing:7}  {shown}", harmless(&column.name))?;
     }
     writeln!(out)
+}
+
+/// Not more of a name than a line has room for.
+fn brief(name: &str) -> &str {
+    name.char_indices().nth(200).map_or(name, |(end, _)| &name[..end])
 }
 
 /// The first few of some names.
 pub fn first_few(names: &[String]) -> String {
     const SHOWN: usize = 6;
-    let first = names[..names.len().min(SHOWN)].join(", ");
+    let first: Vec<_> = names.iter().take(SHOWN).map(|name| harmless(brief(name))).collect();
+    let first = first.join(", ");
     match names.len().saturating_sub(SHOWN) {
         0 => first,
         more => format!("{first} and {more} more"),

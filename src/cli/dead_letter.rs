@@ -31,7 +31,7 @@ pub enum DeadLetterCommand {
 
 /// Runs the verb.
 pub fn run(command: DeadLetterCommand) -> anyhow::Result<ExitCode> {
-    let mut out = std::io::stdout().lock();
+    let mut out = super::console::stdout();
     match command {
         DeadLetterCommand::List(args) => list::run(args, &mut out),
         DeadLetterCommand::Redrive(args) => redrive::run(args, &mut out),

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -11,6 +11,7 @@ use clap::error::ErrorKind;
 use ndarray::{Array2, Axis};
 use serde_json::{Value, json};
 
+use super::console;
 use crate::model::Model;
 use crate::model::evaluation::Evaluation;
 use crate::model::reference::ModelRef;
@@ -60,7 +61,7 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    evaluate(&args, &mut io::stdout().lock())?;
+    evaluate(&args, &mut console::stdout())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::console::say;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -25,7 +26,7 @@ impl Interrupt {
         };
         let say = move |which: usize| {
             if let Some(words) = words {
-                eprintln!("weir: {}", words[which]);
+                say!("weir: {}", words[which]);
             }
         };
         runtime.spawn({

@@ -14,11 +14,13 @@ use anyhow::Context as _;
 use indicatif::{HumanBytes, HumanDuration};
 use serde::Serialize;
 
+use super::data::first_few;
 use crate::model::bundle::{Manifest, Network};
 use crate::model::evaluation::Evaluation;
 use crate::model::reference::{ModelRef, ReferenceError, check_alias};
 use crate::model::signature::{Feature, Kind, Missing, Signature, Target, Unknown};
 use crate::model::store::{Store, StoreError};
+use crate::printable::harmless;
 use crate::report;
 
 /// Look at the versions in a store, check them, and move aliases.
@@ -298,8 +300,8 @@ fn describe_network(network: &Network) -> String {
 
 fn answers(signature: &Signature) -> String {
     match &signature.target {
-        Target::Classification { name, classes } => format!("{name}, one of {}", classes.join(", ")),
-        Target::Regression { names } => names.join(", "),
+        Target::Classification { name, classes } => format!("{}, one of {}", harmless(name), first_few(classes)),
+        Target::Regression { names } => first_few(names),
     }
 }
 
@@ -358,6 +360,8 @@ fn or_dash(text: String) -> String {
 
 /// Writes rows with their columns aligned; the last cell of a row may be of any length.
 pub(super) fn write_table(out: &mut impl Write, indent: &str, rows: Vec<Vec<String>>) -> std::io::Result<()> {
+    let plain = |cell: &String| harmless(cell).into_owned();
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(plain).collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let mut widths = vec![0; columns];
     for row in &rows {

@@ -1,12 +1,13 @@
 //! `weir predict`: JSON lines in, predictions out, scored as on the topic.
 
-use std::io::{self, BufRead, BufWriter, ErrorKind, Write};
+use std::io::{self, BufRead, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 
+use super::console::{self, say};
 use crate::codec::{self, DecodeOptions, Format, NanPolicy};
 use crate::model::reference::ModelRef;
 use crate::model::signature::MIN_FEATURES;
@@ -61,12 +62,9 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut output = BufWriter::new(io::stdout().lock());
-    let Tally { predicted, rejected } = match predict(&args, &mut output, &mut io::stderr()) {
-        // Whoever read the predictions has seen enough.
-        Err(error) if is_broken_pipe(&error) => return Ok(ExitCode::SUCCESS),
-        tally => tally?,
-    };
-    eprintln!("{predicted} predicted, {rejected} rejected, by {}", args.model);
+    // Whoever read the predictions and has seen enough ends the verb: an error that isn't told.
+    let Tally { predicted, rejected } = predict(&args, &mut output, &mut console::stderr())?;
+    say!("{predicted} predicted, {rejected} rejected, by {}", args.model);
     Ok(if rejected == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -130,10 +128,6 @@ fn predict(args: &Args, output: &mut dyn Write, rejections: &mut dyn Write) -> a
         writeln!(rejections, "weir: warning: {lacking}")?;
     }
     Ok(tally)
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
 
 /// Up to a batch of lines, in buffers that are used again.

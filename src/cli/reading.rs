@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::console::say;
 use crate::kafka::reader::Pass;
 use crate::report::count;
 
@@ -49,7 +50,7 @@ impl Reading {
             bar.set_position(done);
         } else {
             self.due = now + LINE_INTERVAL;
-            eprintln!("{}: {} of {} offsets", pass.topic(), count(done), count(all));
+            say!("{}: {} of {} offsets", pass.topic(), count(done), count(all));
         }
     }
 

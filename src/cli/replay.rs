@@ -4,7 +4,7 @@ mod tell;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,6 +14,7 @@ use std::time::Instant;
 use anyhow::Context;
 
 use self::tell::Report;
+use super::console;
 use super::evaluate::same_outputs;
 use super::interrupt::Interrupt;
 use super::range::RangeArgs;
@@ -27,7 +28,7 @@ use crate::kafka::reader::Reader;
 use crate::model::Model;
 use crate::model::reference::ModelRef;
 use crate::model::store::Store;
-use crate::replay::{Output, Replay, ReplayError, TopicOutput};
+use crate::replay::{Output, Replay, TopicOutput};
 use crate::route::RouteConfig;
 
 /// What is said at the first signal, and at the second.
@@ -72,11 +73,7 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    match replay(&args) {
-        // Whoever read the predictions has seen enough.
-        Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
-        outcome => outcome,
-    }
+    replay(&args)
 }
 
 fn replay(args: &Args) -> anyhow::Result<ExitCode> {
@@ -133,8 +130,7 @@ fn replay(args: &Args) -> anyhow::Result<ExitCode> {
     };
     let takes_stdout = args.output_file.as_ref().is_some_and(|path| path.as_os_str() == "-");
     drop(output);
-    let mut out: Box<dyn Write> =
-        if takes_stdout { Box::new(io::stderr().lock()) } else { Box::new(io::stdout().lock()) };
+    let mut out: Box<dyn Write> = if takes_stdout { Box::new(console::stderr()) } else { Box::new(console::stdout()) };
     if args.json {
         report.write_json(&mut out)?
     } else {
@@ -185,12 +181,4 @@ impl Args {
         let target = topics.remove(name).unwrap_or_default();
         Ok((target, topics.into_iter().map(|(name, topic)| (name, topic.partitions)).collect()))
     }
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let cause = match error.downcast_ref::<ReplayError>() {
-        Some(ReplayError::Write(cause)) => Some(cause),
-        _ => error.downcast_ref::<io::Error>(),
-    };
-    cause.is_some_and(|cause| cause.kind() == ErrorKind::BrokenPipe)
 }

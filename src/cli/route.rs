@@ -64,7 +64,7 @@ pub fn run(command: &RouteCommand) -> anyhow::Result<ExitCode> {
     let was = if answer["changed"] == true { "" } else { ", as it was before" };
     let until =
         if answer["lasting"] == false { "; until that process ends, since it can't write the store" } else { "" };
-    writeln!(std::io::stdout(), "route {} at {at} {state}{was}{until}", args.route)?;
+    writeln!(super::console::stdout(), "route {} at {at} {state}{was}{until}", args.route)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -8,6 +8,7 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::console::say;
 use crate::config::Config;
 use crate::monitor::metrics::Metrics;
 use crate::serve;
@@ -53,7 +54,7 @@ pub(crate) fn asked_to_stop() -> std::io::Result<impl Future<Output = ()> + Send
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
-            eprintln!("weir: stopped by a second signal; what was in flight is consumed again");
+            say!("weir: stopped by a second signal; what was in flight is consumed again");
             std::process::exit(1);
         });
     })

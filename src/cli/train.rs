@@ -23,6 +23,7 @@ use self::progress::Progress;
 use self::session_options::SessionArgs;
 use self::split_options::SplitArgs;
 use self::training_options::TrainingArgs;
+use super::console::{self, say};
 use super::data::{self, DataArgs, first_few};
 use super::evaluate::{check_report, write_report};
 use super::interrupt::Interrupt;
@@ -98,10 +99,10 @@ const SIGNALS: [&str; 2] = [
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let ranks = Ranks::join()?;
     let interrupt = Interrupt::listen(ranks.is_first().then_some(SIGNALS))?;
-    let mut out: Box<dyn Write> = if ranks.is_first() { Box::new(io::stdout().lock()) } else { Box::new(io::sink()) };
+    let mut out: Box<dyn Write> = if ranks.is_first() { Box::new(console::stdout()) } else { Box::new(io::sink()) };
     match train(&args, &ranks, &|| interrupt.asked(), &mut out) {
         Err(error) if ranks.count() > 1 => {
-            ranks.fail(|| eprintln!("weir: {error:#}"));
+            ranks.fail(|| say!("weir: {error:#}"));
             Ok(ExitCode::FAILURE)
         }
         outcome => outcome.map(|()| ExitCode::SUCCESS),
@@ -128,7 +129,7 @@ fn train(args: &Args, ranks: &Ranks, asked: &dyn Fn() -> bool, out: &mut dyn Wri
     if let Some(Checkpoints { path, .. }) = checkpoints.as_ref().filter(|found| found.resume && !found.path.exists())
         && ranks.is_first()
     {
-        eprintln!("weir: there is no checkpoint {} yet: starting at the beginning", path.display());
+        say!("weir: there is no checkpoint {} yet: starting at the beginning", path.display());
     }
     let mut progress = Progress::new(args.json || !ranks.is_first());
     let workers = Workers { threads: args.threads(ranks), ranks: ranks.clone() };

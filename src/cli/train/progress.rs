@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::super::console::say;
 use crate::train::Epoch;
 
 pub(super) struct Progress {
@@ -37,7 +38,7 @@ impl Progress {
             bar.set_position(epoch.number as u64);
             bar.set_message(figures);
         } else {
-            eprintln!("epoch {}/{}: {figures}", epoch.number, epoch.of);
+            say!("epoch {}/{}: {figures}", epoch.number, epoch.of);
         }
     }
 
