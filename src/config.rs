@@ -2,7 +2,9 @@
 //!
 //! Each module owns its section and checks it; here they are gathered, and what concerns several sections is checked.
 
-use std::collections::{HashMap, HashSet};
+mod repair;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 
@@ -111,13 +113,13 @@ impl Config {
     }
 
     fn from_sections(sections: HashMap<String, Value>) -> Result<Config, ConfigError> {
-        let mut sections = Sections { sections, mistakes: Vec::new() };
+        let mut sections = Sections { sections, mistakes: Vec::new(), examples: repair::examples() };
         let (kafka, worker, batch) = (sections.take("kafka"), sections.take("worker"), sections.take("batch"));
         let (store, http) = (sections.take("store"), sections.take("http"));
         let (monitor, log) = (sections.take("monitor"), sections.take("log"));
         let routes = sections.take_routes();
-        let Sections { sections, mut mistakes } = sections;
-        mistakes.extend(sections.keys().map(|name| unknown_key(name)));
+        let Sections { sections, mut mistakes, examples } = sections;
+        mistakes.extend(sections.keys().map(|name| unknown_key(name, &examples)));
         let complete = (|| {
             Some(Config {
                 kafka: kafka?,
@@ -131,7 +133,10 @@ impl Config {
             })
         })();
         if let Some(config) = &complete {
-            config.check(&mut mistakes);
+            let mut found = Vec::new();
+            config.check(&mut found);
+            // What is said of a value that only stands in for a wrong one is nothing to the user.
+            mistakes.extend(found.into_iter().filter(|mistake| !mistake.contains(repair::STAND_IN)));
         }
         match complete {
             Some(config) if mistakes.is_empty() => Ok(config),
@@ -222,6 +227,8 @@ impl Config {
 struct Sections {
     sections: HashMap<String, Value>,
     mistakes: Vec<String>,
+    /// A value of each key, by its path.
+    examples: BTreeMap<String, Value>,
 }
 
 impl Sections {
@@ -241,29 +248,53 @@ impl Sections {
         read.into_iter().collect()
     }
 
-    /// Reads a section; notes unknown keys, and where a value isn't what it should be.
-    fn read<T: DeserializeOwned>(&mut self, name: &str, value: Value) -> Option<T> {
-        let mut unknown = Vec::new();
-        let mut note = |path: serde_ignored::Path<'_>| unknown.push(format!("{name}.{path}"));
-        let result = serde_path_to_error::deserialize(serde_ignored::Deserializer::new(value, &mut note));
-        self.mistakes.extend(unknown.iter().map(|key| unknown_key(key)));
-        result
-            .map_err(|error| {
-                let path = error.path().to_string();
-                let at = if path == "." { name.to_owned() } else { format!("{name}.{path}") };
+    /// Reads a section; notes unknown keys, and each value that isn't what it should be. A value that can stand in for such
+    /// a one takes its place, so that what follows is read and checked as well.
+    fn read<T: DeserializeOwned>(&mut self, name: &str, mut value: Value) -> Option<T> {
+        let mut known = HashSet::new();
+        for _ in 0..MOST_REPAIRS {
+            let mut note = |path: serde_ignored::Path<'_>| {
+                let key = format!("{name}.{path}");
+                if known.insert(key.clone()) {
+                    self.mistakes.push(unknown_key(&key, &self.examples));
+                }
+            };
+            let result = serde_path_to_error::deserialize(serde_ignored::Deserializer::new(value.clone(), &mut note));
+            let error = match result {
+                Ok(read) => return Some(read),
+                Err(error) => error,
+            };
+            let path = error.path().to_string();
+            let mut keys = repair::keys(error.path());
+            let reason = error.into_inner().to_string();
+            let missing = repair::missing_field(&reason);
+            keys.extend(missing.map(String::from));
+            let path = [Some(name), Some(&*path).filter(|path| *path != "."), missing];
+            let at = path.into_iter().flatten().collect::<Vec<_>>().join(".");
+            let generic = repair::generic(name, &keys);
+            let example = self.examples.get(&generic).cloned();
+            let problem = match (at.as_str(), missing) {
                 // What stands there instead of properties may be the value of one.
-                let reason = match at.as_str() {
-                    "kafka.properties" => "a table of librdkafka's properties is expected".to_owned(),
-                    _ => error.into_inner().to_string(),
-                };
-                self.mistakes.push(format!("{at}: {reason}"));
-            })
-            .ok()
+                ("kafka.properties", _) => ": a table of librdkafka's properties is expected".into(),
+                (_, Some(_)) => " is missing".into(),
+                (_, None) => format!(": {}", repair::readable(&reason)),
+            };
+            self.mistakes.push(format!("{at}{problem}{}", repair::advice(&generic, example.as_ref())));
+            if keys.is_empty() || !repair::replace(&mut value, &keys, repair::stand_in(name, &generic, example)) {
+                return None;
+            }
+        }
+        None
     }
 }
 
-fn unknown_key(key: &str) -> String {
-    format!("{key} is not a key of weir (`weir check --defaults` prints them all)")
+/// More mistakes of one section than anybody makes.
+const MOST_REPAIRS: usize = 100;
+
+fn unknown_key(key: &str, examples: &BTreeMap<String, Value>) -> String {
+    let meant = repair::nearest(key, examples.keys());
+    let meant = meant.map(|meant| format!("; did you mean {meant}?")).unwrap_or_default();
+    format!("{key} is not a key of weir (`weir check --defaults` prints them all){meant}")
 }
 
 #[cfg(test)]
@@ -348,6 +379,68 @@ mod tests {
         assert!(told.contains("route[0].input.topics"), "{told}");
         let told = load(&MINIMAL.replace("flights@production", "flights"), &[]).unwrap_err().to_string();
         assert!(told.contains("route[0].model"), "{told}");
+    }
+
+    #[test]
+    fn every_wrong_value_is_told_at_once_with_what_to_write() {
+        let text = r#"
+            [kafka]
+            brokers = ["a:9092", "b:9092"]
+            group_id = ""
+            propertis = {}
+            [batsh]
+            [batch]
+            max_rows = "many"
+            max_delay_us = -1
+            [log]
+            format = "yaml"
+            [[route]]
+            name = "a"
+            model = "flights"
+            input = { topic = "in", max_bytes = "1 MB", fromat = "json", min_features = 2 }
+            output = { topic = "out", fields = 7 }
+            [[route]]
+            name = "b"
+            model = "flights@production"
+            input = { topics = "in" }
+            output = { topic = "in" }
+            dead_letter = "dead"
+        "#;
+        let told = load(text, &[]).unwrap_err().mistakes.join("\n");
+        for part in [
+            "kafka.brokers: invalid type: list, expected a string; write for instance brokers = \"localhost:9092\"",
+            "kafka.propertis is not a key of weir (`weir check --defaults` prints them all); did you mean properties?",
+            "batsh is not a key of weir (`weir check --defaults` prints them all); did you mean batch?",
+            "batch.max_rows: invalid type: string \"many\", expected an integer; write for instance max_rows = 512",
+            "batch.max_delay_us: ",
+            "log.format: \"yaml\" is not one of the values that there are; write for instance format = \"text\"",
+            "route[0].model: ",
+            "write for instance model = \"flights@production\"",
+            "route[0].input.topic is not a key of weir (`weir check --defaults` prints them all); did you mean topics?",
+            "route[0].input.fromat is not a key of weir (`weir check --defaults` prints them all); did you mean format?",
+            "route[0].input.topics is missing; write for instance topics = [\"flights.features\"]",
+            "route[0].input.max_bytes: ",
+            "route[0].output.fields: ",
+            "route[0].dead_letter is missing; write for instance dead_letter = { topic = \"flights.dead-letter\" }",
+            "route \"a\": input.min_features = 2: must be a share between 0 and 1",
+            "route[1].dead_letter: invalid type: string \"dead\", expected a table; write for instance dead_letter = {",
+            "route \"b\": output.topic \"in\" is also an input",
+        ] {
+            assert!(told.contains(part), "{part:?} is missing in:\n{told}");
+        }
+        assert!(!told.contains(repair::STAND_IN), "{told}");
+        assert!(!told.contains("for key") && !told.contains("two routes"), "{told}");
+    }
+
+    #[test]
+    fn a_list_of_one_may_come_without_brackets() {
+        let text = MINIMAL
+            .replace("[\"in\"]", "\"in\"")
+            .replace("topic = \"out\"", "topic = \"out\", fields = \"key\", headers = \"weir-model\"");
+        let config = load(&text, &[]).unwrap();
+        assert_eq!(config.routes[0].input.topics, ["in"]);
+        assert_eq!(config.routes[0].output.fields, ["key"]);
+        assert_eq!(config.routes[0].output.headers.len(), 1);
     }
 
     #[test]

@@ -1,6 +1,11 @@
 //! A route: input topics, a model, an output topic, a dead-letter topic.
 
-use serde::Deserialize;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{self, IntoDeserializer as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::codec::{self, DecodeOptions, Format, NanPolicy};
 use crate::model::reference::ModelRef;
@@ -26,6 +31,7 @@ pub struct RouteConfig {
 #[derive(Clone, Debug, Deserialize)]
 pub struct Input {
     /// The topics.
+    #[serde(deserialize_with = "one_or_more")]
     pub topics: Vec<String>,
     /// The format of their values.
     #[serde(default = "json")]
@@ -56,10 +62,10 @@ pub struct Output {
     #[serde(default = "json")]
     pub format: Format,
     /// Members of the input that are copied.
-    #[serde(default = "id")]
+    #[serde(default = "id", deserialize_with = "one_or_more")]
     pub fields: Vec<String>,
     /// Headers that are added to the input's.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "one_or_more")]
     pub headers: Vec<OutputHeader>,
 }
 
@@ -168,6 +174,29 @@ impl RouteConfig {
             output: self.output.format,
         }
     }
+}
+
+/// A list, or the only element of one: `topics = "flights"` can mean nothing else.
+fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value: D) -> Result<Vec<T>, D::Error> {
+    struct List<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<T>, E> {
+            T::deserialize(text.into_deserializer()).map(|only| vec![only])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Vec<T>, A::Error> {
+            Vec::deserialize(SeqAccessDeserializer::new(list))
+        }
+    }
+
+    value.deserialize_any(List(PhantomData))
 }
 
 fn json() -> Format {
