@@ -71,6 +71,56 @@ fn columns_that_are_not_what_was_said() {
     assert_refused("y\na\nb\n", &[], &["no column is left that could be a feature"]);
 }
 
+/// What is said of one CSV file with several faults.
+fn assert_all_told(csv: &str, options: &[&str], words: &[&str]) {
+    let folder = Folder::with(&[("data.csv", csv.as_bytes())]);
+    let fixed = ["train", "data.csv", "--name", "m", "--store", "file:store"];
+    let output = command().args(fixed).args(options).current_dir(folder.0.path()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(said.lines().count(), 1 + words.len(), "{said}");
+    for (line, word) in said.lines().skip(1).zip(words) {
+        assert!(line.starts_with("  - ") && line.contains(word), "expected {word:?}: {line}");
+    }
+    assert!(published(&folder.0.path().join("store")).is_empty());
+}
+
+#[test]
+fn all_faults_of_the_columns_are_told_at_once() {
+    assert_all_told(
+        "a,,b,a,\n1,2,3,4,5\n",
+        &["--target", "b"],
+        &["column 2 has no name", "two columns are called \"a\"", "column 5 has no name"],
+    );
+    assert_all_told(
+        GOOD,
+        &["--target", "z", "--drop", "u,v", "--categorical", "x", "--numeric", "x"],
+        &["\"z\" (--target)", "\"u\" (--drop)", "\"v\" (--drop)", "both --categorical and --numeric"],
+    );
+    assert_all_told(
+        "x,colour,z,y\n1,red,1,yes\ninf,blue,2,no\n3,red,NAN,yes\n",
+        &["--target", "y", "--task", "regression", "--numeric", "colour"],
+        &["line 2, column \"y\"", "line 3, column \"x\"", "line 2, column \"colour\"", "line 4, column \"z\""],
+    );
+}
+
+#[test]
+fn a_row_without_end_is_refused_before_it_fills_the_memory() {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+    gzip.write_all(b"x,y\n1,a\n\"").unwrap();
+    let megabyte = vec![b'x'; 1 << 20];
+    (0..100).for_each(|_| gzip.write_all(&megabyte).unwrap());
+    let cell = gzip.finish().unwrap();
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+    (0..100).for_each(|_| gzip.write_all(&megabyte).unwrap());
+    let header = gzip.finish().unwrap();
+    let folder = Folder::with(&[("cell.csv.gz", &cell), ("header.csv.gz", &header)]);
+    for file in ["cell.csv.gz", "header.csv.gz"] {
+        let said = folder.refused(&[file]);
+        assert!(said.contains("a row has more than 64 MiB"), "{file}: {said}");
+    }
+}
+
 #[test]
 fn rows_that_are_not_what_the_header_says() {
     assert_refused("", &[], &["the file is empty"]);

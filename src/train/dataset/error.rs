@@ -187,6 +187,12 @@ pub enum DatasetError {
         /// How many rows have no target, or one that it can't answer.
         without_target: usize,
     },
+    /// Several of these at once.
+    #[error("{}", listed(errors))]
+    Several {
+        /// At least two.
+        errors: Vec<DatasetError>,
+    },
     /// The data doesn't fit into memory.
     #[error(
         "{rows} rows of {features} features need about {} of memory, but {} is available: use fewer rows, or leave \
@@ -204,6 +210,29 @@ pub enum DatasetError {
         /// Bytes.
         available: u64,
     },
+}
+
+/// How many faults are told one by one.
+const TOLD: usize = 20;
+
+fn listed(errors: &[DatasetError]) -> String {
+    let mut text = format!("the data can't be used, for {} reasons:", errors.len());
+    errors.iter().take(TOLD).for_each(|error| text.push_str(&format!("\n  - {error}")));
+    if errors.len() > TOLD {
+        text.push_str(&format!("\n  - and {} more", errors.len() - TOLD));
+    }
+    text
+}
+
+impl DatasetError {
+    /// All faults of one kind of look at the data together, if there are any.
+    pub(super) fn all(mut errors: Vec<DatasetError>) -> Result<(), DatasetError> {
+        match errors.len() {
+            0 => Ok(()),
+            1 => Err(errors.remove(0)),
+            _ => Err(DatasetError::Several { errors }),
+        }
+    }
 }
 
 /// Where in a file a row is.

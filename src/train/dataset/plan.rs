@@ -6,10 +6,14 @@ use std::collections::BTreeSet;
 use super::source::{Cell, Heading, Holds, Source, Spot};
 use super::{Column, Columns, DatasetError, MAX_CATEGORIES, MAX_RARE_CATEGORIES, Table, TargetValues, Task, memory};
 use crate::model::signature::{Kind, Signature, Target};
+use crate::printable::harmless;
 use crate::record::Gap;
 
 /// A target of whole numbers is taken for classes up to this many distinct values.
 const MAX_INTEGER_CLASSES: usize = 20;
+
+/// How many columns a message lists.
+const KNOWN: usize = 50;
 
 /// The columns to read.
 pub(super) struct Plan {
@@ -66,18 +70,20 @@ impl Plan {
 
         let target_sight = sights.pop().unwrap_or_default();
         let task = columns.task.unwrap_or_else(|| target_sight.task());
+        let mut faults = Vec::new();
         if task == Task::Regression {
-            target_sight.must_be_numbers(sources, &columns.target)?;
+            faults.extend(target_sight.must_be_numbers(sources, &columns.target).err());
         }
         let mut features = Vec::with_capacity(names.len());
         for (name, sight) in names.into_iter().zip(sights) {
             let told = |names: &[String]| names.contains(&name);
             let categorical = told(&columns.categorical) || (sight.category && !told(&columns.numeric));
             if !categorical {
-                sight.must_be_numbers(sources, &name)?;
+                faults.extend(sight.must_be_numbers(sources, &name).err());
             }
             features.push(Planned { name, categorical });
         }
+        DatasetError::all(faults)?;
         let target = Planned { name: columns.target.clone(), categorical: task == Task::Classification };
         Ok(Plan {
             features,
@@ -140,9 +146,15 @@ impl Source {
         names: impl Iterator<Item = &'a String>,
         time: Option<&str>,
     ) -> Result<Vec<usize>, DatasetError> {
-        let mut wanted = Vec::new();
+        let (mut wanted, mut faults) = (Vec::new(), Vec::new());
         for name in names {
-            let at = self.find(name)?;
+            let at = match self.find(name) {
+                Ok(at) => at,
+                Err(fault) => {
+                    faults.push(fault);
+                    continue;
+                }
+            };
             match &self.header[at].holds {
                 Holds::Values => wanted.push(at),
                 Holds::Moments => {
@@ -150,20 +162,23 @@ impl Source {
                         "column {name:?} holds points in time, which can't be a feature or a target: name it as --time, \
                          or leave it out (--drop {name})"
                     );
-                    return Err(self.bad_header(problem));
+                    faults.push(self.bad_header(problem));
                 }
                 Holds::Other(what) => {
                     let problem = format!(
                         "column {name:?} holds {what}, neither numbers nor texts: leave it out (--drop {name})"
                     );
-                    return Err(self.bad_header(problem));
+                    faults.push(self.bad_header(problem));
                 }
             }
         }
         if let Some(time) = time {
-            wanted.push(self.find(time)?);
+            match self.find(time) {
+                Ok(at) => wanted.push(at),
+                Err(fault) => faults.push(fault),
+            }
         }
-        Ok(wanted)
+        DatasetError::all(faults).map(|()| wanted)
     }
 
     fn find(&self, name: &str) -> Result<usize, DatasetError> {
@@ -198,22 +213,25 @@ fn check_names(source: &Source, columns: &Columns) -> Result<(), DatasetError> {
         .chain(columns.id.iter().map(|name| ("--id", std::slice::from_ref(name))))
         .chain(columns.time.iter().map(|name| ("--time", std::slice::from_ref(name))))
         .chain([("--drop", &*columns.drop), ("--categorical", &columns.categorical), ("--numeric", &columns.numeric)]);
+    let mut problems = Vec::new();
     for (option, names) in named {
-        if let Some(name) = names.iter().find(|name| source.position(name).is_none()) {
-            let known: Vec<&str> = source.header.iter().map(|Heading { name, .. }| name.as_str()).collect();
-            let known = known.join(", ");
-            return Err(source.bad_header(format!("there is no column {name:?} ({option}); it has {known}")));
+        for name in names.iter().filter(|name| source.position(name).is_none()) {
+            let known = source.header.iter().take(KNOWN).map(|Heading { name, .. }| harmless(name));
+            let known = known.collect::<Vec<_>>().join(", ");
+            let more = source.header.len().saturating_sub(KNOWN);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            problems.push(format!("there is no column {name:?} ({option}); it has {known}{more}"));
         }
     }
-    if let Some(name) = columns.categorical.iter().find(|name| columns.numeric.contains(name)) {
-        return Err(source.bad_header(format!("column {name:?} can't be both --categorical and --numeric")));
+    for name in columns.categorical.iter().filter(|name| columns.numeric.contains(name)) {
+        problems.push(format!("column {name:?} can't be both --categorical and --numeric"));
     }
     let others = columns.id.iter().chain(&columns.time).chain(&columns.drop);
     if others.into_iter().any(|name| *name == columns.target) {
         let target = &columns.target;
-        return Err(source.bad_header(format!("column {target:?} can't be the --target and be left out")));
+        problems.push(format!("column {target:?} can't be the --target and be left out"));
     }
-    Ok(())
+    DatasetError::all(problems.into_iter().map(|problem| source.bad_header(problem)).collect())
 }
 
 fn all_numbers(classes: &[String]) -> bool {

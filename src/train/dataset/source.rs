@@ -7,11 +7,13 @@ mod csv;
 mod parquet;
 
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{DatasetError, Place, open};
+use crate::printable::shown;
 use crate::record::Gap;
 
 /// The first bytes of Parquet.
@@ -23,6 +25,8 @@ pub(super) struct Source {
     format: Format,
     /// Its columns, in their order; each name once.
     pub(super) header: Vec<Heading>,
+    /// Where each of them is.
+    places: HashMap<String, usize>,
 }
 
 enum Format {
@@ -96,7 +100,8 @@ impl Source {
         } else {
             (Format::Csv, csv::header(path)?)
         };
-        let source = Source { path: path.into(), format, header };
+        let places = header.iter().enumerate().map(|(at, heading)| (heading.name.clone(), at)).collect();
+        let source = Source { path: path.into(), format, header, places };
         source.check_header()?;
         Ok(source)
     }
@@ -105,20 +110,19 @@ impl Source {
         if self.header.is_empty() {
             return Err(self.bad_header("the file is empty"));
         }
+        let (mut problems, mut seen) = (Vec::new(), HashSet::new());
         for (at, Heading { name, .. }) in self.header.iter().enumerate() {
             if name.is_empty() {
-                let problem = format!(
+                problems.push(format!(
                     "column {} has no name: give it one, or leave it out (pandas writes its index so: \
                      to_csv(…, index=False) doesn't)",
                     at + 1
-                );
-                return Err(self.bad_header(problem));
-            }
-            if self.header[..at].iter().any(|other| other.name == *name) {
-                return Err(self.bad_header(format!("two columns are called {name:?}")));
+                ));
+            } else if !seen.insert(name) {
+                problems.push(format!("two columns are called {}", shown(name)));
             }
         }
-        Ok(())
+        DatasetError::all(problems.into_iter().map(|problem| self.bad_header(problem)).collect())
     }
 
     /// How many rows the file says it has, if it does.
@@ -131,7 +135,7 @@ impl Source {
 
     /// The place of a column in the header.
     pub(super) fn position(&self, name: &str) -> Option<usize> {
-        self.header.iter().position(|heading| heading.name == name)
+        self.places.get(name).copied()
     }
 
     /// Reads the file; `wanted` are indices of the header.

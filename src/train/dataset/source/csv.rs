@@ -2,24 +2,30 @@
 
 use std::io::{self, BufRead, Read};
 use std::path::Path;
+use std::rc::Rc;
 
 use csv::{ErrorKind, Reader, ReaderBuilder, StringRecord};
 
 use super::super::{DatasetError, open};
 use super::{Cell, Heading, Holds, Spot, Visit, place, read_error};
 
+/// A row, the header among them, may have so many bytes: the most that is read into memory at once, however little a
+/// compressed file takes on the disk.
+const MOST_ROW_BYTES: u64 = 64 << 20;
+
 pub(super) fn header(path: &Path) -> Result<Vec<Heading>, DatasetError> {
-    let mut reader = reader(path)?;
+    let (mut reader, _) = reader(path)?;
     let names = reader.headers().map_err(|e| error(path, e))?;
     Ok(names.iter().map(|name| Heading { name: name.into(), holds: Holds::Values }).collect())
 }
 
 pub(super) fn visit(path: &Path, wanted: &[usize], visit: &mut Visit<'_>) -> Result<(), DatasetError> {
-    let mut reader = reader(path)?;
+    let (mut reader, since_row) = reader(path)?;
     // Else the place of a first row that isn't UTF-8 would be that of the header.
     reader.byte_headers().map_err(|e| error(path, e))?;
     let mut record = StringRecord::new();
     while reader.read_record(&mut record).map_err(|e| error(path, e))? {
+        since_row.set(0);
         let spot = Spot::Byte(record.position().map_or(0, csv::Position::byte));
         let cells: Vec<Cell<'_>> = wanted.iter().map(|&column| cell(&record[column])).collect();
         visit(spot, &cells)?;
@@ -27,9 +33,32 @@ pub(super) fn visit(path: &Path, wanted: &[usize], visit: &mut Visit<'_>) -> Res
     Ok(())
 }
 
-fn reader(path: &Path) -> Result<Reader<impl Read + use<>>, DatasetError> {
+/// A reader, and how much it has read since somebody has set that to 0.
+fn reader(path: &Path) -> Result<(Reader<impl Read + use<>>, Rc<Cell64>), DatasetError> {
     let file = open(path).map_err(|e| read_error(path, e))?;
-    Ok(ReaderBuilder::new().trim(csv::Trim::All).from_reader(file))
+    let since_row = Rc::new(Cell64::new(0));
+    let bounded = Bounded { inner: file, since_row: since_row.clone() };
+    Ok((ReaderBuilder::new().trim(csv::Trim::All).from_reader(bounded), since_row))
+}
+
+type Cell64 = std::cell::Cell<u64>;
+
+/// Refuses to go on within a row that has no end.
+struct Bounded<R> {
+    inner: R,
+    since_row: Rc<Cell64>,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if self.since_row.get() > MOST_ROW_BYTES {
+            let problem = format!("a row has more than {} MiB", MOST_ROW_BYTES >> 20);
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
+        }
+        let read = self.inner.read(bytes)?;
+        self.since_row.set(self.since_row.get() + read as u64);
+        Ok(read)
+    }
 }
 
 fn cell(text: &str) -> Cell<'_> {
