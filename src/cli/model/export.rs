@@ -59,15 +59,17 @@ fn notes(draft: &Draft) -> Vec<String> {
     notes
 }
 
-/// Writes a file whole or not at all: beside its place, then renamed.
+/// Writes a file whole or not at all: beside its place, then renamed. What is there and isn't a regular file (a link, a
+/// device, a pipe) is written through, and not replaced.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if path.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
     }
     // As any file that a program makes; the umask takes from it.
-    let permissions = match fs::metadata(path) {
-        Ok(before) => before.permissions(),
+    let permissions = match fs::symlink_metadata(path) {
+        Ok(found) if !found.is_file() => return fs::write(path, bytes),
+        Ok(found) => found.permissions(),
         Err(_) => Permissions::from_mode(0o666),
     };
     let mut file = tempfile::Builder::new().prefix(".weir-export-").permissions(permissions).tempfile_in(folder)?;
@@ -75,4 +77,38 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.as_file().sync_all()?;
     file.persist(path)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{FileTypeExt as _, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_and_a_link_or_a_pipe_written_through() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("file"), "before").unwrap();
+        symlink(at("file"), at("link")).unwrap();
+        symlink(at("new"), at("dangling")).unwrap();
+        for (name, target) in [("file", "file"), ("link", "file"), ("dangling", "new"), ("fresh", "fresh")] {
+            replace(&at(name), name.as_bytes()).unwrap();
+            assert_eq!(fs::read(at(target)).unwrap(), name.as_bytes());
+        }
+        assert!(at("link").is_symlink() && at("dangling").is_symlink());
+        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left.len(), 5, "{left:?}");
+
+        // As a device, a pipe is neither a file nor a link; and it needs no rights to make one.
+        let pipe = at("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let reader = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || fs::read(pipe).unwrap()
+        });
+        replace(&pipe, b"through").unwrap();
+        assert_eq!(reader.join().unwrap(), b"through");
+        assert!(fs::symlink_metadata(&pipe).unwrap().file_type().is_fifo());
+    }
 }

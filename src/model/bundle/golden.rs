@@ -16,6 +16,9 @@ use crate::record::Gap;
 /// Far above what kernels differ by (about 1e-6), far below what anyone would act on.
 const TOLERANCE: f32 = 1e-4;
 
+/// No file may allow more: its goldens would pass whatever the model answers.
+const MOST_TOLERANCE: f32 = 1e-2;
+
 /// The file.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,6 +68,10 @@ impl Goldens {
 
     /// Whether the model answers as recorded; gives the largest difference.
     pub(super) fn check(&self, model: &Model) -> Result<f32, BundleError> {
+        if !(0.0..=MOST_TOLERANCE).contains(&self.tolerance) {
+            let reason = format!("tolerance = {:e}: must be between 0 and {MOST_TOLERANCE}", self.tolerance);
+            return Err(BundleError::Invalid { file: GOLDEN, reason });
+        }
         let answers = self.answers(model)?;
         let mut largest = 0.0_f32;
         for (row, (golden, answer)) in self.rows.iter().zip(answers.rows()).enumerate() {

@@ -3,7 +3,7 @@
 //! Nothing is allocated that bytes on the disk don't cover, whatever a header claims, and nothing outside the ONNX
 //! file's own folder is read.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
@@ -174,10 +174,17 @@ impl Reader {
         }
         let path = self.inside(location)?;
         let cannot_read = |error: std::io::Error| format!("its data in {} can't be read: {error}", path.display());
+        // Looked at before it is opened: opening a FIFO waits for somebody to write to it.
+        let metadata = fs::metadata(&path).map_err(cannot_read)?;
+        if !metadata.is_file() {
+            return Err(format!(
+                "{} is no regular file: copy the file with its data beside the ONNX file",
+                path.display()
+            ));
+        }
         let mut file = File::open(&path).map_err(cannot_read)?;
-        let metadata = file.metadata().map_err(cannot_read)?;
         let has_all = offset.checked_add(expected as u64).is_some_and(|end| end <= metadata.len());
-        if !metadata.is_file() || !has_all {
+        if !has_all {
             return Err(format!(
                 "{} has {} bytes, {expected} from {offset} on are needed: copy the whole file beside the ONNX file",
                 path.display(),

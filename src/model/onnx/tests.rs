@@ -218,6 +218,7 @@ fn data_beside_the_file_is_read_from_its_own_folder_only() {
     let layer = &import("model.data", "24").unwrap().layers[0];
     assert_eq!(layer.weights.to_f32().iter().copied().collect::<Vec<_>>(), [1.0, -0.5, 2.0, 0.25, 3.0, -1.0]);
     let outside = root.path().join("outside.data");
+    assert!(std::process::Command::new("mkfifo").arg(folder.join("pipe.data")).status().unwrap().success());
     for (location, length, reason) in [
         ("../outside.data", "24", "not in the ONNX file's own folder"),
         (outside.to_str().unwrap(), "24", "not in the ONNX file's own folder"),
@@ -225,7 +226,8 @@ fn data_beside_the_file_is_read_from_its_own_folder_only() {
         ("link.data", "24", "a link out of"),
         ("absent.data", "24", "can't be read"),
         ("model.data", "32", "should have 24 bytes"),
-        (".", "24", "can't be read"),
+        (".", "24", "is no regular file"),
+        ("pipe.data", "24", "is no regular file"),
     ] {
         let error = refused(import(location, length));
         assert!(error.contains(reason) || error.contains("bytes"), "{location:?}: {error}");

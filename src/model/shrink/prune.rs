@@ -32,7 +32,7 @@ pub fn prune(layers: &[Layer], share: f64, inputs: Option<ArrayView2<'_, f32>>) 
     let mut gone = 0;
     for index in 1..pruned.len() {
         let (layer, next) = (&pruned[index - 1], &pruned[index]);
-        let count = ((share * layer.outputs() as f64) as usize).min(layer.outputs() - 1);
+        let count = neurons(share, layer.outputs()).min(layer.outputs() - 1);
         if count == 0 || layer.norm.is_some() {
             continue;
         }
@@ -55,6 +55,11 @@ pub fn prune(layers: &[Layer], share: f64, inputs: Option<ArrayView2<'_, f32>>) 
         gone += count;
     }
     if gone == 0 { Err(ShrinkError::NothingToPrune) } else { Ok(pruned) }
+}
+
+/// How many of a layer's neurons a share of them is. 0.29 of 100 is 28.999… in f64, and 29 is meant.
+fn neurons(share: f64, of: usize) -> usize {
+    (share * of as f64 + 1e-9) as usize
 }
 
 /// What the neurons of a layer say to inputs of 0.
@@ -80,5 +85,20 @@ fn select(weights: &Weights, axis: Axis, keep: &[usize]) -> Weights {
             scales: if axis == Axis(1) { scales.select(Axis(0), keep) } else { scales.clone() },
             input: *input,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::neurons;
+
+    #[test]
+    fn a_share_of_hundred_neurons_is_that_percentage() {
+        for percent in 1..100 {
+            let share: f64 = format!("0.{percent:02}").parse().unwrap_or_default();
+            assert_eq!(neurons(share, 100), percent, "{share}");
+            assert_eq!(neurons(share, 1_000), 10 * percent, "{share}");
+        }
+        assert_eq!((neurons(0.5, 5), neurons(0.299, 100)), (2, 29));
     }
 }
