@@ -156,6 +156,46 @@ fn the_import_checks_samples_itself(model: &Value, store: &str) {
     assert_eq!((output.status.code(), text(&output).lines().count()), (Some(1), 1), "{}", text(&output));
 }
 
+#[test]
+fn an_import_names_columns_that_the_exporter_renamed() {
+    let folder = tempfile::tempdir().unwrap();
+    let import = |options: &[&str]| import_exported(folder.path(), options);
+    let [store, rows] = ["store", "rows.jsonl"].map(|name| folder.path().join(name).display().to_string());
+    export_of_three_classes(folder.path());
+    fs::write(&rows, "{\"petal length (cm)\":1.5,\"width\":2,\"prediction\":\"a\"}").unwrap();
+
+    let plain = import(&[]);
+    assert!(plain.status.success(), "{}", text(&plain));
+    let said = String::from_utf8_lossy(&plain.stdout).into_owned();
+    assert!(said.contains("names     \"petal_length__cm_\" may have had other characters"), "{said}");
+    let refused = import(&["--check", &rows]);
+    assert_eq!(refused.status.code(), Some(1));
+    let both = "\"petal length (cm)\" is called \"petal_length__cm_\" by the file";
+    assert!(text(&refused).contains(both), "{}", text(&refused));
+    let predicted = weir(&["predict", "i@1", &rows, "--store", &store]);
+    assert!(text(&predicted).contains("missing_feature"), "{}", text(&predicted));
+
+    let named = import(&["--feature-names", "petal length (cm),width"]);
+    assert!(named.status.success() && !String::from_utf8_lossy(&named.stdout).contains("names  "), "{}", text(&named));
+    assert!(weir(&["predict", "i@2", &rows, "--store", &store]).status.success());
+}
+
+/// Trains a model of three classes and exports it, with a column as skl2onnx would name it.
+fn export_of_three_classes(folder: &Path) {
+    let [store, table, file] = ["store", "t.csv", "m.onnx"].map(|name| folder.join(name).display().to_string());
+    let rows: String = (0..40).map(|row| format!("{}.5,{},{}\n", row, row % 7, ["a", "b", "c"][row % 3])).collect();
+    fs::write(&table, format!("petal_length__cm_,width,y\n{rows}")).unwrap();
+    let trained = weir(&["train", &table, "--target", "y", "--name", "m", "--max-iter", "2", "--store", &store]);
+    assert!(trained.status.success(), "{}", text(&trained));
+    let exported = weir(&["model", "export", "m@1", "--onnx", &file, "--store", &store]);
+    assert!(exported.status.success(), "{}", text(&exported));
+}
+
+fn import_exported(folder: &Path, options: &[&str]) -> Output {
+    let [store, file] = ["store", "m.onnx"].map(|name| folder.join(name).display().to_string());
+    weir(&[&["model", "import", &file, "--name", "i", "--store", &store][..], options].concat())
+}
+
 fn read(line: &str) -> Value {
     serde_json::from_str(line).unwrap()
 }

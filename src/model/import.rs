@@ -1,6 +1,7 @@
 //! Models that were made elsewhere: what a foreign file says, on its way to a bundle.
 
 pub(in crate::model) mod made_up;
+mod names;
 mod samples;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use super::preprocess::Transform;
 use super::signature::Signature;
 use crate::engine::{Layer, Output};
 use crate::monitor::drift::Baseline;
+use crate::printable::shown;
 
 pub use samples::Samples;
 
@@ -112,6 +114,14 @@ pub enum ImportError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The samples use other names than the file.
+    #[error("{}", renamed(columns, features))]
+    Renamed {
+        /// Each feature that the samples lack, with the member that it is made of.
+        columns: Vec<(String, String)>,
+        /// The names of all features as the samples have them, in order.
+        features: Vec<String>,
+    },
     /// There are no sample rows.
     #[error("there are no samples: write one JSON record a line, with what the model answers as \"outputs\"")]
     NoSamples,
@@ -144,7 +154,35 @@ pub enum ImportError {
     Bundle(#[from] BundleError),
 }
 
+fn renamed(columns: &[(String, String)], features: &[String]) -> String {
+    let pair =
+        |(feature, member): &(String, String)| format!("{} is called {} by the file", shown(member), shown(feature));
+    let pairs: Vec<_> = columns.iter().take(RENAMED_SHOWN).map(pair).collect();
+    let more = match columns.len().saturating_sub(RENAMED_SHOWN) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    let advice = match features.iter().any(|name| name.contains(',')) {
+        true => "Export it again with names of letters, digits and _, and use these in the records".into(),
+        false => format!("Import it with the names of your records: --feature-names {:?}", features.join(",")),
+    };
+    format!(
+        "the file calls columns otherwise than the samples: {}{more}; exporters such as skl2onnx replace characters of \
+         names. {advice}",
+        pairs.join(", ")
+    )
+}
+
+/// How many renamed columns a message lists.
+const RENAMED_SHOWN: usize = 10;
+
 impl Imported {
+    /// The features whose names look as if the exporter had replaced characters of them.
+    pub fn replaced_names(&self) -> Vec<&str> {
+        let names = self.signature.features.iter().map(|feature| feature.name.as_str());
+        names.filter(|name| names::looks_replaced(name)).collect()
+    }
+
     /// The draft of a version that agrees with the evidence; and the largest difference to the samples.
     ///
     /// Its golden rows are some of the samples, else of the rows, else made up; without rows its baseline is empty.

@@ -11,6 +11,7 @@ use crate::model::bundle::{LayerShape, Network};
 use crate::model::import::{Evidence, Hints, Samples, Task};
 use crate::model::reference::{ReferenceError, check_name};
 use crate::model::{onnx, safetensors};
+use crate::printable::listed;
 use crate::train::dataset::{self, Examples};
 
 /// What `--help` ends with.
@@ -66,6 +67,9 @@ struct Report {
     network: Network,
     features: usize,
     answers: String,
+    /// Names of features of which the exporter seems to have replaced characters.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    replaced_names: Vec<String>,
     checked: Option<Checked>,
     golden_rows: usize,
     baseline: Option<Rows>,
@@ -109,6 +113,11 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
         baseline = Some(Rows { rows: found.rows.nrows(), rejected: found.rejected });
         evidence.rows = Some(found.rows);
     }
+    // Samples with other names are an error, so with samples the names are right.
+    let replaced_names = match (&args.check, &args.feature_names) {
+        (None, None) => imported.replaced_names().into_iter().map(String::from).collect(),
+        _ => Vec::new(),
+    };
     let (draft, largest) = imported.into_draft(&args.name, &evidence).with_context(cannot_import)?;
 
     let version = store.publish(&draft)?;
@@ -122,6 +131,7 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
         network: Network { layers: draft.layers.iter().map(LayerShape::of).collect(), output: draft.output },
         features: draft.signature.features.len(),
         answers: answers(&draft.signature),
+        replaced_names,
         checked: checked.map(|(samples, largest_difference)| Checked { rows: samples.len(), largest_difference }),
         golden_rows: draft.golden_rows.len(),
         baseline,
@@ -144,6 +154,14 @@ fn write(report: &Report, out: &mut impl Write) -> anyhow::Result<()> {
     let Report { model, version, features, answers, network, golden_rows, .. } = report;
     writeln!(out, "{model} version {version}: {features} features, answers {answers}")?;
     writeln!(out, "  network   {}", describe_network(network))?;
+    if !report.replaced_names.is_empty() {
+        let names = listed(report.replaced_names.iter().map(String::as_str));
+        writeln!(
+            out,
+            "  names     {names} may have had other characters before the export: records must use the names of the \
+             file, or import it with the names of your records (--feature-names)"
+        )?;
+    }
     match &report.checked {
         Some(Checked { rows, largest_difference }) => {
             writeln!(

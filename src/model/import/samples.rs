@@ -8,11 +8,12 @@ use std::io::BufRead;
 use ndarray::{Array2, ArrayView1, ArrayView2};
 use serde_json::Value;
 
+use super::names::renamed;
 use super::{ImportError, answers};
 use crate::codec::{DecodeOptions, Decoder, Format};
 use crate::engine::predicted_class;
 use crate::model::Model;
-use crate::model::signature::{Signature, Target};
+use crate::model::signature::{Feature, Signature, Target};
 
 /// What answers may differ by, times the larger of 1 and the output's largest magnitude in the samples.
 const TOLERANCE: f64 = 1e-5;
@@ -50,6 +51,9 @@ impl Samples {
                 continue;
             }
             decoder.decode(line.as_bytes(), &mut row, &mut []).map_err(|rejection| unusable(rejection.to_string()))?;
+            if row.iter().any(|value| value.is_nan()) {
+                check_names(&line, signature)?;
+            }
             signature.check(&row).map_err(|rejection| unusable(rejection.to_string()))?;
             rows.extend_from_slice(&row);
             samples.expected.push(expected(&line, &signature.target).map_err(unusable)?);
@@ -128,6 +132,23 @@ impl Samples {
             }),
         }
     }
+}
+
+/// A sample that lacks a feature may have it under the name that the exporter has changed.
+fn check_names(line: &str, signature: &Signature) -> Result<(), ImportError> {
+    let record: serde_json::Map<String, Value> = serde_json::from_str(line).unwrap_or_default();
+    if record.contains_key("features") {
+        return Ok(());
+    }
+    let columns = renamed(&signature.features, &record.keys().cloned().collect::<Vec<_>>());
+    if columns.is_empty() {
+        return Ok(());
+    }
+    let name = |feature: &Feature| {
+        let column = columns.iter().find(|(name, _)| *name == feature.name);
+        column.map_or(&feature.name, |(_, member)| member).clone()
+    };
+    Err(ImportError::Renamed { features: signature.features.iter().map(name).collect(), columns })
 }
 
 /// How far an output is from what is expected.

@@ -52,6 +52,28 @@ fn samples_decide_whether_a_model_is_taken() {
 }
 
 #[test]
+fn samples_with_the_names_of_before_the_export_are_called_so() {
+    let renamed = || {
+        let mut draft = testing::classification("m");
+        draft.signature.features[0].name = "petal_length__cm_".into();
+        draft
+    };
+    assert_eq!(imported(renamed()).replaced_names(), ["petal_length__cm_"]);
+    let error =
+        check(renamed(), r#"{"petal length (cm)":1,"colour":"red","prediction":"no"}"#).unwrap_err().to_string();
+    for part in [
+        r#""petal length (cm)" is called "petal_length__cm_" by the file"#,
+        r#"--feature-names "petal length (cm),colour""#,
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+    // A sample that has the feature, or only lacks it, is like any other.
+    for line in [r#"{"features":[null,"red"],"prediction":"no"}"#, r#"{"colour":"red","prediction":"no"}"#] {
+        assert!(!matches!(check(renamed(), line), Err(ImportError::Renamed { .. })), "{line}");
+    }
+}
+
+#[test]
 fn golden_rows_are_samples_else_rows_else_made_up() {
     let lines: String = (0..100).map(|x| format!("{{\"x\":{x},\"outputs\":{}}}\n", 2 * x + 1)).collect();
     let model = || imported(testing::regression("m", 1.0));
