@@ -180,6 +180,17 @@ fn an_import_names_columns_that_the_exporter_renamed() {
     assert!(weir(&["predict", "i@2", &rows, "--store", &store]).status.success());
 }
 
+#[test]
+fn an_import_with_more_outputs_than_expected_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    export_of_three_classes(folder.path());
+    let refused = import_exported(folder.path(), &["--max-outputs", "2"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let problem = "it answers 3 classes or numbers, and at most 2 are accepted";
+    assert!(text(&refused).contains(problem), "{}", text(&refused));
+    assert!(import_exported(folder.path(), &["--max-outputs", "3"]).status.success());
+}
+
 /// Trains a model of three classes and exports it, with a column as skl2onnx would name it.
 fn export_of_three_classes(folder: &Path) {
     let [store, table, file] = ["store", "t.csv", "m.onnx"].map(|name| folder.join(name).display().to_string());

@@ -337,6 +337,16 @@ impl LayerShape {
 }
 
 impl Network {
+    /// More bytes than the file of its weights can have, in any encoding: what is checked before it is read.
+    pub(super) fn most_weight_bytes(&self) -> u64 {
+        // Weights have at most four bytes each. Biases, scales, norms and the names of tensors come on top.
+        let layer = |layer: &LayerShape| {
+            let weights = (layer.inputs as u64).saturating_mul(layer.outputs as u64).saturating_mul(4);
+            weights.saturating_add((layer.inputs as u64).saturating_add(layer.outputs as u64).saturating_mul(64))
+        };
+        self.layers.iter().map(layer).fold(1 << 20, |sum: u64, bytes| sum.saturating_add(bytes).saturating_add(4096))
+    }
+
     fn check(&self, columns: usize, target: &Target) -> Result<(), String> {
         let mut width = columns;
         for (index, layer) in self.layers.iter().enumerate() {

@@ -253,18 +253,29 @@ impl Store {
     /// Reads a version, checks digests and shapes, runs the goldens, which warms it up.
     pub fn load(&self, name: &str, version: u64) -> Result<Model, StoreError> {
         self.expect_version(name, version)?;
-        let files = Files::read(|file| self.local.read(name, version, file))?;
+        let files = self.files(name, version)?;
         self.model(name, version, &files, |_| {})
     }
 
     /// [`Store::load`] that checks also what a worker has no need of; `passed` hears of each check as it passes.
     pub fn verify(&self, name: &str, version: u64, passed: impl FnMut(Check)) -> Result<Model, StoreError> {
         let manifest = self.manifest(name, version)?;
-        let mut files = Files::read(|file| self.local.read(name, version, file))?;
+        let mut files = self.files(name, version)?;
         if manifest.lists(bundle::EVALUATION) {
             files.evaluation = Some(self.local.read(name, version, bundle::EVALUATION)?);
         }
         self.model(name, version, &files, passed)
+    }
+
+    /// The files of a version, none larger than it can be: a sparse file is all holes on the disk, but not in memory.
+    fn files(&self, name: &str, version: u64) -> Result<Files, StoreError> {
+        let most = self.manifest(name, version)?.network.most_weight_bytes();
+        let found = self.local.file_bytes(name, version, bundle::WEIGHTS)?;
+        if found > most {
+            let reason = format!("it has {found} bytes, more than the network in {} can have", bundle::MANIFEST);
+            return Err(self.broken(name, version, BundleError::Invalid { file: bundle::WEIGHTS, reason }));
+        }
+        Files::read(|file| self.local.read(name, version, file))
     }
 
     fn model(&self, name: &str, version: u64, files: &Files, passed: impl FnMut(Check)) -> Result<Model, StoreError> {
@@ -277,7 +288,7 @@ impl Store {
     /// draft's parent.
     pub fn draft(&self, name: &str, version: u64) -> Result<Draft, StoreError> {
         self.load(name, version)?;
-        let files = Files::read(|file| self.local.read(name, version, file))?;
+        let files = self.files(name, version)?;
         Draft::of(&files).map_err(|source| self.broken(name, version, source))
     }
 

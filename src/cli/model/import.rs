@@ -51,6 +51,9 @@ pub struct Args {
     /// Tables that look like the training data, to measure drift from
     #[arg(long, value_name = "FILE", num_args = 1..)]
     baseline: Vec<String>,
+    /// The most classes or numbers that the model may answer: each of them is in every prediction
+    #[arg(long, value_name = "N", default_value_t = 32_768)]
+    max_outputs: usize,
     /// Point this alias to the new version
     #[arg(long, value_name = "ALIAS", value_parser = parse_alias)]
     promote: Option<String>,
@@ -100,6 +103,15 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
         }
         None => onnx::read(&args.file, &hints).with_context(cannot_import)?,
     };
+
+    let outputs = imported.signature.target.outputs();
+    if outputs > args.max_outputs {
+        bail!(
+            "{}: it answers {outputs} classes or numbers, and at most {} are accepted: if it should, raise --max-outputs",
+            cannot_import(),
+            args.max_outputs
+        );
+    }
 
     let mut evidence = Evidence::default();
     if let Some(path) = &args.check {

@@ -14,7 +14,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
-use crate::model::bundle::MANIFEST;
+use crate::model::bundle::{MANIFEST, WEIGHTS};
 use crate::model::reference::{check_name, parse_version};
 
 const ALIASES: &str = "aliases.json";
@@ -26,6 +26,9 @@ const ALIASES_NEW: &str = ".aliases.new";
 const PAUSED_ROUTES: &str = "paused-routes.json";
 const PAUSED_ROUTES_LOCK: &str = ".paused-routes.lock";
 const PAUSED_ROUTES_NEW: &str = ".paused-routes.new";
+
+/// The largest JSON file of a version that is read.
+const MOST_JSON_BYTES: u64 = 1 << 30;
 
 #[derive(Clone, Debug)]
 pub(super) struct Local {
@@ -74,7 +77,26 @@ impl Local {
 
     pub(super) fn read(&self, name: &str, version: u64, file: &str) -> Result<Vec<u8>, StoreError> {
         let path = self.version(name, version).join(file);
+        let bytes = self.file_bytes(name, version, file)?;
+        if file != WEIGHTS && bytes > MOST_JSON_BYTES {
+            let problem = format!("it has {bytes} bytes, and {MOST_JSON_BYTES} are the most that is read");
+            let source = io::Error::new(ErrorKind::FileTooLarge, problem);
+            return Err(StoreError::Io { action: "read", path, source });
+        }
         fs::read(&path).map_err(|source| StoreError::Io { action: "read", path, source })
+    }
+
+    /// The size of a file of a version. What isn't a regular file is an error: opening a FIFO would wait for a writer.
+    pub(super) fn file_bytes(&self, name: &str, version: u64, file: &str) -> Result<u64, StoreError> {
+        let path = self.version(name, version).join(file);
+        match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_file() => Ok(metadata.len()),
+            Ok(_) => {
+                let source = io::Error::new(ErrorKind::InvalidInput, "it is no regular file");
+                Err(StoreError::Io { action: "read", path, source })
+            }
+            Err(source) => Err(StoreError::Io { action: "read", path, source }),
+        }
     }
 
     /// Writes a version and gives its number. `manifest` gives the bytes of `model.json` under a number; it is asked

@@ -5,6 +5,7 @@ use std::thread;
 use tempfile::TempDir;
 
 use super::*;
+use crate::logging::chain;
 use crate::model::testing;
 
 fn store() -> (TempDir, Store) {
@@ -279,4 +280,31 @@ fn the_evaluation_is_kept_beside_what_is_loaded() {
     let evaluation = Evaluation { losses: vec![f64::NAN], ..evaluation };
     let refused = store.publish(&Draft { evaluation: Some(evaluation), ..testing::regression("m", 3.0) });
     assert!(matches!(refused, Err(StoreError::Draft { .. })));
+}
+
+#[test]
+fn a_file_that_can_not_be_one_of_a_version_is_refused_before_it_is_read() {
+    let (directory, store) = store();
+    store.publish(&testing::regression("m", 1.0)).unwrap();
+    let path = |file: &str| directory.path().join("models/m/1").join(file);
+    let refused = || chain(&store.load("m", 1).unwrap_err());
+    for file in [bundle::WEIGHTS, bundle::GOLDEN] {
+        let bytes = fs::read(path(file)).unwrap();
+        // All holes: it takes no place on the disk.
+        fs::File::options().write(true).open(path(file)).unwrap().set_len(3 << 30).unwrap();
+        assert!(refused().contains("it has 3221225472 bytes"), "{}", refused());
+        fs::remove_file(path(file)).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(path(file)).status().unwrap().success());
+        assert!(refused().contains("it is no regular file"), "{}", refused());
+        fs::remove_file(path(file)).unwrap();
+        fs::write(path(file), bytes).unwrap();
+    }
+    store.load("m", 1).unwrap();
+    let manifest = fs::read(path(bundle::MANIFEST)).unwrap();
+    fs::remove_file(path(bundle::MANIFEST)).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(path(bundle::MANIFEST)).status().unwrap().success());
+    assert!(refused().contains("it is no regular file"), "{}", refused());
+    fs::remove_file(path(bundle::MANIFEST)).unwrap();
+    fs::write(path(bundle::MANIFEST), manifest).unwrap();
+    store.load("m", 1).unwrap();
 }

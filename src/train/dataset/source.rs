@@ -19,6 +19,9 @@ use crate::record::Gap;
 /// The first bytes of Parquet.
 const PARQUET: &[u8] = b"PAR1";
 
+/// The longest text that a column may hold: more is no category, and it would be in every message that quotes it.
+const MOST_TEXT_BYTES: usize = 64 << 10;
+
 /// A file to read.
 pub(super) struct Source {
     pub(super) path: PathBuf,
@@ -140,10 +143,21 @@ impl Source {
 
     /// Reads the file; `wanted` are indices of the header.
     pub(super) fn visit(&self, wanted: &[usize], visit: &mut Visit<'_>) -> Result<(), DatasetError> {
+        let mut bounded = |spot, cells: &[Cell<'_>]| match cells.iter().position(Cell::is_too_long) {
+            Some(at) => Err(self.too_long(spot, &self.header[wanted[at]].name)),
+            None => visit(spot, cells),
+        };
         match &self.format {
-            Format::Csv => csv::visit(&self.path, wanted, visit),
-            Format::Parquet(file) => parquet::visit(&self.path, file, wanted, visit),
+            Format::Csv => csv::visit(&self.path, wanted, &mut bounded),
+            Format::Parquet(file) => parquet::visit(&self.path, file, wanted, &mut bounded),
         }
+    }
+
+    fn too_long(&self, spot: Spot, column: &str) -> DatasetError {
+        let problem = format!(
+            "its text is longer than {MOST_TEXT_BYTES} bytes, so it is no category: leave the column out (--drop {column})"
+        );
+        self.bad_cell(spot, column, problem)
     }
 
     /// Where a row is, for a person.
@@ -161,6 +175,10 @@ impl Source {
 }
 
 impl Cell<'_> {
+    fn is_too_long(&self) -> bool {
+        matches!(self, Cell::Untyped(text) | Cell::Text(text) if text.len() > MOST_TEXT_BYTES)
+    }
+
     /// The number that this is or says; for anything else the gap that a codec would leave.
     pub(super) fn number(self) -> Result<f64, Gap> {
         let number = match self {

@@ -17,13 +17,20 @@ use arrow_array::{
 use arrow_schema::{ArrowError, DataType, FieldRef, TimeUnit};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::Type;
 use parquet::errors::ParquetError;
 
 use super::super::DatasetError;
 use super::{Cell, Heading, Holds, Spot, Visit};
+use crate::printable::shown;
 
 /// Rows that are decoded at once.
 const BATCH: usize = 4096;
+
+/// Texts of a row group that decompress to more than this many bytes, and to this many times their size, aren't read: no
+/// table needs that, and a file of 16 KB would take as much memory as it likes.
+const MOST_BYTES: i64 = 64 << 20;
+const MOST_RATIO: i64 = 1_000;
 
 pub(super) fn header(path: &Path, file: &File) -> Result<Vec<Heading>, DatasetError> {
     let reader = open(path, file)?;
@@ -38,6 +45,7 @@ pub(super) fn rows_claimed(path: &Path, file: &File) -> Result<u64, DatasetError
 
 pub(super) fn visit(path: &Path, file: &File, wanted: &[usize], visit: &mut Visit<'_>) -> Result<(), DatasetError> {
     let builder = open(path, file)?;
+    check_sizes(path, &builder, wanted)?;
     let mask = ProjectionMask::roots(builder.parquet_schema(), wanted.iter().copied());
     let mut reader = builder.with_projection(mask).with_batch_size(BATCH).build().map_err(|e| error(path, e))?;
     // A batch has the projected columns in the order of the file.
@@ -56,6 +64,28 @@ pub(super) fn visit(path: &Path, file: &File, wanted: &[usize], visit: &mut Visi
             let cells: Vec<Cell<'_>> = columns.iter().map(|column| column.cell(at)).collect();
             visit(Spot::Row(row), &cells)?;
             row += 1;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses texts that are far larger than the file, by what its metadata says.
+fn check_sizes(
+    path: &Path,
+    builder: &ParquetRecordBatchReaderBuilder<File>,
+    wanted: &[usize],
+) -> Result<(), DatasetError> {
+    let schema = builder.parquet_schema();
+    for (leaf, column) in builder.metadata().row_groups().iter().flat_map(|group| group.columns().iter().enumerate()) {
+        let (stored, bytes) = (column.compressed_size().max(1), column.uncompressed_size());
+        let is_bomb = bytes > MOST_BYTES && bytes / stored > MOST_RATIO && column.column_type() == Type::BYTE_ARRAY;
+        if is_bomb && wanted.contains(&schema.get_column_root_idx(leaf)) {
+            let name = column.column_descr().name();
+            let problem = format!(
+                "column {} has {stored} bytes, which decompress to {bytes}: leave it out (--drop)",
+                shown(name)
+            );
+            return Err(DatasetError::Header { path: path.into(), problem });
         }
     }
     Ok(())

@@ -242,3 +242,29 @@ fn a_file_that_claims_more_than_fits_is_not_even_tried() {
     let problem = Table::read(&[path], &columns()).unwrap_err().to_string();
     assert!(problem.contains("1152921504606846976 rows of 1 features need about"), "{problem}");
 }
+
+#[test]
+fn texts_that_decompress_to_far_more_than_the_file_are_refused() {
+    let file = |bytes: usize| {
+        let columns = vec![
+            ("x", array(Float64Array::from(vec![1.0, 2.0]))),
+            ("c", array(StringArray::from(vec!["a".repeat(bytes), "b".into()]))),
+            ("y", array(StringArray::from(vec!["p", "q"]))),
+        ];
+        write(columns, Compression::ZSTD(ZstdLevel::default()))
+    };
+    let read = |file: &NamedTempFile, drop: &[&str]| {
+        let drop = drop.iter().map(ToString::to_string).collect();
+        Table::read(&[file.path().into()], &Columns { drop, ..columns() })
+    };
+    let bomb = file(MOST_BYTES as usize + 1);
+    assert!(bomb.as_file().metadata().unwrap().len() < 64 << 10);
+    let problem = read(&bomb, &[]).unwrap_err().to_string();
+    assert!(problem.contains("column \"c\" has ") && problem.contains("bytes, which decompress to 67"), "{problem}");
+    assert!(read(&bomb, &["c"]).is_ok(), "a column that is left out isn't read");
+
+    // A smaller one is read and found to be no category, and not quoted.
+    let problem = read(&file(1 << 20), &[]).unwrap_err().to_string();
+    assert!(problem.contains("its text is longer than 65536 bytes") && problem.len() < 300, "{}", problem.len());
+    assert!(read(&file(64 << 10), &[]).is_ok());
+}
