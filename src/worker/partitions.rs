@@ -483,10 +483,14 @@ impl PartitionTable {
         }
     }
 
-    /// What the group has committed of a partition, where an answer that never came left that open.
+    /// What the group has committed of a partition, where an answer that never came left that open. One whose start is
+    /// unknown yet is started otherwise ([`PartitionTable::start`]).
     pub(crate) fn committed_elsewhere(&mut self, partition: &TopicPartition, position: Position, now: Instant) {
         let Some(slot) = self.find(partition) else { return };
         let entry = self.entry_mut(slot);
+        if matches!(entry.state, State::Unstarted { .. }) {
+            return;
+        }
         (entry.committed, entry.done) = (Some(position), None);
         self.go_back(slot, Some(position), now, &mut Vec::new());
     }
