@@ -90,15 +90,14 @@ impl Member {
         for queue in 0..self.queues {
             let mut fetched = VecDeque::new();
             while !self.consumer.fetch(queue, &mut fetched) {}
-            came.extend(fetched.into_iter().filter_map(|fetched| match fetched {
-                Fetched::End { .. } => None,
-                Fetched::Error(error) => Some(Came::Error(error)),
-                Fetched::Record(record) => Some(Came::Record {
+            came.extend(fetched.into_iter().map(|fetched| match fetched {
+                Fetched::Error(error) => Came::Error(error),
+                Fetched::Record(record) => Came::Record {
                     partition: record.partition(),
                     offset: record.offset(),
                     leader_epoch: record.leader_epoch(),
                     queue,
-                }),
+                },
             }));
         }
     }

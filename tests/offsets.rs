@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use crate::support::eventually;
 use crate::support::kafka::{
-    Kafka, Reader, add_partitions, brokers, commit, commits, committed, free_port, keys, produce,
-    produce_in_transaction, recreate_topic,
+    Kafka, Reader, add_partitions, brokers, commit, commits, committed, free_port, keys, produce, recreate_topic,
 };
 use crate::support::models::{keyed, setup_with_model};
 use crate::support::rights::{guarded_brokers, lift_restrictions, restrict};
@@ -182,28 +181,6 @@ fn what_is_delivered_and_not_committed_ages_until_it_is() {
     eventually("what is committed doesn't", || (age() == 0.0).then_some(()));
     assert_eq!(committed_offset(&setup), Some(10));
     assert!(weir.stop().success());
-}
-
-#[test]
-fn lag_falls_to_zero_behind_aborted_records_and_markers() {
-    let (setup, config) = setup("at_least_once");
-    let weir = Weir::ready(&config);
-    let reader = Reader::new(&setup.brokers, &setup.output);
-    let lag = || weir.metric("weir_consumer_lag", "");
-    for round in 0..2 {
-        produce_in_transaction(&setup.brokers, &setup.input, keyed(&format!("committed {round}"), 10), true);
-        produce_in_transaction(&setup.brokers, &setup.input, keyed(&format!("aborted {round}"), 10), false);
-        assert_eq!(keys(&reader.take(10)), keys(&keyed(&format!("committed {round}"), 10)));
-        eventually("nothing is left to be read", || (lag() == 0.0).then_some(()));
-    }
-    weir.route("pause", "flights", &config);
-    produce(&setup.brokers, &setup.input, keyed("waiting", 10));
-    eventually("what waits counts", || (lag() >= 10.0).then_some(()));
-    weir.route("resume", "flights", &config);
-    assert_eq!(keys(&reader.take(10)), keys(&keyed("waiting", 10)));
-    eventually("nothing is left to be read", || (lag() == 0.0).then_some(()));
-    assert!(weir.stop().success());
-    assert_eq!(reader.rest(), []);
 }
 
 #[test]

@@ -193,7 +193,6 @@ fn run(mut feed: Feed, producer: &Producer, consumer: &Consumer, shared: &Shared
         for fetched in fetched.drain(..) {
             let record = match fetched {
                 Fetched::Record(record) => record,
-                Fetched::End { .. } => continue,
                 Fetched::Error(error) => {
                     tracing::warn!(%error, "what came out can't be read; trying again");
                     continue;

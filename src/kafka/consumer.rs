@@ -83,14 +83,6 @@ pub struct FetchError {
 pub enum Fetched<R> {
     /// A record.
     Record(R),
-    /// The partition has no records before this offset that haven't been fetched, and none behind it yet. Between the last
-    /// record and the offset there may be markers of transactions, and records of aborted ones.
-    End {
-        /// The partition.
-        partition: TopicPartition,
-        /// The next offset.
-        offset: i64,
-    },
     /// An error of a partition. It has no offset: the next record of the partition may be the one after the last.
     Error(FetchError),
 }
@@ -195,12 +187,7 @@ impl Consumer {
                 Some(source) => {
                     let origin = record.origin();
                     let (topic, partition) = (origin.topic.to_owned(), origin.partition);
-                    match source {
-                        KafkaError::PartitionEOF(_) => {
-                            Fetched::End { partition: TopicPartition { topic, partition }, offset: origin.offset }
-                        }
-                        _ => Fetched::Error(FetchError { topic, partition, source }),
-                    }
+                    Fetched::Error(FetchError { topic, partition, source })
                 }
             });
         })

@@ -99,7 +99,7 @@ const OWNED: &[(&str, &str)] = &[
     ("enable.auto.commit", "weir commits what the brokers have acknowledged"),
     ("enable.auto.offset.store", "weir commits what the brokers have acknowledged"),
     ("enable.idempotence", "weir's producer is always idempotent"),
-    ("enable.partition.eof", "weir needs the ends for the lag"),
+    ("enable.partition.eof", "weir doesn't use it"),
     ("allow.auto.create.topics", "weir creates no topics, so a misspelt name must not either"),
     ("acks", "weir always asks for all"),
     ("request.required.acks", "weir always asks for all"),
@@ -206,8 +206,7 @@ impl KafkaConfig {
         config
             .set("group.id", &self.group_id)
             .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("enable.partition.eof", "true");
+            .set("enable.auto.offset.store", "false");
         // librdkafka's default, latest, loses the first records of a topic that is created after subscribing.
         default(&mut config, "auto.offset.reset", "earliest");
         // A worker that is faster than the fetcher would wait out the default of one second each time its local
@@ -232,6 +231,7 @@ impl KafkaConfig {
             .set("isolation.level", "read_committed")
             // What retention has taken since the range was looked up isn't there: the range goes on behind it.
             .set("auto.offset.reset", "earliest")
+            .set("enable.partition.eof", "true")
             // A follower may tell of an end that comes before the leader's.
             .remove("client.rack");
         config

@@ -72,7 +72,7 @@ pub(crate) struct NewLog {
 pub(crate) struct Woken {
     /// How many offsets it has that were not fetched.
     pub(crate) records: i64,
-    /// How often it has been fetched anew since something came of it.
+    /// How often it has been fetched anew for this end.
     pub(crate) times: u32,
 }
 
@@ -139,8 +139,6 @@ struct Entry {
     /// Where consuming began, under these books.
     start: Option<Position>,
     cursor: Option<Position>,
-    /// An end that was fetched behind the last record, and the lease that it was fetched under.
-    end: Option<(i64, u64)>,
     /// The batches with records of this partition, oldest first.
     parts: VecDeque<Part>,
     /// Everything before it is acknowledged.
@@ -151,7 +149,9 @@ struct Entry {
     refusals: BTreeMap<i64, (Option<i32>, Refusal)>,
     heard: bool,
     heard_at: Instant,
-    /// How often it has been fetched anew since something came of it.
+    /// The end that it was last fetched anew for.
+    woken_for: Option<i64>,
+    /// How often it has been fetched anew for that end since something came of it.
     wakes: u32,
     trouble: Option<(String, Instant)>,
     /// Which topic of its name the position belongs to.
@@ -168,12 +168,6 @@ impl Entry {
 
     fn books_of(&self, slot: u32) -> BooksOf {
         BooksOf { slot, books: self.books, log: self.log }
-    }
-
-    /// Up to where it has been fetched: the cursor, or an end behind it.
-    fn reached(&self) -> Option<i64> {
-        let end = self.end.filter(|(_, lease)| *lease == self.lease).map(|(end, _)| end);
-        Some(end.unwrap_or(0).max(self.cursor?.offset))
     }
 
     fn is_open(&self) -> bool {
@@ -247,13 +241,13 @@ impl PartitionTable {
                 log: number,
                 start: None,
                 cursor: None,
-                end: None,
                 parts: VecDeque::new(),
                 done: None,
                 committed: None,
                 refusals: BTreeMap::new(),
                 heard: false,
                 heard_at: now,
+                woken_for: None,
                 wakes: 0,
                 trouble: None,
                 topic_id: None,
@@ -370,16 +364,6 @@ impl PartitionTable {
         entry.cursor = Some(Position { offset: offset + 1, leader_epoch });
         (entry.heard, entry.wakes) = (true, 0);
         Polled::Next(Lease { slot, number: entry.lease })
-    }
-
-    /// Takes note of an end that was fetched when [`PartitionTable::lease_count`] was `fetched_under`.
-    pub(crate) fn reach(&mut self, partition: &TopicPartition, end: i64, fetched_under: u64) {
-        let Some(slot) = self.find(partition) else { return };
-        let entry = self.entry_mut(slot);
-        if entry.is_open() && entry.lease <= fetched_under {
-            entry.end = Some((end, entry.lease));
-            (entry.heard, entry.wakes) = (true, 0);
-        }
     }
 
     /// Whether a record that was polled under this lease may still go out.
@@ -522,6 +506,14 @@ impl PartitionTable {
         entry.lease = number;
         entry.state = State::Seeking { due: now };
         self.changed.push(slot);
+    }
+
+    /// Consumes all partitions again from the last record that was handed over. librdkafka has paused and resumed them, as it
+    /// does in each rebalance, and has them go on from a position that errors have moved past records that nobody has seen.
+    pub(crate) fn refetch_open(&mut self, now: Instant) {
+        for partition in self.named(Entry::is_open) {
+            self.refetch(&partition, None, now);
+        }
     }
 
     /// The name of a topic.

@@ -76,7 +76,9 @@ impl<K: Clients> Brokers<'_, K> {
     /// Begins to consume partitions where the group has committed. Where that isn't known in time, they are assigned paused, and
     /// wait for it.
     fn assign(&mut self, partitions: &[TopicPartition]) -> Result<(), WorkerError> {
-        self.partitions.assign(partitions, self.now());
+        let now = self.now();
+        self.partitions.refetch_open(now);
+        self.partitions.assign(partitions, now);
         for partition in partitions {
             if let Some(route) = self.partitions.route_of(partition) {
                 self.consumer.attach(route, partition);
@@ -110,7 +112,6 @@ impl<K: Clients> Brokers<'_, K> {
             self.consumer.pause(&nowhere)?;
             self.partitions.paused(&nowhere);
         }
-        let now = self.now();
         for (partition, start) in starts {
             self.start(&partition, start, true, now);
         }
@@ -206,6 +207,7 @@ impl<K: Clients> Brokers<'_, K> {
             }
         }
         self.ledger.unlist(&mut self.unlisted);
+        self.partitions.refetch_open(self.now());
         // A pause outlives its assignment: what goes while it is paused would come back so, and stand still.
         if !paused.is_empty() {
             self.consumer.resume(&paused)?;

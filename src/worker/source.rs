@@ -59,11 +59,6 @@ impl<'c, K: Clients> Brokers<'c, K> {
             }
             let record = match queue.fetched.pop_front()? {
                 Fetched::Record(record) => record,
-                Fetched::End { partition, offset } => {
-                    let fetched_under = queue.fetched_under;
-                    self.partitions.reach(&partition, offset, fetched_under);
-                    continue;
-                }
                 Fetched::Error(error) => {
                     self.fetch_failed(&error, now);
                     continue;
@@ -188,8 +183,8 @@ impl<'c, K: Clients> Brokers<'c, K> {
     ///
     /// librdkafka can leave a partition unfetched for ever: when its leader goes away while the offset's epoch is being
     /// validated, it waits in `validate-epoch-wait` for a retry that never comes (confluentinc/librdkafka#4492), and says
-    /// nothing. A seek mostly ends that. The control plane asks for the ends. Where only markers of transactions are left to read,
-    /// the end has been fetched, and nothing is sought.
+    /// nothing. A seek mostly ends that. The control plane asks for the ends; where only a transaction's marker is left to read,
+    /// seeks change nothing, so there are three for each end at most.
     pub(super) fn look_for_silence(&mut self, now: Instant, takes: &[bool]) {
         self.partitions.note_silence(now, |route| takes[route]);
         for (route, partition) in self.partitions.silent(now, ATTACH_AGAIN_AFTER) {
@@ -199,14 +194,14 @@ impl<'c, K: Clients> Brokers<'c, K> {
         debug_assert!(ATTACH_AGAIN_AFTER < SILENT_AFTER);
     }
 
-    /// Reports how many records of each partition are still to be consumed, where that is known. Taken from what was fetched,
-    /// not from commits: offsets have gaps (compaction, control records).
+    /// Reports how many records of each partition are still to be consumed, where that is known. Taken from the cursor, not
+    /// from commits: offsets have gaps (compaction, control records).
     pub(super) fn report_lag(&mut self) {
         let snapshot = self.surroundings.topics();
-        for (partition, reached) in self.partitions.reached() {
+        for (partition, cursor) in self.partitions.cursors() {
             let end = self.consumer.end(&partition).max(snapshot.ends.get(&partition).copied());
             if let Some(end) = end {
-                self.metrics.lag(&partition.topic, partition.partition, (end - reached).max(0));
+                self.metrics.lag(&partition.topic, partition.partition, (end - cursor).max(0));
             }
         }
     }

@@ -41,9 +41,6 @@ impl GroupQueue {
     /// The next event, if there is one. Log lines and errors go to the client's context as well.
     pub(crate) fn next<C: ClientContext>(&self, client: &Client<C>) -> Option<GroupOp> {
         let event = self.0.poll(Duration::ZERO)?;
-        if event.error() == Err(RDKafkaErrorCode::PartitionEOF) {
-            return Some(GroupOp::Nothing);
-        }
         hand_on(client, &event);
         // SAFETY: the event is alive.
         Some(match unsafe { rd::rd_kafka_event_type(event.as_ptr()) } {

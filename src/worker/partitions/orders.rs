@@ -6,6 +6,9 @@ use super::{Entry, Orders, PartitionTable, RETRY, SILENT_AFTER, State, TROUBLE_S
 use crate::kafka::admin::TopicId;
 use crate::kafka::consumer::{Position, TopicPartition};
 
+/// How often a silent partition is fetched anew for the same end: behind its last record there may be only markers.
+const MOST_WAKES: u32 = 3;
+
 impl PartitionTable {
     /// An error came instead of records of a partition. `is_unreadable` says that librdkafka goes on after the data that it
     /// couldn't read: then the partition waits, and the data is fetched again. What was polled before it may still go out:
@@ -140,25 +143,26 @@ impl PartitionTable {
         })
     }
 
-    /// Whether there is more of a silent partition than librdkafka fetches: then it is fetched anew, and again after each
-    /// [`SILENT_AFTER`] in which nothing comes.
+    /// Whether there is more of a silent partition than librdkafka fetches: then it is fetched anew, up to three times for each
+    /// end, one each [`SILENT_AFTER`].
     pub(crate) fn wake(&mut self, partition: &TopicPartition, end: i64, now: Instant) -> Option<Woken> {
         let slot = self.find(partition)?;
         let entry = self.entry_mut(slot);
-        let records = end - entry.reached()?;
+        let records = end - entry.cursor?.offset;
         let is_silent = entry.is_open() && now.saturating_duration_since(entry.heard_at) >= SILENT_AFTER;
-        if !is_silent || records <= 0 {
+        let wakes = if entry.woken_for == Some(end) { entry.wakes } else { 0 };
+        if !is_silent || records <= 0 || wakes >= MOST_WAKES {
             return None;
         }
-        entry.wakes += 1;
+        (entry.woken_for, entry.wakes) = (Some(end), wakes + 1);
         entry.heard_at = now;
         let woken = Woken { records, times: entry.wakes };
         self.refetch(partition, None, now);
         Some(woken)
     }
 
-    /// Up to where each partition has been fetched that has been started.
-    pub(crate) fn reached(&self) -> impl Iterator<Item = (TopicPartition, i64)> {
-        self.iter().filter_map(|entry| Some((self.name(entry), entry.reached()?)))
+    /// The cursor of each partition that has one.
+    pub(crate) fn cursors(&self) -> impl Iterator<Item = (TopicPartition, i64)> {
+        self.iter().filter_map(|entry| Some((self.name(entry), entry.cursor?.offset)))
     }
 }

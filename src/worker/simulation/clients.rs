@@ -131,7 +131,6 @@ impl GroupConsumer for SimulatedConsumer {
         {
             into.push_back(match taken {
                 Op::Record(data) => Fetched::Record(SimulatedRecord::new(toppar, data)),
-                Op::End(offset) => Fetched::End { partition: name(toppar), offset },
                 Op::Error(error) => Fetched::Error(fetch_error(toppar, error)),
             });
         }

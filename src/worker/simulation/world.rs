@@ -92,8 +92,6 @@ struct Toppar {
     version: u32,
     queue: Option<usize>,
     detach_at: Option<Instant>,
-    /// The end that was reported last, and the version it was reported under.
-    end: Option<(i64, u32)>,
     /// Its topic was created again, and the worker consumes on as if it hadn't been.
     is_mistaken: bool,
 }
@@ -101,7 +99,6 @@ struct Toppar {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Op {
     Record(InputData),
-    End(i64),
     Error(Fault),
 }
 

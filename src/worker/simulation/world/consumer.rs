@@ -18,7 +18,6 @@ impl World {
         match op {
             Op::Record(_) if self.has(PutBack::DropsStrays) => self.next_event(),
             Op::Record(record) => Some(GroupEvent::Stray { partition: name(toppar), offset: record.offset }),
-            Op::End(_) => self.next_event(),
             Op::Error(error) => Some(GroupEvent::PartitionError(fetch_error(toppar, error))),
         }
     }
@@ -41,9 +40,6 @@ impl World {
             let fetched: Vec<InputData> =
                 log.records.iter().copied().filter(|record| record.offset >= fetch_from).take(most).collect();
             let unreadable = log.unreadable;
-            if fetched.is_empty() {
-                any |= self.reach_end(toppar);
-            }
             for record in fetched {
                 any = true;
                 self.toppars[toppar].fetch_from = record.offset + 1;
@@ -57,18 +53,6 @@ impl World {
             }
         }
         any
-    }
-
-    /// Nothing but markers is left of a log. Reports its end, once.
-    fn reach_end(&mut self, toppar: usize) -> bool {
-        let (end, state) = (self.logs[toppar].end, &mut self.toppars[toppar]);
-        let reached = Some((end, state.version));
-        if std::mem::replace(&mut state.end, reached) == reached {
-            return false;
-        }
-        state.fetch_from = end;
-        self.queue_op(toppar, Op::End(end));
-        true
     }
 
     pub(super) fn queue_op(&mut self, toppar: usize, op: Op) {
@@ -96,7 +80,6 @@ impl World {
                     }
                     state.app_position = Some(record.offset + 1);
                 }
-                Op::End(_) => {}
                 // librdkafka counts the error as a record.
                 Op::Error(_) => state.app_position = state.app_position.map(|position| position + 1),
             }
@@ -112,7 +95,18 @@ impl World {
         self.toppars[at].queue = Some(queue);
     }
 
+    /// A rebalance: librdkafka pauses all partitions that it has, and resumes them at the application's position.
+    fn pause_and_resume(&mut self) {
+        for state in self.toppars.iter_mut().filter(|state| state.is_assigned && !state.is_paused) {
+            if let Some(position) = state.app_position {
+                state.fetch_from = position;
+            }
+            state.version += 1;
+        }
+    }
+
     pub(in crate::worker::simulation) fn assign(&mut self, starts: &[(TopicPartition, Position)]) {
+        self.pause_and_resume();
         for (partition, position) in starts {
             let at = toppar(partition);
             let fetch_from = self.logs[at].validated(*position);
@@ -126,6 +120,7 @@ impl World {
     }
 
     pub(in crate::worker::simulation) fn unassign(&mut self, partitions: &[TopicPartition]) {
+        self.pause_and_resume();
         for partition in partitions {
             let at = toppar(partition);
             let detach_at = self.after(1..=1_500);
