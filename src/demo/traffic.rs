@@ -1,5 +1,6 @@
 //! The traffic of the demo: departures in, at a steady rate, and what comes out for them, on one thread.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,14 +28,17 @@ const BROKEN_EVERY: usize = 400;
 /// How long the last records may take to come out.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What becomes of a record's value.
+type Break = fn(&str) -> Option<String>;
+
 /// The ways in which records are broken, and the reason that weir should give.
-const BROKEN: [(Option<&str>, &str); 6] = [
-    (Some(r#"{"id":"b","month":7,"dep_delay":"#), "malformed"),
-    (Some(r#"{"id":"b","month":7,"dep_delay":"ten minutes"}"#), "wrong_type"),
-    (Some(r#"{"id":"b","month":7,"distance":1e999}"#), "not_finite"),
-    (Some(r#"{"id":"b","features":[1,2,3]}"#), "wrong_length"),
-    (Some("not JSON at all"), "malformed"),
-    (None, "malformed"),
+const BROKEN: [(Break, &str); 6] = [
+    (|json| Some(json[..json.len() / 2].into()), "malformed"),
+    (|json| Some(json.replacen("\"distance\":", "\"distance\":\"far\",\"was\":", 1)), "wrong_type"),
+    (|json| Some(json.replacen("\"distance\":", "\"distance\":1e999,\"was\":", 1)), "not_finite"),
+    (|_| Some(r#"{"id":"b","features":[1,2,3]}"#.into()), "wrong_length"),
+    (|_| Some("not JSON at all".into()), "malformed"),
+    (|_| None, "malformed"),
 ];
 
 /// A running feeder and reader.
@@ -138,19 +142,19 @@ struct Feed {
 
 impl Feed {
     /// The next record that is due, if one is.
-    fn next(&mut self) -> Option<(Option<&str>, Expected)> {
+    fn next(&mut self) -> Option<(Option<Cow<'_, str>>, Expected)> {
         let due = self.started.elapsed().as_secs_f64() * f64::from(self.rate);
         if self.is_over() || self.sent as f64 >= due {
             return None;
         }
         let number = self.sent;
         self.sent += 1;
-        if number % BROKEN_EVERY == BROKEN_EVERY - 1 {
-            let (value, reason) = BROKEN[number / BROKEN_EVERY % BROKEN.len()];
-            return Some((value, Expected::DeadLetter(reason)));
-        }
         let departure = &self.departures[number % self.departures.len()];
-        Some((Some(&departure.json), Expected::Prediction(departure.label.clone())))
+        if number % BROKEN_EVERY == BROKEN_EVERY - 1 {
+            let (broken, reason) = BROKEN[number / BROKEN_EVERY % BROKEN.len()];
+            return Some((broken(&departure.json).map(Cow::Owned), Expected::DeadLetter(reason)));
+        }
+        Some((Some(Cow::Borrowed(&departure.json)), Expected::Prediction(departure.label.clone())))
     }
 
     fn is_over(&self) -> bool {
@@ -176,7 +180,7 @@ fn run(mut feed: Feed, producer: &Producer, consumer: &Consumer, shared: &Shared
                 topic: INPUT,
                 partition: None,
                 key: Some(key.as_bytes()),
-                value: value.map(str::as_bytes),
+                value: value.as_deref().map(str::as_bytes),
                 timestamp_ms: None,
                 headers: None,
                 ticket: Ticket::default(),
