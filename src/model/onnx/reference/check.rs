@@ -230,7 +230,7 @@ impl Reference {
     /// What the graph answers for decoded rows in the form of the model's answers: rows × answers.
     ///
     /// # Errors
-    /// If the graph can't be run, or has labels only.
+    /// If the graph can't be run, or has neither a number per answer nor an output per answer, in their order.
     pub fn answers(&self, signature: &Signature, rows: ArrayView2<'_, f64>) -> Result<Array2<f64>, Difference> {
         let columns = signature.target.outputs();
         let types = self.types();
@@ -238,11 +238,20 @@ impl Reference {
         let mut answers = Vec::with_capacity(rows.len() * columns);
         for rows in rows.chunks(self.batch()) {
             let (fed, results) = self.run(rows)?;
+            let mut parts = Vec::new();
             for result in &results {
-                if let Reading::Columns(expected) = self.reading(signature, result, fed)? {
-                    answers.extend(expected.iter().take(rows.len() * columns).map(|expected| expected.value));
-                    break;
+                match self.reading(signature, result, fed)? {
+                    Reading::Columns(expected) => {
+                        answers.extend(expected.iter().take(rows.len() * columns).map(|expected| expected.value));
+                        parts.clear();
+                        break;
+                    }
+                    Reading::Part(expected) => parts.push(expected),
+                    Reading::Labels(_) => {}
                 }
+            }
+            if parts.len() == columns {
+                answers.extend((0..rows.len()).flat_map(|row| parts.iter().map(move |part| part[row].value)));
             }
         }
         Array2::from_shape_vec((rows.len(), columns), answers)

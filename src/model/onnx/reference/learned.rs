@@ -74,6 +74,12 @@ pub(super) fn one_hot(node: &Node, operands: &Operands<'_>) -> Result<Vec<RunVal
     let refuses = node.int("zeros", 1) == 0;
     let shape = [&*x.shape, &[width]].concat();
     let mut values = vec![0.0; count(&shape)?];
+    // Which category it is that ONNX leaves open, as for a gap that was cast to an integer, is open as well.
+    let of_place = |place: usize| if x.error(place).is_finite() { 0.0 } else { f64::INFINITY };
+    let mut errors: Vec<f64> = (0..values.len()).map(|value| of_place(value / width.max(1))).collect();
+    if errors.iter().all(|&error| error == 0.0) {
+        errors.clear();
+    }
     for place in 0..x.len() {
         let at = match &x.data {
             Data::Texts(texts) => names.iter().position(|name| *name == texts[place]),
@@ -90,7 +96,7 @@ pub(super) fn one_hot(node: &Node, operands: &Operands<'_>) -> Result<Vec<RunVal
             None => {}
         }
     }
-    one(TypedArray::floats(shape, DataType::Float, values, Vec::new()))
+    one(TypedArray::floats(shape, DataType::Float, values, errors))
 }
 
 /// From keys to values; keys and values are of any of three types.
