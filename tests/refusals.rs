@@ -195,7 +195,7 @@ fn a_start_that_cannot_be_committed_delays_no_other_route_exactly_once() {
     let weir = Weir::ready(&routes.config);
     produce(brokers, input, keyed("before", 10));
     routes.outputs.take(10);
-    restrict(brokers, input, &["Describe", "Write"]);
+    restrict(brokers, input, &["Describe", "Write", "Alter"]);
     weir.await_not_ready(&format!("no READ on topic {input}"));
     add_partitions(brokers, input, 2);
     eventually("the new partition is assigned", || {
