@@ -227,6 +227,11 @@ impl Scorer {
         })
     }
 
+    /// The rejections of the batch so far, in order.
+    pub fn rejections(&self) -> impl Iterator<Item = &Rejection> {
+        self.fates.iter().filter_map(|fate| fate.as_ref().err())
+    }
+
     /// The decoded rows of the payloads that weren't rejected on the way to here: rows × features, gaps included.
     pub fn rows(&self) -> ArrayView2<'_, f64> {
         view(self.rows_len(), self.features, &self.rows)

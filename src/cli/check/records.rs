@@ -70,7 +70,7 @@ impl Newest {
     fn decode(&mut self, payload: Option<&[u8]>) {
         self.scorer.decode([payload]);
         self.read += 1;
-        if let Some(Err(rejection)) = self.scorer.results().next() {
+        if let Some(rejection) = self.scorer.rejections().next() {
             self.refused += 1;
             self.first.get_or_insert_with(|| rejection.clone());
         }
