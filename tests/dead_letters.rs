@@ -9,7 +9,7 @@ use weir::train::preparation::Preparation;
 use crate::support::eventually;
 use crate::support::kafka::{Reader, Record, create_topic, produce, produce_in_transaction};
 use crate::support::models::{promote, publish, year};
-use crate::support::weir::{Setup, Weir, command};
+use crate::support::weir::{Setup, Weir, command, extend_section};
 
 fn weir(verb: &str, config: &Path, arguments: &[&str]) -> Output {
     command().args(["dead-letter", verb, "-c"]).arg(config).args(arguments).output().unwrap()
@@ -133,8 +133,7 @@ fn after_a_fix_what_was_rejected_is_scored_and_what_is_rejected_again_counts_its
     );
 
     // The fix: numbers may come as strings.
-    let text = std::fs::read_to_string(&config).unwrap();
-    std::fs::write(&config, text.replace("[route.input]", "[route.input]\nnumeric_strings = true")).unwrap();
+    extend_section(&config, "[route.input]", "numeric_strings = true");
     let predictions = Reader::new(&setup.brokers, &setup.output);
     let second = Weir::ready(&config);
     let dry = said("redrive", &config, &["--reason", "wrong_type"]);

@@ -9,13 +9,12 @@ use crate::delivery::{PARTITIONS, assert_once_and_in_order, records};
 use crate::support::eventually;
 use crate::support::kafka::{Reader, Record, brokers, keys, produce};
 use crate::support::models::{keyed, promote, publish, setup_with_model, year};
-use crate::support::weir::{Setup, Weir};
+use crate::support::weir::{Setup, Weir, extend_section};
 
 /// A configuration whose route bears one rejection in twenty.
 fn config(setup: &Setup) -> PathBuf {
     let config = setup.config("");
-    let text = std::fs::read_to_string(&config).unwrap();
-    std::fs::write(&config, text.replace("[route.dead_letter]", "[route.dead_letter]\nmax_ratio = 0.05")).unwrap();
+    extend_section(&config, "[route.dead_letter]", "max_ratio = 0.05");
     config
 }
 

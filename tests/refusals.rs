@@ -10,7 +10,7 @@ use crate::support::kafka::{
 };
 use crate::support::models::{keyed, publish_first, setup_with_model};
 use crate::support::rights::{guarded_brokers, lift_restrictions, restrict};
-use crate::support::weir::{Setup, Weir};
+use crate::support::weir::{Setup, Weir, extend_section};
 
 const COMPACTED: [(&str, &str); 1] = [("cleanup.policy", "compact")];
 
@@ -189,9 +189,7 @@ fn a_route_waits_without_any_right(delivery: &str) {
 fn a_start_that_cannot_be_committed_delays_no_other_route_exactly_once() {
     let routes = Routes::new(guarded_brokers(), "exactly_once", &[], &[]);
     let Setup { brokers, input, .. } = &routes.refusing;
-    let text = std::fs::read_to_string(&routes.config).unwrap();
-    let refresh = "[kafka.properties]\n\"topic.metadata.refresh.interval.ms\" = 1000";
-    std::fs::write(&routes.config, text.replacen("[kafka.properties]", refresh, 1)).unwrap();
+    extend_section(&routes.config, "[kafka.properties]", "\"topic.metadata.refresh.interval.ms\" = 1000");
     let weir = Weir::ready(&routes.config);
     produce(brokers, input, keyed("before", 10));
     routes.outputs.take(10);
@@ -264,8 +262,7 @@ fn an_output_whose_limit_is_raised_takes_larger_records_without_a_new_worker() {
     let routes = Routes::new(brokers(), "at_least_once", &[], &[]);
     let Setup { brokers, input, output, .. } = &routes.refusing;
     alter_topic(brokers, input, "max.message.bytes", "5000000");
-    let text = std::fs::read_to_string(&routes.config).unwrap();
-    std::fs::write(&routes.config, text.replacen("[route.input]", "[route.input]\nmax_bytes = 4000000", 1)).unwrap();
+    extend_section(&routes.config, "[route.input]", "max_bytes = 4000000");
     let weir = Weir::ready(&routes.config);
     let id = "i".repeat(2_000_000);
     let value = String::from_utf8(keyed("large", 1)[0].value.clone().unwrap()).unwrap();

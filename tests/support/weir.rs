@@ -119,6 +119,13 @@ impl Setup {
     }
 }
 
+/// Adds a line to the first section of this name in a configuration.
+pub(crate) fn extend_section(config: &Path, section: &str, line: &str) {
+    let text = std::fs::read_to_string(config).unwrap();
+    assert!(text.contains(section), "{text}");
+    std::fs::write(config, text.replacen(section, &format!("{section}\n{line}"), 1)).unwrap();
+}
+
 /// A running `weir serve`; killed when dropped.
 pub(crate) struct Weir {
     process: Child,
