@@ -494,7 +494,12 @@ impl PartitionTable {
     /// Consumes a partition again from the last record that was handed over, or from `offset` if that is before: what was
     /// fetched and not handed over yet is dropped and comes again. What is in flight still counts.
     pub(crate) fn refetch(&mut self, partition: &TopicPartition, offset: Option<i64>, now: Instant) {
-        let Some(slot) = self.find(partition) else { return };
+        if let Some(slot) = self.find(partition) {
+            self.refetch_slot(slot, offset, now);
+        }
+    }
+
+    fn refetch_slot(&mut self, slot: u32, offset: Option<i64>, now: Instant) {
         let number = self.next_number();
         let entry = self.entry_mut(slot);
         // What strayed while it is repositioned anyway comes again.
@@ -511,8 +516,10 @@ impl PartitionTable {
     /// Consumes all partitions again from the last record that was handed over. librdkafka has paused and resumed them, as it
     /// does in each rebalance, and has them go on from a position that errors have moved past records that nobody has seen.
     pub(crate) fn refetch_open(&mut self, now: Instant) {
-        for partition in self.named(Entry::is_open) {
-            self.refetch(&partition, None, now);
+        for slot in 0..self.entries.len() as u32 {
+            if self.entries[slot as usize].as_ref().is_some_and(Entry::is_open) {
+                self.refetch_slot(slot, None, now);
+            }
         }
     }
 

@@ -36,7 +36,7 @@ pub(super) struct Transaction {
     /// Why it has to be aborted, if it has to be.
     doubt: Option<String>,
     /// Whether records were purged that the brokers may still receive.
-    is_in_flight: bool,
+    has_purged_in_flight: bool,
 }
 
 impl Transaction {
@@ -47,7 +47,7 @@ impl Transaction {
 
     /// A record was purged after it was sent.
     pub(super) fn note_purged_in_flight(&mut self) {
-        self.is_in_flight = true;
+        self.has_purged_in_flight = true;
     }
 }
 
@@ -182,7 +182,7 @@ impl<K: Clients> Brokers<'_, K> {
             }
             self.wait_for_step()?;
         }
-        if self.transaction.as_ref().is_some_and(|transaction| transaction.is_in_flight) {
+        if self.transaction.as_ref().is_some_and(|transaction| transaction.has_purged_in_flight) {
             return self.replace_producer("records of the aborted transaction may still be on their way");
         }
         match self.take_step(None, |producer| producer.abort_transaction()) {

@@ -76,8 +76,7 @@ impl PartitionTable {
                         _ => continue,
                     };
                     if due <= now {
-                        let name = self.name(self.entry(slot));
-                        self.refetch(&name, None, now);
+                        self.refetch_slot(slot, None, now);
                     } else {
                         self.changed.push(slot);
                     }
@@ -89,7 +88,7 @@ impl PartitionTable {
                     if std::mem::replace(&mut entry.is_paused, false) {
                         orders.resume.push(name.clone());
                     }
-                    // The second time in vain: perhaps it is the check of the epoch that librdkafka waits for.
+                    // A seek changed nothing: perhaps librdkafka waits for its check of the epoch.
                     let leader_epoch = cursor.leader_epoch.filter(|_| entry.wakes < 2);
                     orders.seek.push((name, Position { leader_epoch, ..cursor }));
                 }
@@ -157,7 +156,7 @@ impl PartitionTable {
         (entry.woken_for, entry.wakes) = (Some(end), wakes + 1);
         entry.heard_at = now;
         let woken = Woken { records, times: entry.wakes };
-        self.refetch(partition, None, now);
+        self.refetch_slot(slot, None, now);
         Some(woken)
     }
 
