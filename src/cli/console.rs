@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::printable::harmless;
 use crate::replay::ReplayError;
 
-/// Writes a line to standard error, whether or not somebody still reads it.
+/// Writes a line to standard error, whether or not it is still read.
 macro_rules! say {
     ($($argument:tt)*) => {
         $crate::cli::console::say_line(&format!($($argument)*))

@@ -62,7 +62,7 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut output = BufWriter::new(io::stdout().lock());
-    // Whoever read the predictions and has seen enough ends the verb: an error that isn't told.
+    // Whoever read the predictions and has seen enough ends the verb: an error that isn't reported.
     let Tally { predicted, rejected } = predict(&args, &mut output, &mut console::stderr())?;
     say!("{predicted} predicted, {rejected} rejected, by {}", args.model);
     Ok(if rejected == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

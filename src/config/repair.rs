@@ -1,4 +1,4 @@
-//! Reading on behind a mistake: a value that is wrong is replaced by one that isn't, so that one run tells all mistakes.
+//! Reading on behind a mistake: a value that is wrong is replaced by one that isn't, so that one run names all mistakes.
 
 use std::collections::BTreeMap;
 

@@ -14,7 +14,7 @@ const FIRST: usize = 1_000;
 #[derive(Debug)]
 pub(super) struct FirstRecords {
     seen: usize,
-    /// Whether somebody has taken what all of them lacked.
+    /// Whether what all of them lacked has been taken.
     taken: bool,
     /// Of each feature, whether no record has had it.
     features: Vec<bool>,

@@ -15,8 +15,8 @@ use crate::kafka::watch::TopicSnapshot;
 /// own time.
 const ATTACH_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
-/// Seeks fail for a moment while librdkafka still stops a partition. So many in a row, one each half second, are told.
-const FAILED_SEEKS_TOLD: u32 = 20;
+/// Seeks fail for a moment while librdkafka still stops a partition. So many in a row, one each half second, are logged.
+const FAILED_SEEKS_LOGGED: u32 = 20;
 
 /// A record that the worker holds.
 pub(super) struct PolledRecord<R> {
@@ -145,8 +145,8 @@ impl<'c, K: Clients> Brokers<'c, K> {
             positions.iter().map(|(partition, _)| (partition.clone(), error.clone())).collect()
         });
         self.failed_seeks = if failed.is_empty() { 0 } else { self.failed_seeks + 1 };
-        let is_told = self.failed_seeks.is_multiple_of(FAILED_SEEKS_TOLD);
-        for (TopicPartition { topic, partition }, error) in failed.iter().filter(|_| is_told) {
+        let is_logged = self.failed_seeks.is_multiple_of(FAILED_SEEKS_LOGGED);
+        for (TopicPartition { topic, partition }, error) in failed.iter().filter(|_| is_logged) {
             tracing::warn!(topic, partition, %error, "a partition can't be sought; it is tried again");
         }
         failed.into_iter().map(|(partition, _)| partition).collect()

@@ -212,7 +212,7 @@ pub enum DatasetError {
     },
 }
 
-/// How many faults are told one by one.
+/// How many faults are named one by one.
 const TOLD: usize = 20;
 
 fn listed(errors: &[DatasetError]) -> String {

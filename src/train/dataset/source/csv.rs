@@ -33,7 +33,7 @@ pub(super) fn visit(path: &Path, wanted: &[usize], visit: &mut Visit<'_>) -> Res
     Ok(())
 }
 
-/// A reader, and how much it has read since somebody has set that to 0.
+/// A reader, and how much it has read since that was set to 0.
 fn reader(path: &Path) -> Result<(Reader<impl Read + use<>>, Rc<Cell64>), DatasetError> {
     let file = open(path).map_err(|e| read_error(path, e))?;
     let since_row = Rc::new(Cell64::new(0));
