@@ -92,7 +92,7 @@ catalogue! {
     batch_rows: HistogramVec = "weir_batch_rows" {"route"}
         "Rows of the batches that were scored." [BATCH_ROWS];
     lag: IntGaugeVec = "weir_consumer_lag" {"topic", "partition"}
-        "Records of an assigned partition that are still to be read.";
+        "Offsets of an assigned partition that are still to be read. Markers of transactions and aborted records at its end count.";
     rebalances: IntCounterVec = "weir_rebalances_total" {"kind"}
         "Changes of the assignment: assign, revoke, lost.";
     commits: IntCounterVec = "weir_commits_total" {"outcome"}
