@@ -87,14 +87,6 @@ struct Membership {
     is_denied: bool,
 }
 
-/// What the loop says about its routes, for readiness.
-pub(super) struct RouteStates<'a> {
-    /// By route: whether it takes records.
-    pub(super) takes: &'a [bool],
-    /// Why routes wait for an output.
-    pub(super) refused: Vec<String>,
-}
-
 /// What [`Brokers::new`] is made from.
 pub(super) struct Parts<'c, K: Clients> {
     pub(super) consumer: &'c K::Consumer,
@@ -182,17 +174,18 @@ impl<'c, K: Clients> Brokers<'c, K> {
         Ok(())
     }
 
-    /// Reports lag and readiness now and then, and looks for partitions that stand still.
-    pub(super) fn report_if_due(&mut self, now: Instant, routes: &RouteStates<'_>) {
+    /// Reports lag and readiness now and then, and looks for partitions that stand still. `refused` says why routes wait for an
+    /// output.
+    pub(super) fn report_if_due(&mut self, now: Instant, refused: &[String]) {
         if now < self.report_due {
             return;
         }
         self.report_due = now + REPORT_INTERVAL;
-        self.look_for_silence(now, routes.takes);
+        self.look_for_silence(now);
         self.metrics.in_flight(self.ledger.in_flight());
         self.report_lag();
         self.report_commit_age(now);
-        self.report_readiness(now, &routes.refused);
+        self.report_readiness(now, refused);
     }
 
     /// Tells readiness what this worker waits for.

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::brokers::{Brokers, Parts, RouteStates};
+use super::brokers::{Brokers, Parts};
 use super::clients::KafkaClients;
 use super::ledger::Load;
 use super::pipeline::{PendingBatch, Route, RoutePipeline};
@@ -469,8 +469,8 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
     }
 
     fn report_if_due(&mut self, now: Instant) {
-        let refused = self.pipelines.iter().filter_map(RoutePipeline::refusal).collect();
-        self.brokers.report_if_due(now, &RouteStates { takes: &self.takes, refused });
+        let refused: Vec<_> = self.pipelines.iter().filter_map(RoutePipeline::refusal).collect();
+        self.brokers.report_if_due(now, &refused);
         if now >= self.flush_due {
             self.flush_due = now + FLUSH_INTERVAL;
             self.flush();

@@ -35,11 +35,14 @@ pub(super) struct RouteQueue<R> {
     /// The last record's topic and its number: mostly also the next one's. Forgotten with each fetch, since a tag
     /// distinguishes topics only among records that are held.
     last_topic: Option<(TopicTag, usize)>,
+    /// Whether it was asked for records since silence was last looked for. A route that waits doesn't ask: what has come for it stays
+    /// in the consumer, and its partitions aren't silent.
+    is_asked: bool,
 }
 
 impl<R> Default for RouteQueue<R> {
     fn default() -> Self {
-        RouteQueue { fetched: VecDeque::new(), fetched_under: 0, last_topic: None }
+        RouteQueue { fetched: VecDeque::new(), fetched_under: 0, last_topic: None, is_asked: false }
     }
 }
 
@@ -53,6 +56,7 @@ impl<'c, K: Clients> Brokers<'c, K> {
         loop {
             let queue = &mut self.queues[route];
             if queue.fetched.is_empty() {
+                queue.is_asked = true;
                 self.consumer.fetch(route, &mut queue.fetched);
                 queue.fetched_under = self.partitions.lease_count();
                 queue.last_topic = None;
@@ -185,12 +189,13 @@ impl<'c, K: Clients> Brokers<'c, K> {
     /// validated, it waits in `validate-epoch-wait` for a retry that never comes (confluentinc/librdkafka#4492), and says
     /// nothing. A seek mostly ends that. The control plane asks for the ends; where only a transaction's marker is left to read,
     /// seeks change nothing, so there are three for each end at most.
-    pub(super) fn look_for_silence(&mut self, now: Instant, takes: &[bool]) {
-        self.partitions.note_silence(now, |route| takes[route]);
+    pub(super) fn look_for_silence(&mut self, now: Instant) {
+        let asked: Vec<bool> = self.queues.iter_mut().map(|queue| std::mem::take(&mut queue.is_asked)).collect();
+        self.partitions.note_silence(now, |route| asked[route]);
         for (route, partition) in self.partitions.silent(now, ATTACH_AGAIN_AFTER) {
             self.consumer.attach(route, &partition);
         }
-        self.surroundings.request_ends(self.partitions.ends_wanted(now, |route| takes[route]));
+        self.surroundings.request_ends(self.partitions.ends_wanted(now, |route| asked[route]));
         debug_assert!(ATTACH_AGAIN_AFTER < SILENT_AFTER);
     }
 

@@ -114,11 +114,11 @@ impl PartitionTable {
         }
     }
 
-    /// Looks at all partitions, about once a second: of which has nothing come since the last look? `takes` says whether a
-    /// route takes its records now.
-    pub(crate) fn note_silence(&mut self, now: Instant, takes: impl Fn(usize) -> bool) {
+    /// Looks at all partitions, about once a second: of which has nothing come since the last look? `asked` says whether a
+    /// route has asked for records since.
+    pub(crate) fn note_silence(&mut self, now: Instant, asked: impl Fn(usize) -> bool) {
         for entry in self.entries.iter_mut().flatten() {
-            if std::mem::take(&mut entry.heard) || !takes(self.topics[entry.topic].route) || !entry.is_open() {
+            if std::mem::take(&mut entry.heard) || !asked(self.topics[entry.topic].route) || !entry.is_open() {
                 entry.heard_at = now;
             }
             if entry.trouble.as_ref().is_some_and(|(_, at)| *at < entry.heard_at && *at + TROUBLE_SHOWN < now) {
@@ -133,11 +133,11 @@ impl PartitionTable {
         self.iter().filter(is_silent).map(|entry| (self.topics[entry.topic].route, self.name(entry))).collect()
     }
 
-    /// The partitions whose end no fetch reports: silent ones, and those of routes that don't take their records.
-    pub(crate) fn ends_wanted(&self, now: Instant, takes: impl Fn(usize) -> bool) -> Vec<TopicPartition> {
+    /// The partitions whose end no fetch reports: silent ones, and those of routes that don't ask for records.
+    pub(crate) fn ends_wanted(&self, now: Instant, asked: impl Fn(usize) -> bool) -> Vec<TopicPartition> {
         self.named(|entry| {
             !entry.is_open()
-                || !takes(self.topics[entry.topic].route)
+                || !asked(self.topics[entry.topic].route)
                 || now.saturating_duration_since(entry.heard_at) >= SILENT_AFTER
         })
     }
