@@ -51,6 +51,8 @@ pub(super) struct Brokers<'c, K: Clients> {
     pub(super) commit: Option<CommitInFlight>,
     pub(super) commit_interval: Duration,
     pub(super) commit_due: Instant,
+    /// Whether every route that takes records has more of them than it could take.
+    pub(super) is_behind: bool,
     /// Whether partitions began where the group had no commit, which is to be committed even if nothing comes.
     pub(super) has_new_starts: bool,
     /// Until then they are left out of commits.
@@ -123,6 +125,7 @@ impl<'c, K: Clients> Brokers<'c, K> {
             commit: None,
             commit_interval: parts.commit_interval,
             commit_due: now + parts.commit_interval,
+            is_behind: false,
             has_new_starts: false,
             starts_held_until: now,
             uncommitted_since: None,

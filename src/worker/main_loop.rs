@@ -237,7 +237,7 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
     /// Polls each route until its batch is full or nothing more has come. Returns whether anything came.
     fn poll(&mut self, now: Instant) -> bool {
         self.brokers.pulse.enter(Activity::Poll);
-        let mut any = false;
+        let (mut any, mut is_behind) = (false, true);
         for (route, pipeline) in self.pipelines.iter_mut().enumerate() {
             self.takes[route] = pipeline.is_open(now);
             if !self.takes[route] || pipeline.pending.is_some() {
@@ -249,7 +249,9 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
                 pipeline.batch.push(held, bytes, || now);
                 any = true;
             }
+            is_behind &= pipeline.batch.is_full();
         }
+        self.brokers.is_behind = is_behind;
         any
     }
 

@@ -26,6 +26,10 @@ use crate::monitor::metrics::CommitOutcome;
 /// After so many records a transaction is committed before its time: readers buffer what isn't committed.
 const MAX_RECORDS: usize = 100_000;
 
+/// While more records have come than the worker takes, a transaction lasts so many times as long: each commit waits for the
+/// coordinator, and readers wait for what is still to be consumed anyway.
+const INTERVALS_BEHIND: u32 = 4;
+
 /// The transaction of a worker.
 #[derive(Debug, Default)]
 pub(super) struct Transaction {
@@ -75,7 +79,7 @@ impl<K: Clients> Brokers<'_, K> {
     }
 
     /// Commits the open transaction when it is time: `commit_interval` after the last commit, so that what comes after a pause is
-    /// committed at once.
+    /// committed at once, and [`INTERVALS_BEHIND`] times as long after it while the worker is behind.
     pub(super) fn commit_transaction_if_due(&mut self, now: Instant) -> Result<(), WorkerError> {
         if self.has_new_starts && now >= self.commit_due {
             self.open_for_new_starts(now)?;
@@ -83,7 +87,7 @@ impl<K: Clients> Brokers<'_, K> {
         let Some(transaction) = self.transaction.as_ref().filter(|transaction| transaction.opened_at.is_some()) else {
             return Ok(());
         };
-        if now < self.commit_due && transaction.records < MAX_RECORDS {
+        if now < self.transaction_due() && transaction.records < MAX_RECORDS {
             return Ok(());
         }
         self.commit_transaction(now + TRANSACTION_TIMEOUT)
@@ -234,7 +238,14 @@ impl<K: Clients> Brokers<'_, K> {
         if self.transaction.is_some() && !self.is_in_transaction() {
             return Duration::MAX;
         }
-        self.commit_due.saturating_duration_since(now).max(Duration::from_millis(1))
+        self.transaction_due().saturating_duration_since(now).max(Duration::from_millis(1))
+    }
+
+    /// When the open transaction is to be committed.
+    fn transaction_due(&self) -> Instant {
+        let longest = TRANSACTION_TIMEOUT / 2;
+        let more = (self.commit_interval * (INTERVALS_BEHIND - 1)).min(longest.saturating_sub(self.commit_interval));
+        if self.is_behind { self.commit_due + more } else { self.commit_due }
     }
 
     fn is_in_transaction(&self) -> bool {
