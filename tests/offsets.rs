@@ -4,12 +4,15 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::support::eventually;
 use crate::support::kafka::{
-    Kafka, Reader, add_partitions, brokers, commit, commits, committed, free_port, keys, produce, recreate_topic,
+    Kafka, Reader, add_partitions, brokers, cluster, commit, commits, committed, create_topic, create_topic_on,
+    delete_topic, free_port, keys, leader, produce, recreate_topic, start_all,
 };
-use crate::support::models::{keyed, setup_with_model};
-use crate::support::rights::{guarded_brokers, lift_restrictions, restrict};
+use crate::support::models::{keyed, publish_first, setup_with_model};
+use crate::support::rights::{guarded_brokers, lift_restrictions, restrict, run_kafka_tool};
 use crate::support::weir::{Setup, Weir};
 
 /// How many records a topic has before it is created again.
@@ -96,6 +99,50 @@ fn a_topic_that_is_created_again_and_has_grown_beyond_the_old_offset_loses_no_re
     let end = Some(new.len() as i64);
     eventually("the new offsets are committed", || (committed_offset(&setup) == end).then_some(()));
     assert!(weir.stop().success());
+}
+
+#[test]
+fn topics_that_are_created_again_on_another_broker_are_consumed_and_produced_to() {
+    let data = tempfile::tempdir().unwrap();
+    let nodes = cluster(2, data.path());
+    let _kafkas = start_all(&nodes);
+    let setup = Setup { threads: 1, ..Setup::named(&format!("127.0.0.1:{}", nodes[0].port)) };
+    publish_first(&setup.store());
+    create_topic(&setup.brokers, &setup.dead_letter, 1, &[]);
+    let moved = [&setup.input, &setup.output];
+    for topic in moved {
+        create_topic_on(&setup.brokers, topic, &[&[1]]);
+    }
+    // Each election raises the leader epoch, and that of a new topic is 0.
+    move_to_broker_2(&setup, &moved, data.path());
+    let weir = Weir::ready(&setup.config(""));
+    produce(&setup.brokers, &setup.input, keyed("old", 10));
+    Reader::new(&setup.brokers, &setup.output).take(10);
+    eventually("the old offsets are committed", || (committed_offset(&setup) == Some(10)).then_some(()));
+
+    for topic in moved {
+        delete_topic(&setup.brokers, topic);
+        create_topic_on(&setup.brokers, topic, &[&[1]]);
+    }
+    produce(&setup.brokers, &setup.input, keyed("new", 10));
+    let reader = Reader::new(&setup.brokers, &setup.output);
+    assert_eq!(keys(&reader.take(10)), keys(&keyed("new", 10)));
+    assert_eq!(weir.metric("weir_worker_restarts_total", ""), 0.0, "that isn't a failure");
+    assert!(weir.stop().success());
+    assert_eq!(reader.rest(), []);
+}
+
+/// Moves partition 0 of these topics to broker 2.
+fn move_to_broker_2(setup: &Setup, topics: &[&String], folder: &Path) {
+    let partitions: Vec<_> =
+        topics.iter().map(|topic| json!({"topic": topic, "partition": 0, "replicas": [2]})).collect();
+    let plan = folder.join("plan.json");
+    std::fs::write(&plan, json!({"version": 1, "partitions": partitions}).to_string()).unwrap();
+    let class = "org.apache.kafka.tools.reassign.ReassignPartitionsCommand";
+    run_kafka_tool(class, &setup.brokers, &["--execute", "--reassignment-json-file", plan.to_str().unwrap()]);
+    eventually("broker 2 leads them", || {
+        topics.iter().all(|topic| leader(&setup.brokers, topic, 0) == 2).then_some(())
+    });
 }
 
 #[test]

@@ -207,6 +207,13 @@ pub(crate) fn topic_exists(brokers: &str, name: &str) -> bool {
     metadata.topics().iter().any(|topic| topic.name() == name)
 }
 
+/// The broker that leads a partition.
+pub(crate) fn leader(brokers: &str, topic: &str, partition: i32) -> i32 {
+    let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
+    let metadata = client.fetch_metadata(Some(topic), PATIENCE).unwrap();
+    metadata.topics()[0].partitions().iter().find(|found| found.id() == partition).unwrap().leader()
+}
+
 /// The committed offset of a group in a partition.
 pub(crate) fn committed(brokers: &str, group: &str, topic: &str, partition: i32) -> Option<i64> {
     match commits(brokers, group, topic, partition).elements()[0].offset() {
