@@ -1,8 +1,9 @@
 //! `weir serve`: starts everything in order, keeps it running, and stops it in order.
 //!
-//! HTTP comes first, so that a probe gets an answer from the start. Then models and topics are waited for: a broker
-//! or a store that is absent is said so, and tried again. Then come the workers; one that fails is replaced, with
-//! growing pauses, and takes up where the commits are. Only the topic watch asks the brokers about topics.
+//! HTTP comes first, so that a probe gets an answer from the start. Then topics and the first model are waited for: a
+//! broker or a store that is absent is reported, and tried again. Then come the workers; one that fails is replaced, with
+//! growing pauses, and starts at the commits. A route whose model is missing waits alone. A process without any model
+//! doesn't join the group: its partitions are better served by others. Only the topic watch asks the brokers about topics.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -16,6 +17,7 @@ use crate::http::{self, Condition, Health, Served};
 use crate::kafka::admin::{AdminError, Needs};
 use crate::kafka::watch::{TopicSnapshot, TopicWatch};
 use crate::logging::chain;
+use crate::model::reference::ModelRef;
 use crate::model::rollout::{Event, Rollout};
 use crate::model::store::{Store, StoreError};
 use crate::monitor::metrics::{Metrics, WaitReason};
@@ -69,6 +71,10 @@ pub async fn run(
     let pauses = Pauses::new(store.clone(), &config.kafka.group_id);
     let health = Health::default();
     let routes: Vec<Route> = config.routes.iter().cloned().map(Route::new).collect();
+    for route in &routes {
+        // Its series exist before a worker does: what never counts can't be seen to stand.
+        drop(metrics.route(&route.config.name));
+    }
     let served = routes.iter().map(|route| Served {
         route: route.config.name.clone(),
         reference: route.config.model.clone(),
@@ -111,8 +117,12 @@ async fn serve_routes(
         .collect();
 
     let targets: Vec<_> = routes.iter().map(|route| (route.config.model.clone(), route.slot.clone())).collect();
-    let rollout = Rollout::new(store, targets, observer(metrics.clone(), &routes));
-    let mut filled = rollout.filled();
+    let conditions = routes.iter().map(|route| {
+        let condition = health.condition(format!("route {}", route.config.name), "its model isn't loaded yet");
+        (route.clone(), condition)
+    });
+    let rollout = Rollout::new(store, targets, observer(metrics.clone(), conditions.collect()));
+    let mut usable = rollout.usable();
     let poll = Duration::from_millis(config.store.poll_ms);
     let rollout = tokio::spawn(rollout.watch(poll, stopping.clone().cancelled_owned()));
     let watching = tokio::spawn(watch_topics(watch.clone(), broker, stopping.clone()));
@@ -132,7 +142,7 @@ async fn serve_routes(
     let ready_to_start = async {
         watch.complete().await;
         // The rollout ends, and with it this wait, only when everything stops.
-        let _ = filled.wait_for(|&filled| filled).await.is_ok();
+        let _ = usable.wait_for(|&usable| usable).await.is_ok();
     };
     tokio::select! {
         () = ready_to_start => {}
@@ -198,16 +208,16 @@ async fn run_workers(
     }
 }
 
-/// Tells the metrics of what the rollout does, and opens a route's gate to a new version: it may be the cure.
-fn observer(metrics: Metrics, routes: &[Route]) -> impl FnMut(Event) + Send + 'static {
-    let routes = routes.to_vec();
+/// Reports what the rollout does to metrics and readiness, and opens a route's gate to a new version: it may be the cure.
+fn observer(metrics: Metrics, routes: Vec<(Route, Condition)>) -> impl FnMut(Event) + Send + 'static {
     move |event| match event {
         Event::Loaded { reference, model, took, .. } => {
             if let Some(took) = took {
                 metrics.model_loaded(model.name(), took);
             }
-            for route in routes.iter().filter(|route| route.config.model == reference) {
+            for (route, condition) in routes.iter().filter(|(route, _)| route.config.model == reference) {
                 metrics.serving(&route.config.name, &reference, &model);
+                condition.ready();
                 if route.gate.open(WaitReason::Ratio) {
                     tracing::info!(
                         route = route.config.name,
@@ -217,8 +227,19 @@ fn observer(metrics: Metrics, routes: &[Route]) -> impl FnMut(Event) + Send + 's
                 }
             }
         }
-        Event::Refused { reference, .. } => metrics.model_refused(&reference.name),
-        Event::Unresolved { .. } => {}
+        Event::Refused { reference, reason, .. } => {
+            metrics.model_refused(&reference.name);
+            report_missing(&routes, &reference, &reason);
+        }
+        Event::Unresolved { reference, reason } => report_missing(&routes, &reference, &reason),
+    }
+}
+
+/// Says why the routes with this reference that have no model yet have none.
+fn report_missing(routes: &[(Route, Condition)], reference: &ModelRef, reason: &str) {
+    let waits = |route: &Route| route.config.model == *reference && route.slot.load().is_none();
+    for (_, condition) in routes.iter().filter(|(route, _)| waits(route)) {
+        condition.not_ready(format!("no model {reference}: {reason}"));
     }
 }
 

@@ -157,12 +157,6 @@ pub enum WorkerError {
     /// The transactional producer can't go on.
     #[error(transparent)]
     Transaction(#[from] TransactionError),
-    /// A worker was started before its route had a model.
-    #[error("route {route:?} has no model yet")]
-    NoModel {
-        /// The route.
-        route: String,
-    },
     /// A bug of weir.
     #[error("the worker panicked; please report this with the log")]
     Panicked,

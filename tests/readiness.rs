@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::support::kafka::{
     Reader, brokers, committed, create_topic, delete_topic, keys, produce, topic_exists, unique,
 };
-use crate::support::models::{keyed, publish_first, setup_with_model};
+use crate::support::models::{keyed, promote, publish_first, setup_with_model};
 use crate::support::rights::{change, guarded_brokers};
 use crate::support::weir::{Setup, Weir, command};
 use crate::support::{eventually, stays};
@@ -31,6 +31,26 @@ fn deleted_inputs_are_named_by_readiness_and_not_created() {
     let reader = Reader::new(&second.brokers, &second.output);
     produce(&second.brokers, &second.input, keyed("new", 10));
     assert_eq!(keys(&reader.take(10)), keys(&keyed("new", 10)));
+    assert!(weir.stop().success());
+}
+
+#[test]
+fn a_route_without_a_model_waits_alone() {
+    let (setup, second) = (setup_with_model(brokers(), 2), Setup::on_kafka(1));
+    let route = second.as_second_route().replace("flights@production", "flights@candidate");
+    let weir = Weir::start(&setup.config(&route));
+    weir.await_not_ready("flights@candidate");
+    produce(&second.brokers, &second.input, keyed("waits", 10));
+    produce(&setup.brokers, &setup.input, keyed("one", 10));
+    Reader::new(&setup.brokers, &setup.output).take(10);
+    assert_eq!(weir.metric("weir_records_consumed_total", "second"), 0.0);
+    let waits = || weir.metric("weir_route_waiting", r#"reason="model",route="second""#) == 1.0;
+    eventually("its reason to wait is a metric", || waits().then_some(()));
+
+    promote(&setup.store(), "candidate", 1);
+    weir.await_ready();
+    Reader::new(&second.brokers, &second.output).await_all(&keyed("waits", 10));
+    eventually("it doesn't wait any more", || (!waits()).then_some(()));
     assert!(weir.stop().success());
 }
 

@@ -59,7 +59,7 @@ pub struct Rollout {
     store: Store,
     targets: Vec<Target>,
     observe: Box<dyn FnMut(Event) + Send>,
-    filled: watch::Sender<bool>,
+    usable: watch::Sender<bool>,
 }
 
 /// A reference and the slots of the routes that have it: they share one loaded model.
@@ -92,12 +92,12 @@ impl Rollout {
                 None => targets.push(Target { reference, slots: vec![slot], current: None, trouble: None }),
             }
         }
-        Rollout { store, targets, observe: Box::new(observe), filled: watch::Sender::new(false) }
+        Rollout { store, targets, observe: Box::new(observe), usable: watch::Sender::new(false) }
     }
 
-    /// Becomes true, for good, when every slot holds a model.
-    pub fn filled(&self) -> watch::Receiver<bool> {
-        self.filled.subscribe()
+    /// Becomes true, for good, when each reference has been tried and a slot holds a model.
+    pub fn usable(&self) -> watch::Receiver<bool> {
+        self.usable.subscribe()
     }
 
     /// Does a round at once and then one each `poll`, until `shutdown` is ready.
@@ -125,8 +125,8 @@ impl Rollout {
                 }
             }
         }
-        if self.targets.iter().all(|target| target.current.is_some()) {
-            self.filled.send_replace(true);
+        if self.targets.iter().any(|target| target.current.is_some()) {
+            self.usable.send_replace(true);
         }
     }
 

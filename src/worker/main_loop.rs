@@ -53,7 +53,7 @@ pub struct Setup {
     pub worker: WorkerConfig,
     /// The `[batch]` section.
     pub batch: BatchConfig,
-    /// The routes, their slots filled.
+    /// The routes. One whose slot is empty takes records when its model is there.
     pub routes: Vec<Route>,
     /// What every topic of the routes is like.
     pub topics: Arc<TopicWatch>,
@@ -196,9 +196,8 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
             input_topics(routes).map(|(topic, route)| (topic.to_owned(), route)).collect();
         let mut pipelines = Vec::new();
         for (number, route) in routes.iter().enumerate() {
-            let model = route.slot.load().ok_or_else(|| WorkerError::NoModel { route: route.config.name.clone() })?;
             let own = (0..topics.len()).filter(|&topic| topics[topic].1 == number).collect();
-            pipelines.push(RoutePipeline::new(route.clone(), model, batch, own, metrics));
+            pipelines.push(RoutePipeline::new(route.clone(), batch, own, metrics));
         }
         let (snapshot, now) = (parts.surroundings.topics(), parts.surroundings.now());
         let brokers = Brokers::new(parts, topics, pipelines.len())?;

@@ -73,10 +73,16 @@ pub(super) struct RoutePipeline<R> {
     pub(super) has_suspect_in_flight: bool,
     route: Route,
     options: score::Options,
+    /// The version that scores; none before the first one is loaded.
+    active: Option<ActiveVersion>,
+}
+
+/// A version as a route uses it.
+struct ActiveVersion {
     scorer: Scorer,
-    seen: ModelMetrics,
-    /// The headers that every prediction of this version gets.
-    version_headers: Vec<(&'static str, String)>,
+    metrics: ModelMetrics,
+    /// The headers that each of its predictions gets.
+    headers: Vec<(&'static str, String)>,
 }
 
 /// A scored batch on its way to the producer. It stays while the producer has no room for the rest of it.
@@ -99,19 +105,11 @@ pub(super) struct Outcome<'r> {
 }
 
 impl<R: InputRecord> RoutePipeline<R> {
-    /// A pipeline that starts with `model`; `topics` are the numbers of its input topics.
-    pub(super) fn new(
-        route: Route,
-        model: Arc<Model>,
-        batch: &BatchConfig,
-        topics: Vec<usize>,
-        metrics: &Metrics,
-    ) -> RoutePipeline<R> {
-        let options = route.config.score_options();
-        let route_metrics = metrics.route(&route.config.name);
+    /// A pipeline whose input topics have these numbers.
+    pub(super) fn new(route: Route, batch: &BatchConfig, topics: Vec<usize>, metrics: &Metrics) -> RoutePipeline<R> {
         let output = |name: &String| OutputTopic { name: name.clone(), facts: Topic::default() };
         let [predictions, dead_letters] = route.config.outputs();
-        RoutePipeline {
+        let mut pipeline = RoutePipeline {
             batch: Batch::new(batch),
             pending: None,
             output: output(predictions),
@@ -121,13 +119,13 @@ impl<R: InputRecord> RoutePipeline<R> {
             missing: None,
             waits_for_room: false,
             has_suspect_in_flight: false,
-            seen: route_metrics.model(&model),
-            metrics: route_metrics,
-            version_headers: version_headers(&route.config.output.headers, &model),
-            scorer: Scorer::new(model, &options),
-            options,
+            metrics: metrics.route(&route.config.name),
+            options: route.config.score_options(),
+            active: None,
             route,
-        }
+        };
+        pipeline.take_current_model();
+        pipeline
     }
 
     /// Takes note of what its topics are like now. `name` gives the name of a topic's number.
@@ -157,7 +155,10 @@ impl<R: InputRecord> RoutePipeline<R> {
         if self.refused.as_ref().is_some_and(|(_, until)| now >= *until) {
             self.refused = None;
         }
-        self.refused.is_none() && self.missing.is_none() && !self.route.gate.is_closed()
+        if self.active.is_none() {
+            self.take_current_model();
+        }
+        self.refused.is_none() && self.missing.is_none() && !self.route.gate.is_closed() && self.active.is_some()
     }
 
     /// Why it waits.
@@ -165,6 +166,7 @@ impl<R: InputRecord> RoutePipeline<R> {
         match reason {
             WaitReason::Refused => self.refused.is_some() || self.missing.is_some(),
             WaitReason::Room => self.waits_for_room,
+            WaitReason::Model => self.active.is_none(),
             WaitReason::Ratio | WaitReason::ByHand => self.route.gate.is_closed_for(reason),
         }
     }
@@ -186,28 +188,29 @@ impl<R: InputRecord> RoutePipeline<R> {
     /// Decodes, scores and encodes a batch with the version that the slot holds now: one batch, one version.
     pub(super) fn score(&mut self, records: &[PolledRecord<R>]) {
         self.take_current_model();
+        let ActiveVersion { scorer, metrics, .. } = self.active.as_mut().expect(HAS_MODEL);
         let payloads = || records.iter().map(|held| held.record.payload());
         let started = Instant::now();
-        self.scorer.decode(payloads());
+        scorer.decode(payloads());
         let decoded = Instant::now();
-        self.scorer.score();
+        scorer.score();
         let scored = Instant::now();
-        self.scorer.encode(payloads());
+        scorer.encode(payloads());
         for (stage, time) in
             [(Stage::Decode, decoded - started), (Stage::Score, scored - decoded), (Stage::Encode, scored.elapsed())]
         {
             self.metrics.stage(stage).observe(time.as_secs_f64());
         }
-        self.seen.observe_rows(self.scorer.rows());
-        self.seen.observe_outputs(self.scorer.outputs());
-        if let Some(lacking) = self.scorer.take_lacking() {
+        metrics.observe_rows(scorer.rows());
+        metrics.observe_outputs(scorer.outputs());
+        if let Some(lacking) = scorer.take_lacking() {
             self.warn(&lacking);
         }
     }
 
     /// Warns once per version, whichever worker is the first to have seen enough records.
     fn warn(&self, lacking: &score::Lacking) {
-        let (name, model) = (&self.route.config.name, self.scorer.model());
+        let (name, model) = (&self.route.config.name, self.active().scorer.model());
         if self.route.warned.swap(model.version(), Ordering::Relaxed) != model.version() {
             tracing::warn!(route = name, model = model.name(), version = model.version(), "{lacking}");
         }
@@ -215,7 +218,7 @@ impl<R: InputRecord> RoutePipeline<R> {
 
     /// What became of each record of the scored batch, from `next` on, in its order.
     pub(super) fn results(&self, next: usize) -> impl Iterator<Item = ScoreResult<'_>> {
-        self.scorer.results().skip(next)
+        self.active().scorer.results().skip(next)
     }
 
     /// What goes out for a record of the scored batch: its prediction, or a dead letter. `refused` is why its prediction was
@@ -229,6 +232,7 @@ impl<R: InputRecord> RoutePipeline<R> {
         now_ms: i64,
     ) -> Outcome<'r> {
         let record = &held.record;
+        let ActiveVersion { scorer, headers: version_headers, .. } = self.active();
         let result = match (refused, result) {
             (Some(reason), _) => Err(Rejection::new(Reason::OutputRefused, reason)),
             (None, Ok(prediction)) => fits(record, prediction.record, &self.output).map(|()| prediction.record),
@@ -236,12 +240,12 @@ impl<R: InputRecord> RoutePipeline<R> {
         };
         let (output, key, value, headers, rejected) = match result {
             Ok(value) => {
-                let headers = prediction_headers(record, &self.route.config.output.headers, &self.version_headers);
+                let headers = prediction_headers(record, &self.route.config.output.headers, version_headers);
                 (&self.output, record.key(), Some(value), headers, None)
             }
             Err(rejection) => {
                 let limit = self.dead_letter.facts.record_bytes();
-                let model = self.scorer.model();
+                let model = scorer.model();
                 let topic = &self.dead_letter.name;
                 let letter = dead_letter(record, &rejection, &self.route.config.name, model, topic, limit);
                 (&self.dead_letter, letter.key, letter.value, Some(letter.headers), Some(rejection.reason))
@@ -282,7 +286,7 @@ impl<R: InputRecord> RoutePipeline<R> {
     /// Counts a record that went out: as a prediction, or as a rejection.
     pub(super) fn count(&self, rejected: Option<Reason>) {
         match rejected {
-            None => self.seen.produced.inc(),
+            None => self.active().metrics.produced.inc(),
             Some(reason) => self.metrics.rejected(reason).inc(),
         }
     }
@@ -290,22 +294,35 @@ impl<R: InputRecord> RoutePipeline<R> {
     /// Hands what was counted to the registry.
     pub(super) fn flush_metrics(&mut self) {
         self.metrics.flush();
-        self.seen.flush();
+        if let Some(active) = &mut self.active {
+            active.metrics.flush();
+        }
     }
 
     fn input_partitions(&self, topic: usize) -> i32 {
         self.input_partitions.iter().find(|(number, _)| *number == topic).map_or(1, |&(_, partitions)| partitions)
     }
 
+    /// The version of the scored batch.
+    fn active(&self) -> &ActiveVersion {
+        self.active.as_ref().expect(HAS_MODEL)
+    }
+
     fn take_current_model(&mut self) {
-        let Some(model) = self.route.slot.load().filter(|model| !Arc::ptr_eq(model, self.scorer.model())) else {
+        let Some(model) = self.route.slot.load() else { return };
+        if self.active.as_ref().is_some_and(|active| Arc::ptr_eq(&model, active.scorer.model())) {
             return;
-        };
-        self.seen = self.metrics.model(&model);
-        self.version_headers = version_headers(&self.route.config.output.headers, &model);
-        self.scorer = Scorer::new(model, &self.options);
+        }
+        self.active = Some(ActiveVersion {
+            metrics: self.metrics.model(&model),
+            headers: version_headers(&self.route.config.output.headers, &model),
+            scorer: Scorer::new(model, &self.options),
+        });
     }
 }
+
+/// Why there is a version to score with.
+const HAS_MODEL: &str = "a route without a model takes no records";
 
 /// What the headers that weir adds to a prediction can take: names and lengths, a topic and a model of up to 249
 /// characters, numbers, a digest.

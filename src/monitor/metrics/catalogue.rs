@@ -84,7 +84,7 @@ catalogue! {
     paused: IntGaugeVec = "weir_route_paused" {"route"}
         "1 while a route's records wait: too many were rejected, or somebody paused it.";
     waiting: IntGaugeVec = "weir_route_waiting" {"route", "reason"}
-        "1 while a route takes no records in some worker, by reason: ratio, by_hand, refused, room.";
+        "1 while a route takes no records in some worker, by reason: ratio, by_hand, refused, room, model.";
     stages: HistogramVec = "weir_stage_seconds" {"route", "stage"}
         "Time that a batch spends in a stage: decode, batch, score, encode, deliver." [STAGE_SECONDS];
     end_to_end: HistogramVec = "weir_end_to_end_seconds" {"route"}
@@ -240,6 +240,8 @@ label_values! {
         Refused = "refused",
         /// Too many of its records are in flight.
         Room = "room",
+        /// No version of its model is loaded yet.
+        Model = "model",
     }
 }
 
