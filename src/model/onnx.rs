@@ -178,8 +178,7 @@ fn advice(operator: &str) -> &'static str {
         "QuantizeLinear" | "DequantizeLinear" | "DynamicQuantizeLinear" | "MatMulInteger" | "QLinearMatMul" => {
             "export the model before it is quantised, and quantise it by `weir model quantize`"
         }
-        "HardSigmoid" | "HardSwish" | "Mish" | "PRelu" | "Selu" | "Celu" | "Softplus" | "Softsign"
-        | "ThresholdedRelu" | "Exp" | "Log" => {
+        "Hardmax" | "Shrink" | "Sin" | "Cos" | "Floor" | "Round" | "Sign" => {
             "retrain with relu, leaky_relu, elu, tanh, logistic, gelu or silu as activation"
         }
         "If" | "Loop" | "Scan" => "export the model by tracing, for one kind of input",

@@ -45,7 +45,7 @@ impl Operation for Dots<'_> {
                 _ => self.all_rows::<S, MOST_OUTPUTS>(s),
             }
         }
-        if self.target.activation != Activation::Identity {
+        if !matches!(self.target.activation, Activation::Identity | Activation::PRelu) {
             Activate { target: self.target, rows: self.rows, columns: 1 }.call(s);
         }
     }

@@ -10,12 +10,9 @@ use super::OnnxError;
 use super::proto::{self, Attribute, DataType, DimensionValue, Node, ONNX, TypeValue};
 use super::tensor::{Array, Element, Reader, text};
 
-/// The oldest version of the default operator set whose nodes are understood: from here on axes and bounds are inputs.
-const OLDEST_OPSET: i64 = 13;
-
-/// Operators that mean the same since this version. skl2onnx writes the oldest one that a pipeline's operators are in.
-const SAME_SINCE: i64 = 9;
-const SAME: [&str; 8] = ["Add", "Cast", "Div", "Gemm", "Identity", "MatMul", "Mul", "Sub"];
+/// The oldest version of the default operator set whose nodes are understood: from here on operands are broadcast as in
+/// NumPy. Where an operator has changed since, the walk takes both forms.
+const OLDEST_OPSET: i64 = 7;
 
 /// Values that one row may have. It bounds what a header can make weir allocate.
 const MAX_FEATURES: usize = 100_000;
@@ -145,11 +142,8 @@ impl Node {
 fn opset(model: &proto::Model) -> Result<i64, OnnxError> {
     let is_default = |domain: &str| domain == ONNX || domain == "ai.onnx";
     let default = model.opset_import.iter().find(|set| is_default(&set.domain));
-    let mut nodes = model.graph.iter().flat_map(|graph| &graph.node);
-    let all_same = nodes.all(|node| !is_default(&node.domain) || SAME.contains(&&*node.op_type));
-    let oldest = if all_same { SAME_SINCE } else { OLDEST_OPSET };
     match default.map(|set| set.version) {
-        Some(version) if version >= oldest => Ok(version),
+        Some(version) if version >= OLDEST_OPSET => Ok(version),
         Some(version) => Err(OnnxError::Graph(format!(
             "it is of opset {version}: export it with opset {OLDEST_OPSET} or later (opset_version of torch.onnx, \
              target_opset of skl2onnx)"

@@ -15,6 +15,7 @@ struct Draft {
     weights: Array2<f64>,
     bias: Array1<f64>,
     activation: Option<Activation>,
+    slopes: Option<Array1<f64>>,
     norm: Option<DraftNorm>,
     /// What is done to its outputs, to be folded into the weights behind it.
     after: Option<Affine>,
@@ -68,10 +69,10 @@ pub(super) fn layers<'a>(
                 let draft = last(&mut drafts, width)?;
                 draft.scale(&Array1::from(factor.clone()), &Array1::from(shift.clone()));
             }
-            Op::Activation(activation) => {
-                let draft = last(&mut drafts, width)?;
-                let draft = if draft.takes_activation() { draft } else { added(&mut drafts)? };
-                draft.activation = Some(*activation);
+            Op::Activation(activation) => open(&mut drafts, width)?.activation = Some(*activation),
+            Op::PRelu { slopes } => {
+                let draft = open(&mut drafts, width)?;
+                (draft.activation, draft.slopes) = (Some(Activation::PRelu), Some(slopes.clone().into()));
             }
             Op::Norm { epsilon } => {
                 let draft = last(&mut drafts, width)?;
@@ -103,6 +104,14 @@ fn last(drafts: &mut Vec<Draft>, width: usize) -> Result<&mut Draft, String> {
     drafts.last_mut().ok_or_else(|| "it has no layers".into())
 }
 
+/// The layer that comes last, if it takes an activation, else a layer more.
+fn open(drafts: &mut Vec<Draft>, width: usize) -> Result<&mut Draft, String> {
+    match last(drafts, width)?.takes_activation() {
+        true => last(drafts, width),
+        false => added(drafts),
+    }
+}
+
 /// A layer more, which does what is left to do to the outputs of the last one.
 fn added(drafts: &mut Vec<Draft>) -> Result<&mut Draft, String> {
     let width = drafts.last().map_or(0, |draft| draft.bias.len());
@@ -113,7 +122,7 @@ fn added(drafts: &mut Vec<Draft>) -> Result<&mut Draft, String> {
 
 impl Draft {
     fn new(weights: Array2<f64>, bias: Array1<f64>) -> Draft {
-        Draft { weights, bias, activation: None, norm: None, after: None }
+        Draft { weights, bias, activation: None, slopes: None, norm: None, after: None }
     }
 
     fn diagonal(affine: Affine) -> Result<Draft, String> {
@@ -160,6 +169,7 @@ impl Draft {
             weights: Weights::F32(self.weights.mapv(|weight| weight as f32)),
             bias: self.bias.mapv(|bias| bias as f32),
             activation: self.activation.unwrap_or(Activation::Identity),
+            slopes: self.slopes.map(|slopes| slopes.mapv(|slope| slope as f32)),
             norm,
         }
     }

@@ -3,6 +3,7 @@
 //! An operator gives one value per output that somebody may take; what it can't do with a value it says in a few
 //! words, to which the walk adds the node's name.
 
+mod activation;
 mod arithmetic;
 mod encoding;
 mod network;
@@ -68,12 +69,17 @@ fn find(domain: &str, name: &str) -> Option<Operator> {
             "Div" => arithmetic::div,
             "Pow" => arithmetic::pow,
             "Sqrt" => arithmetic::sqrt,
-            "Clip" => arithmetic::clip,
-            "Relu" | "LeakyRelu" | "Elu" | "Tanh" | "Sigmoid" | "Erf" | "Gelu" | "Swish" | "Neg" => arithmetic::unary,
+            "Clip" => activation::clip,
+            "Max" | "Min" => activation::extreme,
+            "PRelu" => activation::prelu,
+            "Relu" | "LeakyRelu" | "Elu" | "Celu" | "Selu" | "Tanh" | "Sigmoid" | "Gelu" | "Softplus" | "Softsign"
+            | "Mish" | "HardSwish" | "HardSigmoid" | "ThresholdedRelu" | "Swish" | "Neg" | "Erf" | "Abs" | "Exp"
+            | "Reciprocal" => activation::unary,
+            "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" => activation::compare,
             "Log" => own::log,
             "IsNaN" => own::is_nan,
             "Cast" => encoding::cast,
-            "Where" => encoding::replace,
+            "Where" => activation::choose,
             "MatMul" => network::matmul,
             "Gemm" => network::gemm,
             "BatchNormalization" => network::batch_norm,

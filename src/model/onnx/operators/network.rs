@@ -187,7 +187,9 @@ pub(super) fn softmax(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, St
     let input = walk.input(node, 0)?.clone();
     let x = walk.chain.inner(&input)?;
     single_axis(&x)?;
-    if !is_last(node.int("axis", -1), &x.tail)? {
+    // Of a matrix both defaults are the last axis.
+    let default = if walk.graph.opset < 13 { 1 } else { -1 };
+    if !is_last(node.int("axis", default), &x.tail)? {
         return Err("it normalises over the batch: rows must not depend on each other".into());
     }
     let answer = Answer { of: walk.chain.settle(&x)?, output: Output::Softmax };
