@@ -39,6 +39,8 @@ pub(super) enum Op {
     Scale { factor: Vec<f64>, shift: Vec<f64> },
     /// Elementwise.
     Activation(Activation),
+    /// Some of them, in this order.
+    Pick { places: Vec<usize> },
     /// On the left of 0 times a slope for each.
     PRelu { slopes: Vec<f64> },
     /// `(x - mean) / √(variance + epsilon)` over the row.

@@ -7,8 +7,10 @@ use std::path::Path;
 use prost::Message;
 
 use super::OnnxError;
+use super::functions;
 use super::proto::{self, Attribute, DataType, DimensionValue, Node, ONNX, TypeValue};
 use super::tensor::{Array, Element, Reader, text};
+use super::width::width_of;
 
 /// The oldest version of the default operator set whose nodes are understood: from here on operands are broadcast as in
 /// NumPy. Where an operator has changed since, the walk takes both forms.
@@ -60,7 +62,7 @@ impl Graph {
         let graph = model.graph.as_ref().ok_or_else(|| OnnxError::Graph("it has no graph".into()))?;
 
         let outputs: Vec<String> = graph.output.iter().map(|output| output.name.clone()).collect();
-        let nodes = needed(&graph.node, &outputs)?;
+        let nodes = needed(&functions::inlined(model, &graph.node)?, &outputs)?;
         check_operators(&nodes)?;
         let used: HashSet<&str> =
             nodes.iter().flat_map(|node| &node.input).chain(&outputs).map(|name| &**name).collect();
@@ -70,7 +72,7 @@ impl Graph {
         }
         let mut inputs = Vec::new();
         for info in graph.input.iter().filter(|info| !constants.contains_key(&info.name)) {
-            inputs.push(input(info)?);
+            inputs.push(input(info, &nodes, &constants)?);
         }
         let width = inputs.iter().try_fold(0_usize, |sum, input| sum.checked_add(input.width()?));
         if width.is_none_or(|width| width > MAX_FEATURES) {
@@ -195,7 +197,11 @@ fn check_order(nodes: &[Node], inputs: &[Input], constants: &HashMap<String, Arr
     Ok(())
 }
 
-fn input(info: &proto::ValueInfo) -> Result<Input, OnnxError> {
+fn input(
+    info: &proto::ValueInfo,
+    nodes: &[Node],
+    constants: &HashMap<String, Array>,
+) -> Result<Input, OnnxError> {
     let name = info.name.clone();
     let refuse = |reason: String| Err(OnnxError::Graph(format!("its input {:?} {reason}", info.name)));
     let Some(TypeValue::Tensor(tensor)) = info.r#type.as_ref().and_then(|kind| kind.value.as_ref()) else {
@@ -209,12 +215,28 @@ fn input(info: &proto::ValueInfo) -> Result<Input, OnnxError> {
         Some(&DimensionValue::Fixed(size)) => usize::try_from(size).ok().filter(|&size| size > 0),
         _ => None,
     };
-    let Some((rows, columns)) = dims.split_first() else {
-        return refuse("has no shape with rows: export it with one of (rows, columns)".into());
+    let (batch, tail) = match dims {
+        [] if tensor.shape.is_some() => {
+            return refuse("has no shape with rows: export it with one of (rows, columns)".into());
+        }
+        [] => (None, None),
+        [rows, columns @ ..] => {
+            (fixed(rows.value.as_ref()), columns.iter().map(|dim| fixed(dim.value.as_ref())).collect())
+        }
     };
-    let batch = fixed(rows.value.as_ref());
-    match columns.iter().map(|dim| fixed(dim.value.as_ref())).collect() {
-        Some(tail) => Ok(Input { name, element, data_type: tensor.elem_type(), batch, tail }),
-        None => refuse("has no fixed number of columns: export it with one (only the rows may vary)".into()),
-    }
+    let tail = match tail {
+        Some(tail) => tail,
+        None if dims.len() > 2 => return refuse("has more than one dimension without a size: export it with sizes".into()),
+        None => match width_of(&name, nodes, constants) {
+            Ok(Some(width)) => vec![width],
+            Ok(None) => {
+                return refuse(
+                    "has no fixed number of columns, and no weights say it: export it with one (only the rows may vary)"
+                        .into(),
+                );
+            }
+            Err(reason) => return refuse(reason),
+        },
+    };
+    Ok(Input { name, element, data_type: tensor.elem_type(), batch, tail })
 }

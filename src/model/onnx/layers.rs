@@ -54,17 +54,16 @@ pub(super) fn layers<'a>(
     for link in links {
         match &link.op {
             Op::Source(_) => {}
-            Op::Linear { weights, bias } => {
-                let bias = Array1::from(bias.clone());
-                let draft = match drafts.last_mut().and_then(|draft| draft.after.take()) {
-                    None => Draft::new((**weights).clone(), bias),
-                    Some(Affine { factor, shift }) => {
-                        let bias = bias + shift.dot(&**weights);
-                        Draft::new(&**weights * &factor.insert_axis(Axis(1)), bias)
-                    }
-                };
-                drafts.push(draft);
-            }
+            Op::Linear { weights, bias } => linear(&mut drafts, weights, Array1::from(bias.clone())),
+            Op::Pick { places } => match last(&mut drafts, width)? {
+                draft if draft.norm.is_none() => draft.pick(places),
+                draft => {
+                    // A norm is over all outputs.
+                    let mut weights = Array2::zeros((draft.bias.len(), places.len()));
+                    places.iter().enumerate().for_each(|(to, &from)| weights[[from, to]] = 1.0);
+                    linear(&mut drafts, &weights, Array1::zeros(places.len()));
+                }
+            },
             Op::Scale { factor, shift } => {
                 let draft = last(&mut drafts, width)?;
                 draft.scale(&Array1::from(factor.clone()), &Array1::from(shift.clone()));
@@ -94,6 +93,18 @@ pub(super) fn layers<'a>(
         draft.weights = first(&draft.weights, &mut draft.bias);
     }
     Ok(drafts.into_iter().map(Draft::round).collect())
+}
+
+/// A layer more, which takes in what is left to do to the outputs of the last one.
+fn linear(drafts: &mut Vec<Draft>, weights: &Array2<f64>, bias: Array1<f64>) {
+    let draft = match drafts.last_mut().and_then(|draft| draft.after.take()) {
+        None => Draft::new(weights.clone(), bias),
+        Some(Affine { factor, shift }) => {
+            let bias = bias + shift.dot(weights);
+            Draft::new(weights * &factor.insert_axis(Axis(1)), bias)
+        }
+    };
+    drafts.push(draft);
 }
 
 /// The layer that comes last; one that changes nothing if there is none.
@@ -134,6 +145,17 @@ impl Draft {
             ));
         }
         Ok(Draft::new(Array2::from_diag(&affine.factor), affine.shift))
+    }
+
+    /// Keeps some of the outputs, of a layer without a norm.
+    fn pick(&mut self, places: &[usize]) {
+        let some = |values: &Array1<f64>| values.select(Axis(0), places);
+        self.weights = self.weights.select(Axis(1), places);
+        self.bias = some(&self.bias);
+        self.slopes = self.slopes.as_ref().map(some);
+        if let Some(after) = &mut self.after {
+            *after = Affine { factor: some(&after.factor), shift: some(&after.shift) };
+        }
     }
 
     fn takes_activation(&self) -> bool {

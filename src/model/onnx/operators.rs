@@ -17,7 +17,8 @@ use super::chain::Chain;
 use super::graph::{Graph, Input};
 use super::proto::{ML, Node, ONNX};
 use super::tensor::{Array, Element};
-use super::value::{Cell, Columns, Value};
+use super::value::{Answer, Cell, Columns, Value};
+use crate::engine::Output;
 use crate::model::preprocess::Step;
 use crate::model::signature::{Missing, Unknown};
 
@@ -99,6 +100,7 @@ fn find(domain: &str, name: &str) -> Option<Operator> {
             "Gather" => shape::gather,
             "Slice" => shape::slice,
             "Split" => shape::split,
+            "CastLike" => shape::cast_like,
             "ReduceSum" => encoding::reduce_sum,
             _ => return None,
         },
@@ -195,6 +197,14 @@ impl<'a> Walk<'a> {
             self.values.insert(name.clone(), value);
         }
         Ok(())
+    }
+
+    /// How many columns an answer has.
+    fn classes(&self, answer: Answer) -> usize {
+        match answer.output {
+            Output::Logistic => 2,
+            Output::Identity | Output::Softmax => self.chain.link(answer.of).width,
+        }
     }
 
     /// The value of this name, if it has been worked out.

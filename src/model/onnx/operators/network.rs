@@ -196,12 +196,17 @@ pub(super) fn softmax(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, St
     Ok(vec![Value::Answer { answer, form: Form::Probabilities }])
 }
 
+/// The class, of probabilities or of logits.
 pub(super) fn arg_max(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
-    match walk.input(node, 0)? {
-        &Value::Answer { answer, form: Form::Probabilities } if axis(node.int("axis", 0), 2)? == 1 => {
+    match walk.input(node, 0)?.clone() {
+        Value::Inner(x) if x.tail.len() == 1 && axis(node.int("axis", 0), 2)? == 1 => {
+            let answer = Answer { of: walk.chain.settle(&x)?, output: Output::Softmax };
             Ok(vec![Value::Answer { answer, form: Form::Index }])
         }
-        other => Err(format!("it looks for the largest of {}, not of a row's probabilities", kind(other))),
+        Value::Answer { answer, form: Form::Probabilities } if axis(node.int("axis", 0), 2)? == 1 => {
+            Ok(vec![Value::Answer { answer, form: Form::Index }])
+        }
+        other => Err(format!("it looks for the largest of {}, not of a row's probabilities or logits", kind(&other))),
     }
 }
 

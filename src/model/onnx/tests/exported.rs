@@ -180,13 +180,13 @@ fn an_activation_may_be_the_last() {
 }
 
 /// The draft of a model that answers as its graph does.
-fn agreed(model: &Model) -> Draft {
+pub(super) fn agreed(model: &Model) -> Draft {
     let imported = import_with(model, &Hints::default()).unwrap();
     imported.into_draft("m", &Evidence::default()).unwrap_or_else(|error| panic!("{error}")).0
 }
 
 /// [`model`] in another opset, with more constants.
-fn in_opset(opset: i64, nodes: Vec<Node>, constants: Vec<Tensor>) -> Model {
+pub(super) fn in_opset(opset: i64, nodes: Vec<Node>, constants: Vec<Tensor>) -> Model {
     let mut model = model(nodes);
     model.opset_import = [("", opset), (proto::ML, 3)]
         .map(|(domain, version)| OperatorSetId { domain: domain.into(), version })
@@ -205,6 +205,6 @@ fn texts(node: Node, name: &str, values: &[&str]) -> Node {
     with(node, name, |attribute| attribute.strings = values.iter().map(|text| text.as_bytes().to_vec()).collect())
 }
 
-fn int(node: Node, name: &str, value: i64) -> Node {
+pub(super) fn int(node: Node, name: &str, value: i64) -> Node {
     with(node, name, |attribute| attribute.i = value)
 }
