@@ -143,18 +143,19 @@ impl Activation {
         !matches!(self, Activation::Identity | Activation::PRelu | Activation::Relu | Activation::LeakyRelu { .. })
     }
 
-    /// The function of all sums of a tile, unless it is a [costly](Activation::is_costly) one.
+    /// The function of all sums of a tile, unless it is a [costly](Activation::is_costly) one. Each tile has this inside, so
+    /// it doesn't come from [`eval`](Activation::eval), which has all of them.
     #[inline(always)]
     pub(super) fn in_registers<S: Simd, const R: usize, const C: usize>(self, s: S, sums: &mut [[S::V; C]; R]) {
         match self {
             Activation::Relu => {
                 for sum in sums.as_flattened_mut() {
-                    *sum = Activation::Relu.eval(s, *sum);
+                    *sum = s.at_least(s.splat(0.0), *sum);
                 }
             }
             Activation::LeakyRelu { slope } => {
                 for sum in sums.as_flattened_mut() {
-                    *sum = Activation::LeakyRelu { slope }.eval(s, *sum);
+                    *sum = s.if_negative(*sum, s.mul(*sum, s.splat(slope)), *sum);
                 }
             }
             _ => {}

@@ -46,7 +46,7 @@ impl Operation for Dots<'_> {
             }
         }
         if !matches!(self.target.activation, Activation::Identity | Activation::PRelu) {
-            Activate { target: self.target, rows: self.rows, columns: 1 }.call(s);
+            s.run(Activate { target: self.target, rows: self.rows, columns: 1 });
         }
     }
 }
