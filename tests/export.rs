@@ -34,6 +34,7 @@ fn onnxruntime_answers_as_weir_does() {
         Activation::Celu { alpha: 0.3 },
         clamp(f32::NEG_INFINITY, 0.5),
         clamp(-0.5, f32::INFINITY),
+        Activation::Round { low: -2.0, high: 3.0 },
     ];
     for (index, activation) in Activation::ALL.into_iter().chain(more).enumerate() {
         let place = [None, Some(NormPlace::BeforeActivation), Some(NormPlace::AfterActivation)][index % 3];

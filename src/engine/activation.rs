@@ -83,10 +83,18 @@ pub enum Activation {
         /// +∞ if there is none.
         high: f32,
     },
+    /// The nearest whole number (of two the even one), not below low and not above high: what is stored in few bits
+    Round {
+        /// A whole number.
+        low: f32,
+        /// A whole number.
+        high: f32,
+    },
 }
 
 impl Activation {
-    /// All of them with their default parameters, but for [`Activation::PRelu`], which isn't one function.
+    /// All of them with their default parameters, but for [`Activation::PRelu`], which isn't one function, and
+    /// [`Activation::Round`], which has no default.
     pub const ALL: [Activation; 18] = [
         Activation::Identity,
         Activation::Relu,
@@ -126,7 +134,7 @@ impl Activation {
 
     /// Multiplies `grad` by the derivative at `pre`, the values before the activation; `post` are those behind it, the
     /// result of [`apply`](Activation::apply). At a kink the derivative is that of the left (for an alpha below 0 of
-    /// hard_sigmoid that of the right): relu's at 0 is 0. The derivative's absolute error is at most 1e-6, times the largest
+    /// hard_sigmoid that of the right): relu's at 0 is 0; that of round is that of the clamp. The derivative's absolute error is at most 1e-6, times the largest
     /// of 1 and the magnitudes of the parameters.
     ///
     /// # Panics
@@ -220,6 +228,7 @@ impl Activation {
                 s.if_negative(s.sub(alpha, x), x, below)
             }
             Activation::Clamp { low, high } => s.at_most(s.splat(high), s.at_least(s.splat(low), x)),
+            Activation::Round { low, high } => math::round(s, s.at_most(s.splat(high), s.at_least(s.splat(low), x))),
         }
     }
 
@@ -233,9 +242,7 @@ impl Activation {
             Activation::Relu => s.if_negative(minus, grad, zero),
             Activation::LeakyRelu { slope } => s.if_negative(minus, grad, s.mul(grad, s.splat(slope))),
             // On the left, the derivative alpha eˣ is the value plus alpha.
-            Activation::Elu { alpha } => {
-                s.if_negative(minus, grad, s.mul_add(grad, post, s.mul(grad, s.splat(alpha))))
-            }
+            Activation::Elu { alpha } => s.if_negative(minus, grad, s.mul_add(grad, post, s.mul(grad, s.splat(alpha)))),
             Activation::Selu => {
                 let [scale, left] = SELU.map(|factor| s.mul(grad, s.splat(factor)));
                 s.if_negative(minus, scale, s.mul_add(grad, post, left))
@@ -288,7 +295,9 @@ impl Activation {
                 inside(s, (zero, one), y, s.mul(grad, s.splat(alpha)))
             }
             Activation::ThresholdedRelu { alpha } => s.if_negative(s.sub(s.splat(alpha), pre), grad, zero),
-            Activation::Clamp { low, high } => inside(s, (s.splat(low), s.splat(high)), pre, grad),
+            Activation::Clamp { low, high } | Activation::Round { low, high } => {
+                inside(s, (s.splat(low), s.splat(high)), pre, grad)
+            }
         }
     }
 }

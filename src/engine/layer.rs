@@ -43,7 +43,8 @@ impl Layer {
     /// Replaces each of a row's outputs by its [activation](Layer::activation).
     pub fn activate(&self, outputs: &mut [f32]) {
         self.activation.apply(outputs);
-        for (output, slope) in outputs.iter_mut().zip(self.slopes.iter().flatten()).filter(|(output, _)| **output < 0.0) {
+        for (output, slope) in outputs.iter_mut().zip(self.slopes.iter().flatten()).filter(|(output, _)| **output < 0.0)
+        {
             *output *= slope;
         }
     }

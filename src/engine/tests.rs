@@ -268,7 +268,8 @@ fn each_output_has_its_own_slope() {
             let mut layer = layer(&mut rng, 9, outputs, Activation::PRelu);
             let mut vector = |low, high| Array1::from_shape_simple_fn(outputs, || rng.random_range(low..high));
             layer.slopes = Some(vector(-0.5, 1.5));
-            layer.norm = place.map(|place| Norm { scale: vector(0.5, 2.0), shift: vector(-1.0, 1.0), epsilon: 1e-5, place });
+            layer.norm =
+                place.map(|place| Norm { scale: vector(0.5, 2.0), shift: vector(-1.0, 1.0), epsilon: 1e-5, place });
             let int8 = Weights::Int8 {
                 values: layer.weights.to_f32().mapv(|weight| (weight * 300.0) as i8),
                 scales: Array1::from_elem(outputs, 1.0 / 300.0),

@@ -187,11 +187,21 @@ fn advice(operator: &str) -> &'static str {
         "LogSoftmax" => {
             "leave LogSoftmax out of the export, as the logits are enough: --task classification gives probabilities"
         }
-        "QuantizeLinear" | "DequantizeLinear" | "DynamicQuantizeLinear" | "MatMulInteger" | "QLinearMatMul" => {
+        "DynamicQuantizeLinear" | "MatMulInteger" | "QLinearMatMul" | "QGemm" | "com.microsoft.QGemm" => {
             "export the model before it is quantised, and quantise it by `weir model quantize`"
         }
-        "Hardmax" | "Shrink" | "Sin" | "Cos" | "Floor" | "Round" | "Sign" => {
+        "Hardmax" | "Shrink" | "Sin" | "Cos" | "Floor" | "Sign" => {
             "retrain with relu, leaky_relu, elu, tanh, logistic, gelu or silu as activation"
+        }
+        "Conv" | "ConvTranspose" | "MaxPool" | "AveragePool" | "GlobalAveragePool" | "GlobalMaxPool" => {
+            "convolutions and pooling (torch.nn.Conv1d, Conv2d, MaxPool1d) work on series and images: weir imports \
+             networks of torch.nn.Linear"
+        }
+        "LSTM" | "GRU" | "RNN" => {
+            "torch.nn.LSTM, GRU and RNN keep a state from one step to the next: weir imports networks of torch.nn.Linear"
+        }
+        "Attention" | "MultiHeadAttention" | "com.microsoft.MultiHeadAttention" => {
+            "torch.nn.MultiheadAttention works on sequences: weir imports networks of torch.nn.Linear"
         }
         "If" | "Loop" | "Scan" => "export the model by tracing, for one kind of input",
         "ai.onnx.ml.Binarizer" => "labels that don't exclude each other need a model each",

@@ -1,8 +1,11 @@
 """Networks written with onnx.helper, as exporters write them: every activation with its own parameters, local functions,
 older opsets, inputs without a width, slices, and graphs of onnxruntime's quantiser. For onnx_models.py."""
 
+import logging
+
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, load, numpy_helper, save
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 WIDTH, HIDDEN, OUTPUTS = 6, 9, 3
 
@@ -145,6 +148,32 @@ def sliced():
     graph.then("Gather", graph.constant([0, 1, 2, 3], np.int64), axis=1)
     graph.linear(4, OUTPUTS)
     return graph.model(13)
+
+
+class Calibration(CalibrationDataReader):
+    def __init__(self, rng):
+        self.rows = iter([{"x": rng.normal(size=(200, WIDTH)).astype(np.float32)}])
+
+    def get_next(self):
+        return next(self.rows, None)
+
+
+def quantised(folder):
+    """Name and model of networks as onnxruntime's quantiser writes them."""
+    logging.disable(logging.WARNING)  # it advises to optimise the graph before
+    for seed, (per_channel, kind) in enumerate((per, kind) for per in (False, True) for kind in (QuantType.QInt8, QuantType.QUInt8)):
+        graph = Graph(80 + seed)
+        graph.linear(WIDTH, HIDDEN, 2.0)
+        graph.then("Relu")
+        graph.linear(HIDDEN, HIDDEN)
+        graph.then("Tanh")
+        graph.linear(HIDDEN, OUTPUTS)
+        plain, file = folder / "plain.onnx", folder / "quantised.onnx"
+        save(graph.model(13), plain)
+        quantize_static(
+            plain, file, Calibration(graph.rng), quant_format=QuantFormat.QDQ, per_channel=per_channel, activation_type=kind
+        )
+        yield f"quantised-{seed}", load(file)
 
 
 def networks():

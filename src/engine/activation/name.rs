@@ -6,6 +6,9 @@ use std::str::FromStr;
 use super::Activation;
 use crate::engine::EngineError;
 
+/// Far below 2²², where the kernels stop rounding.
+const MOST: f32 = 1e6;
+
 /// PyTorch's name for a clamp from 0 to 6.
 const RELU6: (&str, Activation) = ("relu6", Activation::Clamp { low: 0.0, high: 6.0 });
 
@@ -32,6 +35,7 @@ impl Activation {
             Activation::HardSigmoid { .. } => "hard_sigmoid",
             Activation::ThresholdedRelu { .. } => "thresholded_relu",
             Activation::Clamp { .. } => "clamp",
+            Activation::Round { .. } => "round",
         }
     }
 
@@ -42,12 +46,20 @@ impl Activation {
     /// hard_sigmoid is 0, or a clamp's bounds are in the wrong order.
     pub fn validate(self) -> Result<(), EngineError> {
         let reason = match self {
-            Activation::Clamp { low, high } if low.is_nan() || high.is_nan() || low > high => "low must not be above high",
+            Activation::Clamp { low, high } if low.is_nan() || high.is_nan() || low > high => {
+                "low must not be above high"
+            }
             Activation::Clamp { low: f32::INFINITY, .. } | Activation::Clamp { high: f32::NEG_INFINITY, .. } => {
                 "bounds must be finite"
             }
             Activation::Clamp { low: f32::NEG_INFINITY, high: f32::INFINITY } => "it needs low, high or both",
             Activation::Celu { alpha } if alpha.is_nan() || alpha <= 0.0 => "alpha must be above 0",
+            Activation::Round { low, high } if low > high || low < -MOST || high > MOST => {
+                "low must not be above high, and both within a million"
+            }
+            Activation::Round { low, high } if low.fract() != 0.0 || high.fract() != 0.0 => {
+                "bounds must be whole numbers"
+            }
             Activation::HardSigmoid { alpha: 0.0, .. } => "alpha must not be 0",
             _ if self.parameters().any(|(_, value)| !value.is_finite()) => "its parameters must be finite",
             _ => return Ok(()),
@@ -63,6 +75,7 @@ impl Activation {
                 [Some(("alpha", alpha)), None]
             }
             Activation::HardSigmoid { alpha, beta } => [Some(("alpha", alpha)), Some(("beta", beta))],
+            Activation::Round { low, high } => [Some(("low", low)), Some(("high", high))],
             Activation::Clamp { low, high } => {
                 [(low > f32::NEG_INFINITY).then_some(("low", low)), (high < f32::INFINITY).then_some(("high", high))]
             }
@@ -80,6 +93,8 @@ impl Activation {
             (Activation::ThresholdedRelu { .. }, "alpha") => Activation::ThresholdedRelu { alpha: value },
             (Activation::HardSigmoid { beta, .. }, "alpha") => Activation::HardSigmoid { alpha: value, beta },
             (Activation::HardSigmoid { alpha, .. }, "beta") => Activation::HardSigmoid { alpha, beta: value },
+            (Activation::Round { high, .. }, "low") => Activation::Round { low: value, high },
+            (Activation::Round { low, .. }, "high") => Activation::Round { low, high: value },
             (Activation::Clamp { high, .. }, "low") => Activation::Clamp { low: value, high },
             (Activation::Clamp { low, .. }, "high") => Activation::Clamp { low, high: value },
             _ => return None,
@@ -88,7 +103,8 @@ impl Activation {
 
     /// The activation of this name with what holds where no parameter is given.
     fn named(name: &str) -> Option<Activation> {
-        let all = Activation::ALL.into_iter().chain([Activation::PRelu]);
+        let round = Activation::Round { low: f32::NEG_INFINITY, high: f32::INFINITY };
+        let all = Activation::ALL.into_iter().chain([Activation::PRelu, round]);
         match all.into_iter().find(|activation| activation.as_str() == name)? {
             Activation::Clamp { .. } => Some(Activation::Clamp { low: f32::NEG_INFINITY, high: f32::INFINITY }),
             activation => Some(activation),

@@ -43,8 +43,15 @@ pub(crate) fn exact(activation: Activation, x: f64) -> f64 {
         Activation::Softsign => x / (1.0 + x.abs()),
         Activation::HardSwish => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
         Activation::HardSigmoid { alpha, beta } => (f64::from(alpha) * x + f64::from(beta)).clamp(0.0, 1.0),
-        Activation::ThresholdedRelu { alpha } => if x > f64::from(alpha) { x } else { 0.0 },
+        Activation::ThresholdedRelu { alpha } => {
+            if x > f64::from(alpha) {
+                x
+            } else {
+                0.0
+            }
+        }
         Activation::Clamp { low, high } => x.max(low.into()).min(high.into()),
+        Activation::Round { low, high } => x.max(low.into()).min(high.into()).round_ties_even(),
     }
 }
 
@@ -106,16 +113,19 @@ fn exact_derivative(activation: Activation, x: f64) -> f64 {
             _ => 1.0,
         },
         Activation::HardSigmoid { alpha, beta } => {
-            let y = f64::from(alpha) * x + f64::from(beta);
+            // Rounded, as the kernels have it: at a kink that decides.
+            let y = f64::from((f64::from(alpha) * x + f64::from(beta)) as f32);
             if y > 0.0 && y <= 1.0 { alpha.into() } else { 0.0 }
         }
         Activation::ThresholdedRelu { alpha } => f64::from(u8::from(x > f64::from(alpha))),
-        Activation::Clamp { low, high } => f64::from(u8::from(x > low.into() && x <= high.into())),
+        Activation::Clamp { low, high } | Activation::Round { low, high } => {
+            f64::from(u8::from(x > low.into() && x <= high.into()))
+        }
     }
 }
 
 /// Those with other parameters, whose kinks are numbers that f32 has.
-const PARAMETRIC: [Activation; 13] = [
+const PARAMETRIC: [Activation; 15] = [
     Activation::LeakyRelu { slope: 0.2 },
     Activation::LeakyRelu { slope: -1.5 },
     Activation::Elu { alpha: 0.3 },
@@ -129,6 +139,8 @@ const PARAMETRIC: [Activation; 13] = [
     Activation::Clamp { low: 0.0, high: 6.0 },
     Activation::Clamp { low: -100.0, high: f32::INFINITY },
     Activation::Clamp { low: f32::NEG_INFINITY, high: 0.5 },
+    Activation::Round { low: -3.0, high: 252.0 },
+    Activation::Round { low: -32_768.0, high: 32_767.0 },
 ];
 
 /// Each activation, those with parameters with several.
@@ -148,7 +160,8 @@ fn bound(activation: Activation) -> (f64, f64) {
         | Activation::PRelu
         | Activation::Relu
         | Activation::ThresholdedRelu { .. }
-        | Activation::Clamp { .. } => 0.0,
+        | Activation::Clamp { .. }
+        | Activation::Round { .. } => 0.0,
         Activation::LeakyRelu { .. } => 0.5,
         Activation::HardSigmoid { .. } => 1.0,
         Activation::Softsign | Activation::HardSwish => 1.5,
@@ -215,7 +228,10 @@ fn derivatives_keep_their_error_bounds() {
             for (&x, &actual) in pre.iter().zip(&grad) {
                 let expected = exact_derivative(activation, f64::from(x));
                 let error = (f64::from(actual) - expected).abs();
-                assert!(error <= allowed, "{kernel}: {activation}'s derivative at {x:e}: {actual}, should be {expected}");
+                assert!(
+                    error <= allowed,
+                    "{kernel}: {activation}'s derivative at {x:e}: {actual}, should be {expected}"
+                );
             }
         }
     }
@@ -257,8 +273,14 @@ fn nan_stays_and_infinities_give_limits() {
                 Activation::Selu => (-SELU[1], inf),
                 Activation::Tanh | Activation::Softsign => (-1.0, 1.0),
                 Activation::Logistic => (0.0, 1.0),
-                Activation::HardSigmoid { alpha, .. } => if alpha > 0.0 { (0.0, 1.0) } else { (1.0, 0.0) },
-                Activation::Clamp { low, high } => (low, high),
+                Activation::HardSigmoid { alpha, .. } => {
+                    if alpha > 0.0 {
+                        (0.0, 1.0)
+                    } else {
+                        (1.0, 0.0)
+                    }
+                }
+                Activation::Clamp { low, high } | Activation::Round { low, high } => (low, high),
                 _ => (0.0, inf),
             };
             // Every lane and the padded rest.
@@ -310,6 +332,8 @@ fn what_is_no_activation_is_refused() {
         ("celu(alpha=0)", "alpha must be above 0"),
         ("hard_sigmoid(alpha=0)", "alpha must not be 0"),
         ("clamp", "it needs low, high or both"),
+        ("round(low=0)", "low must not be above high, and both within a million"),
+        ("round(low=0, high=0.5)", "bounds must be whole numbers"),
         ("clamp(low=1, high=0)", "low must not be above high"),
         ("clamp(low=inf, high=inf)", "bounds must be finite"),
         ("clamp(low=nan)", "low must not be above high"),

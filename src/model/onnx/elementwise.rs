@@ -37,10 +37,6 @@ impl Function {
         Function { pieces: Some(Vec::new()), values: points().collect() }
     }
 
-    pub(super) fn is_identity(&self) -> bool {
-        self.pieces.as_ref().is_some_and(Vec::is_empty)
-    }
-
     /// This function, and `then` of its result.
     pub(super) fn then(&self, then: impl Fn(f64) -> f64) -> Function {
         Function { pieces: None, values: self.values.iter().map(|&value| then(value)).collect() }
@@ -81,14 +77,7 @@ impl Function {
 
     fn with_piece(&self, next: Piece) -> Option<Vec<Piece>> {
         let mut pieces = self.pieces()?;
-        let joined = pieces.last().and_then(|last| last.joined(next));
-        if joined.is_some() {
-            pieces.pop();
-        }
-        let next = joined.unwrap_or(next);
-        if next != (Piece::Affine { factor: 1.0, shift: 0.0 }) {
-            pieces.push(next);
-        }
+        append(&mut pieces, next);
         (pieces.len() <= MOST_PIECES).then_some(pieces)
     }
 
@@ -129,16 +118,57 @@ impl Piece {
     /// This and the next one as a single piece, where the engine has it.
     fn joined(self, next: Piece) -> Option<Piece> {
         if let (Piece::Affine { factor, shift }, Piece::Affine { factor: by, shift: plus }) = (self, next) {
-            return Some(Piece::Affine { factor: factor * by, shift: shift * by + plus });
+            let product = factor * by;
+            // A number and its inverse.
+            let product = if (product - 1.0).abs() < 4.0 * f64::EPSILON { 1.0 } else { product };
+            return Some(Piece::Affine { factor: product, shift: shift * by + plus });
         }
+        // The bounds, and whether it rounds.
         let bounds = |piece| match piece {
-            Piece::Activation(Activation::Relu) => Some([0.0, f32::INFINITY]),
-            Piece::Activation(Activation::Clamp { low, high }) => Some([low, high]),
+            Piece::Activation(Activation::Relu) => Some(([0.0, f32::INFINITY], false)),
+            Piece::Activation(Activation::Clamp { low, high }) => Some(([low, high], false)),
+            Piece::Activation(Activation::Round { low, high }) => Some(([low, high], true)),
             _ => None,
         };
-        let (inner, [low, high]) = (bounds(self)?, bounds(next)?);
-        let [low, high] = inner.map(|bound| bound.max(low).min(high));
-        Some(clamp(low, high))
+        let ((inner, rounds), (outer, rounds_next)) = (bounds(self)?, bounds(next)?);
+        let [low, high] = inner.map(|bound| bound.max(outer[0]).min(outer[1]));
+        if !(rounds || rounds_next) {
+            return Some(clamp(low, high));
+        }
+        let are_whole = inner.iter().chain(&outer).all(|bound| bound.is_infinite() || bound.fract() == 0.0);
+        are_whole.then_some(Piece::Activation(Activation::Round { low, high }))
+    }
+}
+
+/// Adds a piece, as a single one with the last where that is possible.
+fn append(pieces: &mut Vec<Piece>, next: Piece) {
+    if next == (Piece::Affine { factor: 1.0, shift: 0.0 }) {
+        return;
+    }
+    if let Some(both) = across_factor(pieces, next) {
+        pieces.truncate(pieces.len() - 2);
+        both.into_iter().for_each(|piece| append(pieces, piece));
+        return;
+    }
+    match pieces.last().and_then(|last| last.joined(next)) {
+        Some(joined) => {
+            pieces.pop();
+            append(pieces, joined);
+        }
+        None => pieces.push(next),
+    }
+}
+
+/// The last two pieces and the next one as two: on the other side of a positive factor a ReLU is the same, and may be a
+/// single piece with what is there.
+fn across_factor(pieces: &[Piece], next: Piece) -> Option<[Piece; 2]> {
+    const RELU: Piece = Piece::Activation(Activation::Relu);
+    let [.., before, factor @ Piece::Affine { factor: by, shift: 0.0 }] = *pieces else { return None };
+    match (before, next) {
+        _ if by <= 0.0 => None,
+        (before, RELU) => Some([before.joined(RELU)?, factor]),
+        (RELU, next) => Some([factor, RELU.joined(next)?]),
+        _ => None,
     }
 }
 
@@ -229,7 +259,9 @@ mod tests {
         assert_eq!(x.scaled(2.0, 1.0).activated(Activation::Tanh).pieces(), Some(vec![affine(2.0, 1.0), tanh]));
         assert_eq!(x.scaled(2.0, 1.0).scaled(0.5, -0.5).pieces(), Some(vec![]));
         let quick = x.with(&x.scaled(1.5, 0.0).activated(Activation::Logistic), |a, b| a * b).pieces().unwrap();
-        let [Piece::Affine { factor, .. }, Piece::Activation(Activation::Silu), _] = *quick else { panic!("{quick:?}") };
+        let [Piece::Affine { factor, .. }, Piece::Activation(Activation::Silu), _] = *quick else {
+            panic!("{quick:?}")
+        };
         assert!((factor - 1.5).abs() < 1e-6);
         let relu6 = Activation::Clamp { low: 0.0, high: 6.0 };
         let six = Activation::Clamp { low: f32::NEG_INFINITY, high: 6.0 };

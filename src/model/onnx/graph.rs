@@ -36,6 +36,8 @@ pub(super) struct Graph {
     pub(super) outputs: Vec<String>,
     /// The constants that the nodes take.
     pub(super) constants: HashMap<String, Array>,
+    /// The types of their elements.
+    pub(super) types: HashMap<String, DataType>,
     pub(super) reader: Reader,
     pub(super) opset: i64,
     /// Name and version.
@@ -66,9 +68,10 @@ impl Graph {
         check_operators(&nodes)?;
         let used: HashSet<&str> =
             nodes.iter().flat_map(|node| &node.input).chain(&outputs).map(|name| &**name).collect();
-        let mut constants = HashMap::new();
+        let (mut constants, mut types) = (HashMap::new(), HashMap::new());
         for tensor in graph.initializer.iter().filter(|tensor| used.contains(&*tensor.name)) {
             constants.insert(tensor.name.clone(), reader.read(tensor)?);
+            types.insert(tensor.name.clone(), tensor.data_type());
         }
         let mut inputs = Vec::new();
         for info in graph.input.iter().filter(|info| !constants.contains_key(&info.name)) {
@@ -79,7 +82,7 @@ impl Graph {
             return Err(OnnxError::Graph(format!("its inputs have more than {MAX_FEATURES} values in a row")));
         }
         check_order(&nodes, &inputs, &constants)?;
-        Ok(Graph { nodes, inputs, outputs, constants, reader, opset, producer })
+        Ok(Graph { nodes, inputs, outputs, constants, types, reader, opset, producer })
     }
 }
 
@@ -197,11 +200,7 @@ fn check_order(nodes: &[Node], inputs: &[Input], constants: &HashMap<String, Arr
     Ok(())
 }
 
-fn input(
-    info: &proto::ValueInfo,
-    nodes: &[Node],
-    constants: &HashMap<String, Array>,
-) -> Result<Input, OnnxError> {
+fn input(info: &proto::ValueInfo, nodes: &[Node], constants: &HashMap<String, Array>) -> Result<Input, OnnxError> {
     let name = info.name.clone();
     let refuse = |reason: String| Err(OnnxError::Graph(format!("its input {:?} {reason}", info.name)));
     let Some(TypeValue::Tensor(tensor)) = info.r#type.as_ref().and_then(|kind| kind.value.as_ref()) else {
@@ -226,7 +225,9 @@ fn input(
     };
     let tail = match tail {
         Some(tail) => tail,
-        None if dims.len() > 2 => return refuse("has more than one dimension without a size: export it with sizes".into()),
+        None if dims.len() > 2 => {
+            return refuse("has more than one dimension without a size: export it with sizes".into());
+        }
         None => match width_of(&name, nodes, constants) {
             Ok(Some(width)) => vec![width],
             Ok(None) => {

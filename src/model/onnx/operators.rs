@@ -8,6 +8,7 @@ mod arithmetic;
 mod encoding;
 mod network;
 mod own;
+mod quantized;
 mod shape;
 
 use std::collections::{HashMap, HashSet};
@@ -24,6 +25,10 @@ use crate::model::signature::{Missing, Unknown};
 
 /// Columns, or sizes, in one value: no graph that is meant well has more, and one that isn't doubles them at each node.
 const WIDEST: usize = 1 << 20;
+
+/// What is said of branches.
+const BRANCHES: &str = "only layers one after the other can be imported, no residual or skip connections (x + f(x)): \
+                        train the network without them";
 
 /// What the walk through a graph has found so far.
 #[derive(Debug)]
@@ -75,7 +80,7 @@ fn find(domain: &str, name: &str) -> Option<Operator> {
             "PRelu" => activation::prelu,
             "Relu" | "LeakyRelu" | "Elu" | "Celu" | "Selu" | "Tanh" | "Sigmoid" | "Gelu" | "Softplus" | "Softsign"
             | "Mish" | "HardSwish" | "HardSigmoid" | "ThresholdedRelu" | "Swish" | "Neg" | "Erf" | "Abs" | "Exp"
-            | "Reciprocal" => activation::unary,
+            | "Reciprocal" | "Round" => activation::unary,
             "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" => activation::compare,
             "Log" => own::log,
             "IsNaN" => own::is_nan,
@@ -101,6 +106,8 @@ fn find(domain: &str, name: &str) -> Option<Operator> {
             "Slice" => shape::slice,
             "Split" => shape::split,
             "CastLike" => shape::cast_like,
+            "QuantizeLinear" => quantized::quantize,
+            "DequantizeLinear" => quantized::dequantize,
             "ReduceSum" => encoding::reduce_sum,
             _ => return None,
         },

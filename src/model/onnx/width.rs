@@ -10,7 +10,11 @@ use super::tensor::Array;
 ///
 /// # Errors
 /// If two nodes say otherwise.
-pub(super) fn width_of(input: &str, nodes: &[Node], constants: &HashMap<String, Array>) -> Result<Option<usize>, String> {
+pub(super) fn width_of(
+    input: &str,
+    nodes: &[Node],
+    constants: &HashMap<String, Array>,
+) -> Result<Option<usize>, String> {
     let mut shapes: HashMap<&str, Vec<usize>> =
         constants.iter().map(|(name, array)| (&**name, array.shape.clone())).collect();
     let mut same: HashSet<&str> = [input].into();
@@ -80,7 +84,8 @@ fn columns_taken<'a>(node: &Node, shape: &impl Fn(usize) -> Option<&'a Vec<usize
 
 /// The last column that a node picks: others behind it would never be looked at.
 fn last_picked(node: &Node, constants: &HashMap<String, Array>) -> Option<usize> {
-    let picks = node.op_type == "ArrayFeatureExtractor" || (node.op_type == "Gather" && matches!(node.int("axis", 0), 1 | -1));
+    let picks =
+        node.op_type == "ArrayFeatureExtractor" || (node.op_type == "Gather" && matches!(node.int("axis", 0), 1 | -1));
     let places = constants.get(node.input.get(1)?).filter(|_| picks)?.as_integers().ok()?;
     let places: Option<Vec<usize>> = places.iter().map(|&place| usize::try_from(place).ok()).collect();
     places?.into_iter().max()
@@ -90,8 +95,25 @@ fn last_picked(node: &Node, constants: &HashMap<String, Array>) -> Option<usize>
 fn keeps_columns(node: &Node) -> bool {
     matches!(
         &*node.op_type,
-        "Add" | "Sub" | "Mul" | "Div" | "Pow" | "PRelu" | "Cast" | "Identity" | "Dropout" | "Clip" | "Neg" | "Scaler"
-            | "Imputer" | "Normalizer" | "Binarizer" | "Relu" | "Tanh" | "Sigmoid" | "BatchNormalization"
+        "Add"
+            | "Sub"
+            | "Mul"
+            | "Div"
+            | "Pow"
+            | "PRelu"
+            | "Cast"
+            | "Identity"
+            | "Dropout"
+            | "Clip"
+            | "Neg"
+            | "Scaler"
+            | "Imputer"
+            | "Normalizer"
+            | "Binarizer"
+            | "Relu"
+            | "Tanh"
+            | "Sigmoid"
+            | "BatchNormalization"
             | "LayerNormalization"
     )
 }

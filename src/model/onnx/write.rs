@@ -236,6 +236,12 @@ fn activate(graph: &mut Builder, index: usize, layer: &Layer, value: String) -> 
             let (low, high) = (bound("low", low), bound("high", high));
             return graph.node("Clip", [&value, &low, &high], vec![]);
         }
+        Activation::Round { low, high } => {
+            let mut bound = |name, value| graph.floats(&format!("layers.{index}.{name}"), &[], &[value]);
+            let (low, high) = (bound("low", low), bound("high", high));
+            let clamped = graph.node("Clip", [&value, &low, &high], vec![]);
+            return graph.node("Round", [&clamped], vec![]);
+        }
         Activation::Silu => {
             let gate = graph.node("Sigmoid", [&value], vec![]);
             return graph.node("Mul", [&value, &gate], vec![]);

@@ -231,7 +231,8 @@ impl Reader<'_> {
                     return self.mistake(format!("{place}: leave the softmax out, classes get theirs from the logits"));
                 }
                 Some("prelu") => {
-                    return self.mistake(format!("{place}: its slopes are a tensor, so write {{ prelu = \"its name\" }}"));
+                    return self
+                        .mistake(format!("{place}: its slopes are a tensor, so write {{ prelu = \"its name\" }}"));
                 }
                 _ => self.deserialize(&place, value)?,
             }),

@@ -154,7 +154,8 @@ fn needs_pre(activation: Activation) -> bool {
         | Activation::HardSwish
         | Activation::HardSigmoid { .. }
         | Activation::ThresholdedRelu { .. }
-        | Activation::Clamp { .. } => true,
+        | Activation::Clamp { .. }
+        | Activation::Round { .. } => true,
         // Below 0 they turn the sign.
         Activation::LeakyRelu { slope: factor } | Activation::Elu { alpha: factor } => factor < 0.0,
         Activation::Identity

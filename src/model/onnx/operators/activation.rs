@@ -1,7 +1,7 @@
 //! Activations, and the elementwise functions that they are written with.
 
 use super::arithmetic::{each, per_column};
-use super::{Walk, encoding};
+use super::{BRANCHES, Walk, encoding};
 use crate::engine::Activation;
 use crate::model::onnx::chain::Op;
 use crate::model::onnx::elementwise::{Function, Piece, clamp, erf};
@@ -100,7 +100,7 @@ fn function_operands<const N: usize>(
         });
     }
     if operands.iter().any(|operand| operand.of != first.of || operand.tail != first.tail) {
-        return Err("it joins two branches: only layers one after the other can be imported".into());
+        return Err(format!("it joins two branches: {BRANCHES}"));
     }
     operands.try_into().map_err(|_| "it takes another number of values".into())
 }
@@ -177,6 +177,16 @@ fn function(node: &Node, x: &Function) -> Result<Function, String> {
         "Erf" => return Ok(x.then(erf)),
         "Abs" => return leaky(x, -1.0),
         "Exp" => return Ok(x.then(f64::exp)),
+        "Round" => {
+            let round = Activation::Round { low: f32::NEG_INFINITY, high: f32::INFINITY };
+            let rounded = x.activated(round);
+            return match rounded.pieces().and_then(|pieces| pieces.last().copied()) {
+                Some(Piece::Activation(Activation::Round { low, high })) if low.is_finite() && high.is_finite() => {
+                    Ok(rounded)
+                }
+                _ => Err("it rounds numbers of any size: clamp them to whole numbers before it".into()),
+            };
+        }
         "Reciprocal" => return Ok(x.then(|x| 1.0 / x)),
         other => return Err(format!("weir has no function {other}")),
     };

@@ -1,7 +1,7 @@
 //! Arithmetic: on columns it becomes steps of the preprocessing, within the network elementwise functions, scales, or
 //! parts of a layer normalisation.
 
-use super::{Walk, kind};
+use super::{BRANCHES, Walk, kind};
 use crate::model::onnx::chain::Op;
 use crate::model::onnx::proto::Node;
 use crate::model::onnx::tensor::{Array, Data, Element};
@@ -92,7 +92,7 @@ fn binary(walk: &mut Walk<'_>, node: &Node, operation: Operation) -> Result<Vec<
         (a, b) => {
             let (a, b) = (walk.chain.inner(a)?, walk.chain.inner(b)?);
             if a.of != b.of || a.tail != b.tail {
-                return Err("it joins two branches: only layers one after the other can be imported".into());
+                return Err(format!("it joins two branches: {BRANCHES}"));
             }
             Value::Inner(Inner { function: a.function.with(&b.function, |a, b| operation.of(a, b)), ..a })
         }

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use super::{Walk, axis, is_last, kind};
+use super::{BRANCHES, Walk, axis, is_last, kind};
 use crate::engine::{Activation, Output};
 use crate::model::onnx::chain::Op;
 use crate::model::onnx::proto::Node;
@@ -285,7 +285,7 @@ pub(super) fn concat(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, Str
             Value::Sizes(sizes)
         }
         [other, ..] => {
-            return Err(format!("it joins {}: only layers one after the other can be imported", kind(other)));
+            return Err(format!("it joins {}: {BRANCHES}", kind(other)));
         }
     };
     Ok(vec![value])
@@ -378,6 +378,13 @@ fn label(classes: &Value, index: &Value) -> Option<Value> {
 pub(super) fn gather(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
     if let Some(label) = label(walk.input(node, 0)?, walk.input(node, 1)?) {
         return Ok(vec![label]);
+    }
+    if let (Value::Constant(_), Value::Columns(_)) = (walk.input(node, 0)?, walk.input(node, 1)?) {
+        return Err(
+            "it looks numbers up by a column, as torch.nn.Embedding does: encode the column by OneHotEncoder, or \
+                    torch.nn.functional.one_hot, and multiply it by a torch.nn.Linear"
+                .into(),
+        );
     }
     let places = walk.constant(node, 1)?;
     if places.shape.len() > 1 {

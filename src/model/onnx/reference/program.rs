@@ -145,7 +145,8 @@ impl Program {
             }
         };
         let operands: Vec<_> = node.input.iter().map(value).collect::<Result<_, String>>()?;
-        if let Some(function) = self.functions.get(&[node.domain.clone(), node.op_type.clone(), node.overload.clone()]) {
+        if let Some(function) = self.functions.get(&[node.domain.clone(), node.op_type.clone(), node.overload.clone()])
+        {
             return self.call(function, node, operands, depth);
         }
         let operator = find(&node.domain, &node.op_type).ok_or("the reference doesn't run it")?;

@@ -69,7 +69,7 @@ fn float(node: Node, name: &str, value: f32) -> Node {
     with(node, name, |attribute| attribute.f = value)
 }
 
-fn number(name: &str, value: f32) -> Tensor {
+pub(super) fn number(name: &str, value: f32) -> Tensor {
     tensor(name, &[], &[value])
 }
 
@@ -141,17 +141,9 @@ fn activations_are_recognised_where_they_are_written_out() {
     let twenty = || vec![number("six", 20.0)];
     assert_eq!(activation(13, softplus, twenty()), Activation::Softplus);
     // Beta: softplus of twice the number, halved.
-    let steep = vec![
-        node("Mul", &["z", "two"], "t"),
-        node("Softplus", &["t"], "s"),
-        node("Div", &["s", "two"], "a"),
-    ];
+    let steep = vec![node("Mul", &["z", "two"], "t"), node("Softplus", &["t"], "s"), node("Div", &["s", "two"], "a")];
     assert_eq!(activation(13, steep, vec![number("two", 2.0)]), Activation::Softplus);
-    let quick = vec![
-        node("Mul", &["z", "factor"], "f"),
-        node("Sigmoid", &["f"], "s"),
-        node("Mul", &["z", "s"], "a"),
-    ];
+    let quick = vec![node("Mul", &["z", "factor"], "f"), node("Sigmoid", &["f"], "s"), node("Mul", &["z", "s"], "a")];
     assert_eq!(activation(13, quick, vec![number("factor", 1.702)]), Activation::Silu);
 }
 

@@ -3,7 +3,7 @@
 
 use half::{bf16, f16};
 
-use super::exported::{agreed, in_opset, int};
+use super::exported::{agreed, in_opset, int, number};
 use super::*;
 use crate::model::onnx::proto::Function;
 
@@ -25,10 +25,7 @@ fn referring(node: Node, name: &str, to: &str) -> Node {
 #[test]
 fn functions_of_the_file_are_put_in_the_place_of_their_calls() {
     // The inner names are those of the graph: they must not be mixed up.
-    let dense = vec![
-        called("local", "product", &["x", "w"], "h"),
-        node("Add", &["h", "b"], "z"),
-    ];
+    let dense = vec![called("local", "product", &["x", "w"], "h"), node("Add", &["h", "b"], "z")];
     let product = vec![node("MatMul", &["x", "w"], "h")];
     let leaky = vec![referring(node("LeakyRelu", &["x"], "y"), "alpha", "slope")];
     let calls = |slope: bool| {
@@ -133,9 +130,11 @@ fn list(name: &str, values: &[i64]) -> Tensor {
 #[test]
 fn what_is_sliced_whole_stays_and_parts_are_picked() {
     let constants = || {
-        let lists = [("zero", 0), ("one", 1), ("two", 2), ("three", 3), ("all", i64::MAX), ("most", i64::from(i32::MAX))];
+        let lists =
+            [("zero", 0), ("one", 1), ("two", 2), ("three", 3), ("all", i64::MAX), ("most", i64::from(i32::MAX))];
         let lists = lists.map(|(name, value)| list(name, &[value]));
-        let pair = [list("axes", &[0, 1]), list("starts", &[0, -2]), list("ends", &[i64::MAX, 3]), list("back", &[2, 0])];
+        let pair =
+            [list("axes", &[0, 1]), list("starts", &[0, -2]), list("ends", &[i64::MAX, 3]), list("back", &[2, 0])];
         [lists.to_vec(), pair.to_vec(), vec![tensor("u", &[2, 1], &[1.0, -2.0])]].concat()
     };
     let slice = |inputs: &[&str], output| node("Slice", inputs, output);
@@ -227,4 +226,66 @@ fn the_largest_logit_is_the_class() {
         model.graph.as_mut().unwrap().output = outputs.to_vec();
         assert_eq!(agreed(&model).output, Output::Softmax);
     }
+}
+
+/// A network as onnxruntime's quantiser writes it: weights as int8 with a scale for each output, numbers rounded to uint8
+/// before and behind each product.
+fn quantised(zero: i32, activation: &str) -> Model {
+    let round = |from: &str, to: &str, scale: &str| {
+        let whole = format!("{to}_whole");
+        let inputs = [from, scale, "zero"];
+        vec![node("QuantizeLinear", &inputs, &whole), node("DequantizeLinear", &[&whole, scale, "zero"], to)]
+    };
+    let weights = int(node("DequantizeLinear", &["w8", "w_scale", "w_zero"], "wide"), "axis", 1);
+    let nodes = [
+        round("x", "x_again", "x_scale"),
+        vec![weights, node("MatMul", &["x_again", "wide"], "h"), node("Add", &["h", "b"], "s")],
+        round("s", "z", "z_scale"),
+        vec![node(activation, &["z"], "a")],
+        round("a", "a_again", "z_scale"),
+        vec![node("MatMul", &["a_again", "v"], "y")],
+    ]
+    .concat();
+    let bytes = |name: &str, data_type: DataType, dims: &[i64], values: &[i32]| Tensor {
+        name: name.into(),
+        dims: dims.to_vec(),
+        data_type: data_type as i32,
+        int32_data: values.to_vec(),
+        ..Tensor::default()
+    };
+    let constants = vec![
+        bytes("w8", DataType::Int8, &[2, 3], &[127, -50, 30, 5, 90, -128]),
+        bytes("w_zero", DataType::Int8, &[3], &[0, 0, 2]),
+        tensor("w_scale", &[3], &[0.01, 0.02, 0.015]),
+        bytes("zero", DataType::Uint8, &[], &[zero]),
+        number("x_scale", 0.05),
+        number("z_scale", 0.03),
+    ];
+    in_opset(13, nodes, constants)
+}
+
+#[test]
+fn rounding_to_few_bits_is_an_activation() {
+    let draft = agreed(&quantised(100, "Tanh"));
+    let round = Activation::Round { low: -100.0, high: 155.0 };
+    let found: Vec<_> = draft.layers.iter().map(|layer| layer.activation).collect();
+    assert_eq!(found, [round, round, Activation::Tanh, round, Activation::Identity]);
+    let weights = draft.layers[1].weights.to_f32();
+    let step = weights[[0, 0]] / (1.27 * 0.05 / 0.03);
+    assert!((step - 1.0).abs() < 1e-5, "{weights}");
+    // A ReLU between two roundings is a bound of theirs.
+    let draft = agreed(&quantised(100, "Relu"));
+    let found: Vec<_> = draft.layers.iter().map(|layer| layer.activation).collect();
+    assert_eq!(found, [round, Activation::Round { low: 0.0, high: 155.0 }, Activation::Identity]);
+
+    let mut per_column = quantised(100, "Relu");
+    let scale = per_column.graph.as_mut().unwrap().initializer.iter_mut().find(|it| it.name == "z_scale").unwrap();
+    (scale.dims, scale.float_data) = (vec![3], vec![0.1, 0.2, 0.3]);
+    let error = refused(import_with(&per_column, &Hints::default()));
+    assert!(error.contains("QuantizeLinear") && error.contains("only weights can have"), "{error}");
+    let nodes = network(vec![node("Softmax", &["z"], "p"), node("QuantizeLinear", &["p", "scale", "zero"], "y")]);
+    let zero =
+        Tensor { name: "zero".into(), data_type: DataType::Uint8 as i32, int32_data: vec![0], ..Tensor::default() };
+    let error = refused(import_with(&in_opset(13, nodes, vec![number("scale", 0.1), zero]), &Hints::default()));
+    assert!(error.contains("nodes_to_exclude"), "{error}");
 }

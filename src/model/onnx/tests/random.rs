@@ -4,6 +4,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
+use crate::model::onnx::proto::Function;
 
 /// Of each kind of row some: the draft's own check takes 2,000.
 const ROWS: usize = 24;
@@ -109,7 +110,8 @@ impl Drawn {
             let values = self.numbers(width, low, high);
             self.constant(&[width], values)
         };
-        let [scale, shift, mean, variance] = [(0.5, 2.0), (-1.0, 1.0), (-1.0, 1.0), (0.5, 2.0)].map(|(a, b)| vector(a, b));
+        let [scale, shift, mean, variance] =
+            [(0.5, 2.0), (-1.0, 1.0), (-1.0, 1.0), (0.5, 2.0)].map(|(a, b)| vector(a, b));
         if self.opset >= 17 && width > 1 && self.chance(0.4) {
             self.then("LayerNormalization", &[&scale, &shift]);
         } else {
@@ -212,6 +214,81 @@ impl Drawn {
         }
     }
 
+    /// Integers and back, as onnxruntime's quantiser writes it.
+    fn quantised(&mut self) {
+        let zero = self.random.random_range(0..=255);
+        let scale = self.random.random_range(0.01..0.1);
+        let scale = self.scalar(scale);
+        let point = format!("c{}", self.constants.len());
+        let data_type = DataType::Uint8 as i32;
+        self.constants.push(Tensor { name: point.clone(), data_type, int32_data: vec![zero], ..Tensor::default() });
+        self.then("QuantizeLinear", &[&scale, &point]);
+        self.then("DequantizeLinear", &[&scale, &point]);
+    }
+
+    /// Some of the last value's columns, or all of them.
+    fn picked(&mut self) {
+        let width = self.last.1 as i64;
+        if self.opset >= 10 && self.chance(0.5) {
+            let start = self.random.random_range(0..width);
+            let [start, end, axis] = [start, i64::MAX, 1].map(|value| self.integers(&[value]));
+            let [zero, rows] = [0, 0].map(|value| self.integers(&[value]));
+            self.then("Slice", &[&zero, &end, &rows]);
+            self.then("Slice", &[&start, &end, &axis]);
+            self.last.1 = self.left_from(&start, width);
+        } else {
+            let places: Vec<i64> =
+                (0..self.random.random_range(1..=4)).map(|_| self.random.random_range(0..width)).collect();
+            self.last.1 = places.len();
+            let places = self.integers(&places);
+            self.then("Gather", &[&places]);
+            self.attribute("axis", |attribute| attribute.i = 1);
+        }
+    }
+
+    /// How many columns are left from the start that a constant says.
+    fn left_from(&self, start: &str, width: i64) -> usize {
+        let start = self.constants.iter().find(|tensor| tensor.name == start).map_or(0, |tensor| tensor.int64_data[0]);
+        (width - start) as usize
+    }
+
+    /// Some of the nodes as functions of the file, their attributes as the caller's.
+    fn functions(&mut self) -> Vec<Function> {
+        let mut functions = Vec::new();
+        for at in 0..self.nodes.len() {
+            if !self.chance(0.1) {
+                continue;
+            }
+            let call = &mut self.nodes[at];
+            let (name, inputs) = (format!("f{at}"), (0..call.input.len()).map(|input| format!("v{input}")));
+            let input: Vec<String> = inputs.collect();
+            let refer = |it: &Attribute| Attribute {
+                name: it.name.clone(),
+                ref_attr_name: it.name.clone(),
+                ..Attribute::default()
+            };
+            let given =
+                input.iter().zip(&call.input).map(|(name, given)| if given.is_empty() { "" } else { name.as_str() });
+            let body = Node {
+                input: given.map(String::from).collect(),
+                output: vec!["result".into()],
+                attribute: call.attribute.iter().map(refer).collect(),
+                ..call.clone()
+            };
+            functions.push(Function {
+                name: name.clone(),
+                domain: "local".into(),
+                input,
+                output: vec!["result".into()],
+                node: vec![body],
+                opset_import: vec![OperatorSetId { domain: String::new(), version: self.opset }],
+                ..Function::default()
+            });
+            (call.op_type, call.domain) = (name, "local".into());
+        }
+        functions
+    }
+
     /// A node that changes no number of a row.
     fn nothing(&mut self) {
         match self.random.random_range(0..4) {
@@ -228,7 +305,7 @@ impl Drawn {
 
     fn end(&mut self) {
         match self.random.random_range(0..6) {
-            0 => {
+            0 if self.last.1 > 1 => {
                 self.then("Softmax", &[]);
                 self.attribute("axis", |attribute| attribute.i = 1);
             }
@@ -254,16 +331,26 @@ impl Drawn {
                 if self.chance(share) {
                     self.nothing();
                 }
+                if self.chance(share / 3.0) {
+                    self.picked();
+                }
+                if self.opset >= 10 && self.chance(share / 3.0) {
+                    self.quantised();
+                }
             }
         }
         let outputs = self.random.random_range(1..=4);
         self.linear(outputs);
         self.end();
+        let functions = self.functions();
+        let output = self.last.0.clone();
         let mut model = model(self.nodes);
+        model.functions = functions;
         model.opset_import[0].version = self.opset;
         let graph = model.graph.as_mut().unwrap();
         graph.input = vec![input("x", DataType::Float, Some(inputs as i64))];
         graph.initializer = self.constants;
+        graph.output[0].name = output;
         model
     }
 }
@@ -271,7 +358,8 @@ impl Drawn {
 /// Imports a drawn graph and compares it on some rows.
 fn compare(seed: u64) -> Result<(), String> {
     let model = Drawn::new(seed).model();
-    let mut imported = import_with(&model, &Hints::default()).map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
+    let mut imported =
+        import_with(&model, &Hints::default()).map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
     let reference = imported.reference.take().unwrap();
     let (draft, _) = imported.into_draft("m", &Evidence::default()).map_err(|error| error.to_string())?;
     let (_, files) = draft.bundle(1, String::new()).map_err(|error| error.to_string())?;
