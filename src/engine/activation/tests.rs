@@ -199,7 +199,9 @@ fn values_keep_their_error_bounds() {
             for (&x, y) in inputs.iter().zip(apply(kernel, activation, &inputs)) {
                 let expected = exact(activation, f64::from(x));
                 let error = (f64::from(y) - expected).abs();
-                let error = if error <= negligible { 0.0 } else { error / expected.abs() / EPSILON };
+                // An infinity is right where the exact value rounds to it.
+                let is_right = error <= negligible || y == expected as f32;
+                let error = if is_right { 0.0 } else { error / expected.abs() / EPSILON };
                 assert!(!error.is_nan(), "{kernel} {activation}({x:e}) = {y}");
                 if error > worst.0 {
                     worst = (error, x);

@@ -17,13 +17,15 @@ struct Drawn {
     constants: Vec<Tensor>,
     /// The name of the value that is the last so far, and its width.
     last: (String, usize),
+    /// Whether it comes from a linear layer: an activation of several operators is recognised there only.
+    is_linear: bool,
 }
 
 impl Drawn {
     fn new(seed: u64) -> Drawn {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let (opset, width) = (random.random_range(7..=22), random.random_range(1..=5));
-        Drawn { random, opset, nodes: Vec::new(), constants: Vec::new(), last: ("x".into(), width) }
+        Drawn { random, opset, nodes: Vec::new(), constants: Vec::new(), last: ("x".into(), width), is_linear: false }
     }
 
     fn chance(&mut self, share: f64) -> bool {
@@ -102,6 +104,7 @@ impl Drawn {
             }
         }
         self.last.1 = outputs;
+        self.is_linear = true;
     }
 
     fn norm(&mut self) {
@@ -121,6 +124,7 @@ impl Drawn {
 
     fn activation(&mut self) {
         let x = self.last.0.clone();
+        let is_linear = std::mem::take(&mut self.is_linear);
         let simple = ["Relu", "Tanh", "Sigmoid", "Softplus", "Softsign", "Selu", "Abs", "Identity"];
         match self.random.random_range(0..16) {
             at @ 0..8 => self.then(simple[at], &[]),
@@ -159,6 +163,7 @@ impl Drawn {
                 let slopes = self.constant(&[count], slopes);
                 self.then("PRelu", &[&slopes]);
             }
+            _ if !is_linear => self.then("Tanh", &[]),
             14 => {
                 // silu, or quick gelu
                 let factor = self.random.random_range(0.5..2.0);
@@ -216,6 +221,7 @@ impl Drawn {
 
     /// Integers and back, as onnxruntime's quantiser writes it.
     fn quantised(&mut self) {
+        self.is_linear = false;
         let zero = self.random.random_range(0..=255);
         let scale = self.random.random_range(0.01..0.1);
         let scale = self.scalar(scale);
