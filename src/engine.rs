@@ -24,6 +24,8 @@ mod tests;
 pub mod training;
 
 pub use activation::Activation;
+#[cfg(test)]
+pub(crate) use activation::tests::exact;
 pub use kernel::{Kernel, kernels};
 pub use layer::{Dtype, Int8Input, Layer, Norm, NormPlace, Weights};
 pub use mlp::{Mlp, Scratch};
@@ -92,6 +94,16 @@ pub enum EngineError {
         /// Length of the norm's shift.
         shift: usize,
     },
+    /// A layer with slopes that its activation doesn't take, or without those that it does.
+    #[error("layer {layer} has {slopes} slopes where its activation takes {wanted}")]
+    Slopes {
+        /// Counted from 0.
+        layer: usize,
+        /// Its outputs for a PReLU, else 0.
+        wanted: usize,
+        /// How many slopes there are.
+        slopes: usize,
+    },
     /// A layer that doesn't fit the one before it.
     #[error("layer {layer} has {inputs} inputs but the layer before it has {previous} outputs")]
     Chain {
@@ -105,9 +117,20 @@ pub enum EngineError {
     /// [`Output::Logistic`] behind more than one logit.
     #[error("the logistic output needs exactly 1 logit, the last layer has {0} outputs")]
     Logits(usize),
-    /// A name that is none of [`Activation::ALL`].
-    #[error("unknown activation {0:?}")]
+    /// A text that names no activation.
+    #[error(
+        "unknown activation {0:?}: expected one of {names}, with parameters as in leaky_relu(slope=0.2)",
+        names = Activation::ALL.map(Activation::as_str).join(", ")
+    )]
     UnknownActivation(String),
+    /// A parameter that a function can't be computed with.
+    #[error("activation {activation}: {reason}")]
+    Activation {
+        /// With its parameters.
+        activation: String,
+        /// Which values it can have.
+        reason: &'static str,
+    },
     /// A kernel for another CPU.
     #[error("this machine can't run the {0} kernel")]
     Kernel(Kernel),

@@ -26,10 +26,20 @@ const ROWS: usize = 300;
 #[test]
 fn onnxruntime_answers_as_weir_does() {
     let mut models = Models::new();
-    for (index, activation) in Activation::ALL.into_iter().enumerate() {
+    let clamp = |low, high| Activation::Clamp { low, high };
+    let more = [
+        Activation::PRelu,
+        Activation::LeakyRelu { slope: 0.3 },
+        Activation::Elu { alpha: 0.3 },
+        Activation::Celu { alpha: 0.3 },
+        clamp(f32::NEG_INFINITY, 0.5),
+        clamp(-0.5, f32::INFINITY),
+        Activation::Round { low: -2.0, high: 3.0 },
+    ];
+    for (index, activation) in Activation::ALL.into_iter().chain(more).enumerate() {
         let place = [None, Some(NormPlace::BeforeActivation), Some(NormPlace::AfterActivation)][index % 3];
         let layers = models.layers(&[9, 3], activation, place);
-        models.add(activation.as_str(), classes(3), layers, Answer::Softmax);
+        models.add(&format!("{}-{index}", activation.as_str().replace('_', "-")), classes(3), layers, Answer::Softmax);
     }
     let layers = models.layers(&[8, 1], Activation::Relu, None);
     models.add("logistic", classes(2), layers, Answer::Logistic);
@@ -105,12 +115,13 @@ impl Models {
             let norm =
                 norm.map(|place| Norm { scale: vector(0.5, 2.0), shift: vector(-1.0, 1.0), epsilon: 1e-5, place });
             let bias = vector(-1.0, 1.0);
+            let slopes = (activation == Activation::PRelu).then(|| vector(-0.5, 1.5));
             let weights = Array2::from_shape_fn((inputs, outputs), |_| random.random_range(-1.0..1.0));
-            layers.push(Layer { weights: Weights::F32(weights), bias, activation, norm });
+            layers.push(Layer { weights: Weights::F32(weights), bias, activation, slopes, norm });
             inputs = outputs;
         }
         let last = layers.last_mut().unwrap();
-        (last.activation, last.norm) = (Activation::Identity, None);
+        (last.activation, last.slopes, last.norm) = (Activation::Identity, None, None);
         layers
     }
 

@@ -56,17 +56,29 @@ fn compare(name: &str, samples: &str, store: &str) -> Result<(), String> {
         fs::read_to_string(samples).unwrap().lines().map(|line| numbers(&read(line)["outputs"])).collect();
     let found: Vec<Vec<f64>> =
         String::from_utf8_lossy(&predicted.stdout).lines().map(|line| answer(&read(line))).collect();
+    agree(name, &found, &expected)
+}
+
+/// Whether the answers to all rows agree; of a quantised model to all but a few, where rounding went the other way.
+fn agree(name: &str, found: &[Vec<f64>], expected: &[Vec<f64>]) -> Result<(), String> {
     assert_eq!((found.len(), expected.len()), (ROWS, ROWS), "{name}");
-    for column in 0..expected[0].len() {
-        let largest = expected.iter().map(|row| row[column].abs()).fold(1.0, f64::max);
-        for (row, (found, expected)) in found.iter().zip(&expected).enumerate() {
-            let difference = (found[column] - expected[column]).abs();
-            if found.len() != expected.len() || difference.is_nan() || difference > 1e-5 * largest {
-                return Err(format!("{name}, row {row}, output {column}: {found:?}, onnxruntime {expected:?}"));
-            }
+    let columns = expected[0].len();
+    let largest = |column: usize| expected.iter().map(|row| row[column].abs()).fold(1.0, f64::max);
+    let largest: Vec<f64> = (0..columns).map(largest).collect();
+    let is_near = |found: &[f64], expected: &[f64]| {
+        let mut numbers = found.iter().zip(expected).zip(&largest);
+        found.len() == columns && numbers.all(|((found, expected), largest)| (found - expected).abs() <= 1e-5 * largest)
+    };
+    let rows = found.iter().zip(expected).enumerate();
+    let wrong: Vec<_> = rows.filter(|(_, (found, expected))| !is_near(found, expected)).collect();
+    let forgiven =
+        if name.starts_with("quantised") || name.starts_with("reference of quantised") { ROWS / 50 } else { 0 };
+    match wrong.first() {
+        Some((row, (found, expected))) if wrong.len() > forgiven => {
+            Err(format!("{name}, row {row} and {} more: {found:?}, onnxruntime {expected:?}", wrong.len() - 1))
         }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// What the reference that imports are checked against answers for the samples.
@@ -77,19 +89,8 @@ fn compare_reference(name: &str, file: &str, samples: &str) -> Result<(), String
     let found = reference.answers(&imported.signature, read.rows()).map_err(|error| format!("{name}: {error}"))?;
     let expected: Vec<Vec<f64>> =
         fs::read_to_string(samples).unwrap().lines().map(|line| numbers(&self::read(line)["outputs"])).collect();
-    for column in 0..found.ncols() {
-        let largest = expected.iter().map(|row| row[column].abs()).fold(1.0, f64::max);
-        for (row, expected) in expected.iter().enumerate() {
-            let difference = (found[[row, column]] - expected[column]).abs();
-            if difference.is_nan() || difference > 1e-5 * largest {
-                let found = found.row(row);
-                return Err(format!(
-                    "reference of {name}, row {row}, output {column}: {found}, onnxruntime {expected:?}"
-                ));
-            }
-        }
-    }
-    Ok(())
+    let found: Vec<Vec<f64>> = found.rows().into_iter().map(|row| row.to_vec()).collect();
+    agree(&format!("reference of {name}"), &found, &expected)
 }
 
 /// What a prediction says: probabilities in the order of the classes, which here is that of their names, or numbers.

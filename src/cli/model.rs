@@ -294,7 +294,7 @@ fn widths(network: &Network) -> Vec<usize> {
 }
 
 fn describe_network(network: &Network) -> String {
-    let activations: Vec<_> = network.layers.iter().map(|layer| layer.activation.as_str()).collect();
+    let activations: Vec<_> = network.layers.iter().map(|layer| layer.activation.to_string()).collect();
     format!("{} ({})", dashed(&widths(network)), activations.join(", "))
 }
 

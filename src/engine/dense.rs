@@ -8,6 +8,7 @@
 mod dots;
 mod floats;
 pub(super) mod int8;
+mod slopes;
 mod tiles;
 
 use half::{bf16, f16};
@@ -22,6 +23,7 @@ use super::{Int8Input, Layer, NormPlace, Weights};
 use dots::Dots;
 use floats::FloatTile;
 use int8::{Int8Tile, PackedInt8, Quantized};
+use slopes::PRelu;
 use tiles::{Target, all_columns};
 
 pub(super) use tiles::TALLEST;
@@ -36,6 +38,8 @@ pub(super) struct Dense {
     outputs: usize,
     lanes: usize,
     activation: Activation,
+    /// Padded to whole vectors.
+    slopes: Option<Aligned<f32>>,
     norm: Option<PackedNorm>,
     /// Padded to whole vectors.
     bias: Aligned<f32>,
@@ -80,6 +84,7 @@ impl Dense {
             outputs,
             lanes,
             activation: layer.activation,
+            slopes: layer.slopes.as_ref().map(|slopes| padded(slopes, lanes)),
             norm: layer.norm.as_ref().map(|norm| PackedNorm::pack(norm, lanes)),
             bias: padded(&layer.bias, lanes),
             product,
@@ -162,12 +167,20 @@ impl Dense {
                 }
             }
         }
+        let y = &mut y[..rows * self.width()];
+        let is_norm_first = self.norm.as_ref().is_some_and(|norm| norm.place == NormPlace::BeforeActivation);
+        if let (Some(slopes), false) = (&self.slopes, is_norm_first) {
+            plain.run(PRelu { slopes, y });
+        }
         if let Some(norm) = &self.norm {
-            let normalize = Normalize { norm, activation: behind_norm, y: &mut y[..rows * self.width()] };
+            let normalize = Normalize { norm, activation: behind_norm, y };
             match self.product {
                 Product::Unfused(_) | Product::Int8(_) => Unfused(plain).run(normalize),
                 Product::F32(_) | Product::Dots(_) | Product::F16(_) | Product::Bf16(_) => plain.run(normalize),
             }
+        }
+        if let (Some(slopes), true) = (&self.slopes, is_norm_first) {
+            plain.run(PRelu { slopes, y });
         }
     }
 

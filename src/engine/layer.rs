@@ -18,6 +18,8 @@ pub struct Layer {
     pub bias: Array1<f32>,
     /// The function behind the sums.
     pub activation: Activation,
+    /// One per output for [`Activation::PRelu`], none for others.
+    pub slopes: Option<Array1<f32>>,
     /// A layer normalisation of the row's outputs.
     pub norm: Option<Norm>,
 }
@@ -25,7 +27,7 @@ pub struct Layer {
 impl Layer {
     /// A layer of f32 weights (inputs × outputs, in any memory layout) without a norm.
     pub fn new(weights: Array2<f32>, bias: Array1<f32>, activation: Activation) -> Layer {
-        Layer { weights: Weights::F32(weights), bias, activation, norm: None }
+        Layer { weights: Weights::F32(weights), bias, activation, slopes: None, norm: None }
     }
 
     /// How many inputs it has.
@@ -36,6 +38,15 @@ impl Layer {
     /// How many outputs it has.
     pub fn outputs(&self) -> usize {
         self.weights.outputs()
+    }
+
+    /// Replaces each of a row's outputs by its [activation](Layer::activation).
+    pub fn activate(&self, outputs: &mut [f32]) {
+        self.activation.apply(outputs);
+        for (output, slope) in outputs.iter_mut().zip(self.slopes.iter().flatten()).filter(|(output, _)| **output < 0.0)
+        {
+            *output *= slope;
+        }
     }
 }
 

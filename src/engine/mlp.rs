@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use ndarray::{ArrayView2, ArrayViewMut2, s};
+use ndarray::{Array1, ArrayView2, ArrayViewMut2, s};
 
 use super::aligned::Aligned;
 use super::dense::int8::{MAX_INPUTS, Quantized};
 use super::dense::{Dense, TALLEST};
 use super::kernel::{Backend, Kernel, Operation, Simd};
-use super::{Dtype, EngineError, Int8Input, Layer, Output, Weights};
+use super::{Activation, Dtype, EngineError, Int8Input, Layer, Output, Weights};
 
 /// Bytes of inputs and outputs of the widest layer that a block of rows should have: they stay in the first and second
 /// level cache beside a few columns of weights.
@@ -39,7 +39,7 @@ impl Mlp {
     /// Packs the layers for the fastest kernel of this machine.
     ///
     /// # Errors
-    /// If there are no layers, one is empty, its bias, scales or norm don't fit its weights or it doesn't fit the layer
+    /// If there are no layers, one is empty, its bias, scales, slopes or norm don't fit its weights or it doesn't fit the layer
     /// before it, or the last one has more than one output where `output` is logistic.
     pub fn new(layers: Vec<Layer>, output: Output) -> Result<Mlp, EngineError> {
         Mlp::pack(&layers, output, Backend::best())
@@ -139,7 +139,7 @@ fn quantizes(layer: &Layer) -> bool {
 
 fn check(layers: &[Layer], output: Output) -> Result<(), EngineError> {
     let mut previous = None;
-    for (layer, Layer { weights, bias, norm, .. }) in layers.iter().enumerate() {
+    for (layer, Layer { weights, bias, activation, slopes, norm }) in layers.iter().enumerate() {
         let (inputs, outputs) = (weights.inputs(), weights.outputs());
         if inputs == 0 || outputs == 0 {
             return Err(EngineError::EmptyLayer { layer, inputs, outputs });
@@ -154,6 +154,12 @@ fn check(layers: &[Layer], output: Output) -> Result<(), EngineError> {
         }
         if weights.dtype() == Dtype::Int8 && inputs > MAX_INPUTS {
             return Err(EngineError::Int8Inputs { layer, inputs });
+        }
+        activation.validate()?;
+        let wanted = if *activation == Activation::PRelu { outputs } else { 0 };
+        let slopes = slopes.as_ref().map_or(0, Array1::len);
+        if slopes != wanted {
+            return Err(EngineError::Slopes { layer, wanted, slopes });
         }
         if let Some(norm) = norm
             && (norm.scale.len(), norm.shift.len()) != (outputs, outputs)

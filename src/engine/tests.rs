@@ -8,7 +8,6 @@ use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::activation::tests::exact;
 use super::dense::Dense;
 use super::dense::int8::Quantized;
 use super::kernel::{Backend, Operation, Portable, Simd};
@@ -45,13 +44,17 @@ fn bits(matrix: ArrayView2<'_, f32>) -> Vec<u32> {
 /// The answers in f64.
 fn reference(layers: &[Layer], output: Output, x: ArrayView2<'_, f32>) -> Array2<f64> {
     let mut values = x.mapv(f64::from);
-    for Layer { weights, bias, activation, norm } in layers {
+    for Layer { weights, bias, activation, slopes, norm } in layers {
         values = values.dot(&weights.to_f32().mapv(f64::from)) + bias.mapv(f64::from);
         match norm {
             Some(norm) if norm.place == NormPlace::BeforeActivation => normalize(norm, &mut values),
             _ => {}
         }
         values.mapv_inplace(|value| exact(*activation, value));
+        for mut row in values.rows_mut() {
+            let below = row.iter_mut().zip(slopes.iter().flatten()).filter(|(value, _)| **value < 0.0);
+            below.for_each(|(value, slope)| *value *= f64::from(*slope));
+        }
         match norm {
             Some(norm) if norm.place == NormPlace::AfterActivation => normalize(norm, &mut values),
             _ => {}
@@ -255,6 +258,40 @@ fn norms_match_f64() {
             }
         }
     }
+}
+
+#[test]
+fn each_output_has_its_own_slope() {
+    let mut rng = ChaCha8Rng::seed_from_u64(13);
+    for outputs in (1..=20).chain([100]) {
+        for place in [None, Some(NormPlace::BeforeActivation), Some(NormPlace::AfterActivation)] {
+            let mut layer = layer(&mut rng, 9, outputs, Activation::PRelu);
+            let mut vector = |low, high| Array1::from_shape_simple_fn(outputs, || rng.random_range(low..high));
+            layer.slopes = Some(vector(-0.5, 1.5));
+            layer.norm =
+                place.map(|place| Norm { scale: vector(0.5, 2.0), shift: vector(-1.0, 1.0), epsilon: 1e-5, place });
+            let int8 = Weights::Int8 {
+                values: layer.weights.to_f32().mapv(|weight| (weight * 300.0) as i8),
+                scales: Array1::from_elem(outputs, 1.0 / 300.0),
+                input: Int8Input::F32,
+            };
+            for layer in [Layer { weights: int8, ..layer.clone() }, layer] {
+                let x = rows(&mut rng, 14, 9);
+                let expected = reference(std::slice::from_ref(&layer), Output::Identity, x.view());
+                for kernel in kernels() {
+                    let mlp = Mlp::with_kernel(vec![layer.clone()], Output::Identity, kernel).unwrap();
+                    assert_close(kernel, &forward(&mlp, x.view()), &expected, 1e-5);
+                }
+            }
+        }
+    }
+    let prelu = layer(&mut rng, 3, 2, Activation::PRelu);
+    let wrong = |slopes, activation| Mlp::new(vec![Layer { slopes, activation, ..prelu.clone() }], Output::Identity);
+    let error = wrong(None, Activation::PRelu).unwrap_err();
+    assert_eq!(error, EngineError::Slopes { layer: 0, wanted: 2, slopes: 0 });
+    let error = wrong(Some(Array1::zeros(2)), Activation::Relu).unwrap_err();
+    assert_eq!(error, EngineError::Slopes { layer: 0, wanted: 0, slopes: 2 });
+    assert!(wrong(None, Activation::Celu { alpha: -1.0 }).is_err());
 }
 
 #[test]

@@ -5,13 +5,14 @@
 //! what it makes of that. At the end there is one chain from columns to an answer, which is put in the order of a
 //! bundle.
 //!
-//! In reading order: `graph` is the file, `value` what values stand for, `operators` the walk, `chain` the network as it is
+//! In reading order: `graph` is the file (with `functions` in place of their calls and the `width` of inputs), `value` what values stand for, `operators` the walk, `chain` the network as it is
 //! found, `layers` and `arrange` what becomes of it. `reference` runs the graph, and every import is held against it.
 //! `write` goes the other way.
 
 mod arrange;
 mod chain;
 mod elementwise;
+mod functions;
 mod graph;
 mod layers;
 mod operators;
@@ -19,6 +20,7 @@ pub(crate) mod proto;
 mod reference;
 mod tensor;
 mod value;
+mod width;
 mod write;
 
 use std::collections::BTreeMap;
@@ -128,22 +130,32 @@ fn answer(walk: &mut Walk<'_>) -> Result<Found, OnnxError> {
     let mut found: Option<Found> = None;
     for name in &walk.graph.outputs {
         let refused = |reason: &str| OnnxError::Graph(format!("its output {name:?} {reason}"));
-        let (answer, classes) = match walk.value(name).cloned() {
+        let (answer, classes, is_class) = match walk.value(name).cloned() {
             None => return Err(refused("is given by no node")),
             // The names of the classes, beside the answer.
             Some(Value::Constant(_)) => continue,
-            Some(Value::Answer { answer, form: Form::Named(classes) }) => (answer, Some(classes.to_vec())),
-            Some(Value::Answer { answer, .. }) => (answer, None),
+            Some(Value::Answer { answer, form: Form::Named(classes) }) => (answer, Some(classes.to_vec()), true),
+            Some(Value::Answer { answer, form }) => (answer, None, matches!(form, Form::Index)),
             Some(Value::Inner(inner)) => {
                 let of =
                     walk.chain.settle(&inner).map_err(|reason| refused(&format!("can't be imported: {reason}")))?;
-                (Answer { of, output: Output::Identity }, None)
+                (Answer { of, output: Output::Identity }, None, false)
             }
             Some(Value::Columns(_)) => return Err(refused("is no answer of a network: there is no layer before it")),
             Some(Value::Sizes(_) | Value::Moment { .. }) => return Err(refused("is no answer of a network")),
         };
         match &mut found {
-            None => found = Some(Found { answer, classes }),
+            None => found = Some(Found { answer, classes, has_class: is_class }),
+            // Logits, and the class that they stand for.
+            Some(found)
+                if found.answer.of == answer.of
+                    && [found.answer.output, answer.output].contains(&Output::Identity)
+                    && (is_class || found.has_class) =>
+            {
+                let classes = found.classes.take().or(classes);
+                let answer = Answer { output: Output::Identity, ..answer };
+                *found = Found { answer, classes, has_class: true };
+            }
             Some(found) if found.answer != answer => {
                 return Err(refused(
                     "is another answer than that of the output before it: export the model with one of them",
@@ -175,12 +187,21 @@ fn advice(operator: &str) -> &'static str {
         "LogSoftmax" => {
             "leave LogSoftmax out of the export, as the logits are enough: --task classification gives probabilities"
         }
-        "QuantizeLinear" | "DequantizeLinear" | "DynamicQuantizeLinear" | "MatMulInteger" | "QLinearMatMul" => {
+        "DynamicQuantizeLinear" | "MatMulInteger" | "QLinearMatMul" | "QGemm" | "com.microsoft.QGemm" => {
             "export the model before it is quantised, and quantise it by `weir model quantize`"
         }
-        "HardSigmoid" | "HardSwish" | "Mish" | "PRelu" | "Selu" | "Celu" | "Softplus" | "Softsign"
-        | "ThresholdedRelu" | "Exp" | "Log" => {
+        "Hardmax" | "Shrink" | "Sin" | "Cos" | "Floor" | "Sign" => {
             "retrain with relu, leaky_relu, elu, tanh, logistic, gelu or silu as activation"
+        }
+        "Conv" | "ConvTranspose" | "MaxPool" | "AveragePool" | "GlobalAveragePool" | "GlobalMaxPool" => {
+            "convolutions and pooling (torch.nn.Conv1d, Conv2d, MaxPool1d) work on series and images: weir imports \
+             networks of torch.nn.Linear"
+        }
+        "LSTM" | "GRU" | "RNN" => {
+            "torch.nn.LSTM, GRU and RNN keep a state from one step to the next: weir imports networks of torch.nn.Linear"
+        }
+        "Attention" | "MultiHeadAttention" | "com.microsoft.MultiHeadAttention" => {
+            "torch.nn.MultiheadAttention works on sequences: weir imports networks of torch.nn.Linear"
         }
         "If" | "Loop" | "Scan" => "export the model by tracing, for one kind of input",
         "ai.onnx.ml.Binarizer" => "labels that don't exclude each other need a model each",

@@ -126,6 +126,7 @@ impl<'a> Assembly<'a> {
                     }
                 }
                 Module::Activation(activation) => stack.activation(activation),
+                Module::PRelu(name) => self.prelu(&mut stack, &name),
             }
         }
         let output = self.output(&signature, stack.width(), last_is_logistic);
@@ -190,6 +191,18 @@ impl<'a> Assembly<'a> {
         let (scale, shift) = self.scale_and_shift(width, norm.weight.as_deref(), norm.bias.as_deref(), norm.guessed);
         let epsilon = self.epsilon(norm.epsilon)?;
         weight_is_there.then_some(stack::LayerNorm { scale: scale?, shift: shift?, epsilon })
+    }
+
+    /// One slope for all columns, or one for each.
+    fn prelu(&mut self, stack: &mut Stack, name: &str) {
+        let Some((shape, slopes)) = self.tensor(name) else { return };
+        let slopes: Vec<f32> = slopes.into_iter().map(|slope| slope as f32).collect();
+        match *slopes {
+            [slope] => stack.activation(Activation::LeakyRelu { slope }),
+            _ if self.lost => {}
+            _ if shape == [stack.width()] => stack.prelu(slopes.into()),
+            _ => self.note(format!("tensor {name:?} has the shape {shape:?}, [1] or [{}] is needed", stack.width())),
+        }
     }
 
     fn scale_and_shift(

@@ -54,7 +54,7 @@ pub enum ShrinkError {
     Engine(#[from] EngineError),
 }
 
-/// Bytes of the layers' numbers: weights, biases, scales, norms.
+/// Bytes of the layers' numbers: weights, biases, scales, slopes, norms.
 pub fn bytes(layers: &[Layer]) -> usize {
     let of = |layer: &Layer| {
         let (each, scales) = match &layer.weights {
@@ -63,7 +63,8 @@ pub fn bytes(layers: &[Layer]) -> usize {
             Weights::Int8 { scales, .. } => (1, scales.len()),
         };
         let norm = layer.norm.as_ref().map_or(0, |norm| norm.scale.len() + norm.shift.len());
-        each * layer.inputs() * layer.outputs() + size_of::<f32>() * (layer.bias.len() + scales + norm)
+        let slopes = layer.slopes.as_ref().map_or(0, |slopes| slopes.len());
+        each * layer.inputs() * layer.outputs() + size_of::<f32>() * (layer.bias.len() + scales + slopes + norm)
     };
     layers.iter().map(of).sum()
 }

@@ -1,7 +1,7 @@
 """Models for tests/import.rs, and what onnxruntime answers for them.
 
 Reads {"folder": where to write, "fixtures": [ONNX files], "rows": how many}. Exports pipelines of scikit-learn by
-skl2onnx into the folder; writes for each of them and for each fixture sample rows, as `weir model import --check` takes
+skl2onnx and the networks of onnx_networks.py into the folder; writes for each of them and for each fixture sample rows, as `weir model import --check` takes
 them, with the outputs of onnxruntime; prints a list of {"name", "file", "samples", "columns"}.
 """
 
@@ -13,6 +13,7 @@ import warnings
 import numpy as np
 import onnxruntime
 import pandas as pd
+from onnx_networks import WIDTH, networks, quantised
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, Int64TensorType, StringTensorType
 from sklearn.compose import ColumnTransformer
@@ -170,6 +171,9 @@ def write_samples(path, records, outputs):
 def session_of(path):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
+    if path.stem.startswith("quantised"):
+        # Else it computes with the integers, which it rounds in another way.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
@@ -214,11 +218,15 @@ def main():
                 del record["town"]
         add(name, file, records, outputs)
 
-    for file in map(pathlib.Path, request["fixtures"]):
+    written = []
+    for name, network in [*networks(), *quantised(folder)]:
+        written.append(folder / f"{name}.onnx")
+        written[-1].write_bytes(network.SerializeToString())
+    for file in [*written, *map(pathlib.Path, request["fixtures"])]:
         session = session_of(file)
         [tensor] = session.get_inputs()
         batch = tensor.shape[0] if isinstance(tensor.shape[0], int) else count
-        tail = tensor.shape[1:]
+        tail = [size if isinstance(size, int) else WIDTH for size in tensor.shape[1:]]
         rows = (rng.normal(size=(count, *tail)) * rng.choice([0.3, 1.0, 4.0], size=(count, *[1] * len(tail)))).astype(np.float32)
         parts = [outputs_of(session, {tensor.name: rows[at : at + batch]}) for at in range(0, count, batch)]
         records = ({"features": [float(value) for value in row.ravel()]} for row in rows)

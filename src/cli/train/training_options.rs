@@ -10,8 +10,9 @@ pub(super) struct TrainingArgs {
     /// Neurons of each hidden layer.
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "100")]
     hidden_layer_sizes: Vec<usize>,
-    /// identity, relu, leaky_relu, elu, tanh, logistic, gelu, gelu_tanh or silu.
-    #[arg(long, default_value = "relu")]
+    /// identity, relu, leaky_relu, elu, selu, celu, tanh, logistic, gelu, gelu_tanh, silu, softplus, mish, softsign,
+    /// hard_swish, hard_sigmoid, thresholded_relu or clamp; parameters as in "leaky_relu(slope=0.2)".
+    #[arg(long, default_value = "relu", value_parser = trained_activation)]
     activation: Activation,
     /// sgd or adam.
     #[arg(long, default_value = "adam")]
@@ -99,6 +100,14 @@ impl TrainingArgs {
             random_state: self.random_state,
             ..Recipe::default()
         }
+    }
+}
+
+fn trained_activation(text: &str) -> Result<Activation, String> {
+    match text.parse() {
+        Ok(Activation::PRelu) => Err("slopes can't be trained: use leaky_relu(slope=0.25)".into()),
+        Ok(activation) => Ok(activation),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -45,8 +45,8 @@ impl Operation for Dots<'_> {
                 _ => self.all_rows::<S, MOST_OUTPUTS>(s),
             }
         }
-        if self.target.activation != Activation::Identity {
-            Activate { target: self.target, rows: self.rows, columns: 1 }.call(s);
+        if !matches!(self.target.activation, Activation::Identity | Activation::PRelu) {
+            s.run(Activate { target: self.target, rows: self.rows, columns: 1 });
         }
     }
 }

@@ -93,6 +93,8 @@ fn layer_forms() -> Vec<Layer> {
         Layer { weights: int8(Int8Input::Range { low: -0.1, high: 1e30 }), ..plain.clone() },
         Layer { norm: norm(NormPlace::BeforeActivation), ..plain.clone() },
         Layer { norm: norm(NormPlace::AfterActivation), weights: int8(Int8Input::Dynamic), ..plain.clone() },
+        Layer { activation: Activation::PRelu, slopes: Some(array![0.25, -1.5]), ..plain.clone() },
+        Layer { activation: Activation::Clamp { low: 0.0, high: 6.5 }, ..plain.clone() },
         plain,
     ]
 }
@@ -105,6 +107,11 @@ fn layers_of_every_form_come_back_as_they_were() {
     assert_eq!(serde_json::from_str::<Vec<LayerShape>>(&json).unwrap(), shapes, "{json}");
     weights::check(&layers).unwrap();
     assert_eq!(weights::decode(&weights::encode(&layers).unwrap(), &shapes).unwrap(), layers);
+    // Versions without parameters of activations stay readable.
+    let old = r#"{"inputs":3,"outputs":2,"activation":"leaky_relu"}"#;
+    assert_eq!(serde_json::from_str::<LayerShape>(old).unwrap().activation, Activation::LEAKY_RELU);
+    let clamp = serde_json::to_string(&shapes[shapes.len() - 2]).unwrap();
+    assert!(clamp.contains(r#""activation":"clamp(low=0, high=6.5)""#), "{clamp}");
     // A plain layer is written as it always was.
     let plain = serde_json::to_string(&shapes[shapes.len() - 1]).unwrap();
     assert_eq!(plain, r#"{"inputs":3,"outputs":2,"activation":"gelu_tanh"}"#);

@@ -5,6 +5,7 @@
 //! | `layers.N.weight` | inputs × outputs, row by row: F32, F16, BF16 or I8 |
 //! | `layers.N.scale` | for I8: what a weight is multiplied with, F32, one per output |
 //! | `layers.N.bias` | F32, one per output |
+//! | `layers.N.slope` | for prelu: F32, one per output |
 //! | `layers.N.norm.scale`, `layers.N.norm.shift` | where the layer has a norm: F32, one per output |
 //!
 //! Nothing is allocated that the file's own length doesn't cover, whatever its header claims.
@@ -14,7 +15,7 @@ use ndarray::{Array1, Array2, ArrayBase, ArrayRef, Dimension};
 use safetensors::{Dtype as Stored, SafeTensors, tensor::TensorView};
 
 use super::{BundleError, LayerShape, WEIGHTS};
-use crate::engine::{Dtype, Int8Input, Layer, Norm, Weights};
+use crate::engine::{Activation, Dtype, Int8Input, Layer, Norm, Weights};
 
 /// The file's bytes.
 pub(super) fn encode(layers: &[Layer]) -> Result<Vec<u8>, BundleError> {
@@ -31,6 +32,9 @@ pub(super) fn encode(layers: &[Layer]) -> Result<Vec<u8>, BundleError> {
             }
         }
         add("bias", Tensor::new(&layer.bias));
+        if let Some(slopes) = &layer.slopes {
+            add("slope", Tensor::new(slopes));
+        }
         if let Some(norm) = &layer.norm {
             add("norm.scale", Tensor::new(&norm.scale));
             add("norm.shift", Tensor::new(&norm.shift));
@@ -76,7 +80,8 @@ fn decode_layer(file: &SafeTensors<'_>, index: usize, shape: &LayerShape) -> Res
         }),
         None => None,
     };
-    Ok(Layer { weights, bias: vector("bias")?, activation: shape.activation, norm })
+    let slopes = if has_slopes(shape) { Some(vector("slope")?) } else { None };
+    Ok(Layer { weights, bias: vector("bias")?, activation: shape.activation, slopes, norm })
 }
 
 /// Whether each layer has one bias, scale and so on per output, and numbers that can be computed with.
@@ -111,6 +116,9 @@ pub(super) fn check(layers: &[Layer]) -> Result<(), BundleError> {
             }
         }
         vector("bias", &layer.bias)?;
+        if let Some(slopes) = &layer.slopes {
+            vector("slope", slopes)?;
+        }
         if let Some(norm) = &layer.norm {
             vector("norm.scale", &norm.scale)?;
             vector("norm.shift", &norm.shift)?;
@@ -125,7 +133,12 @@ pub(super) fn check(layers: &[Layer]) -> Result<(), BundleError> {
 
 /// How many tensors a layer is.
 fn tensors_of(shape: &LayerShape) -> usize {
-    2 + usize::from(shape.dtype == Dtype::Int8) + 2 * usize::from(shape.norm.is_some())
+    let (scale, slope) = (shape.dtype == Dtype::Int8, has_slopes(shape));
+    2 + usize::from(scale) + usize::from(slope) + 2 * usize::from(shape.norm.is_some())
+}
+
+fn has_slopes(shape: &LayerShape) -> bool {
+    shape.activation == Activation::PRelu
 }
 
 /// A number as it lies in the file.

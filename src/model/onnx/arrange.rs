@@ -20,6 +20,8 @@ use crate::model::signature::{self, Kind, Missing, Signature, Target, Unknown};
 pub(super) struct Found {
     pub(super) answer: Answer,
     pub(super) classes: Option<Vec<String>>,
+    /// Whether one of its outputs is the class.
+    pub(super) has_class: bool,
 }
 
 /// What became of it.
@@ -55,6 +57,7 @@ pub(super) fn arrange(
 fn target(way: &mut Vec<&Link>, found: Found, hints: &Hints) -> Result<(Target, Output, Form), String> {
     let width = way.last().map_or(0, |link| link.width);
     let asked = hints.task.or(hints.classes.as_ref().map(|_| Task::Classification));
+    let asked = asked.or(found.has_class.then_some(Task::Classification));
     let task = match (found.answer.output, asked) {
         (Output::Identity, None | Some(Task::Regression)) => Task::Regression,
         (Output::Softmax | Output::Logistic, Some(Task::Regression)) => {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use ndarray::Array2;
 
-use super::elementwise::Function;
+use super::elementwise::{Function, Piece};
 use super::value::{Cell, Columns, Inner, LinkId, Value};
 use crate::engine::Activation;
 
@@ -14,8 +14,8 @@ use crate::engine::Activation;
 #[derive(Debug, Default)]
 pub(super) struct Chain {
     links: Vec<Link>,
-    /// Where an activation of a link already is: two values that are the same must be the same link.
-    activations: HashMap<(LinkId, Activation), LinkId>,
+    /// What already follows a link: two values that are the same must be the same link.
+    pieces: HashMap<LinkId, Vec<(Piece, LinkId)>>,
 }
 
 /// What one operation makes of a row.
@@ -39,6 +39,10 @@ pub(super) enum Op {
     Scale { factor: Vec<f64>, shift: Vec<f64> },
     /// Elementwise.
     Activation(Activation),
+    /// Some of them, in this order.
+    Pick { places: Vec<usize> },
+    /// On the left of 0 times a slope for each.
+    PRelu { slopes: Vec<f64> },
     /// `(x - mean) / √(variance + epsilon)` over the row.
     Norm { epsilon: f64 },
 }
@@ -98,29 +102,30 @@ impl Chain {
 
     /// The link that gives an elementwise function's results.
     pub(super) fn settle(&mut self, inner: &Inner) -> Result<LinkId, String> {
-        let width = self.links[inner.of].width;
-        match inner.function {
-            Function::Affine { factor: 1.0, shift: 0.0 } => Ok(inner.of),
-            Function::Affine { factor, shift } => {
-                let op = Op::Scale { factor: vec![factor; width], shift: vec![shift; width] };
-                Ok(self.push(inner.of, op, width).of)
-            }
-            Function::Sampled(_) => {
-                let activation = inner.function.activation().ok_or_else(|| {
-                    let names = Activation::ALL.map(Activation::as_str).join(", ");
-                    format!("the elementwise operations before it make no activation that weir has ({names})")
-                })?;
-                if let Some(&known) = self.activations.get(&(inner.of, activation)) {
-                    return Ok(known);
-                }
-                let id = self.push(inner.of, Op::Activation(activation), width).of;
-                self.activations.insert((inner.of, activation), id);
-                Ok(id)
-            }
+        let pieces = inner.function.pieces().ok_or_else(|| {
+            let names = Activation::ALL.map(Activation::as_str).join(", ");
+            format!("the elementwise operations before it make no activation that weir has ({names})")
+        })?;
+        Ok(pieces.into_iter().fold(inner.of, |of, piece| self.follow(of, piece)))
+    }
+
+    /// The link that does this to another's results.
+    fn follow(&mut self, of: LinkId, piece: Piece) -> LinkId {
+        let known = self.pieces.entry(of).or_default().iter().find(|(known, _)| *known == piece);
+        if let Some(&(_, id)) = known {
+            return id;
         }
+        let width = self.links[of].width;
+        let op = match piece {
+            Piece::Affine { factor, shift } => Op::Scale { factor: vec![factor; width], shift: vec![shift; width] },
+            Piece::Activation(activation) => Op::Activation(activation),
+        };
+        let id = self.push(of, op, width).of;
+        self.pieces.entry(of).or_default().push((piece, id));
+        id
     }
 }
 
 fn inner(of: LinkId, tail: Vec<usize>) -> Inner {
-    Inner { of, function: Function::IDENTITY, tail }
+    Inner { of, function: Function::identity(), tail }
 }

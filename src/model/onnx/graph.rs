@@ -7,15 +7,14 @@ use std::path::Path;
 use prost::Message;
 
 use super::OnnxError;
+use super::functions;
 use super::proto::{self, Attribute, DataType, DimensionValue, Node, ONNX, TypeValue};
 use super::tensor::{Array, Element, Reader, text};
+use super::width::width_of;
 
-/// The oldest version of the default operator set whose nodes are understood: from here on axes and bounds are inputs.
-const OLDEST_OPSET: i64 = 13;
-
-/// Operators that mean the same since this version. skl2onnx writes the oldest one that a pipeline's operators are in.
-const SAME_SINCE: i64 = 9;
-const SAME: [&str; 8] = ["Add", "Cast", "Div", "Gemm", "Identity", "MatMul", "Mul", "Sub"];
+/// The oldest version of the default operator set whose nodes are understood: from here on operands are broadcast as in
+/// NumPy. Where an operator has changed since, the walk takes both forms.
+const OLDEST_OPSET: i64 = 7;
 
 /// Values that one row may have. It bounds what a header can make weir allocate.
 const MAX_FEATURES: usize = 100_000;
@@ -37,6 +36,8 @@ pub(super) struct Graph {
     pub(super) outputs: Vec<String>,
     /// The constants that the nodes take.
     pub(super) constants: HashMap<String, Array>,
+    /// The types of their elements.
+    pub(super) types: HashMap<String, DataType>,
     pub(super) reader: Reader,
     pub(super) opset: i64,
     /// Name and version.
@@ -63,24 +64,25 @@ impl Graph {
         let graph = model.graph.as_ref().ok_or_else(|| OnnxError::Graph("it has no graph".into()))?;
 
         let outputs: Vec<String> = graph.output.iter().map(|output| output.name.clone()).collect();
-        let nodes = needed(&graph.node, &outputs)?;
+        let nodes = needed(&functions::inlined(model, &graph.node)?, &outputs)?;
         check_operators(&nodes)?;
         let used: HashSet<&str> =
             nodes.iter().flat_map(|node| &node.input).chain(&outputs).map(|name| &**name).collect();
-        let mut constants = HashMap::new();
+        let (mut constants, mut types) = (HashMap::new(), HashMap::new());
         for tensor in graph.initializer.iter().filter(|tensor| used.contains(&*tensor.name)) {
             constants.insert(tensor.name.clone(), reader.read(tensor)?);
+            types.insert(tensor.name.clone(), tensor.data_type());
         }
         let mut inputs = Vec::new();
         for info in graph.input.iter().filter(|info| !constants.contains_key(&info.name)) {
-            inputs.push(input(info)?);
+            inputs.push(input(info, &nodes, &constants)?);
         }
         let width = inputs.iter().try_fold(0_usize, |sum, input| sum.checked_add(input.width()?));
         if width.is_none_or(|width| width > MAX_FEATURES) {
             return Err(OnnxError::Graph(format!("its inputs have more than {MAX_FEATURES} values in a row")));
         }
         check_order(&nodes, &inputs, &constants)?;
-        Ok(Graph { nodes, inputs, outputs, constants, reader, opset, producer })
+        Ok(Graph { nodes, inputs, outputs, constants, types, reader, opset, producer })
     }
 }
 
@@ -145,11 +147,8 @@ impl Node {
 fn opset(model: &proto::Model) -> Result<i64, OnnxError> {
     let is_default = |domain: &str| domain == ONNX || domain == "ai.onnx";
     let default = model.opset_import.iter().find(|set| is_default(&set.domain));
-    let mut nodes = model.graph.iter().flat_map(|graph| &graph.node);
-    let all_same = nodes.all(|node| !is_default(&node.domain) || SAME.contains(&&*node.op_type));
-    let oldest = if all_same { SAME_SINCE } else { OLDEST_OPSET };
     match default.map(|set| set.version) {
-        Some(version) if version >= oldest => Ok(version),
+        Some(version) if version >= OLDEST_OPSET => Ok(version),
         Some(version) => Err(OnnxError::Graph(format!(
             "it is of opset {version}: export it with opset {OLDEST_OPSET} or later (opset_version of torch.onnx, \
              target_opset of skl2onnx)"
@@ -201,7 +200,7 @@ fn check_order(nodes: &[Node], inputs: &[Input], constants: &HashMap<String, Arr
     Ok(())
 }
 
-fn input(info: &proto::ValueInfo) -> Result<Input, OnnxError> {
+fn input(info: &proto::ValueInfo, nodes: &[Node], constants: &HashMap<String, Array>) -> Result<Input, OnnxError> {
     let name = info.name.clone();
     let refuse = |reason: String| Err(OnnxError::Graph(format!("its input {:?} {reason}", info.name)));
     let Some(TypeValue::Tensor(tensor)) = info.r#type.as_ref().and_then(|kind| kind.value.as_ref()) else {
@@ -215,12 +214,30 @@ fn input(info: &proto::ValueInfo) -> Result<Input, OnnxError> {
         Some(&DimensionValue::Fixed(size)) => usize::try_from(size).ok().filter(|&size| size > 0),
         _ => None,
     };
-    let Some((rows, columns)) = dims.split_first() else {
-        return refuse("has no shape with rows: export it with one of (rows, columns)".into());
+    let (batch, tail) = match dims {
+        [] if tensor.shape.is_some() => {
+            return refuse("has no shape with rows: export it with one of (rows, columns)".into());
+        }
+        [] => (None, None),
+        [rows, columns @ ..] => {
+            (fixed(rows.value.as_ref()), columns.iter().map(|dim| fixed(dim.value.as_ref())).collect())
+        }
     };
-    let batch = fixed(rows.value.as_ref());
-    match columns.iter().map(|dim| fixed(dim.value.as_ref())).collect() {
-        Some(tail) => Ok(Input { name, element, data_type: tensor.elem_type(), batch, tail }),
-        None => refuse("has no fixed number of columns: export it with one (only the rows may vary)".into()),
-    }
+    let tail = match tail {
+        Some(tail) => tail,
+        None if dims.len() > 2 => {
+            return refuse("has more than one dimension without a size: export it with sizes".into());
+        }
+        None => match width_of(&name, nodes, constants) {
+            Ok(Some(width)) => vec![width],
+            Ok(None) => {
+                return refuse(
+                    "has no fixed number of columns, and no weights say it: export it with one (only the rows may vary)"
+                        .into(),
+                );
+            }
+            Err(reason) => return refuse(reason),
+        },
+    };
+    Ok(Input { name, element, data_type: tensor.elem_type(), batch, tail })
 }

@@ -15,6 +15,7 @@ struct Draft {
     weights: Array2<f64>,
     bias: Array1<f64>,
     activation: Option<Activation>,
+    slopes: Option<Array1<f64>>,
     norm: Option<DraftNorm>,
     /// What is done to its outputs, to be folded into the weights behind it.
     after: Option<Affine>,
@@ -53,25 +54,24 @@ pub(super) fn layers<'a>(
     for link in links {
         match &link.op {
             Op::Source(_) => {}
-            Op::Linear { weights, bias } => {
-                let bias = Array1::from(bias.clone());
-                let draft = match drafts.last_mut().and_then(|draft| draft.after.take()) {
-                    None => Draft::new((**weights).clone(), bias),
-                    Some(Affine { factor, shift }) => {
-                        let bias = bias + shift.dot(&**weights);
-                        Draft::new(&**weights * &factor.insert_axis(Axis(1)), bias)
-                    }
-                };
-                drafts.push(draft);
-            }
+            Op::Linear { weights, bias } => linear(&mut drafts, weights, Array1::from(bias.clone())),
+            Op::Pick { places } => match last(&mut drafts, width)? {
+                draft if draft.norm.is_none() => draft.pick(places),
+                draft => {
+                    // A norm is over all outputs.
+                    let mut weights = Array2::zeros((draft.bias.len(), places.len()));
+                    places.iter().enumerate().for_each(|(to, &from)| weights[[from, to]] = 1.0);
+                    linear(&mut drafts, &weights, Array1::zeros(places.len()));
+                }
+            },
             Op::Scale { factor, shift } => {
                 let draft = last(&mut drafts, width)?;
                 draft.scale(&Array1::from(factor.clone()), &Array1::from(shift.clone()));
             }
-            Op::Activation(activation) => {
-                let draft = last(&mut drafts, width)?;
-                let draft = if draft.takes_activation() { draft } else { added(&mut drafts)? };
-                draft.activation = Some(*activation);
+            Op::Activation(activation) => open(&mut drafts, width)?.activation = Some(*activation),
+            Op::PRelu { slopes } => {
+                let draft = open(&mut drafts, width)?;
+                (draft.activation, draft.slopes) = (Some(Activation::PRelu), Some(slopes.clone().into()));
             }
             Op::Norm { epsilon } => {
                 let draft = last(&mut drafts, width)?;
@@ -95,12 +95,32 @@ pub(super) fn layers<'a>(
     Ok(drafts.into_iter().map(Draft::round).collect())
 }
 
+/// A layer more, which takes in what is left to do to the outputs of the last one.
+fn linear(drafts: &mut Vec<Draft>, weights: &Array2<f64>, bias: Array1<f64>) {
+    let draft = match drafts.last_mut().and_then(|draft| draft.after.take()) {
+        None => Draft::new(weights.clone(), bias),
+        Some(Affine { factor, shift }) => {
+            let bias = bias + shift.dot(weights);
+            Draft::new(weights * &factor.insert_axis(Axis(1)), bias)
+        }
+    };
+    drafts.push(draft);
+}
+
 /// The layer that comes last; one that changes nothing if there is none.
 fn last(drafts: &mut Vec<Draft>, width: usize) -> Result<&mut Draft, String> {
     if drafts.is_empty() {
         drafts.push(Draft::diagonal(Affine::identity(width))?);
     }
     drafts.last_mut().ok_or_else(|| "it has no layers".into())
+}
+
+/// The layer that comes last, if it takes an activation, else a layer more.
+fn open(drafts: &mut Vec<Draft>, width: usize) -> Result<&mut Draft, String> {
+    match last(drafts, width)?.takes_activation() {
+        true => last(drafts, width),
+        false => added(drafts),
+    }
 }
 
 /// A layer more, which does what is left to do to the outputs of the last one.
@@ -113,7 +133,7 @@ fn added(drafts: &mut Vec<Draft>) -> Result<&mut Draft, String> {
 
 impl Draft {
     fn new(weights: Array2<f64>, bias: Array1<f64>) -> Draft {
-        Draft { weights, bias, activation: None, norm: None, after: None }
+        Draft { weights, bias, activation: None, slopes: None, norm: None, after: None }
     }
 
     fn diagonal(affine: Affine) -> Result<Draft, String> {
@@ -125,6 +145,17 @@ impl Draft {
             ));
         }
         Ok(Draft::new(Array2::from_diag(&affine.factor), affine.shift))
+    }
+
+    /// Keeps some of the outputs, of a layer without a norm.
+    fn pick(&mut self, places: &[usize]) {
+        let some = |values: &Array1<f64>| values.select(Axis(0), places);
+        self.weights = self.weights.select(Axis(1), places);
+        self.bias = some(&self.bias);
+        self.slopes = self.slopes.as_ref().map(some);
+        if let Some(after) = &mut self.after {
+            *after = Affine { factor: some(&after.factor), shift: some(&after.shift) };
+        }
     }
 
     fn takes_activation(&self) -> bool {
@@ -160,6 +191,7 @@ impl Draft {
             weights: Weights::F32(self.weights.mapv(|weight| weight as f32)),
             bias: self.bias.mapv(|bias| bias as f32),
             activation: self.activation.unwrap_or(Activation::Identity),
+            slopes: self.slopes.map(|slopes| slopes.mapv(|slope| slope as f32)),
             norm,
         }
     }

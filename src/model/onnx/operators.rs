@@ -3,10 +3,12 @@
 //! An operator gives one value per output that somebody may take; what it can't do with a value it says in a few
 //! words, to which the walk adds the node's name.
 
+mod activation;
 mod arithmetic;
 mod encoding;
 mod network;
 mod own;
+mod quantized;
 mod shape;
 
 use std::collections::{HashMap, HashSet};
@@ -16,12 +18,17 @@ use super::chain::Chain;
 use super::graph::{Graph, Input};
 use super::proto::{ML, Node, ONNX};
 use super::tensor::{Array, Element};
-use super::value::{Cell, Columns, Value};
+use super::value::{Answer, Cell, Columns, Value};
+use crate::engine::Output;
 use crate::model::preprocess::Step;
 use crate::model::signature::{Missing, Unknown};
 
 /// Columns, or sizes, in one value: no graph that is meant well has more, and one that isn't doubles them at each node.
 const WIDEST: usize = 1 << 20;
+
+/// What is said of branches.
+const BRANCHES: &str = "only layers one after the other can be imported, no residual or skip connections (x + f(x)): \
+                        train the network without them";
 
 /// What the walk through a graph has found so far.
 #[derive(Debug)]
@@ -68,12 +75,17 @@ fn find(domain: &str, name: &str) -> Option<Operator> {
             "Div" => arithmetic::div,
             "Pow" => arithmetic::pow,
             "Sqrt" => arithmetic::sqrt,
-            "Clip" => arithmetic::clip,
-            "Relu" | "LeakyRelu" | "Elu" | "Tanh" | "Sigmoid" | "Erf" | "Gelu" | "Swish" | "Neg" => arithmetic::unary,
+            "Clip" => activation::clip,
+            "Max" | "Min" => activation::extreme,
+            "PRelu" => activation::prelu,
+            "Relu" | "LeakyRelu" | "Elu" | "Celu" | "Selu" | "Tanh" | "Sigmoid" | "Gelu" | "Softplus" | "Softsign"
+            | "Mish" | "HardSwish" | "HardSigmoid" | "ThresholdedRelu" | "Swish" | "Neg" | "Erf" | "Abs" | "Exp"
+            | "Reciprocal" | "Round" => activation::unary,
+            "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" => activation::compare,
             "Log" => own::log,
             "IsNaN" => own::is_nan,
             "Cast" => encoding::cast,
-            "Where" => encoding::replace,
+            "Where" => activation::choose,
             "MatMul" => network::matmul,
             "Gemm" => network::gemm,
             "BatchNormalization" => network::batch_norm,
@@ -93,6 +105,9 @@ fn find(domain: &str, name: &str) -> Option<Operator> {
             "Gather" => shape::gather,
             "Slice" => shape::slice,
             "Split" => shape::split,
+            "CastLike" => shape::cast_like,
+            "QuantizeLinear" => quantized::quantize,
+            "DequantizeLinear" => quantized::dequantize,
             "ReduceSum" => encoding::reduce_sum,
             _ => return None,
         },
@@ -189,6 +204,14 @@ impl<'a> Walk<'a> {
             self.values.insert(name.clone(), value);
         }
         Ok(())
+    }
+
+    /// How many columns an answer has.
+    fn classes(&self, answer: Answer) -> usize {
+        match answer.output {
+            Output::Logistic => 2,
+            Output::Identity | Output::Softmax => self.chain.link(answer.of).width,
+        }
     }
 
     /// The value of this name, if it has been worked out.

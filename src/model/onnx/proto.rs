@@ -61,6 +61,9 @@ pub(crate) struct Function {
     /// Attributes with a default.
     #[prost(message, repeated, tag = "11")]
     pub(crate) attribute_proto: Vec<Attribute>,
+    /// Tells functions of the same name apart.
+    #[prost(string, tag = "13")]
+    pub(crate) overload: String,
 }
 
 /// A version of an operator set.
@@ -120,6 +123,9 @@ pub(crate) struct Node {
     /// The operator set, as in [`OperatorSetId::domain`].
     #[prost(string, tag = "7")]
     pub(crate) domain: String,
+    /// Of a function, as in [`Function::overload`].
+    #[prost(string, tag = "8")]
+    pub(crate) overload: String,
 }
 
 /// A named constant of a node; `kind` says which of the values counts.

@@ -11,6 +11,7 @@ mod check;
 mod elementwise;
 mod learned;
 mod program;
+mod quantized;
 mod rows;
 mod shape;
 mod sums;
@@ -98,6 +99,8 @@ fn find(domain: &str, name: &str) -> Option<Operator> {
             "Not" | "IsNaN" | "IsInf" => elementwise::test,
             "Where" => elementwise::choose,
             "Cast" | "CastLike" => elementwise::cast,
+            "QuantizeLinear" => quantized::quantize,
+            "DequantizeLinear" => quantized::dequantize,
             "MatMul" => sums::matmul,
             "Gemm" => sums::gemm,
             "BatchNormalization" => sums::batch_norm,

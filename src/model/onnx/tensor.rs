@@ -7,6 +7,8 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
+use half::{bf16, f16};
+
 use super::OnnxError;
 use super::proto::{DataLocation, DataType, Tensor};
 
@@ -22,10 +24,11 @@ pub(super) enum Element {
 }
 
 impl Element {
-    /// `None` for what weir doesn't compute with: 16-bit floats, complex numbers.
+    /// `None` for what weir doesn't compute with, such as complex numbers. Floats of 16 bits are computed in 32, which is
+    /// nearer to what they stand for.
     pub(super) fn of(data_type: i32) -> Option<Element> {
         match DataType::try_from(data_type).ok()? {
-            DataType::Float => Some(Element::Float),
+            DataType::Float | DataType::Float16 | DataType::Bfloat16 => Some(Element::Float),
             DataType::Double => Some(Element::Double),
             DataType::String => Some(Element::Text),
             DataType::Bool => Some(Element::Boolean),
@@ -37,7 +40,7 @@ impl Element {
             | DataType::Int64
             | DataType::Uint32
             | DataType::Uint64 => Some(Element::Integer),
-            DataType::Undefined | DataType::Float16 | DataType::Bfloat16 => None,
+            DataType::Undefined => None,
         }
     }
 }
@@ -253,7 +256,9 @@ fn from_bytes(data_type: DataType, bytes: &[u8]) -> Data {
         DataType::Int32 => Data::Integers(each(bytes, |chunk| i64::from(i32::from_le_bytes(chunk)))),
         // Beyond i64's range no size, index or label makes sense.
         DataType::Int64 | DataType::Uint64 => Data::Integers(each(bytes, i64::from_le_bytes)),
-        DataType::Float16 | DataType::Bfloat16 | DataType::String | DataType::Undefined => Data::Texts(Vec::new()),
+        DataType::Float16 => Data::Numbers(each(bytes, |chunk| f16::from_le_bytes(chunk).to_f64())),
+        DataType::Bfloat16 => Data::Numbers(each(bytes, |chunk| bf16::from_le_bytes(chunk).to_f64())),
+        DataType::String | DataType::Undefined => Data::Texts(Vec::new()),
     }
 }
 
@@ -263,6 +268,11 @@ fn typed(tensor: &Tensor, data_type: DataType) -> Result<Data, String> {
         DataType::Float => Data::Numbers(tensor.float_data.iter().map(|&value| f64::from(value)).collect()),
         DataType::Double => Data::Numbers(tensor.double_data.clone()),
         DataType::Int64 => Data::Integers(tensor.int64_data.clone()),
+        // The bits of each are the lower half of an integer.
+        DataType::Float16 | DataType::Bfloat16 => {
+            let bytes: Vec<u8> = tensor.int32_data.iter().flat_map(|&bits| (bits as u16).to_le_bytes()).collect();
+            from_bytes(data_type, &bytes)
+        }
         DataType::String => {
             let texts = tensor.string_data.iter().map(|bytes| text(bytes));
             Data::Texts(texts.collect::<Result<_, _>>()?)

@@ -209,7 +209,7 @@ fn dense(graph: &mut Builder, index: usize, layer: &Layer, input: &str) -> Strin
         _ => value,
     };
     value = normalize(graph, NormPlace::BeforeActivation, value);
-    value = activate(graph, layer.activation, value);
+    value = activate(graph, index, layer, value);
     normalize(graph, NormPlace::AfterActivation, value)
 }
 
@@ -219,20 +219,48 @@ fn layer_norm(graph: &mut Builder, index: usize, norm: &Norm, value: &str) -> St
     graph.node("LayerNormalization", [value, &scale, &shift], vec![int("axis", -1), float("epsilon", norm.epsilon)])
 }
 
-fn activate(graph: &mut Builder, activation: Activation, value: String) -> String {
-    let (op, attributes) = match activation {
+fn activate(graph: &mut Builder, index: usize, layer: &Layer, value: String) -> String {
+    let (op, attributes) = match layer.activation {
         Activation::Identity => return value,
-        Activation::Relu => ("Relu", vec![]),
-        Activation::LeakyRelu => ("LeakyRelu", vec![float("alpha", 0.01)]),
-        Activation::Elu => ("Elu", vec![float("alpha", 1.0)]),
-        Activation::Tanh => ("Tanh", vec![]),
-        Activation::Logistic => ("Sigmoid", vec![]),
-        Activation::Gelu => ("Gelu", vec![string("approximate", "none")]),
-        Activation::GeluTanh => ("Gelu", vec![string("approximate", "tanh")]),
+        Activation::PRelu => {
+            let slopes = layer.slopes.iter().flatten();
+            let slopes = graph.floats(&format!("layers.{index}.slope"), &[layer.outputs()], slopes);
+            return graph.node("PRelu", [&value, &slopes], vec![]);
+        }
+        Activation::Clamp { low, high } => {
+            // An input without a name is none.
+            let mut bound = |name, value: f32| match value.is_finite() {
+                true => graph.floats(&format!("layers.{index}.{name}"), &[], &[value]),
+                false => String::new(),
+            };
+            let (low, high) = (bound("low", low), bound("high", high));
+            return graph.node("Clip", [&value, &low, &high], vec![]);
+        }
+        Activation::Round { low, high } => {
+            let mut bound = |name, value| graph.floats(&format!("layers.{index}.{name}"), &[], &[value]);
+            let (low, high) = (bound("low", low), bound("high", high));
+            let clamped = graph.node("Clip", [&value, &low, &high], vec![]);
+            return graph.node("Round", [&clamped], vec![]);
+        }
         Activation::Silu => {
             let gate = graph.node("Sigmoid", [&value], vec![]);
             return graph.node("Mul", [&value, &gate], vec![]);
         }
+        Activation::Relu => ("Relu", vec![]),
+        Activation::LeakyRelu { slope } => ("LeakyRelu", vec![float("alpha", slope)]),
+        Activation::Elu { alpha } => ("Elu", vec![float("alpha", alpha)]),
+        Activation::Selu => ("Selu", vec![]),
+        Activation::Celu { alpha } => ("Celu", vec![float("alpha", alpha)]),
+        Activation::Tanh => ("Tanh", vec![]),
+        Activation::Logistic => ("Sigmoid", vec![]),
+        Activation::Gelu => ("Gelu", vec![string("approximate", "none")]),
+        Activation::GeluTanh => ("Gelu", vec![string("approximate", "tanh")]),
+        Activation::Softplus => ("Softplus", vec![]),
+        Activation::Mish => ("Mish", vec![]),
+        Activation::Softsign => ("Softsign", vec![]),
+        Activation::HardSwish => ("HardSwish", vec![]),
+        Activation::HardSigmoid { alpha, beta } => ("HardSigmoid", vec![float("alpha", alpha), float("beta", beta)]),
+        Activation::ThresholdedRelu { alpha } => ("ThresholdedRelu", vec![float("alpha", alpha)]),
     };
     graph.node(op, [&value], attributes)
 }

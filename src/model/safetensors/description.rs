@@ -8,9 +8,9 @@
 //!     { activation = "relu" },
 //!     { linear = "3" },
 //!     { layer_norm = "4" },               # 4.weight, and 4.bias if it is there
-//!     { activation = "gelu" },
+//!     { activation = "gelu" },            # with parameters as in "leaky_relu(slope=0.2)", "clamp(low=0, high=6)"
 //!     { linear = { weight = "out.kernel", bias = "out.bias", transposed = true } },   # inputs × outputs
-//! ]
+//! ]                                       # { prelu = "5" }: 5.weight, one slope or one for each column
 //!
 //! [[features]]                            # or features = 784: x0, x1, … as they are
 //! name = "age"
@@ -46,6 +46,8 @@ pub(super) enum Module {
     BatchNorm(BatchNorm),
     LayerNorm(LayerNorm),
     Activation(Activation),
+    /// The name of its slopes.
+    PRelu(String),
 }
 
 #[derive(Deserialize)]
@@ -197,7 +199,7 @@ impl Reader<'_> {
 
     fn module(&mut self, at: usize, value: Value) -> Option<Module> {
         let place = format!("layers, entry {at}");
-        let one_key = || format!("{place}: one of linear, batch_norm, layer_norm, activation");
+        let one_key = || format!("{place}: one of linear, batch_norm, layer_norm, activation, prelu");
         let Value::Table(table) = value else { return self.mistake(one_key()) };
         let mut members = table.into_iter();
         let (Some((key, value)), None) = (members.next(), members.next()) else { return self.mistake(one_key()) };
@@ -228,8 +230,16 @@ impl Reader<'_> {
                 Some("softmax") => {
                     return self.mistake(format!("{place}: leave the softmax out, classes get theirs from the logits"));
                 }
+                Some("prelu") => {
+                    return self
+                        .mistake(format!("{place}: its slopes are a tensor, so write {{ prelu = \"its name\" }}"));
+                }
                 _ => self.deserialize(&place, value)?,
             }),
+            "prelu" => match part("weight") {
+                Some(weight) => Module::PRelu(weight),
+                None => return self.mistake(format!("{place}: the name of the module whose weight is the slopes")),
+            },
             _ => return self.mistake(one_key()),
         })
     }

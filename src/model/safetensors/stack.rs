@@ -23,6 +23,7 @@ struct Piece {
     bias: Array1<f64>,
     norm: Option<(NormPlace, LayerNorm)>,
     activation: Activation,
+    slopes: Option<Array1<f32>>,
 }
 
 /// A layer norm in f64.
@@ -50,7 +51,7 @@ impl Stack {
             weights *= &scale.insert_axis(Axis(1));
         }
         self.width = bias.len();
-        self.pieces.push(Piece { weights, bias, norm: None, activation: Activation::Identity });
+        self.pieces.push(Piece { weights, bias, norm: None, activation: Activation::Identity, slopes: None });
     }
 
     /// `x · scale + shift`, each with a value per column: a batch norm.
@@ -67,7 +68,7 @@ impl Stack {
                 norm.shift = &norm.shift * &scale + &shift;
                 norm.scale *= &scale;
             }
-            Some(Piece { weights, bias, norm: None, activation: Activation::Identity }) => {
+            Some(Piece { weights, bias, norm: None, activation: Activation::Identity, .. }) => {
                 *bias = &*bias * &scale + &shift;
                 *weights *= &scale;
             }
@@ -90,6 +91,12 @@ impl Stack {
         if activation != Activation::Identity {
             self.open(|piece| piece.activation == Activation::Identity).activation = activation;
         }
+    }
+
+    /// A PReLU with a slope for each column.
+    pub(super) fn prelu(&mut self, slopes: Array1<f32>) {
+        let piece = self.open(|piece| piece.activation == Activation::Identity);
+        (piece.activation, piece.slopes) = (Activation::PRelu, Some(slopes));
     }
 
     /// The layers, in f32.
@@ -121,6 +128,7 @@ impl Piece {
             weights: Weights::F32(self.weights.mapv(|weight| weight as f32)),
             bias: single(self.bias),
             activation: self.activation,
+            slopes: self.slopes,
             norm: self.norm.map(|(place, norm)| Norm {
                 scale: single(norm.scale),
                 shift: single(norm.shift),

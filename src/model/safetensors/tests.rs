@@ -94,6 +94,34 @@ fn tensors_of_others_are_named_one_by_one() {
 }
 
 #[test]
+fn activations_have_their_parameters_and_slopes_are_tensors() {
+    let file = file(&[
+        ("0.weight", &[2, 1], &[1.0, -1.0]),
+        ("1.weight", &[2], &[0.5, 0.25]),
+        ("2.weight", &[1, 2], &[1.0, 1.0]),
+        ("3.weight", &[1], &[0.125]),
+    ]);
+    let described = |layers: &str| format!("features = 1\ntarget = {{ names = [\"y\"] }}\nlayers = [{layers}]");
+    let clamp = r#"{ linear = "0" }, { prelu = "1" }, { linear = "2" }, { activation = "clamp(low=-1, high=20)" }"#;
+    let imported = import(&file, &described(clamp)).unwrap();
+    assert_eq!(imported.layers[1].activation, Activation::Clamp { low: -1.0, high: 20.0 });
+    let rows = [vec![8.0], vec![-8.0], vec![100.0]];
+    assert_eq!(score(imported, &rows), ndarray::array![[6.0], [4.0], [20.0]]);
+    let one = r#"{ linear = "0" }, { prelu = "3" }, { linear = "2" }"#;
+    let imported = import(&file, &described(one)).unwrap();
+    assert_eq!(imported.layers[0].activation, Activation::LeakyRelu { slope: 0.125 });
+    for (layers, mistake) in [
+        (r#"{ linear = "0" }, { prelu = "0" }, { linear = "2" }"#, "has the shape [2, 1], [1] or [2] is needed"),
+        (r#"{ linear = "0" }, { activation = "prelu" }, { linear = "2" }"#, "its slopes are a tensor"),
+        (r#"{ linear = "0" }, { activation = "elu(alpha=x)" }, { linear = "2" }"#, "unknown activation"),
+        (r#"{ linear = "0" }, { activation = "celu(alpha=-1)" }, { linear = "2" }"#, "alpha must be above 0"),
+    ] {
+        let told = mistakes(&file, &described(layers));
+        assert!(told.contains(mistake), "{told}");
+    }
+}
+
+#[test]
 fn one_logit_gives_two_classes() {
     let file = file(&[("out.weight", &[1, 1], &[1.0])]);
     let description = r#"
@@ -179,7 +207,7 @@ fn every_mistake_is_told_at_once() {
         "target: name and classes",
         "layers, entry 1: one of linear, batch_norm, layer_norm, activation",
         "layers, entry 2, linear: wieght is no key here",
-        "layers, entry 3, activation: unknown variant `relux`",
+        "layers, entry 3, activation: unknown activation \"relux\"",
         "layers, entry 4: one of",
     ] {
         assert!(told.contains(part), "{part:?} is missing in:\n{told}");

@@ -50,7 +50,8 @@ pub fn prune(layers: &[Layer], share: f64, inputs: Option<ArrayView2<'_, f32>>) 
         }
         let next = Layer { weights: select(&next.weights, Axis(0), &keep), bias, ..next.clone() };
         let bias = layer.bias.select(Axis(0), &keep);
-        pruned[index - 1] = Layer { weights: select(&layer.weights, Axis(1), &keep), bias, ..layer.clone() };
+        let slopes = layer.slopes.as_ref().map(|slopes| slopes.select(Axis(0), &keep));
+        pruned[index - 1] = Layer { weights: select(&layer.weights, Axis(1), &keep), bias, slopes, ..layer.clone() };
         pruned[index] = next;
         gone += count;
     }
@@ -65,7 +66,7 @@ fn neurons(share: f64, of: usize) -> usize {
 /// What the neurons of a layer say to inputs of 0.
 fn silent(layer: &Layer) -> Array1<f32> {
     let mut said = layer.bias.to_vec();
-    layer.activation.apply(&mut said);
+    layer.activate(&mut said);
     said.into()
 }
 

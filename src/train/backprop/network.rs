@@ -77,7 +77,7 @@ impl Network {
         Network { shapes, output, parameters: vec![0.0; start] }
     }
 
-    /// The network of these layers, which fit each other and have no norms.
+    /// The network of these layers, which fit each other and have neither norms nor slopes.
     pub(in crate::train) fn of_layers(layers: &[Layer], output: Output) -> Network {
         let mut network = Network { shapes: Vec::with_capacity(layers.len()), output, parameters: vec![] };
         for layer in layers {

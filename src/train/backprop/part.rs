@@ -145,11 +145,24 @@ impl Part {
 /// Whether the derivative needs more than the function's value: that and its sign are enough for the others.
 fn needs_pre(activation: Activation) -> bool {
     match activation {
-        Activation::Gelu | Activation::GeluTanh | Activation::Silu => true,
+        Activation::Gelu
+        | Activation::GeluTanh
+        | Activation::Silu
+        | Activation::Softplus
+        | Activation::Mish
+        | Activation::Softsign
+        | Activation::HardSwish
+        | Activation::HardSigmoid { .. }
+        | Activation::ThresholdedRelu { .. }
+        | Activation::Clamp { .. }
+        | Activation::Round { .. } => true,
+        // Below 0 they turn the sign.
+        Activation::LeakyRelu { slope: factor } | Activation::Elu { alpha: factor } => factor < 0.0,
         Activation::Identity
         | Activation::Relu
-        | Activation::LeakyRelu
-        | Activation::Elu
+        | Activation::PRelu
+        | Activation::Selu
+        | Activation::Celu { .. }
         | Activation::Tanh
         | Activation::Logistic => false,
     }

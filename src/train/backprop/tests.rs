@@ -5,7 +5,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::engine::{Activation, Output};
+use crate::engine::{Activation, Output, exact};
 use crate::train::descent::{Descent, Lesson};
 use crate::train::distributed::tests::on_ranks;
 use crate::train::recipe::{BatchSize, Recipe, Solver};
@@ -118,31 +118,6 @@ fn rescaling_changes_the_answers_only() {
     }
 }
 
-/// The activations in f64, by their definitions.
-fn exact(activation: Activation, x: f64) -> f64 {
-    match activation {
-        Activation::Identity => x,
-        Activation::Relu => x.max(0.0),
-        Activation::LeakyRelu => x.max(f64::from(0.01_f32) * x),
-        Activation::Elu => x.max(0.0) + x.min(0.0).exp_m1(),
-        Activation::Tanh => x.tanh(),
-        Activation::Logistic => 1.0 / (1.0 + (-x).exp()),
-        Activation::Gelu => {
-            // Φ by its Taylor series, enough for a few standard deviations.
-            let (mut term, mut sum) = (x / std::f64::consts::TAU.sqrt(), 0.0);
-            for n in 0..60 {
-                sum += term / (2 * n + 1) as f64;
-                term *= -x * x / 2.0 / (n + 1) as f64;
-            }
-            x * (0.5 + sum)
-        }
-        Activation::GeluTanh => {
-            x / 2.0 * (1.0 + (std::f64::consts::FRAC_2_PI.sqrt() * (x + 0.044715 * x.powi(3))).tanh())
-        }
-        Activation::Silu => x / (1.0 + (-x).exp()),
-    }
-}
-
 /// The loss of the rows in f64, by its definition.
 fn exact_loss(
     network: &Network,
@@ -195,7 +170,8 @@ fn gradients_are_those_of_finite_differences() {
         (Output::Identity, 1, numbers),
     ];
     let (inputs, workers) = (Inputs::of_numbers(x.clone()), Workers::default());
-    for activation in Activation::ALL {
+    let turned = [Activation::LeakyRelu { slope: -0.5 }, Activation::Elu { alpha: -0.5 }];
+    for activation in Activation::ALL.into_iter().chain(turned) {
         for (output, last, truth) in &targets {
             let mut rng = ChaCha8Rng::seed_from_u64(5);
             let network = Network::random(&[3, 5, 4, *last], activation, *output, &mut rng);

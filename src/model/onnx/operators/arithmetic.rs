@@ -1,10 +1,8 @@
 //! Arithmetic: on columns it becomes steps of the preprocessing, within the network elementwise functions, scales, or
 //! parts of a layer normalisation.
 
-use super::{Walk, kind};
-use crate::engine::Activation;
+use super::{BRANCHES, Walk, kind};
 use crate::model::onnx::chain::Op;
-use crate::model::onnx::elementwise::{Function, erf, sigmoid};
 use crate::model::onnx::proto::Node;
 use crate::model::onnx::tensor::{Array, Data, Element};
 use crate::model::onnx::value::{Cell, Columns, Inner, Moment, Value};
@@ -94,7 +92,7 @@ fn binary(walk: &mut Walk<'_>, node: &Node, operation: Operation) -> Result<Vec<
         (a, b) => {
             let (a, b) = (walk.chain.inner(a)?, walk.chain.inner(b)?);
             if a.of != b.of || a.tail != b.tail {
-                return Err("it joins two branches: only layers one after the other can be imported".into());
+                return Err(format!("it joins two branches: {BRANCHES}"));
             }
             Value::Inner(Inner { function: a.function.with(&b.function, |a, b| operation.of(a, b)), ..a })
         }
@@ -136,7 +134,7 @@ fn fold(a: &Array, b: &Array, operation: Operation) -> Result<Array, String> {
 }
 
 /// One number per column, from a constant with one for all or one for each.
-fn per_column(array: &Array, tail: &[usize]) -> Result<Vec<f64>, String> {
+pub(super) fn per_column(array: &Array, tail: &[usize]) -> Result<Vec<f64>, String> {
     let width: usize = tail.iter().product();
     let values = array.numbers()?;
     let last = array.shape.last().copied().unwrap_or(1);
@@ -148,7 +146,7 @@ fn per_column(array: &Array, tail: &[usize]) -> Result<Vec<f64>, String> {
 }
 
 /// Steps for each column, by its place; results in f32 where the columns are.
-fn each(columns: &Columns, steps: impl Fn(usize) -> Vec<Step>) -> Result<Columns, String> {
+pub(super) fn each(columns: &Columns, steps: impl Fn(usize) -> Vec<Step>) -> Result<Columns, String> {
     let mut changed = columns.clone();
     for (place, cell) in changed.cells.iter_mut().enumerate() {
         for step in steps(place) {
@@ -276,78 +274,6 @@ pub(super) fn sqrt(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, Strin
         }
         ref other => Err(format!("it takes the root of {}, not of a layer normalisation's variance", kind(other))),
     }
-}
-
-pub(super) fn clip(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
-    let mut bounds = [-f64::MAX, f64::MAX];
-    for (index, bound) in bounds.iter_mut().enumerate() {
-        if let Some(array) = walk.optional_constant(node, index + 1)? {
-            let value = array.scalar().ok_or("a bound isn't one number")?;
-            *bound = value.clamp(-f64::MAX, f64::MAX);
-        }
-    }
-    let [low, high] = bounds;
-    if low.is_nan() || high.is_nan() || low > high {
-        return Err(format!("its bounds are {low} and {high}"));
-    }
-    let value = match walk.input(node, 0)?.clone() {
-        Value::Columns(columns) => Value::Columns(each(&columns, |_| vec![Step::Clip { low, high }])?),
-        other => {
-            let x = walk.chain.inner(&other)?;
-            Value::Inner(Inner { function: x.function.then(|x| x.clamp(low, high)), ..x })
-        }
-    };
-    Ok(vec![value])
-}
-
-pub(super) fn unary(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
-    let input = walk.input(node, 0)?.clone();
-    let same = |value: f64, expected: f64, activation: Activation| {
-        if (value - expected).abs() <= 1e-6 {
-            return Ok(());
-        }
-        Err(format!(
-            "its alpha is {value}, weir's {activation} has {expected}: retrain with that",
-            activation = activation.as_str()
-        ))
-    };
-    if let ("Neg", Value::Columns(columns)) = (&*node.op_type, &input) {
-        return Ok(vec![Value::Columns(each(columns, |_| vec![Step::Multiply { value: -1.0 }])?)]);
-    }
-    let x = walk.chain.inner(&input)?;
-    let function = match &*node.op_type {
-        "Relu" => x.function.then(|x| x.max(0.0)),
-        "LeakyRelu" => {
-            let alpha = node.float("alpha", 0.01);
-            same(alpha, 0.01, Activation::LeakyRelu)?;
-            x.function.then(|x| if x < 0.0 { alpha * x } else { x })
-        }
-        "Elu" => {
-            same(node.float("alpha", 1.0), 1.0, Activation::Elu)?;
-            x.function.then(|x| if x < 0.0 { x.exp_m1() } else { x })
-        }
-        "Tanh" => x.function.then(f64::tanh),
-        "Sigmoid" => x.function.then(sigmoid),
-        "Erf" => x.function.then(erf),
-        "Gelu" => match node.string("approximate")?.as_deref() {
-            Some("tanh") => {
-                // 0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³))): ONNX operators, Gelu.
-                let inside = |x: f64| (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
-                x.function.then(|x| 0.5 * x * (1.0 + inside(x).tanh()))
-            }
-            _ => x.function.then(|x| 0.5 * x * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2))),
-        },
-        "Swish" => {
-            let alpha = node.float("alpha", 1.0);
-            x.function.then(|x| x * sigmoid(alpha * x))
-        }
-        _ => x.function.scaled(-1.0, 0.0),
-    };
-    // Said here, where the operator is known, and not where the result is used.
-    if x.function == Function::IDENTITY && !matches!(&*node.op_type, "Erf" | "Neg") && function.activation().is_none() {
-        return Err("its function is none of weir's activations".into());
-    }
-    Ok(vec![Value::Inner(Inner { function, ..x })])
 }
 
 /// `(x - offset) · scale`, in f32 unless the input is double.

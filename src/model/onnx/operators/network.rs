@@ -187,19 +187,26 @@ pub(super) fn softmax(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, St
     let input = walk.input(node, 0)?.clone();
     let x = walk.chain.inner(&input)?;
     single_axis(&x)?;
-    if !is_last(node.int("axis", -1), &x.tail)? {
+    // Of a matrix both defaults are the last axis.
+    let default = if walk.graph.opset < 13 { 1 } else { -1 };
+    if !is_last(node.int("axis", default), &x.tail)? {
         return Err("it normalises over the batch: rows must not depend on each other".into());
     }
     let answer = Answer { of: walk.chain.settle(&x)?, output: Output::Softmax };
     Ok(vec![Value::Answer { answer, form: Form::Probabilities }])
 }
 
+/// The class, of probabilities or of logits.
 pub(super) fn arg_max(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
-    match walk.input(node, 0)? {
-        &Value::Answer { answer, form: Form::Probabilities } if axis(node.int("axis", 0), 2)? == 1 => {
+    match walk.input(node, 0)?.clone() {
+        Value::Inner(x) if x.tail.len() == 1 && axis(node.int("axis", 0), 2)? == 1 => {
+            let answer = Answer { of: walk.chain.settle(&x)?, output: Output::Softmax };
             Ok(vec![Value::Answer { answer, form: Form::Index }])
         }
-        other => Err(format!("it looks for the largest of {}, not of a row's probabilities", kind(other))),
+        Value::Answer { answer, form: Form::Probabilities } if axis(node.int("axis", 0), 2)? == 1 => {
+            Ok(vec![Value::Answer { answer, form: Form::Index }])
+        }
+        other => Err(format!("it looks for the largest of {}, not of a row's probabilities or logits", kind(&other))),
     }
 }
 

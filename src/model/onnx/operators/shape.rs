@@ -3,8 +3,9 @@
 
 use std::rc::Rc;
 
-use super::{Walk, axis, is_last, kind};
+use super::{BRANCHES, Walk, axis, is_last, kind};
 use crate::engine::{Activation, Output};
+use crate::model::onnx::chain::Op;
 use crate::model::onnx::proto::Node;
 use crate::model::onnx::tensor::{Array, Data, Element};
 use crate::model::onnx::value::{Answer, Columns, Form, Inner, Size, Value};
@@ -284,7 +285,7 @@ pub(super) fn concat(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, Str
             Value::Sizes(sizes)
         }
         [other, ..] => {
-            return Err(format!("it joins {}: only layers one after the other can be imported", kind(other)));
+            return Err(format!("it joins {}: {BRANCHES}", kind(other)));
         }
     };
     Ok(vec![value])
@@ -304,22 +305,36 @@ fn sizes_of(value: &Value) -> Result<Vec<Size>, String> {
 }
 
 /// Picks along an axis: by places.
-fn pick(value: &Value, axis: i64, places: &[i64], scalar: bool) -> Result<Value, String> {
+fn pick(walk: &mut Walk<'_>, value: &Value, at: i64, places: &[i64], scalar: bool) -> Result<Value, String> {
     let all = |count: usize| -> Result<Vec<usize>, String> {
         places.iter().map(|&place| super::axis(place, count)).collect()
     };
+    let is_all = |picked: &[usize], count: usize| !scalar && picked.iter().copied().eq(0..count);
+    let other_axis = || Err("it picks along another axis than the last".to_owned());
     match value {
         Value::Columns(columns) => {
-            if !is_last(axis, &columns.tail)? || columns.tail.last() != Some(&columns.cells.len()) {
-                return Err("it picks along another axis than the last".into());
+            if !is_last(at, &columns.tail)? || columns.tail.last() != Some(&columns.cells.len()) {
+                return other_axis();
             }
             let cells: Vec<_> = all(columns.cells.len())?.iter().map(|&place| columns.cells[place].clone()).collect();
-            let mut tail = columns.tail.clone();
-            tail.pop();
-            if !scalar {
-                tail.push(cells.len());
-            }
+            let tail = picked_tail(&columns.tail, cells.len(), scalar);
             Ok(Value::Columns(Columns { cells, tail, element: columns.element }))
+        }
+        Value::Inner(inner) => {
+            let width = walk.chain.link(inner.of).width;
+            if !is_last(at, &inner.tail)? || inner.tail.last() != Some(&width) {
+                return other_axis();
+            }
+            let places = all(width)?;
+            if places.is_empty() {
+                return Err("it picks nothing".into());
+            }
+            if is_all(&places, width) {
+                return Ok(value.clone());
+            }
+            let (tail, settled) = (picked_tail(&inner.tail, places.len(), scalar), walk.chain.settle(inner)?);
+            let count = places.len();
+            Ok(Value::Inner(Inner { tail, ..walk.chain.push(settled, Op::Pick { places }, count) }))
         }
         Value::Sizes(sizes) => Ok(Value::Sizes(all(sizes.len())?.iter().map(|&place| sizes[place]).collect())),
         Value::Constant(array) if array.shape.len() == 1 => {
@@ -332,9 +347,22 @@ fn pick(value: &Value, axis: i64, places: &[i64], scalar: bool) -> Result<Value,
             let shape = if scalar { Vec::new() } else { vec![places.len()] };
             Ok(Value::Constant(Rc::new(Array { shape, data, element: array.element })))
         }
-        &Value::Answer { answer, form: Form::Probabilities } => Ok(Value::Answer { answer, form: Form::Part }),
+        &Value::Answer { answer, form: Form::Probabilities } => match walk.classes(answer) {
+            width if super::axis(at, 2)? == 1 && is_all(&all(width)?, width) => Ok(value.clone()),
+            _ => Ok(Value::Answer { answer, form: Form::Part }),
+        },
         other => Err(format!("it picks from {}", kind(other))),
     }
+}
+
+/// The shape of a row that has so many of its last dimension.
+fn picked_tail(tail: &[usize], count: usize, scalar: bool) -> Vec<usize> {
+    let mut tail = tail.to_vec();
+    tail.pop();
+    if !scalar {
+        tail.push(count);
+    }
+    tail
 }
 
 /// What stands at the index of the most probable class.
@@ -351,12 +379,20 @@ pub(super) fn gather(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, Str
     if let Some(label) = label(walk.input(node, 0)?, walk.input(node, 1)?) {
         return Ok(vec![label]);
     }
+    if let (Value::Constant(_), Value::Columns(_)) = (walk.input(node, 0)?, walk.input(node, 1)?) {
+        return Err(
+            "it looks numbers up by a column, as torch.nn.Embedding does: encode the column by OneHotEncoder, or \
+                    torch.nn.functional.one_hot, and multiply it by a torch.nn.Linear"
+                .into(),
+        );
+    }
     let places = walk.constant(node, 1)?;
     if places.shape.len() > 1 {
         return Err("its places are no list".into());
     }
-    let places_of = places.as_integers()?;
-    Ok(vec![pick(walk.input(node, 0)?, node.int("axis", 0), places_of, places.shape.is_empty())?])
+    let value = walk.input(node, 0)?.clone();
+    let picked = pick(walk, &value, node.int("axis", 0), places.as_integers()?, places.shape.is_empty())?;
+    Ok(vec![picked])
 }
 
 /// `ArrayFeatureExtractor`
@@ -365,36 +401,74 @@ pub(super) fn extract(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, St
         return Ok(vec![label]);
     }
     let places = walk.constant(node, 1)?;
-    Ok(vec![pick(walk.input(node, 0)?, -1, places.as_integers()?, false)?])
+    let value = walk.input(node, 0)?.clone();
+    Ok(vec![pick(walk, &value, -1, places.as_integers()?, false)?])
 }
 
+/// Bounds are attributes before opset 10, inputs since.
 pub(super) fn slice(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
-    let mut lists = [Vec::new(), Vec::new(), vec![0], vec![1]];
-    for (index, list) in lists.iter_mut().enumerate() {
-        if let Some(array) = walk.optional_constant(node, index + 1)? {
-            *list = array.as_integers()?.to_vec();
-        }
+    let list = |index, name| walk.integers(node, index, name);
+    let starts = list(1, "starts")?.ok_or("it has no starts")?;
+    let ends = list(2, "ends")?.ok_or("it has no ends")?;
+    let axes = list(3, "axes")?.unwrap_or_else(|| (0..starts.len() as i64).collect());
+    let steps = list(4, "steps")?.unwrap_or_else(|| vec![1; starts.len()]);
+    if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] {
+        return Err("its lists differ in length".into());
     }
-    let ([start], [end], [at], [1]) = (&*lists[0], &*lists[1], &*lists[2], &*lists[3]) else {
-        return Err("it slices along more than one axis, or in steps".into());
+    let mut value = walk.input(node, 0)?.clone();
+    for (((start, end), at), step) in starts.into_iter().zip(ends).zip(axes).zip(steps) {
+        value = slice_axis(walk, &value, at, [start, end, step])?;
+    }
+    Ok(vec![value])
+}
+
+/// Along one axis, from a start to an end in steps.
+fn slice_axis(walk: &mut Walk<'_>, value: &Value, at: i64, [start, end, step]: [i64; 3]) -> Result<Value, String> {
+    /// Nobody has so many rows: exporters write the largest numbers of 32 or 64 bits for all.
+    const ALL: i64 = i32::MAX as i64;
+    let width = match value {
+        &Value::Answer { answer, .. } => vec![walk.classes(answer)],
+        Value::Sizes(sizes) => vec![sizes.len()],
+        _ => Vec::new(),
     };
-    let value = walk.input(node, 0)?;
-    let count = match value {
-        Value::Columns(columns) => columns.cells.len(),
-        Value::Sizes(sizes) => sizes.len(),
-        Value::Constant(array) => array.len(),
-        _ => 1,
-    } as i64;
-    let bound = |place: i64| if place < 0 { place.saturating_add(count) } else { place }.clamp(0, count);
-    let places: Vec<i64> = (bound(*start)..bound(*end)).collect();
-    Ok(vec![pick(value, *at, &places, false)?])
+    let (tail, before) = match value {
+        Value::Columns(columns) => (&*columns.tail, 1),
+        Value::Inner(inner) => (&*inner.tail, 1),
+        Value::Answer { .. } => (&*width, 1),
+        Value::Constant(array) => (&*array.shape, 0),
+        Value::Sizes(_) => (&*width, 0),
+        Value::Moment { .. } => return Err(format!("it slices {}", kind(value))),
+    };
+    let place = axis(at, tail.len() + before)?;
+    let Some(place) = place.checked_sub(before) else {
+        let takes_all = step == 1 && (start == 0 || start <= -ALL) && walk.batch.map_or(ALL, |rows| rows as i64) <= end;
+        return if takes_all { Ok(value.clone()) } else { Err("it takes some of the rows only".into()) };
+    };
+    let size = tail[place] as i64;
+    let from_end = |bound: i64| if bound < 0 { bound.saturating_add(size) } else { bound };
+    let places: Vec<i64> = match step {
+        1.. => (from_end(start).clamp(0, size)..from_end(end).clamp(0, size)).step_by(step as usize).collect(),
+        0 => return Err("it goes in steps of 0".into()),
+        _ => {
+            let (start, end) = (from_end(start).clamp(-1, size - 1), from_end(end).clamp(-1, size - 1));
+            (end + 1..=start).rev().step_by(step.unsigned_abs() as usize).collect()
+        }
+    };
+    match places.iter().copied().eq(0..size) {
+        true => Ok(value.clone()),
+        false => pick(walk, value, at, &places, false),
+    }
 }
 
 pub(super) fn split(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
     let sizes = walk.integers(node, 1, "split")?;
-    let value = walk.input(node, 0)?;
-    let Value::Columns(columns) = value else { return Err(format!("it splits {}", kind(value))) };
-    let (count, parts) = (columns.cells.len(), node.output.len());
+    let value = walk.input(node, 0)?.clone();
+    let count = match &value {
+        Value::Columns(columns) => columns.cells.len(),
+        Value::Inner(inner) => walk.chain.link(inner.of).width,
+        other => return Err(format!("it splits {}", kind(other))),
+    };
+    let parts = node.output.len();
     let sizes = match sizes {
         Some(sizes) => sizes,
         None if parts > 0 => {
@@ -408,8 +482,28 @@ pub(super) fn split(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, Stri
     for size in sizes {
         let end = start.checked_add(size).filter(|&end| size >= 0 && end <= count as i64);
         let end = end.ok_or_else(|| format!("its parts are not those of {count} columns"))?;
-        values.push(pick(value, node.int("axis", 0), &(start..end).collect::<Vec<_>>(), false)?);
+        values.push(pick(walk, &value, node.int("axis", 0), &(start..end).collect::<Vec<_>>(), false)?);
         start = end;
     }
     Ok(values)
+}
+
+/// A constant in the type of another value: the numbers stay.
+pub(super) fn cast_like(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
+    let value = match (walk.input(node, 0)?, walk.input(node, 1)?) {
+        (Value::Constant(array), Value::Inner(_) | Value::Columns(_)) => {
+            let element = match walk.input(node, 1)? {
+                Value::Columns(columns) => columns.element,
+                _ => Element::Float,
+            };
+            if !matches!(element, Element::Float | Element::Double) {
+                return Err("it casts a constant to integers or texts".into());
+            }
+            let data = Data::Numbers(array.numbers()?);
+            Value::Constant(Rc::new(Array { shape: array.shape.clone(), data, element }))
+        }
+        (value @ Value::Inner(_), Value::Inner(_)) => value.clone(),
+        (value, like) => return Err(format!("it casts {} to the type of {}", kind(value), kind(like))),
+    };
+    Ok(vec![value])
 }

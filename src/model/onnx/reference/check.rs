@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use ndarray::{Array2, ArrayView2};
 
 use super::RunValue;
-use super::array::{TypedArray, axis, count};
+use super::array::{TypedArray, axis, count, unit};
 use super::elementwise::logistic_of;
 use super::program::Program;
 use super::rows::{Raw, Row, Source};
@@ -183,7 +183,14 @@ impl Reference {
         let array = match input.data_type {
             DataType::String => TypedArray::texts(shape, raw.iter().map(text).collect(), Vec::new()),
             data_type if super::array::is_float(data_type) => {
-                TypedArray::floats(shape, data_type, raw.iter().map(number).collect(), Vec::new())
+                let numbers: Vec<f64> = raw.iter().map(number).collect();
+                // weir takes a record's number as it is, where an input of 16 bits rounds it.
+                let rounding = |x: &f64| if x.is_finite() { unit(data_type) * x.abs() } else { 0.0 };
+                let errors = match data_type {
+                    DataType::Float16 | DataType::Bfloat16 => numbers.iter().map(rounding).collect(),
+                    _ => Vec::new(),
+                };
+                TypedArray::floats(shape, data_type, numbers, errors)
             }
             data_type => {
                 let numbers = raw.iter().map(|raw| number(raw) as i64).collect();

@@ -16,7 +16,8 @@ pub(in crate::model::onnx) struct Program {
     nodes: Vec<Node>,
     outputs: Vec<String>,
     constants: HashMap<String, RunValue>,
-    functions: HashMap<(String, String), proto::Function>,
+    /// By domain, name and overload.
+    functions: HashMap<[String; 3], proto::Function>,
     opsets: Opsets,
     reader: Reader,
 }
@@ -56,7 +57,8 @@ impl Program {
             constants.insert(tensor.name.clone(), TypedArray::read(tensor, &reader)?.into());
         }
         let functions = model.functions.iter();
-        let functions = functions.map(|it| ((it.domain.clone(), it.name.clone()), it.clone())).collect();
+        let key = |it: &proto::Function| [it.domain.clone(), it.name.clone(), it.overload.clone()];
+        let functions = functions.map(|it| (key(it), it.clone())).collect();
         // What no row changes is computed once.
         let (per_row, fixed): (Vec<Node>, Vec<Node>) =
             nodes.iter().copied().cloned().partition(|node| node.output.iter().any(|name| of_rows.contains(&**name)));
@@ -143,7 +145,8 @@ impl Program {
             }
         };
         let operands: Vec<_> = node.input.iter().map(value).collect::<Result<_, String>>()?;
-        if let Some(function) = self.functions.get(&(node.domain.clone(), node.op_type.clone())) {
+        if let Some(function) = self.functions.get(&[node.domain.clone(), node.op_type.clone(), node.overload.clone()])
+        {
             return self.call(function, node, operands, depth);
         }
         let operator = find(&node.domain, &node.op_type).ok_or("the reference doesn't run it")?;
