@@ -74,6 +74,7 @@ pub async fn run(
         reference: route.config.model.clone(),
         slot: route.slot.clone(),
         gate: route.gate.clone(),
+        min_features: route.config.input.min_features,
     });
     let state = http::State {
         metrics: metrics.clone(),
