@@ -4,6 +4,9 @@
 //! words, to which the walk adds the node's name.
 
 mod arithmetic;
+mod calibrated;
+mod computed;
+mod discrete;
 mod encoding;
 mod network;
 mod own;
@@ -56,6 +59,21 @@ pub(super) struct Encoded {
     pub(super) missing: Missing,
 }
 
+impl Feature {
+    /// It has one encoding wherever it goes in.
+    fn encode(&mut self, encoded: Encoded) -> Result<(), String> {
+        match &self.encoded {
+            Some(before) if *before != encoded => {
+                Err(format!("it encodes {:?}, which is encoded in another way too", self.name))
+            }
+            _ => {
+                self.encoded = Some(encoded);
+                Ok(())
+            }
+        }
+    }
+}
+
 type Operator = fn(&mut Walk<'_>, &Node) -> Result<Vec<Value>, String>;
 
 /// What is done for an operator.
@@ -70,8 +88,12 @@ fn find(domain: &str, name: &str) -> Option<Operator> {
             "Sqrt" => arithmetic::sqrt,
             "Clip" => arithmetic::clip,
             "Relu" | "LeakyRelu" | "Elu" | "Tanh" | "Sigmoid" | "Erf" | "Gelu" | "Swish" | "Neg" => arithmetic::unary,
+            "Exp" => calibrated::exp,
+            "Sum" => calibrated::sum,
             "Log" => own::log,
             "IsNaN" => own::is_nan,
+            "Less" | "LessOrEqual" | "Greater" | "GreaterOrEqual" => discrete::compare,
+            "Not" => discrete::not,
             "Cast" => encoding::cast,
             "Where" => encoding::replace,
             "MatMul" => network::matmul,
@@ -80,7 +102,7 @@ fn find(domain: &str, name: &str) -> Option<Operator> {
             "LayerNormalization" => network::layer_norm,
             "ReduceMean" => network::reduce_mean,
             "Softmax" => network::softmax,
-            "ArgMax" => network::arg_max,
+            "ArgMax" => discrete::arg_max,
             "Constant" => shape::constant,
             "Identity" | "Dropout" => shape::identity,
             "Shape" => shape::shape,
@@ -100,6 +122,7 @@ fn find(domain: &str, name: &str) -> Option<Operator> {
             "Scaler" => arithmetic::scaler,
             "Imputer" => encoding::imputer,
             "OneHotEncoder" => encoding::one_hot,
+            "Binarizer" => discrete::binarizer,
             "LabelEncoder" => encoding::label_encoder,
             "ArrayFeatureExtractor" => shape::extract,
             "ZipMap" => network::zip_map,

@@ -1,6 +1,7 @@
 //! What can't be imported, and what people say about a model. That the answers are onnxruntime's is for tests/import.rs.
 
 mod exported;
+mod transformers;
 
 use std::fs;
 use std::os::unix::fs::symlink;

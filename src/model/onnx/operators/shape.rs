@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use super::{Walk, axis, is_last, kind};
+use super::{Walk, axis, calibrated, is_last, kind};
 use crate::engine::{Activation, Output};
 use crate::model::onnx::proto::Node;
 use crate::model::onnx::tensor::{Array, Data, Element};
@@ -95,7 +95,7 @@ pub(super) fn reshape(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, St
         }
         // Labels are a list whatever the shape; so is one class's probability.
         Value::Answer { answer, form: Form::Probabilities } if target.len() < 2 => {
-            Value::Answer { answer: *answer, form: Form::Part }
+            Value::Answer { answer: *answer, form: Form::Part(None) }
         }
         answer @ Value::Answer { .. } => answer.clone(),
         other => return Err(format!("it gives another shape to {}", kind(other))),
@@ -332,7 +332,13 @@ fn pick(value: &Value, axis: i64, places: &[i64], scalar: bool) -> Result<Value,
             let shape = if scalar { Vec::new() } else { vec![places.len()] };
             Ok(Value::Constant(Rc::new(Array { shape, data, element: array.element })))
         }
-        &Value::Answer { answer, form: Form::Probabilities } => Ok(Value::Answer { answer, form: Form::Part }),
+        &Value::Answer { answer, form: Form::Probabilities } => {
+            let place = match places {
+                [place] => usize::try_from(*place).ok(),
+                _ => None,
+            };
+            Ok(Value::Answer { answer, form: Form::Part(place) })
+        }
         other => Err(format!("it picks from {}", kind(other))),
     }
 }
@@ -365,7 +371,13 @@ pub(super) fn extract(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, St
         return Ok(vec![label]);
     }
     let places = walk.constant(node, 1)?;
-    Ok(vec![pick(walk.input(node, 0)?, -1, places.as_integers()?, false)?])
+    let value = walk.input(node, 0)?.clone();
+    if let Value::Inner(inner) = &value {
+        let width = inner.tail.iter().product();
+        let places: Vec<usize> = places.as_integers()?.iter().map(|&at| axis(at, width)).collect::<Result<_, _>>()?;
+        return Ok(vec![calibrated::pick(walk, &value, &places)?]);
+    }
+    Ok(vec![pick(&value, -1, places.as_integers()?, false)?])
 }
 
 pub(super) fn slice(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
