@@ -68,7 +68,12 @@ fn target(way: &mut Vec<&Link>, found: Found, hints: &Hints) -> Result<(Target, 
         if hints.classes.is_some() {
             return Err("a regression has no classes".into());
         }
-        let names = if width == 1 { vec!["y".into()] } else { (0..width).map(|index| format!("y{index}")).collect() };
+        let names = match &hints.target {
+            Some(names) if names.len() == width => names.clone(),
+            Some(names) => return Err(format!("there are {} names of targets for {width} outputs", names.len())),
+            None if width == 1 => vec!["y".into()],
+            None => (0..width).map(|index| format!("y{index}")).collect(),
+        };
         return Ok((Target::Regression { names }, Output::Identity, Form::AsIs));
     }
     let (output, form) = match (found.answer.output, way.last().map(|link| &link.op)) {
@@ -92,7 +97,12 @@ fn target(way: &mut Vec<&Link>, found: Found, hints: &Hints) -> Result<(Target, 
     if classes.len() != count {
         return Err(format!("there are {} names for {count} classes", classes.len()));
     }
-    Ok((Target::Classification { name: "class".into(), classes }, output, form))
+    let name = match hints.target.as_deref() {
+        None => "class".into(),
+        Some([name]) => name.clone(),
+        Some(names) => return Err(format!("there are {} names of targets for one class", names.len())),
+    };
+    Ok((Target::Classification { name, classes }, output, form))
 }
 
 /// How the columns that go into the network come from the features.
