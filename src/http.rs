@@ -75,6 +75,8 @@ pub struct Served {
     pub slot: Arc<Slot>,
     /// Whether its records wait.
     pub gate: Arc<Gate>,
+    /// The share of the model's features that a row must have.
+    pub min_features: f64,
 }
 
 /// Serves until `shutdown` is ready. Open requests may then finish, but only for five seconds.

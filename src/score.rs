@@ -185,6 +185,11 @@ impl Scorer {
         self.first.take_complete().then(|| self.lacking()).flatten()
     }
 
+    /// The same at the end of all records, if they were fewer.
+    pub fn take_lacking_at_end(&mut self) -> Option<Lacking> {
+        self.first.take().then(|| self.lacking()).flatten()
+    }
+
     /// What all decoded records so far lacked, up to the first 1,000 of them.
     pub fn lacking(&self) -> Option<Lacking> {
         let features = self.model.signature().features.iter().map(|feature| &feature.name);

@@ -80,6 +80,7 @@ pub async fn run(
         reference: route.config.model.clone(),
         slot: route.slot.clone(),
         gate: route.gate.clone(),
+        min_features: route.config.input.min_features,
     });
     let state = http::State {
         metrics: metrics.clone(),
@@ -328,7 +329,11 @@ fn supervise(number: usize, setup: Setup, ready: Condition, pulse: Arc<Pulse>) -
             let started = Instant::now();
             let error = match worker::run(&setup, number, &ready, &pulse) {
                 Ok(WorkerExit::TopicRecreated { topic }) if !setup.stop.requested() => {
-                    tracing::info!(worker = number, topic, "the topic was created again: the worker gets other clients");
+                    tracing::info!(
+                        worker = number,
+                        topic,
+                        "the topic was created again: the worker gets other clients"
+                    );
                     continue;
                 }
                 Ok(_) => return Ok(StopOutcome::Drained),

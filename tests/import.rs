@@ -192,6 +192,32 @@ fn an_import_with_more_outputs_than_expected_is_refused() {
     assert!(import_exported(folder.path(), &["--max-outputs", "3"]).status.success());
 }
 
+#[test]
+fn an_import_works_on_the_table_that_it_was_fitted_on() {
+    let folder = tempfile::tempdir().unwrap();
+    export_of_three_classes(folder.path());
+    let [store, table] = ["store", "t.csv"].map(|name| folder.path().join(name).display().to_string());
+    let without = import_exported(folder.path(), &["--classes-from", &table]);
+    assert!(without.status.code() == Some(2) && text(&without).contains("--target"), "{}", text(&without));
+    let told = ["--target", "y", "--classes-from", &table, "--description", "Grown from seeds."];
+    let imported = import_exported(folder.path(), &told);
+    assert!(imported.status.success(), "{}", text(&imported));
+
+    let words = [
+        &["model", "show", "i@1"][..],
+        &["evaluate", "i@1", &table],
+        &["model", "quantize", "i@1", "--to", "f16", "--data", &table],
+        &["model", "prune", "i@1", "--share", "0.01", "--force", "--data", &table],
+        &["train", &table, "--target", "y", "--name", "j", "--from", "i@1", "--max-iter", "1"],
+    ];
+    for words in words {
+        let output = weir(&[words, &["--store", &store]].concat());
+        assert!(output.status.success(), "{words:?}: {}", text(&output));
+        let shows = words.contains(&"show");
+        assert!(!shows || text(&output).contains("Grown from seeds."), "{}", text(&output));
+    }
+}
+
 /// Trains a model of three classes and exports it, with a column as skl2onnx would name it.
 fn export_of_three_classes(folder: &Path) {
     let [store, table, file] = ["store", "t.csv", "m.onnx"].map(|name| folder.join(name).display().to_string());

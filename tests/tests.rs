@@ -30,6 +30,7 @@
 //! | `safetensors` | models from tensors and a TOML that names the layers |
 //! | `shrinking` | `weir model quantize` and `prune`, on a model of the flights |
 //! | `import` | models of scikit-learn and PyTorch, beside onnxruntime |
+//! | `pipelines` | pipelines of scikit-learn, drawn at random and imported, beside scikit-learn itself |
 //! | `topics` | topics that are deleted, grow or get another configuration while weir runs |
 //! | `drift` | drift detection: how often it is wrong, and that all that computes it agrees |
 //! | `gate` | a route that pauses when too much is rejected |
@@ -63,6 +64,7 @@ mod offsets;
 mod ops;
 mod outage;
 mod parity;
+mod pipelines;
 mod preprocessing;
 mod readiness;
 mod rebalance;

@@ -109,6 +109,9 @@ fn predict(args: &Args, output: &mut dyn Write, rejections: &mut dyn Write) -> a
         scorer.decode(lines.payloads());
         scorer.score();
         scorer.encode(lines.payloads());
+        if let Some(lacking) = scorer.take_lacking() {
+            writeln!(rejections, "weir: warning: {lacking}")?;
+        }
         for (result, number) in scorer.results().zip(lines.numbers()) {
             match result {
                 Ok(prediction) => {
@@ -124,7 +127,7 @@ fn predict(args: &Args, output: &mut dyn Write, rejections: &mut dyn Write) -> a
         }
     }
     output.flush()?;
-    if let Some(lacking) = scorer.lacking() {
+    if let Some(lacking) = scorer.take_lacking_at_end() {
         writeln!(rejections, "weir: warning: {lacking}")?;
     }
     Ok(tally)
@@ -205,6 +208,27 @@ mod tests {
         let rejections = String::from_utf8(rejections).unwrap();
         assert!(rejections.contains("rows.jsonl, line 3: malformed: "), "{rejections}");
         assert_eq!(rejections.lines().count(), 1);
+    }
+
+    /// Whatever comes after the first 1,000 records, and however many batches they are.
+    #[test]
+    fn what_the_first_records_lack_is_told_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = format!("file:{}", folder.path().join("models").display());
+        let mut draft = testing::regression("m", 0.5);
+        draft.signature.features[0].missing = crate::model::signature::Missing::Constant { value: 0.0 };
+        Store::open(&store).unwrap().publish(&draft).unwrap();
+        for (records, expected) in [(1, "the only record"), (900, "the first 900"), (3_000, "the first 1000")] {
+            let file = folder.path().join("rows.jsonl");
+            fs::write(&file, "{\"y\":1}\n".repeat(records)).unwrap();
+            let arguments = ["predict", "m@latest", file.to_str().unwrap(), "--store", &store];
+            let matches = Args::augment_args(Command::new("predict")).try_get_matches_from(arguments).unwrap();
+            let mut told = Vec::new();
+            predict(&Args::from_arg_matches(&matches).unwrap(), &mut Vec::new(), &mut told).unwrap();
+            let told = String::from_utf8(told).unwrap();
+            let warnings: Vec<_> = told.lines().filter(|line| line.starts_with("weir: warning: ")).collect();
+            assert!(warnings.len() == 1 && warnings[0].contains(expected), "{records}: {warnings:?}");
+        }
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub(super) async fn metadata(
     path: Result<Path<Asked>, PathRejection>,
 ) -> Result<Json<Value>, Failure> {
     let Path(asked) = path?;
-    let model = shared.find(&asked)?;
+    let (model, _) = shared.find(&asked)?;
     let signature = model.signature();
     let inputs = signature.features.iter().map(|feature| {
         let datatype = match feature.kind {
@@ -71,7 +71,7 @@ pub(super) async fn ready(
     path: Result<Path<Asked>, PathRejection>,
 ) -> Result<Json<Value>, Failure> {
     let Path(asked) = path?;
-    let model = shared.find(&asked)?;
+    let (model, _) = shared.find(&asked)?;
     Ok(Json(json!({ "name": model.name(), "ready": true })))
 }
 
@@ -81,9 +81,9 @@ pub(super) async fn infer(
     request: Request,
 ) -> Result<impl IntoResponse, Failure> {
     let Path(asked) = path?;
-    let model = shared.find(&asked)?;
+    let (model, min_features) = shared.find(&asked)?;
     let request = shared.admission.admit(request.into_body()).await?;
-    match request.answer_with(move |body| predict::answer(&model, body)).await {
+    match request.answer_with(move |body| predict::answer(&model, body, min_features)).await {
         Some(Ok(json)) => Ok(([(header::CONTENT_TYPE, "application/json")], json)),
         Some(Err(error)) => Err(Failure::new(StatusCode::BAD_REQUEST, error)),
         None => {
@@ -108,8 +108,9 @@ fn outputs(signature: &Signature) -> Value {
 }
 
 impl Shared {
-    /// The loaded model that a path names: without a version, that of the first route that serves it.
-    fn find(&self, asked: &Asked) -> Result<Arc<Model>, Failure> {
+    /// The loaded model that a path names: without a version, that of the first route that serves it. Beside it the
+    /// route's `min_features`.
+    fn find(&self, asked: &Asked) -> Result<(Arc<Model>, f64), Failure> {
         let name = &asked.name;
         let mut loaded = self.loaded(name);
         let Some(version) = &asked.version else {
@@ -121,22 +122,23 @@ impl Shared {
                 }
             });
         };
-        loaded.find(|model| model.version().to_string() == *version).ok_or_else(|| {
+        loaded.find(|(model, _)| model.version().to_string() == *version).ok_or_else(|| {
             Failure::new(StatusCode::NOT_FOUND, format!("version {version:?} of model {name:?} is not being served"))
         })
     }
 
     /// The versions of a model that are loaded, ascending.
     fn versions(&self, name: &str) -> Vec<String> {
-        let mut versions: Vec<_> = self.loaded(name).map(|model| model.version()).collect();
+        let mut versions: Vec<_> = self.loaded(name).map(|(model, _)| model.version()).collect();
         versions.sort_unstable();
         versions.dedup();
         versions.iter().map(u64::to_string).collect()
     }
 
-    fn loaded(&self, name: &str) -> impl Iterator<Item = Arc<Model>> {
-        let models = self.state.routes.iter().filter_map(|served| served.slot.load());
-        models.filter(move |model| model.name() == name)
+    fn loaded(&self, name: &str) -> impl Iterator<Item = (Arc<Model>, f64)> {
+        let routes = self.state.routes.iter();
+        let models = routes.filter_map(|served| Some((served.slot.load()?, served.min_features)));
+        models.filter(move |(model, _)| model.name() == name)
     }
 }
 

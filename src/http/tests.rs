@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use super::inference::BODY_LIMIT;
 use super::*;
 use crate::model::reference::Selector;
+use crate::model::signature::MIN_FEATURES;
 use crate::model::store::Store;
 use crate::monitor::metrics::{CATALOGUE, TEXT_FORMAT};
 use crate::monitor::testing::{arithmetic, flights};
@@ -43,6 +44,7 @@ impl Server {
             reference: ModelRef { name: model.into(), selector: Selector::Latest },
             slot: Arc::new(Slot::new()),
             gate: Arc::new(Gate::new(1.0, Duration::from_secs(5), Instant::now())),
+            min_features: if route == "late" { 1.0 } else { MIN_FEATURES },
         };
         let routes = vec![served("flights", "flights"), served("sums", "arithmetic"), served("late", "weather")];
         routes[0].slot.store(Arc::new(flights(7)));
@@ -131,6 +133,27 @@ async fn readiness_says_what_is_missing() {
     assert_eq!(server.get("/readyz").await, (200, json!({ "ready": true })));
     worker.not_ready("the broker is gone");
     assert_eq!(server.get("/readyz").await.0, 503);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn rows_need_the_share_of_features_that_their_route_asks_for() {
+    let server = Server::start().await;
+    server.late.store(Arc::new(flights(8)));
+    let asked = json!({ "inputs": [
+        tensor("delay", "FP64", &[1], json!([null])),
+        tensor("origin", "BYTES", &[1], json!(["EWR"])),
+    ] });
+    let (status, answer) = server.infer("flights/versions/7", asked.clone()).await;
+    assert_eq!(status, 200, "half of them are enough where nothing else is set: {answer}");
+    let (status, answer) = server.infer("flights/versions/8", asked).await;
+    let error = answer["error"].as_str().unwrap();
+    assert!(
+        status == 400
+            && error.contains("1 of the model's 2 features are missing")
+            && error.contains("min_features is 1"),
+        "{error}"
+    );
     server.stop().await;
 }
 

@@ -51,6 +51,9 @@ pub struct Imported {
 pub struct Hints {
     /// Whether it answers classes or numbers.
     pub task: Option<Task>,
+    /// The column that is predicted, in the tables that the model was made from; several for a regression of several
+    /// outputs.
+    pub target: Option<Vec<String>>,
     /// The classes, in the order of the outputs.
     pub classes: Option<Vec<String>>,
     /// The features, in the order of the inputs.

@@ -5,8 +5,10 @@
 //! what it makes of that. At the end there is one chain from columns to an answer, which is put in the order of a
 //! bundle.
 //!
-//! In reading order: `graph` is the file (with `functions` in place of their calls and the `width` of inputs), `value` what values stand for, `operators` the walk, `chain` the network as it is
-//! found, `layers` and `arrange` what becomes of it. `reference` runs the graph, and every import is held against it.
+//! In reading order: `graph` is the file (with `functions` in place of their calls and the `width` of inputs), `refusals`
+//! what is known not to be importable, `value` what values stand for, `operators` the walk, `term` what a number goes
+//! through where that are no steps, `chain` the network as it is found, `layers` and `arrange` what becomes of it.
+//! `reference` runs the graph, and every import is held against it.
 //! `write` goes the other way.
 
 mod arrange;
@@ -18,7 +20,9 @@ mod layers;
 mod operators;
 pub(crate) mod proto;
 mod reference;
+mod refusals;
 mod tensor;
+mod term;
 mod value;
 mod width;
 mod write;
@@ -204,7 +208,6 @@ fn advice(operator: &str) -> &'static str {
             "torch.nn.MultiheadAttention works on sequences: weir imports networks of torch.nn.Linear"
         }
         "If" | "Loop" | "Scan" => "export the model by tracing, for one kind of input",
-        "ai.onnx.ml.Binarizer" => "labels that don't exclude each other need a model each",
         _ => {
             "only multi-layer perceptrons, and the scalers, imputers and one-hot encoders before them, can be imported"
         }

@@ -23,9 +23,35 @@ pub enum Transform {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         indicator: bool,
     },
+    /// For a number: the columns of each part, side by side. What is missing is imputed before all of them.
+    Several {
+        /// The parts, in order; at least one.
+        parts: Vec<Part>,
+    },
     /// For a category: one column each, 1 where it is that category and 0 elsewhere; and a last one for all others where
     /// unknown categories go to [`Unknown::Other`].
     OneHot,
+}
+
+/// Some of the columns that a number becomes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "part", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Part {
+    /// One column: the number after these steps.
+    Number {
+        /// The steps, in order.
+        steps: Vec<Step>,
+    },
+    /// One column: 1 where the number was missing and 0 elsewhere.
+    Indicator,
+    /// A column per bin: 1 for the bin that the number is in after these steps, and 0 elsewhere. NaN is in no bin: all
+    /// columns are NaN.
+    Bins {
+        /// The steps, in order.
+        steps: Vec<Step>,
+        /// Where each bin but the first one begins, in rising order: a number that is equal to an edge is in the bin above.
+        edges: Vec<f64>,
+    },
 }
 
 /// One step from a number to the next, in f64.
@@ -70,6 +96,26 @@ pub enum Step {
         /// The divisor, not 0.
         value: f64,
     },
+    /// `by` in place of `value`
+    Replace {
+        /// The number that stands for something else.
+        value: f64,
+        /// The number that takes its place.
+        by: f64,
+    },
+    /// `((x + 1)^lambda - 1) / lambda` from 0 on, `-((1 - x)^(2 - lambda) - 1) / (2 - lambda)` below; their limits where
+    /// they would divide by 0 (Yeo and Johnson, "A new family of power transformations to improve normality or
+    /// symmetry", 2000).
+    YeoJohnson {
+        /// The exponent.
+        lambda: f64,
+    },
+    /// `(x^lambda - 1) / lambda`, its limit `ln x` for 0; NaN unless x is above 0 (Box and Cox, "An analysis of
+    /// transformations", 1964).
+    BoxCox {
+        /// The exponent.
+        lambda: f64,
+    },
     /// The nearest f32. An imported graph that computes in f32 rounds after each of its steps; since a sum, product or
     /// quotient of two f32 that is rounded to f64 and then to f32 is rounded as if only to f32, this gives its very bits.
     Round,
@@ -87,6 +133,17 @@ impl Step {
             Step::Add { value } => x + value,
             Step::Multiply { value } => x * value,
             Step::Divide { value } => x / value,
+            Step::Replace { value, by } => {
+                if x == value {
+                    by
+                } else {
+                    x
+                }
+            }
+            Step::YeoJohnson { lambda } if x < 0.0 => -power((-x).ln_1p(), 2.0 - lambda),
+            Step::YeoJohnson { lambda } => power(x.ln_1p(), lambda),
+            Step::BoxCox { lambda } if x > 0.0 => power(x.ln(), lambda),
+            Step::BoxCox { .. } => f64::NAN,
             Step::Round => f64::from(x as f32),
         }
     }
@@ -94,13 +151,16 @@ impl Step {
     /// A number that [`apply`](Step::apply) turns into `y`, where there is one, but for rounding.
     pub(super) fn undo(self, y: f64) -> f64 {
         match self {
-            Step::Clip { .. } | Step::Round => y,
+            Step::Clip { .. } | Step::Replace { .. } | Step::Round => y,
             Step::Log1p => y.exp_m1(),
             Step::Standardize { mean, std } => y * std + mean,
             Step::MinMax { min, max } => y * (max - min) + min,
             Step::Add { value } => y - value,
             Step::Multiply { value } => y / value,
             Step::Divide { value } => y * value,
+            Step::YeoJohnson { lambda } if y < 0.0 => -logarithm(-y, 2.0 - lambda).exp_m1(),
+            Step::YeoJohnson { lambda } => logarithm(y, lambda).exp_m1(),
+            Step::BoxCox { lambda } => logarithm(y, lambda).exp(),
         }
     }
 
@@ -112,10 +172,22 @@ impl Step {
             Step::Standardize { mean, std } => mean.is_finite() && std.is_finite() && std > 0.0,
             Step::MinMax { min, max } => min.is_finite() && max.is_finite() && max > min,
             Step::Add { value } | Step::Multiply { value } => value.is_finite(),
+            Step::Replace { value, by } => value.is_finite() && by.is_finite(),
+            Step::YeoJohnson { lambda } | Step::BoxCox { lambda } => lambda.is_finite(),
             Step::Divide { value } => value.is_finite() && value != 0.0,
             Step::Log1p | Step::Round => true,
         }
     }
+}
+
+/// `(e^logarithm)^lambda`, less 1 and divided by lambda: the logarithm itself for 0.
+fn power(logarithm: f64, lambda: f64) -> f64 {
+    if lambda == 0.0 { logarithm } else { (lambda * logarithm).exp_m1() / lambda }
+}
+
+/// The logarithm that [`power`] turns into `y`; NaN where there is none.
+fn logarithm(y: f64, lambda: f64) -> f64 {
+    if lambda == 0.0 { y } else { (lambda * y).ln_1p() / lambda }
 }
 
 /// The transforms of a whole signature, ready to apply.
@@ -138,6 +210,10 @@ enum Column {
         fill: f64,
         indicator: bool,
     },
+    Several {
+        parts: Vec<Part>,
+        fill: f64,
+    },
     OneHot {
         categories: usize,
         fill: f64,
@@ -156,13 +232,17 @@ impl Preprocess {
             let fill = feature.missing.fill().unwrap_or(f64::NAN);
             columns.push(match (&feature.kind, transform) {
                 (Kind::Numeric, Transform::Numeric { steps, indicator }) => {
-                    if let Some(step) = steps.iter().find(|step| !step.is_sound()) {
-                        return Err(format!("feature {:?}: the step {step:?} can't be", feature.name));
-                    }
+                    check_steps(&feature.name, steps)?;
                     match **steps {
                         [Step::Standardize { mean, std }] if !indicator => Column::Standardize { mean, std, fill },
                         _ => Column::Numeric { steps: steps.clone(), fill, indicator: *indicator },
                     }
+                }
+                (Kind::Numeric, Transform::Several { parts }) => {
+                    for part in parts {
+                        part.check(&feature.name)?;
+                    }
+                    Column::Several { parts: parts.clone(), fill }
                 }
                 (Kind::Categorical { categories, unknown }, Transform::OneHot) => {
                     Column::OneHot { categories: categories.len(), fill, other: *unknown == Unknown::Other }
@@ -213,6 +293,15 @@ impl Preprocess {
                         at += 1;
                     }
                 }
+                Column::Several { ref parts, fill } => {
+                    let missing = value.is_nan();
+                    let value = if missing { fill } else { value };
+                    for part in parts {
+                        let width = part.width();
+                        part.apply(value, missing, &mut input[at..at + width]);
+                        at += width;
+                    }
+                }
                 Column::OneHot { categories, fill, other } => {
                     let group = &mut input[at..at + categories + usize::from(other)];
                     at += group.len();
@@ -235,8 +324,59 @@ impl Column {
         match *self {
             Column::Standardize { .. } => 1,
             Column::Numeric { indicator, .. } => 1 + usize::from(indicator),
+            Column::Several { ref parts, .. } => parts.iter().map(Part::width).sum(),
             Column::OneHot { categories, other, .. } => categories + usize::from(other),
         }
+    }
+}
+
+impl Part {
+    /// How many columns it has.
+    pub(crate) fn width(&self) -> usize {
+        match self {
+            Part::Number { .. } | Part::Indicator => 1,
+            Part::Bins { edges, .. } => edges.len() + 1,
+        }
+    }
+
+    fn apply(&self, value: f64, missing: bool, input: &mut [f32]) {
+        match self {
+            Part::Number { steps } => input[0] = after(steps, value) as f32,
+            Part::Indicator => input[0] = f32::from(missing),
+            Part::Bins { steps, edges } => {
+                let value = after(steps, value);
+                input.fill(if value.is_nan() { f32::NAN } else { 0.0 });
+                if !value.is_nan() {
+                    input[edges.partition_point(|&edge| edge <= value)] = 1.0;
+                }
+            }
+        }
+    }
+
+    fn check(&self, feature: &str) -> Result<(), String> {
+        match self {
+            Part::Number { steps } => check_steps(feature, steps),
+            Part::Indicator => Ok(()),
+            Part::Bins { steps, edges } => {
+                let rise = edges.iter().all(|edge| edge.is_finite()) && edges.is_sorted_by(|a, b| a < b);
+                if rise && !edges.is_empty() {
+                    check_steps(feature, steps)
+                } else {
+                    Err(format!("feature {feature:?}: its bins can't be"))
+                }
+            }
+        }
+    }
+}
+
+fn after(steps: &[Step], value: f64) -> f64 {
+    steps.iter().fold(value, |value, step| step.apply(value))
+}
+
+fn check_steps(feature: &str, steps: &[Step]) -> Result<(), String> {
+    match steps.iter().find(|step| !step.is_sound()) {
+        Some(step) => Err(format!("feature {feature:?}: the step {step:?} can't be")),
+        None => Ok(()),
     }
 }
 
@@ -312,6 +452,50 @@ mod tests {
     }
 
     #[test]
+    fn powers_are_those_of_scikit_learn() {
+        // sklearn.preprocessing.power_transform's formulas, evaluated by numpy in f64.
+        let yeo_johnson = [
+            (0.0, 2.5, 1.252_762_968_495_368),
+            (0.0, -2.5, -5.625),
+            (2.0, -2.5, -1.252_762_968_495_368),
+            (0.3, 4.0, 2.068_855_322_309_208_3),
+            (0.3, -4.0, -8.485_792_098_823_671),
+            (-1.5, 1e6, 0.666_666_666_000_001),
+        ];
+        let box_cox = [(0.0, 4.0, 1.386_294_361_119_890_6), (0.5, 4.0, 2.0), (-2.0, 0.5, -1.5)];
+        let cases = yeo_johnson.map(|(lambda, x, y)| (Step::YeoJohnson { lambda }, x, y)).into_iter();
+        for (step, x, expected) in cases.chain(box_cox.map(|(lambda, x, y)| (Step::BoxCox { lambda }, x, y))) {
+            let y = step.apply(x);
+            assert!((y - expected).abs() <= 1e-13 * expected.abs(), "{step:?} of {x}: {y}");
+            // Near the limit a small difference of y is a large one of x.
+            assert!((step.undo(y) - x).abs() <= 1e-5 * x.abs(), "{step:?} of {x}: {}", step.undo(y));
+        }
+        for x in [0.0, -1.0] {
+            assert!(Step::BoxCox { lambda: 0.5 }.apply(x).is_nan(), "scikit-learn refuses {x}");
+        }
+    }
+
+    #[test]
+    fn a_number_may_become_columns_of_several_kinds() {
+        let edges = vec![-1.0, 2.0];
+        let several = || Transform::Several {
+            parts: vec![
+                Part::Number { steps: vec![Step::Replace { value: -999.0, by: 7.0 }] },
+                Part::Bins { steps: vec![], edges: edges.clone() },
+                Part::Indicator,
+            ],
+        };
+        let columns_of = |value| columns(number(Missing::Constant { value: 2.0 }), several(), value);
+        assert_eq!(columns_of(-999.0), [7.0, 1.0, 0.0, 0.0, 0.0]);
+        assert_eq!(columns_of(-1.0), [-1.0, 0.0, 1.0, 0.0, 0.0], "an edge is in the bin above");
+        assert_eq!(columns_of(2.0_f64.next_down()), [2.0, 0.0, 1.0, 0.0, 0.0]);
+        assert_eq!(columns_of(Gap::Missing.value()), [2.0, 0.0, 0.0, 1.0, 1.0]);
+        let binned = Part::Bins { steps: vec![Step::BoxCox { lambda: 1.0 }], edges: vec![0.0] };
+        let nan = columns(number(Missing::Reject), Transform::Several { parts: vec![binned] }, -3.0);
+        assert!(nan.len() == 2 && nan.iter().all(|x| x.is_nan()), "what is no number is in no bin: {nan:?}");
+    }
+
+    #[test]
     fn rounding_after_each_step_is_f32_arithmetic() {
         let (offset, factor) = (-0.1_f32, 3.3_f32);
         let steps = [
@@ -339,8 +523,14 @@ mod tests {
             Step::Clip { low: 1.0, high: 0.0 },
             Step::Divide { value: 0.0 },
             Step::Add { value: f64::NAN },
+            Step::Replace { value: f64::NAN, by: 0.0 },
+            Step::YeoJohnson { lambda: f64::INFINITY },
         ] {
             assert!(Preprocess::new(&signature, &[numeric(&[step])]).is_err(), "{step:?}");
+        }
+        for edges in [vec![], vec![1.0, 1.0], vec![2.0, 1.0], vec![f64::NAN]] {
+            let parts = vec![Part::Bins { steps: vec![], edges }];
+            assert!(Preprocess::new(&signature, &[Transform::Several { parts }]).is_err());
         }
     }
 }

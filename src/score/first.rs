@@ -57,7 +57,12 @@ impl FirstRecords {
 
     /// Whether the count has just become complete: `true` once.
     pub(super) fn take_complete(&mut self) -> bool {
-        !self.is_counting() && !std::mem::replace(&mut self.taken, true)
+        !self.is_counting() && self.take()
+    }
+
+    /// Whether the count hasn't been taken before: `true` once.
+    pub(super) fn take(&mut self) -> bool {
+        !std::mem::replace(&mut self.taken, true)
     }
 
     pub(super) fn lacking<'a>(
@@ -81,7 +86,10 @@ impl FirstRecords {
 impl fmt::Display for Lacking {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Lacking { records, features, fields } = self;
-        write!(f, "none of the first {records} records has ")?;
+        match records {
+            1 => f.write_str("the only record doesn't have ")?,
+            _ => write!(f, "none of the first {records} records has ")?,
+        }
         let names = |names: &[String]| listed(names.iter().map(String::as_str));
         if !features.is_empty() {
             write!(f, "{} {} (a name or input.features may be wrong)", counted("feature", features), names(features))?;

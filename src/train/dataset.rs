@@ -210,6 +210,16 @@ impl Table {
     }
 }
 
+/// The distinct values of a column in the order in which scikit-learn has classes: by number if all are numbers.
+///
+/// # Errors
+///
+/// Files that can't be read, that don't have the column, or that have more distinct values in it than a model may have.
+pub fn classes(paths: &[PathBuf], column: &str) -> Result<Vec<String>, DatasetError> {
+    let mut features = Plan::of_categories(column).decode(&open_all(paths)?)?.features;
+    Ok(features.pop().and_then(|column| column.categories).unwrap_or_default())
+}
+
 fn open_all(paths: &[PathBuf]) -> Result<Vec<Source>, DatasetError> {
     paths.iter().map(|path| Source::open(path)).collect()
 }

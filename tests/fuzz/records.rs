@@ -225,7 +225,7 @@ fn an_inference_request_is_answered_or_refused() {
     let mut run = |input: &[u8]| {
         let mut answers = String::new();
         for model in [&numbers, &classes] {
-            match inference::answer(model, input) {
+            match inference::answer(model, input, 0.5) {
                 Ok(answer) => {
                     let parsed: Value =
                         serde_json::from_slice(&answer).map_err(|error| format!("the answer: {error}"))?;

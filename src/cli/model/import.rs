@@ -15,12 +15,14 @@ use crate::printable::listed;
 use crate::train::dataset::{self, Examples};
 
 /// What `--help` ends with.
-pub(super) const EXAMPLE: &str =
-    "Example:\n  weir model import flights.onnx --name flights --check rows.jsonl --promote canary
+pub(super) const EXAMPLE: &str = "Example:
+  weir model import flights.onnx --name flights --target late --check rows.jsonl --promote canary
 
-The rows to check are records, each with what the model must answer. From scikit-learn:
-  for x, p in zip(X, pipeline.predict_proba(X)):
-      print(json.dumps({\"features\": x.tolist(), \"outputs\": p.tolist()}))";
+The rows to check are records, each with what the model must answer. From scikit-learn, for a DataFrame X whose missing
+values are NaN or None:
+  for row, p in zip(X.astype(object).where(X.notna(), None).to_dict(\"records\"), pipeline.predict_proba(X)):
+      print(json.dumps({**row, \"outputs\": p.tolist()}))
+A model whose input is a matrix takes {\"features\": [...], \"outputs\": [...]} instead.";
 
 /// What is imported, and how it is checked.
 #[derive(Debug, clap::Args)]
@@ -28,7 +30,7 @@ pub struct Args {
     /// An ONNX file, made by skl2onnx or torch.onnx, or a safetensors file with --layers
     file: PathBuf,
     /// The TOML file that says what the tensors of a safetensors file are for; README.md shows one
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["task", "classes", "feature_names"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["task", "target", "classes", "classes_from", "feature_names"])]
     layers: Option<PathBuf>,
     /// The model's name in the store
     #[arg(long, value_name = "MODEL", value_parser = parse_name)]
@@ -39,9 +41,19 @@ pub struct Args {
     /// classification or regression, where the file leaves it open
     #[arg(long)]
     task: Option<Task>,
+    /// The column that is predicted, as the table calls it that the model was made from: `weir evaluate` and others look
+    /// for it in your tables. Several names for a regression of several outputs
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    target: Option<Vec<String>>,
     /// The classes, in the order of the outputs
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     classes: Option<Vec<String>>,
+    /// A table to take the classes from: the distinct values of its --target column, in scikit-learn's order
+    #[arg(long, value_name = "FILE", requires = "target", conflicts_with = "classes")]
+    classes_from: Option<String>,
+    /// A sentence about the model, which `weir model show` prints
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
     /// The features, in the order of the inputs; without them a matrix takes records with an array
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     feature_names: Option<Vec<String>>,
@@ -94,9 +106,9 @@ struct Rows {
 /// Makes the version; what was done goes to `out`.
 pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
     let store = args.store.open()?;
-    let hints = Hints { task: args.task, classes: args.classes.clone(), feature_names: args.feature_names.clone() };
+    let hints = args.hints()?;
     let cannot_import = || format!("can't import {}", args.file.display());
-    let imported = match &args.layers {
+    let mut imported = match &args.layers {
         Some(layers) => safetensors::read(&args.file, layers).with_context(cannot_import)?,
         None if args.file.extension().is_some_and(|extension| extension == "safetensors") => {
             bail!("{}: it has tensors only, say by --layers FILE what they are for", cannot_import())
@@ -113,6 +125,9 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
         );
     }
 
+    if let Some(description) = &args.description {
+        imported.recipe.insert("description".into(), description.as_str().into());
+    }
     let mut evidence = Evidence::default();
     if let Some(path) = &args.check {
         let file = dataset::open(path).with_context(|| format!("can't read {}", path.display()))?;
@@ -155,6 +170,20 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
         return Ok(());
     }
     write(&report, out)
+}
+
+impl Args {
+    /// What the file leaves open.
+    fn hints(&self) -> anyhow::Result<Hints> {
+        let mut classes = self.classes.clone();
+        if let (Some(table), Some([target])) = (&self.classes_from, self.target.as_deref()) {
+            classes = Some(dataset::classes(&dataset::files(std::slice::from_ref(table))?, target)?);
+        } else if self.classes_from.is_some() {
+            bail!("--classes-from takes the classes from one column: give --target one name");
+        }
+        let Args { task, target, feature_names, .. } = self;
+        Ok(Hints { task: *task, target: target.clone(), classes, feature_names: feature_names.clone() })
+    }
 }
 
 fn parse_name(text: &str) -> Result<String, ReferenceError> {

@@ -7,7 +7,7 @@ use super::request::Request;
 use super::{PREDICTION, PROBABILITIES};
 use crate::engine::predicted_class;
 use crate::model::Model;
-use crate::model::signature::{MIN_FEATURES, Signature, Target};
+use crate::model::signature::{Signature, Target};
 use crate::record::{Reason, Rejection};
 
 /// Why a request can't be answered: always something about the request.
@@ -62,15 +62,15 @@ enum Values<'a> {
 }
 
 /// Scores the rows of a request. One row that can't be scored fails the request, as the protocol has no place for
-/// half an answer.
-pub fn answer(model: &Model, body: &[u8]) -> Result<Vec<u8>, InferError> {
+/// half an answer. `min_features` is the share of the model's features that a row must have, from 0 to 1.
+pub fn answer(model: &Model, body: &[u8], min_features: f64) -> Result<Vec<u8>, InferError> {
     let request: Request<'_> = serde_json::from_slice(body)?;
     let signature = model.signature();
     let wanted = wanted(&request, &signature.target)?;
     let rows = request.rows(signature, row_limit(signature))?;
     for (row, values) in rows.rows().into_iter().enumerate() {
         let values = values.to_slice().expect(ROW_MAJOR);
-        signature.check_record(values, MIN_FEATURES).map_err(|rejection| InferError::Row { row, rejection })?;
+        signature.check_record(values, min_features).map_err(|rejection| InferError::Row { row, rejection })?;
     }
     let scores = score(model, &rows, block_rows(model.preprocess.width()));
     if let Some(row) = scores.rows().into_iter().position(|row| row.iter().any(|score| !score.is_finite())) {

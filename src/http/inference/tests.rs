@@ -8,12 +8,12 @@ use super::admission::BODY_LIMIT;
 use super::predict::{ANSWER_LIMIT, MAX_ROWS, MAX_VALUES, block_rows, row_limit, score};
 use super::*;
 use crate::http::ServerLimits;
-use crate::model::signature::{Feature, Missing, Unknown};
+use crate::model::signature::{Feature, MIN_FEATURES, Missing, Unknown};
 use crate::monitor::testing::{arithmetic, flights};
 
 /// The answer to a body, or the text of the error.
 fn ask(model: &Model, body: &str) -> Result<Value, String> {
-    let answer = answer(model, body.as_bytes()).map_err(|error| error.to_string())?;
+    let answer = answer(model, body.as_bytes(), MIN_FEATURES).map_err(|error| error.to_string())?;
     Ok(serde_json::from_slice(&answer).unwrap())
 }
 
@@ -243,7 +243,7 @@ fn what_a_request_may_not_say_is_refused() {
     for body in ["", "{}", "[]", "null", "\u{feff}{}", r#"{"inputs":{}}"#, r#"{"inputs":[1]}"#, "{\"inputs\":[]} x"] {
         assert!(ask(&arithmetic(1), body).is_err(), "{body:?}");
     }
-    assert!(answer(&arithmetic(1), &[b'{', 0xff, b'}']).is_err());
+    assert!(answer(&arithmetic(1), &[b'{', 0xff, b'}'], MIN_FEATURES).is_err());
 }
 
 #[test]

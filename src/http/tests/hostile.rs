@@ -29,6 +29,7 @@ impl HostedServer {
             reference: ModelRef { name: "flights".into(), selector: Selector::Latest },
             slot,
             gate: Arc::new(Gate::new(1.0, PATIENCE, Instant::now())),
+            min_features: 0.5,
         };
         let metrics = Metrics::new(PATIENCE);
         let health = Health::default();

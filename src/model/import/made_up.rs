@@ -4,7 +4,7 @@ use rand::SeedableRng;
 use rand::distr::{Distribution, Uniform};
 use rand_chacha::ChaCha8Rng;
 
-use crate::model::preprocess::Transform;
+use crate::model::preprocess::{Part, Step, Transform};
 use crate::model::signature::{Feature, Kind, Missing, Signature, Unknown};
 use crate::record::Gap;
 
@@ -40,10 +40,29 @@ fn gap(feature: &Feature) -> Option<f64> {
 /// The number that preprocessing turns into about `scaled`.
 pub(in crate::model) fn number(transform: &Transform, scaled: f64) -> f64 {
     match transform {
-        Transform::Numeric { steps, .. } => {
-            let undone = steps.iter().rev().fold(scaled, |value, step| step.undo(value));
-            if undone.is_finite() { undone } else { scaled }
-        }
+        Transform::Numeric { steps, .. } => undone(steps, scaled),
+        Transform::Several { parts } => match parts.first() {
+            Some(Part::Number { steps }) => undone(steps, scaled),
+            Some(Part::Bins { steps, edges }) => {
+                // -2 to 2 reach beyond the first and the last bin.
+                let (low, high) = (edges.first().copied().unwrap_or(0.0), edges.last().copied().unwrap_or(0.0));
+                let spread = if high > low { high - low } else { low.abs().max(1.0) };
+                undone(steps, (low + high) / 2.0 + scaled * spread / 2.0)
+            }
+            Some(Part::Indicator) | None => scaled,
+        },
         Transform::OneHot => 0.0,
+    }
+}
+
+/// The number that these steps turn into `scaled`; another one where there is none.
+fn undone(steps: &[Step], scaled: f64) -> f64 {
+    let undone = steps.iter().rev().fold(scaled, |value, step| step.undo(value));
+    let is_number = |x: f64| !steps.iter().fold(x, |value, step| step.apply(value)).is_nan();
+    match undone.is_finite() {
+        true => undone,
+        false if is_number(scaled) => scaled,
+        // Box-Cox takes positive numbers only.
+        false => scaled.abs() + 1.0,
     }
 }

@@ -1,6 +1,8 @@
 //! From what a walk found to what a bundle holds: features in the order of the inputs, each with its preprocessing and
 //! its columns side by side, and the first layer's weights in that order.
 
+mod numbers;
+
 use std::collections::BTreeMap;
 
 use ndarray::{Array1, Array2};
@@ -13,7 +15,7 @@ use super::tensor::Element;
 use super::value::{Answer, Cell};
 use crate::engine::{Activation, Output};
 use crate::model::import::{Hints, Imported, Task};
-use crate::model::preprocess::{Step, Transform};
+use crate::model::preprocess::{Part, Step, Transform};
 use crate::model::signature::{self, Kind, Missing, Signature, Target, Unknown};
 
 /// What the graph answers, and the names that it has for the classes.
@@ -69,7 +71,12 @@ fn target(way: &mut Vec<&Link>, found: Found, hints: &Hints) -> Result<(Target, 
         if hints.classes.is_some() {
             return Err("a regression has no classes".into());
         }
-        let names = if width == 1 { vec!["y".into()] } else { (0..width).map(|index| format!("y{index}")).collect() };
+        let names = match &hints.target {
+            Some(names) if names.len() == width => names.clone(),
+            Some(names) => return Err(format!("there are {} names of targets for {width} outputs", names.len())),
+            None if width == 1 => vec!["y".into()],
+            None => (0..width).map(|index| format!("y{index}")).collect(),
+        };
         return Ok((Target::Regression { names }, Output::Identity, Form::AsIs));
     }
     let (output, form) = match (found.answer.output, way.last().map(|link| &link.op)) {
@@ -93,7 +100,12 @@ fn target(way: &mut Vec<&Link>, found: Found, hints: &Hints) -> Result<(Target, 
     if classes.len() != count {
         return Err(format!("there are {} names for {count} classes", classes.len()));
     }
-    Ok((Target::Classification { name: "class".into(), classes }, output, form))
+    let name = match hints.target.as_deref() {
+        None => "class".into(),
+        Some([name]) => name.clone(),
+        Some(names) => return Err(format!("there are {} names of targets for one class", names.len())),
+    };
+    Ok((Target::Classification { name, classes }, output, form))
 }
 
 /// How the columns that go into the network come from the features.
@@ -138,17 +150,11 @@ impl<'a> Columns<'a> {
     /// that isn't known, or for a missing one, goes into the bias.
     fn weights(&self, weights: &Array2<f64>, bias: &mut Array1<f64>) -> Array2<f64> {
         let widths =
-            self.features.iter().zip(&self.transforms).map(|(feature, transform)| match (&feature.kind, transform) {
-                (Kind::Categorical { categories, unknown }, _) => {
-                    categories.len() + usize::from(*unknown == Unknown::Other)
-                }
-                (Kind::Numeric, Transform::Numeric { indicator: true, .. }) => 2,
-                (Kind::Numeric, _) => 1,
-            });
+            self.features.iter().zip(&self.transforms).map(|(feature, transform)| width(&feature.kind, transform));
         let widths: Vec<usize> = widths.collect();
         let mut arranged = Array2::zeros((widths.iter().sum(), weights.ncols()));
         let mut start = 0;
-        for (cells, width) in self.cells.iter().zip(widths) {
+        for ((cells, transform), width) in self.cells.iter().zip(&self.transforms).zip(widths) {
             for &(place, cell) in cells {
                 let row = weights.row(place);
                 match cell {
@@ -165,9 +171,11 @@ impl<'a> Columns<'a> {
                             arranged.row_mut(start + index).scaled_add(number - rest, &row);
                         }
                     }
-                    // The indicator's column is behind the number's.
-                    Cell::IsMissing { .. } => arranged.row_mut(start + 1).scaled_add(1.0, &row),
-                    _ => arranged.row_mut(start).scaled_add(1.0, &row),
+                    other => {
+                        for (column, number) in numbers::columns(other, transform) {
+                            arranged.row_mut(start + column).scaled_add(number, &row);
+                        }
+                    }
                 }
             }
             start += width;
@@ -176,25 +184,29 @@ impl<'a> Columns<'a> {
     }
 }
 
+fn width(kind: &Kind, transform: &Transform) -> usize {
+    match (kind, transform) {
+        (Kind::Categorical { categories, unknown }, _) => categories.len() + usize::from(*unknown == Unknown::Other),
+        (Kind::Numeric, Transform::Numeric { indicator, .. }) => 1 + usize::from(*indicator),
+        (Kind::Numeric, Transform::Several { parts }) => parts.iter().map(Part::width).sum(),
+        (Kind::Numeric, Transform::OneHot) => 0,
+    }
+}
+
 /// What one feature is and what happens to it, from the columns that it makes.
 fn column(feature: &Feature, cells: &[(usize, &Cell)]) -> Result<(Kind, Missing, Transform), String> {
-    let twice = || format!("the feature {:?} goes into the network in two different ways", feature.name);
-    match (cells.first().map(|&(_, cell)| cell), &feature.encoded) {
-        (Some(Cell::Category { .. }), Some(Encoded { categories, unknown, missing })) => {
-            if cells.iter().any(|(_, cell)| !matches!(cell, Cell::Category { .. })) {
-                return Err(twice());
+    let categories = cells.iter().filter(|(_, cell)| matches!(cell, Cell::Category { .. })).count();
+    match (cells.first(), &feature.encoded) {
+        (Some(_), Some(encoded)) if categories > 0 => {
+            if categories < cells.len() {
+                return Err(format!(
+                    "the feature {:?} goes into the network as a category and as a number: give the pipeline two \
+                     columns of it",
+                    feature.name
+                ));
             }
-            let kind = Kind::Categorical { categories: categories.clone(), unknown: *unknown };
-            Ok((kind, *missing, Transform::OneHot))
-        }
-        (Some(first @ Cell::Number { fill, steps, .. }), _) => {
-            let is_indicator = |cell: &Cell| matches!(cell, Cell::IsMissing { .. });
-            if cells.iter().any(|&(_, cell)| cell != first && !is_indicator(cell)) {
-                return Err(twice());
-            }
-            let indicator = cells.iter().any(|&(_, cell)| is_indicator(cell));
-            let missing = fill.map_or(Missing::Reject, |value| Missing::Constant { value });
-            Ok((Kind::Numeric, missing, Transform::Numeric { steps: shortened(steps), indicator }))
+            let Encoded { categories, unknown, missing } = encoded.clone();
+            Ok((Kind::Categorical { categories, unknown }, missing, Transform::OneHot))
         }
         (None, _) if feature.element == Element::Text => {
             // One category that nobody needs: the weights are 0 whatever comes.
@@ -205,17 +217,9 @@ fn column(feature: &Feature, cells: &[(usize, &Cell)]) -> Result<(Kind, Missing,
             let steps = vec![Step::Multiply { value: 0.0 }];
             Ok((Kind::Numeric, Missing::Constant { value: 0.0 }, Transform::Numeric { steps, indicator: false }))
         }
-        _ => Err(format!("the feature {:?} goes into the network as text", feature.name)),
-    }
-}
-
-/// The same steps with less to do: the result is rounded to f32 anyway, and `(x - mean) / std` is one step.
-fn shortened(steps: &[Step]) -> Vec<Step> {
-    match *steps {
-        [Step::Add { value }, Step::Divide { value: std }] if std > 0.0 => {
-            vec![Step::Standardize { mean: -value, std }]
+        (Some(_), _) => {
+            let (missing, transform) = numbers::transform(&feature.name, cells.iter().map(|&(_, cell)| cell))?;
+            Ok((Kind::Numeric, missing, transform))
         }
-        [ref steps @ .., Step::Round] => steps.to_vec(),
-        ref steps => steps.to_vec(),
     }
 }

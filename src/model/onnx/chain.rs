@@ -7,8 +7,8 @@ use std::rc::Rc;
 use ndarray::Array2;
 
 use super::elementwise::{Function, Piece};
-use super::value::{Cell, Columns, Inner, LinkId, Value};
-use crate::engine::Activation;
+use super::value::{Answer, Cell, Columns, Form, Inner, LinkId, Value};
+use crate::engine::{Activation, Output};
 
 /// All links found so far.
 #[derive(Debug, Default)]
@@ -74,6 +74,12 @@ impl Chain {
         if columns.cells.iter().any(|cell| is_text(&cell)) {
             return Err("a text goes into the computation as it is: encode it (OneHotEncoder) in the pipeline".into());
         }
+        if columns.cells.iter().any(|cell| matches!(cell, Cell::Computed { .. })) {
+            return Err("a number goes into the network after a computation that is none of weir's steps: of \
+                        scikit-learn's transformers of single columns, weir has the scalers, PowerTransformer, \
+                        Binarizer and KBinsDiscretizer"
+                .into());
+        }
         let known = self.links.iter().position(|link| match &link.op {
             Op::Source(cells) => **cells == columns.cells,
             _ => false,
@@ -95,6 +101,12 @@ impl Chain {
             Value::Sizes(_) => Err("it computes with the number of rows".into()),
             Value::Moment { .. } => {
                 Err("it computes with a row's mean or variance outside a layer normalisation".into())
+            }
+            // What CalibratedClassifierCV calibrates of a classifier of two classes.
+            Value::Answer { answer: Answer { of, output: Output::Logistic }, form: Form::Part(Some(1)) } => {
+                let probability =
+                    Inner { of: *of, function: Function::identity().activated(Activation::Logistic), tail: vec![1] };
+                Ok(inner(self.settle(&probability)?, vec![1]))
             }
             Value::Answer { .. } => Err("it computes with the probabilities: only the last layer may give them".into()),
         }

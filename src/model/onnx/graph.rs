@@ -65,6 +65,7 @@ impl Graph {
 
         let outputs: Vec<String> = graph.output.iter().map(|output| output.name.clone()).collect();
         let nodes = needed(&functions::inlined(model, &graph.node)?, &outputs)?;
+        super::refusals::check(&nodes)?;
         check_operators(&nodes)?;
         let used: HashSet<&str> =
             nodes.iter().flat_map(|node| &node.input).chain(&outputs).map(|name| &**name).collect();

@@ -5,6 +5,9 @@
 
 mod activation;
 mod arithmetic;
+mod calibrated;
+mod computed;
+mod discrete;
 mod encoding;
 mod network;
 mod own;
@@ -63,6 +66,21 @@ pub(super) struct Encoded {
     pub(super) missing: Missing,
 }
 
+impl Feature {
+    /// It has one encoding wherever it goes in.
+    fn encode(&mut self, encoded: Encoded) -> Result<(), String> {
+        match &self.encoded {
+            Some(before) if *before != encoded => {
+                Err(format!("it encodes {:?}, which is encoded in another way too", self.name))
+            }
+            _ => {
+                self.encoded = Some(encoded);
+                Ok(())
+            }
+        }
+    }
+}
+
 type Operator = fn(&mut Walk<'_>, &Node) -> Result<Vec<Value>, String>;
 
 /// What is done for an operator.
@@ -79,11 +97,14 @@ fn find(domain: &str, name: &str) -> Option<Operator> {
             "Max" | "Min" => activation::extreme,
             "PRelu" => activation::prelu,
             "Relu" | "LeakyRelu" | "Elu" | "Celu" | "Selu" | "Tanh" | "Sigmoid" | "Gelu" | "Softplus" | "Softsign"
-            | "Mish" | "HardSwish" | "HardSigmoid" | "ThresholdedRelu" | "Swish" | "Neg" | "Erf" | "Abs" | "Exp"
+            | "Mish" | "HardSwish" | "HardSigmoid" | "ThresholdedRelu" | "Swish" | "Neg" | "Erf" | "Abs"
             | "Reciprocal" | "Round" => activation::unary,
-            "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" => activation::compare,
+            "Exp" => calibrated::exp,
+            "Sum" => calibrated::sum,
             "Log" => own::log,
             "IsNaN" => own::is_nan,
+            "Less" | "LessOrEqual" | "Greater" | "GreaterOrEqual" => discrete::compare,
+            "Not" => discrete::not,
             "Cast" => encoding::cast,
             "Where" => activation::choose,
             "MatMul" => network::matmul,
@@ -92,7 +113,7 @@ fn find(domain: &str, name: &str) -> Option<Operator> {
             "LayerNormalization" => network::layer_norm,
             "ReduceMean" => network::reduce_mean,
             "Softmax" => network::softmax,
-            "ArgMax" => network::arg_max,
+            "ArgMax" => discrete::arg_max,
             "Constant" => shape::constant,
             "Identity" | "Dropout" => shape::identity,
             "Shape" => shape::shape,
@@ -115,6 +136,7 @@ fn find(domain: &str, name: &str) -> Option<Operator> {
             "Scaler" => arithmetic::scaler,
             "Imputer" => encoding::imputer,
             "OneHotEncoder" => encoding::one_hot,
+            "Binarizer" => discrete::binarizer,
             "LabelEncoder" => encoding::label_encoder,
             "ArrayFeatureExtractor" => shape::extract,
             "ZipMap" => network::zip_map,

@@ -3,6 +3,7 @@
 mod exported;
 mod forms;
 mod random;
+mod transformers;
 
 use std::fs;
 use std::os::unix::fs::symlink;

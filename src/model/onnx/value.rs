@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::elementwise::Function;
 use super::tensor::{Array, Element};
+use super::term::Term;
 use crate::engine::Output;
 use crate::model::preprocess::Step;
 
@@ -61,8 +62,12 @@ pub(super) enum Cell {
     IsText { feature: usize, text: String },
     /// Whether the number is missing.
     IsMissing { feature: usize },
-    /// The text's place in a list, `rest` for those that aren't there.
-    Place { feature: usize, places: Vec<(String, i64)>, rest: i64 },
+    /// The text's place in a list, `rest` for those that aren't there; `None` where the graph doesn't say.
+    Place { feature: usize, places: Vec<(String, i64)>, rest: Option<i64> },
+    /// A number per bin of a number after steps: `values[0]` below `edges[0]`, `values[1]` from there up to `edges[1]`, …
+    Bins { feature: usize, fill: Option<f64>, steps: Vec<Step>, edges: Vec<f64>, values: Vec<f64> },
+    /// What operations that are no steps make of a number.
+    Computed { number: Box<Cell>, term: Rc<Term> },
     /// A number per category: `special` for some by their index, `rest` for the others.
     Category { feature: usize, special: Vec<(usize, f64)>, rest: f64, unknown: f64 },
 }
@@ -70,7 +75,9 @@ pub(super) enum Cell {
 impl Cell {
     pub(super) fn feature(&self) -> usize {
         match *self {
+            Cell::Computed { ref number, .. } => number.feature(),
             Cell::Number { feature, .. }
+            | Cell::Bins { feature, .. }
             | Cell::Text { feature, .. }
             | Cell::IsText { feature, .. }
             | Cell::IsMissing { feature }
@@ -114,8 +121,8 @@ pub(super) struct Answer {
 pub(super) enum Form {
     /// A column per class.
     Probabilities,
-    /// One of the columns.
-    Part,
+    /// One of the columns, and which if that is known.
+    Part(Option<usize>),
     /// The index of the most probable class.
     Index,
     /// The most probable class, or probabilities by class.

@@ -11,13 +11,14 @@
 //! category of that name.
 
 mod graph;
+mod steps;
 
 use prost::Message;
 
 use super::proto::{self, DataType, OperatorSetId, StringStringEntry};
 use crate::engine::{Activation, Layer, Norm, NormPlace, Output};
 use crate::model::bundle::Draft;
-use crate::model::preprocess::{Step, Transform};
+use crate::model::preprocess::{Part, Step, Transform};
 use crate::model::signature::{Feature, Kind, Missing, Target, Unknown};
 
 use graph::{Builder, float, int, ints, string, strings};
@@ -113,6 +114,7 @@ fn element(feature: &Feature) -> DataType {
 fn column(graph: &mut Builder, feature: &Feature, transform: &Transform, input: String) -> Vec<String> {
     match (transform, &feature.kind) {
         (Transform::Numeric { steps, indicator }, _) => number(graph, feature, steps, *indicator, input),
+        (Transform::Several { parts }, _) => several(graph, feature, parts, &input),
         (Transform::OneHot, Kind::Categorical { categories, unknown }) => {
             vec![one_hot(graph, categories, *unknown, feature.missing, &input)]
         }
@@ -122,53 +124,33 @@ fn column(graph: &mut Builder, feature: &Feature, transform: &Transform, input: 
 }
 
 fn number(graph: &mut Builder, feature: &Feature, steps: &[Step], indicator: bool, input: String) -> Vec<String> {
-    let mut value = input.clone();
-    let fill = feature.missing.fill();
-    let missing = (fill.is_some() || indicator).then(|| graph.node("IsNaN", [&input], vec![]));
-    if let (Some(missing), Some(fill)) = (&missing, fill) {
-        let fill = scalar(graph, feature, "fill", fill);
-        value = graph.node("Where", [missing, &fill, &input], vec![]);
-    }
-    for step in steps {
-        value = apply(graph, feature, *step, &value);
-    }
-    let mut columns = vec![cast(graph, &value, DataType::Float)];
-    if let (Some(missing), true) = (missing, indicator) {
-        columns.push(cast(graph, &missing, DataType::Float));
-    }
-    columns
+    let mut parts = vec![Part::Number { steps: steps.to_vec() }];
+    parts.extend(indicator.then_some(Part::Indicator));
+    several(graph, feature, &parts, &input)
 }
 
-fn apply(graph: &mut Builder, feature: &Feature, step: Step, value: &str) -> String {
-    let with = |graph: &mut Builder, op, value: &str, name, operand| {
-        let operand = scalar(graph, feature, name, operand);
-        graph.node(op, [value, &operand], vec![])
-    };
-    match step {
-        Step::Clip { low, high } => {
-            let (low, high) = (scalar(graph, feature, "low", low), scalar(graph, feature, "high", high));
-            graph.node("Clip", [value, &low, &high], vec![])
-        }
-        Step::Log1p => {
-            let plus_one = with(graph, "Add", value, "one", 1.0);
-            graph.node("Log", [&plus_one], vec![])
-        }
-        Step::Standardize { mean, std } => {
-            let centred = with(graph, "Sub", value, "mean", mean);
-            with(graph, "Div", &centred, "std", std)
-        }
-        Step::MinMax { min, max } => {
-            let from_min = with(graph, "Sub", value, "min", min);
-            with(graph, "Div", &from_min, "range", max - min)
-        }
-        Step::Add { value: addend } => with(graph, "Add", value, "addend", addend),
-        Step::Multiply { value: factor } => with(graph, "Mul", value, "factor", factor),
-        Step::Divide { value: divisor } => with(graph, "Div", value, "divisor", divisor),
-        Step::Round => {
-            let rounded = cast(graph, value, DataType::Float);
-            cast(graph, &rounded, DataType::Double)
-        }
+/// The columns of each part of a number.
+fn several(graph: &mut Builder, feature: &Feature, parts: &[Part], input: &str) -> Vec<String> {
+    let mut imputed = input.to_owned();
+    let fill = feature.missing.fill();
+    let is_asked = fill.is_some() || parts.contains(&Part::Indicator);
+    let missing = if is_asked { graph.node("IsNaN", [input], vec![]) } else { String::new() };
+    if let Some(fill) = fill {
+        let fill = scalar(graph, feature, "fill", fill);
+        imputed = graph.node("Where", [&missing, &fill, input], vec![]);
     }
+    let part = |part: &Part| match part {
+        Part::Number { steps } => {
+            let value = steps::write(graph, feature, steps, &imputed);
+            cast(graph, &value, DataType::Float)
+        }
+        Part::Indicator => cast(graph, &missing, DataType::Float),
+        Part::Bins { steps, edges } => {
+            let value = steps::write(graph, feature, steps, &imputed);
+            steps::bins(graph, feature, edges, &value)
+        }
+    };
+    parts.iter().map(part).collect()
 }
 
 /// A category becomes its index, then its columns. -1 stands for none of them.

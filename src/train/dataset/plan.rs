@@ -133,6 +133,18 @@ impl Plan {
         }
     }
 
+    /// A column of categories, and no other.
+    pub(super) fn of_categories(name: &str) -> Plan {
+        Plan {
+            features: vec![Planned { name: name.into(), categorical: true }],
+            targets: Vec::new(),
+            time: None,
+            classes_are_numbers: false,
+            most_categories: super::MAX_CATEGORIES,
+            lenient: true,
+        }
+    }
+
     /// The indices of the plan's columns in a file: features, targets, time.
     pub(super) fn wanted(&self, source: &Source) -> Result<Vec<usize>, DatasetError> {
         let names = self.features.iter().chain(&self.targets).map(|planned| &planned.name);

@@ -1,13 +1,13 @@
 //! Activations, and the elementwise functions that they are written with.
 
 use super::arithmetic::{each, per_column};
-use super::{BRANCHES, Walk, encoding};
+use super::{BRANCHES, Walk, computed, encoding};
 use crate::engine::Activation;
 use crate::model::onnx::chain::Op;
 use crate::model::onnx::elementwise::{Function, Piece, clamp, erf};
 use crate::model::onnx::proto::Node;
 use crate::model::onnx::tensor::Array;
-use crate::model::onnx::value::{Inner, Value};
+use crate::model::onnx::value::{Cell, Inner, Value};
 use crate::model::preprocess::Step;
 
 /// Bounds are attributes before opset 11, inputs since.
@@ -131,6 +131,9 @@ pub(super) fn choose(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, Str
 pub(super) fn unary(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
     let input = walk.input(node, 0)?.clone();
     if let ("Neg", Value::Columns(columns)) = (&*node.op_type, &input) {
+        if columns.cells.iter().any(|cell| matches!(cell, Cell::Computed { .. })) {
+            return Ok(vec![Value::Columns(computed::function("Neg", columns)?)]);
+        }
         return Ok(vec![Value::Columns(each(columns, |_| vec![Step::Multiply { value: -1.0 }])?)]);
     }
     let x = walk.chain.inner(&input)?;
@@ -176,7 +179,6 @@ fn function(node: &Node, x: &Function) -> Result<Function, String> {
         "Neg" => return Ok(x.scaled(-1.0, 0.0)),
         "Erf" => return Ok(x.then(erf)),
         "Abs" => return leaky(x, -1.0),
-        "Exp" => return Ok(x.then(f64::exp)),
         "Round" => {
             let round = Activation::Round { low: f32::NEG_INFINITY, high: f32::INFINITY };
             let rounded = x.activated(round);

@@ -1,7 +1,8 @@
 //! Arithmetic: on columns it becomes steps of the preprocessing, within the network elementwise functions, scales, or
 //! parts of a layer normalisation.
 
-use super::{BRANCHES, Walk, kind};
+use super::{BRANCHES, Walk, computed, kind};
+use crate::engine::Activation;
 use crate::model::onnx::chain::Op;
 use crate::model::onnx::proto::Node;
 use crate::model::onnx::tensor::{Array, Data, Element};
@@ -51,6 +52,9 @@ pub(super) fn pow(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String
 
 fn binary(walk: &mut Walk<'_>, node: &Node, operation: Operation) -> Result<Vec<Value>, String> {
     let (a, b) = (walk.input(node, 0)?.clone(), walk.input(node, 1)?.clone());
+    if let Some(computed) = computed::binary(&node.op_type, &a, &b)? {
+        return Ok(vec![computed]);
+    }
     let value = match (&a, &b) {
         (Value::Constant(a), Value::Constant(b)) => Value::Constant(fold(a, b, operation)?.into()),
         (Value::Moment { of, moment }, b) => moment_with(walk, *of, *moment, b, operation)?,
@@ -176,9 +180,15 @@ pub(super) fn apply(cell: &mut Cell, step: Step) -> Result<(), String> {
             let numbers = special.iter_mut().map(|(_, number)| number).chain([rest, unknown]);
             numbers.for_each(|number| *number = step.apply(*number));
         }
+        Cell::Bins { values, .. } => values.iter_mut().for_each(|value| *value = step.apply(*value)),
         // It is 1 or 0.
         Cell::IsMissing { .. } if step == Step::Round => {}
         Cell::IsMissing { .. } => return Err("it computes with whether a number is missing".into()),
+        // A term is compared as ONNX defines its operators.
+        Cell::Computed { .. } if step == Step::Round => {}
+        Cell::Computed { .. } => {
+            return Err("it computes with a number that was computed in a way that weir has no step for".into());
+        }
         Cell::Text { .. } | Cell::IsText { .. } | Cell::Place { .. } => return Err("it computes with text".into()),
     }
     Ok(())
@@ -206,8 +216,10 @@ fn inner_with(
     constant_first: bool,
 ) -> Result<Inner, String> {
     let width: usize = x.tail.iter().product();
-    // A constant with a shape belongs to columns, even if there is only one; without, to a function.
-    let elementwise = array.shape.is_empty() || (array.len() == 1 && width != 1);
+    // A constant with a shape belongs to columns, even if there is only one; without, to a function. As does the 1 of
+    // SGDClassifier's 1 - p.
+    let is_complement = operation == Operation::Sub && constant_first && x.function.is(Activation::Logistic);
+    let elementwise = array.shape.is_empty() || (array.len() == 1 && (width != 1 || is_complement));
     if let Some(value) = array.scalar().filter(|_| elementwise) {
         let function = match (operation, constant_first) {
             (Operation::Add, _) => x.function.scaled(1.0, value),

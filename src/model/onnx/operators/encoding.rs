@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::arithmetic::apply;
-use super::{Encoded, Walk, is_last, kind, own};
+use super::{Encoded, Feature, Walk, computed, discrete, is_last, kind, own};
 use crate::model::onnx::proto::Node;
 use crate::model::onnx::tensor::{Array, Data, Element};
 use crate::model::onnx::value::{Cell, Columns, Form, Value};
@@ -18,10 +18,10 @@ pub(super) fn cast(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, Strin
     let to = to.ok_or_else(|| format!("it casts to the type {}, in which weir doesn't compute", node.int("to", 0)))?;
     let value = match walk.input(node, 0)?.clone() {
         Value::Constant(array) => Value::Constant(Rc::new(cast_constant(&array, to)?)),
-        Value::Columns(columns) => Value::Columns(cast_columns(columns, to)?),
+        Value::Columns(columns) => Value::Columns(cast_columns(&mut walk.features, columns, to)?),
         other @ (Value::Inner(_)
         | Value::Moment { .. }
-        | Value::Answer { form: Form::Probabilities | Form::Part, .. })
+        | Value::Answer { form: Form::Probabilities | Form::Part(_), .. })
             if !matches!(to, Element::Float | Element::Double) =>
         {
             return Err(format!(
@@ -50,7 +50,7 @@ fn cast_constant(array: &Array, to: Element) -> Result<Array, String> {
     Ok(Array { shape: array.shape.clone(), data, element: to })
 }
 
-fn cast_columns(mut columns: Columns, to: Element) -> Result<Columns, String> {
+fn cast_columns(features: &mut [Feature], mut columns: Columns, to: Element) -> Result<Columns, String> {
     let from = columns.element;
     for cell in &mut columns.cells {
         match (&mut *cell, from, to) {
@@ -70,6 +70,15 @@ fn cast_columns(mut columns: Columns, to: Element) -> Result<Columns, String> {
             }
             (Cell::Number { .. } | Cell::Category { .. }, _, Element::Float | Element::Double) => {}
             (Cell::IsMissing { .. }, _, Element::Float | Element::Double) => {}
+            // A comparison's 0 or 1.
+            (Cell::Computed { .. }, Element::Boolean | Element::Float, Element::Float) => {}
+            (Cell::Bins { values, .. }, _, Element::Integer) => {
+                values.iter_mut().for_each(|value| *value = value.trunc())
+            }
+            (Cell::Bins { .. }, _, Element::Float | Element::Double) => {}
+            (Cell::Place { .. }, Element::Integer, Element::Float | Element::Double | Element::Integer) => {
+                *cell = discrete::of_place(features, cell)?;
+            }
             (_, from, to) => return Err(format!("it casts columns from {from:?} to {to:?}")),
         }
         if to == Element::Float && from != Element::Float {
@@ -90,28 +99,41 @@ pub(super) fn imputer(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, St
     } else {
         node.floats("imputed_value_floats").iter().map(|&value| f64::from(value)).collect()
     };
-    let replaces_nan = if integers {
-        node.int("replaced_value_int64", 0) == NO_INTEGER
-    } else {
-        node.float("replaced_value_float", 0.0).is_nan()
+    let replaced = match (integers, node.int("replaced_value_int64", 0)) {
+        (true, NO_INTEGER) => f64::NAN,
+        (true, number) => number as f64,
+        (false, _) => node.float("replaced_value_float", 0.0),
     };
-    if !replaces_nan {
-        let advice = "let the pipeline impute NaN (SimpleImputer(missing_values=nan)): in records it is null or absent";
-        return Err(format!("it imputes a number, not NaN; {advice}"));
-    }
     if fills.len() != 1 && fills.len() != columns.cells.len() {
         let (fills, columns) = (fills.len(), columns.cells.len());
-        return Err(format!(
-            "it has {fills} values for {columns} columns: indicator columns are not exported by skl2onnx"
-        ));
+        return Err(format!("it has {fills} values for {columns} columns"));
     }
     for (place, cell) in columns.cells.iter_mut().enumerate() {
         let value = fills[place % fills.len()];
-        if let Cell::Number { fill: fill @ None, steps, .. } = cell {
+        if let Some(imputed) = computed::imputed(cell, replaced, value)? {
+            *cell = imputed;
+        } else if !replaced.is_nan() {
+            impute_number(cell, replaced, value)?;
+        } else if let Cell::Number { fill: fill @ None, steps, .. } = cell {
+            if steps.iter().any(|step| matches!(step, Step::YeoJohnson { .. })) {
+                return Err(
+                    "it imputes after PowerTransformer, whose export by skl2onnx turns missing values into 0: \
+                            impute before it"
+                        .into(),
+                );
+            }
             *fill = Some(before(steps, value)?);
         }
     }
     Ok(vec![Value::Columns(columns)])
+}
+
+/// SimpleImputer of a number that stands for what is missing, such as -999: in a record it is a number as any other.
+fn impute_number(cell: &mut Cell, value: f64, by: f64) -> Result<(), String> {
+    match cell {
+        Cell::Number { .. } if value.is_finite() && by.is_finite() => apply(cell, Step::Replace { value, by }),
+        _ => Err(format!("it imputes {value} by {by} where only columns of finite numbers can be imputed")),
+    }
 }
 
 /// The number that these steps turn into `value`: imputation comes before all steps.
@@ -135,26 +157,24 @@ pub(super) fn one_hot(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, St
     let unknown = if node.int("zeros", 1) == 1 { Unknown::Zeros } else { Unknown::Reject };
     let mut cells = Vec::with_capacity(columns.cells.len() * names.len());
     for cell in &columns.cells {
+        if matches!(cell, Cell::Bins { .. }) {
+            cells.extend(discrete::one_hot(cell, &names)?);
+            continue;
+        }
         let (encoded, alias) = encoded(cell, names.clone(), unknown)?;
         for index in 0..names.len() {
             let alias = alias.filter(|&(_, to)| to == index).map(|(from, _)| (from, 1.0));
             let special = [(index, 1.0)].into_iter().chain(alias).collect();
             cells.push(Cell::Category { feature: cell.feature(), special, rest: 0.0, unknown: 0.0 });
         }
-        let feature = &mut walk.features[cell.feature()];
-        match &feature.encoded {
-            Some(before) if *before != encoded => {
-                return Err(format!("it encodes {:?}, which is encoded in another way too", feature.name));
-            }
-            _ => feature.encoded = Some(encoded),
-        }
+        walk.features[cell.feature()].encode(encoded)?;
     }
     let tail = [columns.tail, vec![names.len()]].concat();
     Ok(vec![Value::Columns(Columns { cells, tail, element: Element::Float })])
 }
 
 /// How a column is encoded; and which category, if any, stands for another one.
-fn encoded(
+pub(super) fn encoded(
     cell: &Cell,
     mut categories: Vec<String>,
     unknown: Unknown,
@@ -204,10 +224,13 @@ pub(super) fn label_encoder(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Valu
         }
         Value::Columns(columns) => {
             let (keys, values) = (node.strings("keys_strings")?, node.ints("values_int64s"));
-            let rest = node.int("default_int64", -1);
-            let ([text], [1], 0) = (&*keys, values, rest) else {
-                return own::places(columns, keys, values, rest)
-                    .map_or_else(refuse, |places| Ok(vec![Value::Columns(places)]));
+            let rest = node.has("default_int64").then(|| node.int("default_int64", -1));
+            let ([text], [1], Some(0)) = (&*keys, values, rest) else {
+                if let Some(places) = own::places(columns, keys, values, rest) {
+                    return Ok(vec![Value::Columns(places)]);
+                }
+                let columns = columns.clone();
+                return Ok(vec![Value::Columns(discrete::ordinal(walk, node, columns)?)]);
             };
             let is_text = |cell: &Cell| match cell {
                 Cell::Text { feature, replaced: None } => Some(Cell::IsText { feature: *feature, text: text.clone() }),

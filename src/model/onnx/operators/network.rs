@@ -48,7 +48,16 @@ fn linear(walk: &mut Walk<'_>, node: &Node, weights: Array2<f64>, bias: Vec<f64>
     let x = walk.chain.inner(&input)?;
     let (inputs, outputs) = weights.dim();
     if x.tail.len() != 1 || x.tail[0] != inputs {
-        return Err(format!("it multiplies rows of shape {:?} by {inputs} rows of weights", x.tail));
+        let shapes = format!("it multiplies rows of shape {:?} by {inputs} rows of weights", x.tail);
+        let has_imputer = walk.graph.nodes.iter().any(|node| node.op_type == "Imputer");
+        return Err(match *x.tail {
+            // skl2onnx writes no column for what add_indicator adds.
+            [width] if has_imputer && width < inputs => format!(
+                "{shapes}: skl2onnx leaves out the columns of SimpleImputer(add_indicator=True): fit the pipeline \
+                 without them, or train by `weir train --indicator`"
+            ),
+            _ => shapes,
+        });
     }
     if outputs == 0 || inputs == 0 {
         return Err("it has no weights".into());
@@ -241,6 +250,11 @@ pub(super) fn linear_classifier(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<
                     .into(),
             );
         }
+        // Scores that something else is made of, and no label.
+        None | Some("NONE") if !is_used(walk, node.output.first()) => {
+            let scores = linear(walk, node, weights, bias)?;
+            return Ok([vec![Value::Sizes(Vec::new())], scores].concat());
+        }
         other => {
             let other = other.unwrap_or("NONE");
             return Err(format!(
@@ -257,6 +271,12 @@ pub(super) fn linear_classifier(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<
         Value::Answer { answer, form: Form::Named(Rc::new(names)) },
         Value::Answer { answer, form: Form::Probabilities },
     ])
+}
+
+/// Whether a node takes this value, or the graph gives it.
+fn is_used(walk: &Walk<'_>, name: Option<&String>) -> bool {
+    let taken = walk.graph.nodes.iter().flat_map(|node| &node.input).chain(&walk.graph.outputs);
+    name.is_some_and(|name| taken.into_iter().any(|other| other == name))
 }
 
 /// Coefficients and intercepts of so many outputs.

@@ -2,7 +2,7 @@
 //! place in a list.
 
 use super::arithmetic::apply;
-use super::{Encoded, Walk};
+use super::{Encoded, Walk, computed};
 use crate::model::onnx::proto::Node;
 use crate::model::onnx::tensor::{Array, Element};
 use crate::model::onnx::value::{Cell, Columns, Value};
@@ -45,17 +45,22 @@ pub(super) fn impute(which: &Columns, by: &Array, columns: &Columns) -> Result<C
     Ok(imputed)
 }
 
-/// `Log(x + 1)`, in double.
+/// `Log(x + 1)`, in double; another logarithm may be a part of something else.
 pub(super) fn log(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
-    let refuse = || Err("it takes another logarithm than log(1 + x) of a number in double".to_owned());
-    let mut columns = match walk.input(node, 0)? {
-        Value::Columns(columns) if columns.element == Element::Double => columns.clone(),
-        _ => return refuse(),
+    let Value::Columns(columns) = walk.input(node, 0)? else {
+        return Err("it takes a logarithm within the network: retrain with an activation that weir has".into());
     };
+    let is_log1p = |cell: &Cell| match cell {
+        Cell::Number { steps, .. } => steps.last() == Some(&Step::Add { value: 1.0 }),
+        _ => false,
+    };
+    if columns.element != Element::Double || !columns.cells.iter().all(is_log1p) {
+        return Ok(vec![Value::Columns(computed::function("Log", columns)?)]);
+    }
+    let mut columns = columns.clone();
     for cell in &mut columns.cells {
-        match cell {
-            Cell::Number { steps, .. } if steps.last() == Some(&Step::Add { value: 1.0 }) => drop(steps.pop()),
-            _ => return refuse(),
+        if let Cell::Number { steps, .. } = cell {
+            steps.pop();
         }
         apply(cell, Step::Log1p)?;
     }
@@ -63,7 +68,7 @@ pub(super) fn log(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String
 }
 
 /// LabelEncoder from texts to places in a list.
-pub(super) fn places(columns: &Columns, keys: Vec<String>, places: &[i64], rest: i64) -> Option<Columns> {
+pub(super) fn places(columns: &Columns, keys: Vec<String>, places: &[i64], rest: Option<i64>) -> Option<Columns> {
     if keys.len() != places.len() {
         return None;
     }
@@ -79,10 +84,12 @@ pub(super) fn places(columns: &Columns, keys: Vec<String>, places: &[i64], rest:
 /// How a column of places is encoded by OneHotEncoder, whose categories are 0, 1, …
 pub(super) fn encoded(
     places: &[(String, i64)],
-    rest: i64,
+    rest: Option<i64>,
     categories: &[String],
     unknown: Unknown,
 ) -> Result<Encoded, String> {
+    // ONNX's own default.
+    let rest = rest.unwrap_or(-1);
     let width = categories.len() as i64;
     if !categories.iter().map(String::as_str).eq((0..width).map(|place| place.to_string()).collect::<Vec<_>>()) {
         return Err("it encodes places in a list otherwise than in their order".into());

@@ -96,7 +96,7 @@ pub(super) fn reshape(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, St
         }
         // Labels are a list whatever the shape; so is one class's probability.
         Value::Answer { answer, form: Form::Probabilities } if target.len() < 2 => {
-            Value::Answer { answer: *answer, form: Form::Part }
+            Value::Answer { answer: *answer, form: Form::Part(None) }
         }
         answer @ Value::Answer { .. } => answer.clone(),
         other => return Err(format!("it gives another shape to {}", kind(other))),
@@ -349,7 +349,13 @@ fn pick(walk: &mut Walk<'_>, value: &Value, at: i64, places: &[i64], scalar: boo
         }
         &Value::Answer { answer, form: Form::Probabilities } => match walk.classes(answer) {
             width if super::axis(at, 2)? == 1 && is_all(&all(width)?, width) => Ok(value.clone()),
-            _ => Ok(Value::Answer { answer, form: Form::Part }),
+            _ => {
+                let place = match places {
+                    [place] => usize::try_from(*place).ok(),
+                    _ => None,
+                };
+                Ok(Value::Answer { answer, form: Form::Part(place) })
+            }
         },
         other => Err(format!("it picks from {}", kind(other))),
     }

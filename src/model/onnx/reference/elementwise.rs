@@ -52,10 +52,21 @@ fn binary(operator: &str, a: &TypedArray, b: &TypedArray) -> Result<TypedArray, 
         let (value, slack) = float(operator, (x, a.error(at_a)), (y, b.error(at_b)))?;
         values.push(value);
         if !is_exact {
-            errors.push(slack + rounding * value.abs());
+            errors.push(match value.is_nan() {
+                true => of_nan(operator, (x, a.error(at_a)), (y, b.error(at_b))),
+                false => slack + rounding * value.abs(),
+            });
         }
     }
     Ok(TypedArray::floats(shape, a.data_type, values, errors))
+}
+
+/// What a result that is no number may be off by: nothing where it is none in any case, such as a power of a negative
+/// number, and anything else.
+fn of_nan(operator: &str, (a, error_a): (f64, f64), (b, error_b): (f64, f64)) -> f64 {
+    let is_known = error_a.is_finite() && error_b.is_finite();
+    let is_certain = a.is_nan() || b.is_nan() || error_a + error_b == 0.0 || (operator == "Pow" && a + error_a < 0.0);
+    if is_known && is_certain { 0.0 } else { f64::INFINITY }
 }
 
 fn integer(operator: &str, a: i64, b: i64) -> Option<i64> {
@@ -139,6 +150,10 @@ fn apply(x: &TypedArray, function: impl Fn(f64) -> f64, keeps_exact: bool) -> Re
     } else {
         let error = |(place, (&x_here, &value)): (usize, (&f64, &f64))| {
             let error = x.error(place);
+            if value.is_nan() {
+                let is_certain = function(x_here + error).is_nan() && function(x_here - error).is_nan();
+                return if is_certain && error.is_finite() { 0.0 } else { f64::INFINITY };
+            }
             let off = |other: f64| if other == value || error == 0.0 { 0.0 } else { (other - value).abs() };
             let slack = off(function(x_here + error)).max(off(function(x_here - error)));
             slack + ACTIVATION_ROUNDINGS * rounding * value.abs() + 2.0 * rounding * x_here.abs().min(1.0)

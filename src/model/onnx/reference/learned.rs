@@ -43,13 +43,17 @@ pub(super) fn imputer(node: &Node, operands: &Operands<'_>) -> Result<Vec<RunVal
     match &x.data {
         Data::Numbers(numbers) => {
             let (fills, replaced) = (node.floats("imputed_value_floats"), node.float("replaced_value_float", 0.0));
-            let mut values = numbers.clone();
+            let (mut values, mut errors) = (numbers.clone(), x.errors.clone());
             for (place, value) in values.iter_mut().enumerate() {
                 if *value == replaced || (value.is_nan() && replaced.is_nan()) {
                     *value = f64::from(fills[fill(fills.len(), place)?]);
+                    // Where it certainly was that number, the other one is exact.
+                    if let Some(error) = errors.get_mut(place).filter(|error| error.is_finite()) {
+                        *error = 0.0;
+                    }
                 }
             }
-            one(TypedArray::floats(x.shape.clone(), x.data_type, values, x.errors.clone()))
+            one(TypedArray::floats(x.shape.clone(), x.data_type, values, errors))
         }
         Data::Integers(numbers) => {
             let (fills, replaced) = (node.ints("imputed_value_int64s"), node.int("replaced_value_int64", 0));

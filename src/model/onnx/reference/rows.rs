@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use super::array::is_float;
 use crate::model::import::made_up;
 use crate::model::onnx::proto::DataType;
-use crate::model::preprocess::Transform;
+use crate::model::preprocess::{Part, Transform};
 use crate::model::signature::{Feature, Kind, Missing, Signature, Unknown};
 use crate::record::Gap;
 
@@ -88,6 +88,9 @@ impl Source<'_> {
     }
 
     fn number(&self, index: usize, transform: &Transform, scale: f64, random: &mut ChaCha8Rng) -> f64 {
+        if let (1, Some(edge)) = (index % 4, edge_of_bins(transform, random)) {
+            return edge;
+        }
         if index % 4 == 1 && !self.edges.is_empty() {
             let edge = self.edges[random.random_range(0..self.edges.len())];
             let edge = match random.random_range(0..6) {
@@ -104,6 +107,20 @@ impl Source<'_> {
         // Some as they come, the others so that they are that large after scaling.
         if index % 16 == 2 { spread } else { made_up::number(transform, spread) }
     }
+}
+
+/// A number at, just below or just above the start of a bin, for half of the rows of a number that has bins.
+fn edge_of_bins(transform: &Transform, random: &mut ChaCha8Rng) -> Option<f64> {
+    let Transform::Several { parts } = transform else { return None };
+    let bins = |part: &Part| match part {
+        Part::Bins { steps, edges } => Some((steps.clone(), edges[random.random_range(0..edges.len())])),
+        Part::Number { .. } | Part::Indicator => None,
+    };
+    let (steps, edge) = parts.iter().find_map(bins)?;
+    // The graph's numbers are f32, mostly.
+    let number = made_up::number(&Transform::Numeric { steps, indicator: false }, edge) as f32;
+    let number = [number, number.next_up(), number.next_down()][random.random_range(0..3)];
+    random.random_bool(0.5).then_some(f64::from(number))
 }
 
 /// Whether a record may lack the feature, and the input has something that stands for it.

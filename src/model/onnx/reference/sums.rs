@@ -361,7 +361,10 @@ pub(super) fn largest_of(values: impl Iterator<Item = (f64, f64)>, takes_last: b
         }
     }
     let Some(&(largest, error)) = values.get(best) else { return (0, true) };
-    let is_close = |(at, &(value, other)): (usize, &(f64, f64))| at != best && largest - value <= 4.0 * (error + other);
+    // Of equal numbers without errors one is certainly the first.
+    let is_close = |(at, &(value, other)): (usize, &(f64, f64))| {
+        at != best && error + other > 0.0 && largest - value <= 4.0 * (error + other)
+    };
     let is_open = largest.is_nan() || values.iter().enumerate().any(is_close);
     (best, is_open)
 }

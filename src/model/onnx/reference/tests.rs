@@ -109,6 +109,15 @@ fn comparisons_of_exact_numbers_are_certain() {
 }
 
 #[test]
+fn the_first_of_equal_exact_numbers_is_the_largest() {
+    let largest = run(&node("ArgMax", vec![int("axis", 1)]), vec![floats(&[1, 3], &[0.0, 1.0, 1.0])]);
+    assert_eq!((numbers(&largest), largest.errors), (vec![1.0], vec![0.0]));
+    let mut uncertain = floats(&[1, 3], &[0.0, 1.0, 1.0]);
+    uncertain.errors = vec![0.0, 0.0, 1e-6];
+    assert_eq!(run(&node("ArgMax", vec![int("axis", 1)]), vec![uncertain]).errors, [1.0]);
+}
+
+#[test]
 fn functions_of_exact_numbers_carry_the_rounding_of_libraries() {
     for operator in ["Log", "Exp", "Tanh", "Sigmoid", "Erf", "Sqrt", "Softplus"] {
         let y = run(&node(operator, vec![]), vec![floats(&[2], &[3.0, 0.5])]);

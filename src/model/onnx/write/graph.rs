@@ -31,6 +31,12 @@ impl Builder {
         self.constant(name, &[], DataType::Double, value.to_le_bytes().into())
     }
 
+    /// A constant list of numbers.
+    pub(super) fn doubles(&mut self, name: &str, values: &[f64]) -> String {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.constant(name, &[values.len()], DataType::Double, bytes)
+    }
+
     /// A constant of these dimensions, from its values in row-major order.
     pub(super) fn floats<'a>(
         &mut self,

@@ -19,6 +19,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::Type;
 use parquet::errors::ParquetError;
+use parquet::file::metadata::ParquetMetaData;
 
 use super::super::DatasetError;
 use super::{Cell, Heading, Holds, Spot, Visit};
@@ -92,8 +93,41 @@ fn check_sizes(
 }
 
 fn open(path: &Path, file: &File) -> Result<ParquetRecordBatchReaderBuilder<File>, DatasetError> {
-    let file = file.try_clone().map_err(|source| DatasetError::Read { path: path.into(), source })?;
-    guarded(path, || ParquetRecordBatchReaderBuilder::try_new(file))?.map_err(|e| error(path, e))
+    let cannot_read = |source| DatasetError::Read { path: path.into(), source };
+    let file = file.try_clone().map_err(cannot_read)?;
+    let bytes = file.metadata().map_err(cannot_read)?.len();
+    let builder = guarded(path, || ParquetRecordBatchReaderBuilder::try_new(file))?.map_err(|e| error(path, e))?;
+    let lie = |problem| error(path, ParquetError::General(format!("its footer contradicts the file: {problem}")));
+    check_footer(builder.metadata(), bytes).map_err(lie)?;
+    Ok(builder)
+}
+
+/// Whether what the footer says can be: column chunks within the file, and as many values as rows.
+fn check_footer(footer: &ParquetMetaData, bytes: u64) -> Result<(), String> {
+    let mut rows = 0_i64;
+    for group in footer.row_groups() {
+        rows = rows.saturating_add(group.num_rows());
+        for column in group.columns() {
+            let name = shown(column.column_descr().name());
+            let start = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
+            let end = start.checked_add(column.compressed_size()).and_then(|end| u64::try_from(end).ok());
+            let is_inside = start >= 0 && column.compressed_size() >= 0 && end.is_some_and(|end| end <= bytes);
+            if !is_inside || column.uncompressed_size() < 0 {
+                let size = column.compressed_size();
+                return Err(format!("column {name} has {size} bytes from {start} on, the file has {bytes}"));
+            }
+            // A column of lists may have more of them, which are never read.
+            let is_flat = column.column_descr().max_rep_level() == 0;
+            if is_flat && column.num_values() != group.num_rows() {
+                let values = column.num_values();
+                return Err(format!("column {name} has {values} values for {} rows", group.num_rows()));
+            }
+        }
+    }
+    match footer.file_metadata().num_rows() {
+        claimed if claimed == rows => Ok(()),
+        claimed => Err(format!("it says {claimed} rows, its parts have {rows}")),
+    }
 }
 
 /// The reader trusts a file's pages: where one contradicts another, it panics.

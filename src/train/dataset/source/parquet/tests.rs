@@ -9,7 +9,9 @@ use arrow_array::{
 };
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, GzipLevel, ZstdLevel};
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, ParquetMetaDataWriter};
+use parquet::file::metadata::{
+    ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataReader, ParquetMetaDataWriter, RowGroupMetaData,
+};
 use parquet::file::properties::WriterProperties;
 use tempfile::NamedTempFile;
 
@@ -230,17 +232,50 @@ fn a_file_that_claims_more_than_fits_is_not_even_tried() {
         vec![("x", array(Int64Array::from(vec![1, 2]))), ("y", array(StringArray::from(vec!["a", "b"])))],
         Compression::UNCOMPRESSED,
     );
-    let honest = ParquetMetaDataReader::new().parse_and_finish(file.as_file()).unwrap();
-    let group = honest.row_group(0).clone().into_builder().set_num_rows(1 << 60).build().unwrap();
-    let dishonest = ParquetMetaData::new(honest.file_metadata().clone(), vec![group]);
-    let mut footer = Vec::new();
-    ParquetMetaDataWriter::new(&mut footer, &dishonest).finish().unwrap();
     let path: PathBuf = file.path().into();
-    let mut bytes = std::fs::read(&path).unwrap();
-    bytes.extend(footer);
-    std::fs::write(&path, bytes).unwrap();
+    with_another_footer(&file, |group| {
+        let columns = group.columns().iter().cloned();
+        let columns = columns.map(|it| it.into_builder().set_num_values(1 << 60).build().unwrap()).collect();
+        group.into_builder().set_num_rows(1 << 60).set_column_metadata(columns).build().unwrap()
+    });
     let problem = Table::read(&[path], &columns()).unwrap_err().to_string();
     assert!(problem.contains("1152921504606846976 rows of 1 features need about"), "{problem}");
+}
+
+/// Puts a footer behind the file that says something else of its one row group.
+fn with_another_footer(file: &NamedTempFile, change: impl FnOnce(RowGroupMetaData) -> RowGroupMetaData) {
+    let honest = ParquetMetaDataReader::new().parse_and_finish(file.as_file()).unwrap();
+    let dishonest = ParquetMetaData::new(honest.file_metadata().clone(), vec![change(honest.row_group(0).clone())]);
+    let mut footer = Vec::new();
+    ParquetMetaDataWriter::new(&mut footer, &dishonest).finish().unwrap();
+    let mut bytes = std::fs::read(file.path()).unwrap();
+    bytes.extend(footer);
+    std::fs::write(file.path(), bytes).unwrap();
+}
+
+#[test]
+fn a_footer_that_contradicts_its_file_is_refused_before_pages_are_read() {
+    type Change = fn(ColumnChunkMetaData) -> ColumnChunkMetaData;
+    let cases: [(Change, &str); 4] = [
+        (|it| it.into_builder().set_total_compressed_size(1 << 40).build().unwrap(), "has 1099511627776 bytes from"),
+        (|it| it.into_builder().set_total_compressed_size(-1).build().unwrap(), "has -1 bytes from"),
+        (|it| it.into_builder().set_num_values(1 << 40).build().unwrap(), "has 1099511627776 values for 2 rows"),
+        (|it| it.into_builder().set_total_uncompressed_size(-1).build().unwrap(), "bytes from"),
+    ];
+    for (change, expected) in cases {
+        let columns = vec![("x", array(Int64Array::from(vec![1, 2]))), ("y", array(StringArray::from(vec!["a", "b"])))];
+        let file = write(columns, Compression::UNCOMPRESSED);
+        with_another_footer(&file, |group| {
+            let columns = group.columns().iter().cloned().map(change).collect();
+            group.into_builder().set_column_metadata(columns).build().unwrap()
+        });
+        let error = Table::read(&[file.path().into()], &self::columns()).unwrap_err();
+        let problem = format!("{:#}", anyhow::Error::from(error));
+        assert!(
+            problem.contains("its footer contradicts the file: column \"x\"") && problem.contains(expected),
+            "{problem}"
+        );
+    }
 }
 
 #[test]

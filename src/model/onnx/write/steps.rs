@@ -1,0 +1,91 @@
+//! The steps of a number, in double.
+
+use super::graph::Builder;
+use super::{cast, scalar};
+use crate::model::onnx::proto::DataType;
+use crate::model::preprocess::Step;
+use crate::model::signature::Feature;
+
+/// What these steps make of a value.
+pub(super) fn write(graph: &mut Builder, feature: &Feature, steps: &[Step], value: &str) -> String {
+    steps.iter().fold(value.to_owned(), |value, step| apply(graph, feature, *step, &value))
+}
+
+fn apply(graph: &mut Builder, feature: &Feature, step: Step, value: &str) -> String {
+    let with = |graph: &mut Builder, op, value: &str, name, operand| {
+        let operand = scalar(graph, feature, name, operand);
+        graph.node(op, [value, &operand], vec![])
+    };
+    match step {
+        Step::Clip { low, high } => {
+            let (low, high) = (scalar(graph, feature, "low", low), scalar(graph, feature, "high", high));
+            graph.node("Clip", [value, &low, &high], vec![])
+        }
+        Step::Log1p => {
+            let plus_one = with(graph, "Add", value, "one", 1.0);
+            graph.node("Log", [&plus_one], vec![])
+        }
+        Step::Standardize { mean, std } => {
+            let centred = with(graph, "Sub", value, "mean", mean);
+            with(graph, "Div", &centred, "std", std)
+        }
+        Step::MinMax { min, max } => {
+            let from_min = with(graph, "Sub", value, "min", min);
+            with(graph, "Div", &from_min, "range", max - min)
+        }
+        Step::Add { value: addend } => with(graph, "Add", value, "addend", addend),
+        Step::Multiply { value: factor } => with(graph, "Mul", value, "factor", factor),
+        Step::Divide { value: divisor } => with(graph, "Div", value, "divisor", divisor),
+        Step::Replace { value: replaced, by } => {
+            let is_replaced = with(graph, "Equal", value, "replaced", replaced);
+            let by = scalar(graph, feature, "by", by);
+            graph.node("Where", [&is_replaced, &by, value], vec![])
+        }
+        Step::YeoJohnson { lambda } => {
+            // Each side is 0 where the other one is meant.
+            let zero = scalar(graph, feature, "zero", 0.0);
+            let positive = graph.node("Max", [value, &zero], vec![]);
+            let negative = graph.node("Min", [value, &zero], vec![]);
+            let negative = graph.node("Neg", [&negative], vec![]);
+            let up = with(graph, "Add", &positive, "one", 1.0);
+            let down = with(graph, "Add", &negative, "one", 1.0);
+            let (up, down) = (power(graph, feature, lambda, &up), power(graph, feature, 2.0 - lambda, &down));
+            graph.node("Sub", [&up, &down], vec![])
+        }
+        Step::BoxCox { lambda } => power(graph, feature, lambda, value),
+        Step::Round => {
+            let rounded = cast(graph, value, DataType::Float);
+            cast(graph, &rounded, DataType::Double)
+        }
+    }
+}
+
+/// `(x^lambda - 1) / lambda`, or the logarithm for 0. A logarithm of a negative number is NaN; a power may not be.
+fn power(graph: &mut Builder, feature: &Feature, lambda: f64, value: &str) -> String {
+    let logarithm = graph.node("Log", [value], vec![]);
+    if lambda == 0.0 {
+        return logarithm;
+    }
+    let exponent = scalar(graph, feature, "lambda", lambda);
+    let multiplied = graph.node("Mul", [&logarithm, &exponent], vec![]);
+    let power = graph.node("Exp", [&multiplied], vec![]);
+    let one = scalar(graph, feature, "one", 1.0);
+    let less = graph.node("Sub", [&power, &one], vec![]);
+    graph.node("Div", [&less, &exponent], vec![])
+}
+
+/// A column per bin: how many edges are not above the number, taken apart.
+pub(super) fn bins(graph: &mut Builder, feature: &Feature, edges: &[f64], value: &str) -> String {
+    let name = |part| format!("{}.{part}", feature.name);
+    let edge_values = graph.doubles(&name("edges"), edges);
+    let reached = graph.node("GreaterOrEqual", [value, &edge_values], vec![]);
+    let reached = cast(graph, &reached, DataType::Float);
+    let (count, bins) = (edges.len(), edges.len() + 1);
+    // The number has reached the bin's own edge and not the next one's.
+    let factor = |edge: usize, bin: usize| f32::from(u8::from(bin == edge + 1)) - f32::from(u8::from(bin == edge));
+    let factors: Vec<f32> = (0..count).flat_map(|edge| (0..bins).map(move |bin| factor(edge, bin))).collect();
+    let factors = graph.floats(&name("bins"), &[count, bins], &factors);
+    let first: Vec<f32> = (0..bins).map(|bin| f32::from(u8::from(bin == 0))).collect();
+    let first = graph.floats(&name("first_bin"), &[bins], &first);
+    graph.node("Gemm", [&reached, &factors, &first], vec![])
+}
