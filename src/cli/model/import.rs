@@ -27,7 +27,7 @@ The rows to check are records, each with what the model must answer. From scikit
 pub struct Args {
     /// An ONNX file, made by skl2onnx or torch.onnx, or a safetensors file with --layers
     file: PathBuf,
-    /// The TOML file that says what the tensors of a safetensors file are for; README.md shows one
+    /// The TOML file that says what the tensors of a safetensors file are for; docs/guides/import.md shows one
     #[arg(long, value_name = "FILE", conflicts_with_all = ["task", "classes", "feature_names"])]
     layers: Option<PathBuf>,
     /// The model's name in the store
