@@ -153,6 +153,31 @@ fn the_docs_have_every_command() {
 }
 
 #[test]
+fn the_docs_have_every_path_of_http() {
+    let code = read("src/http.rs");
+    let path = |row: &str| cells(row)[0].to_owned();
+    let expected: Vec<_> = code
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! "))
+        .filter(|row| row.starts_with("| `"))
+        .map(path)
+        .collect();
+    let found: Vec<_> = super::table("docs/reference/http.md", "| path |").iter().map(|row| path(row)).collect();
+    assert_eq!(found, expected, "docs/reference/http.md (left) must have the paths that src/http.rs lists (right)");
+}
+
+#[test]
+fn the_docs_have_every_property_that_is_refused() {
+    let code = read("src/kafka/settings.rs");
+    let list =
+        code.split_once("const OWNED").and_then(|(_, rest)| rest.split_once("];")).expect("a list of properties").0;
+    let names = list.lines().filter_map(|line| line.trim().strip_prefix("(\"")?.split('"').next());
+    let page = read(super::CONFIGURATION);
+    let missing: Vec<_> = names.filter(|name| !page.contains(&format!("`{name}`"))).map(String::from).collect();
+    assert_none(&missing, "the configuration page lacks properties that weir refuses");
+}
+
+#[test]
 fn the_docs_have_every_alert() {
     let rules = read("helm/weir/rules/weir.yaml");
     let alerts: Vec<_> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
