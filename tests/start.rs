@@ -1,4 +1,4 @@
-//! docs/start.md, typed as it stands: from a table to predictions and dead letters on topics.
+//! docs/start.md and the guides, typed as they stand: from a table to predictions and dead letters on topics.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -73,19 +73,36 @@ impl Place {
         let bash = bash.args(["-c", &script]).current_dir(self.folder.path()).env("PATH", path);
         let output = bash.stdin(Stdio::null()).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "docs/start.md has a command that fails:\n{block}\n{text}");
+        assert!(output.status.success(), "a page has a command that fails:\n{block}\n{text}");
         text.into_owned()
     }
 }
 
+/// The pages in the order in which they are typed: the guides go on from what the start page leaves.
+const PAGES: [&str; 5] = [
+    "docs/start.md",
+    "docs/guides/evaluate-and-shrink.md",
+    "docs/guides/replay.md",
+    "docs/guides/dead-letters.md",
+    "docs/guides/train.md",
+];
+
+/// The blocks of commands of all pages. A block that is marked `sh no-test` isn't one of them.
+fn blocks() -> Vec<String> {
+    let read = |page: &&str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
+    let blocks = |page: String| {
+        let blocks = page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned());
+        blocks.collect::<Vec<_>>()
+    };
+    PAGES.iter().map(read).flat_map(blocks).collect()
+}
+
 #[test]
-fn the_start_page_leads_to_predictions() {
-    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/start.md")).unwrap();
-    let blocks: Vec<&str> = page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+fn the_pages_lead_to_predictions() {
     let mut place = Place::new();
     let mut weir = None;
     let mut printed = String::new();
-    for block in blocks {
+    for block in blocks() {
         if block.starts_with("weir serve ") {
             assert_eq!(block, "weir serve -c config/examples/flights.toml\n");
             let served = Weir::ready(&place.config());
@@ -93,7 +110,7 @@ fn the_start_page_leads_to_predictions() {
             weir = Some(served);
             continue;
         }
-        printed.push_str(&place.run(block));
+        printed.push_str(&place.run(&block));
         if let (Some(weir), true) = (&weir, block.contains("ConsoleProducer")) {
             eventually("all records have an outcome", || {
                 let outcomes =
@@ -114,6 +131,9 @@ fn the_start_page_leads_to_predictions() {
         "missing_feature: feature \"month\" is missing or null; the record has \"id\", \"dep_delay\"",
         "flights@1 and flights@2 on july.csv.gz",
         "flights@production: version 1 → 2",
+        "version 2 with int8 weights",
+        "32,854 records through flights@1 and flights@2",
+        "Nothing was sent",
     ] {
         assert!(printed.contains(expected), "{expected} isn't in what the commands print:\n{printed}");
     }

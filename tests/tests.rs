@@ -19,7 +19,7 @@
 //! | `outage` | brokers that are absent at the start, and later |
 //! | `security` | TLS, SASL and rights on a real Kafka: what works, what is said where it doesn't, and what is never said |
 //! | `fuzz` | what comes from outside, changed at random |
-//! | `start` | docs/start.md, typed as it stands |
+//! | `start` | docs/start.md and the guides, typed as they stand |
 //! | `commands` | the verbs of the command line |
 //! | `bad_data` | data that can't be trained on: each is one line that says what to do |
 //! | `preprocessing` | features beside scikit-learn's, of the same rows; and that test rows leave no trace |
