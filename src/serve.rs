@@ -20,7 +20,7 @@ use crate::model::rollout::{Event, Rollout};
 use crate::model::store::{Store, StoreError};
 use crate::monitor::metrics::{Metrics, WaitReason};
 use crate::pauses::{PauseFollower, Pauses};
-use crate::worker::{self, Activity, Gate, Pulse, Route, Setup, Stop, WorkerError};
+use crate::worker::{self, Activity, Gate, Pulse, Route, Setup, Stop, WorkerError, WorkerExit};
 
 /// The pause before a failed worker is replaced: the first, and the longest that it grows to.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -298,14 +298,21 @@ async fn watch_workers(pulses: Vec<Arc<Pulse>>, metrics: Metrics, health: Health
 
 type Supervised = JoinHandle<Result<StopOutcome, WorkerError>>;
 
-/// Starts a worker's thread, on which a worker that fails is replaced.
+/// Starts a worker's thread, on which a worker that fails is replaced, and one that needs other clients.
 fn supervise(number: usize, setup: Setup, ready: Condition, pulse: Arc<Pulse>) -> std::io::Result<Supervised> {
     std::thread::Builder::new().name(format!("weir-worker-{number}")).spawn(move || {
         let mut pause = FIRST_PAUSE;
         loop {
             ready.not_ready("joining the group");
             let started = Instant::now();
-            let Err(error) = worker::run(&setup, number, &ready, &pulse) else { return Ok(StopOutcome::Drained) };
+            let error = match worker::run(&setup, number, &ready, &pulse) {
+                Ok(WorkerExit::TopicRecreated { topic }) if !setup.stop.requested() => {
+                    tracing::info!(worker = number, topic, "the topic was created again: the worker gets other clients");
+                    continue;
+                }
+                Ok(_) => return Ok(StopOutcome::Drained),
+                Err(error) => error,
+            };
             if setup.stop.requested() {
                 return Err(error);
             }

@@ -132,6 +132,18 @@ impl WorkerConfig {
     }
 }
 
+/// How a worker ended that didn't fail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WorkerExit {
+    /// It was asked to stop.
+    Stopped,
+    /// A topic was created again, and its clients can't be used for that.
+    TopicRecreated {
+        /// The topic.
+        topic: String,
+    },
+}
+
 /// Why a worker ended without being asked to. Whatever it was, nothing is lost: what wasn't committed is consumed
 /// again by the worker that takes its place.
 #[derive(Debug, thiserror::Error)]

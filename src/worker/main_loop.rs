@@ -3,6 +3,7 @@
 //! A round never waits for anything in particular: it takes what has come, hands on what there is room for, and then waits in one
 //! place, until something comes through a queue of its clients.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -14,10 +15,10 @@ use super::pipeline::{PendingBatch, Route, RoutePipeline};
 use super::ports::{Clients, GroupConsumer, InputRecord, OutputProducer, Surroundings};
 use super::refusal::Refusal;
 use super::transaction::Transaction;
-use super::{Activity, Delivery, Pulse, Stop, WorkerConfig, WorkerError};
+use super::{Activity, Delivery, Pulse, Stop, WorkerConfig, WorkerError, WorkerExit};
 use crate::batch::BatchConfig;
 use crate::http::Condition;
-use crate::kafka::admin::{AdminError, OutputLimits};
+use crate::kafka::admin::{AdminError, OutputLimits, TopicId};
 use crate::kafka::consumer::{Consumer, GroupEvent, TopicPartition};
 use crate::kafka::producer::{Producer, STEP_TIMEOUT, TransactionError};
 use crate::kafka::refusal::DeliveryFailure;
@@ -36,6 +37,9 @@ const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a stop keeps of its time for the last commit.
 const COMMIT_TIME: Duration = Duration::from_secs(1);
+
+/// How long a worker whose clients are to be replaced may take to finish what is in flight.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often counts go to the registry.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
@@ -59,9 +63,9 @@ pub struct Setup {
     pub stop: Arc<Stop>,
 }
 
-/// Runs a worker on this thread until it is asked to stop, or fails. `number` distinguishes the workers of a process; `ready` says
+/// Runs a worker on this thread until it is asked to stop, needs other clients, or fails. `number` distinguishes the workers of a process; `ready` says
 /// whether it has its partitions, `pulse` what it is doing.
-pub fn run(setup: &Setup, number: usize, ready: &Condition, pulse: &Pulse) -> Result<(), WorkerError> {
+pub fn run(setup: &Setup, number: usize, ready: &Condition, pulse: &Pulse) -> Result<WorkerExit, WorkerError> {
     pulse.enter(Activity::Start);
     pulse.polled(Instant::now());
     let snapshot = setup.topics.snapshot();
@@ -72,7 +76,7 @@ pub fn run(setup: &Setup, number: usize, ready: &Condition, pulse: &Pulse) -> Re
     let producer = producers()?;
     if setup.worker.delivery == Delivery::ExactlyOnce && !take_over_transactions(&producer, &setup.stop, ready, pulse)?
     {
-        return Ok(());
+        return Ok(WorkerExit::Stopped);
     }
     let consumer = Consumer::new(&setup.kafka, setup.worker.group_instance_id(number).as_deref(), setup.routes.len())?;
     let denial = AdminError::group_denied(&setup.kafka).to_string();
@@ -174,6 +178,10 @@ pub(super) struct WorkerLoop<'c, K: Clients> {
     takes: Vec<bool>,
     /// The topics as they were noted last.
     snapshot: Arc<TopicSnapshot>,
+    /// By name: which topics the clients know.
+    topic_ids: HashMap<String, TopicId>,
+    /// A topic that was created again since.
+    recreated: Option<String>,
     flush_due: Instant,
 }
 
@@ -195,13 +203,15 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
         let (snapshot, now) = (parts.surroundings.topics(), parts.surroundings.now());
         let brokers = Brokers::new(parts, topics, pipelines.len())?;
         let takes = vec![false; pipelines.len()];
-        let mut worker = WorkerLoop { brokers, pipelines, takes, snapshot, flush_due: now + FLUSH_INTERVAL };
+        let (topic_ids, recreated) = (HashMap::new(), None);
+        let flush_due = now + FLUSH_INTERVAL;
+        let mut worker = WorkerLoop { brokers, pipelines, takes, snapshot, topic_ids, recreated, flush_due };
         worker.note_snapshot(now);
         Ok(worker)
     }
 
-    pub(super) fn run(&mut self) -> Result<(), WorkerError> {
-        while !self.brokers.stop.requested() {
+    pub(super) fn run(&mut self) -> Result<WorkerExit, WorkerError> {
+        while !self.brokers.stop.requested() && self.recreated.is_none() {
             if let Err(error) = self.round() {
                 // Whatever failed, what is delivered stays delivered: nobody has to see it twice.
                 if self.brokers.transaction.is_none() {
@@ -211,7 +221,17 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
                 return Err(error);
             }
         }
-        self.finish()
+        if let Some(topic) = self.recreated.take().filter(|_| !self.brokers.stop.requested()) {
+            return match self.finish(self.brokers.now() + FINISH_TIMEOUT) {
+                // What isn't delivered by now may be on its way to brokers that don't have the topic any more.
+                Err(WorkerError::DrainTimeout { .. }) if !self.brokers.stop.requested() => {
+                    Ok(WorkerExit::TopicRecreated { topic })
+                }
+                finished => finished.map(|()| WorkerExit::TopicRecreated { topic }),
+            };
+        }
+        self.finish(self.brokers.stop.deadline().unwrap_or_else(|| self.brokers.now()))?;
+        Ok(WorkerExit::Stopped)
     }
 
     /// One round of the loop, in the order of things.
@@ -419,9 +439,8 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
         }
     }
 
-    /// The end of an orderly stop: finish what is held, commit, within the time that is left.
-    fn finish(&mut self) -> Result<(), WorkerError> {
-        let deadline = self.brokers.stop.deadline().unwrap_or_else(|| self.brokers.now());
+    /// The orderly end: finish what is held and commit, until the deadline.
+    fn finish(&mut self, deadline: Instant) -> Result<(), WorkerError> {
         // What could be delivered is committed whatever happens to the rest, in the last part of the time.
         let left = deadline.saturating_duration_since(self.brokers.now());
         let drain_until = deadline - (left / 5).min(COMMIT_TIME);
@@ -454,7 +473,14 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
     }
 
     fn note_snapshot(&mut self, now: Instant) {
-        let WorkerLoop { brokers, pipelines, snapshot, .. } = self;
+        let WorkerLoop { brokers, pipelines, snapshot, topic_ids, recreated, .. } = self;
+        // librdkafka goes on with the leaders of the topic that had the name before as long as their epochs are higher: it
+        // would fetch from brokers, and send to them, that don't have the partition (rd_kafka_toppar_leader_update).
+        for (name, id) in snapshot.topics.iter().filter_map(|(name, topic)| Some((name, topic.id?))) {
+            if topic_ids.insert(name.clone(), id).is_some_and(|known| known != id) {
+                *recreated = Some(name.clone());
+            }
+        }
         brokers.note_topics(snapshot, now);
         for pipeline in pipelines {
             pipeline.note_topics(snapshot, |topic| brokers.partitions.topic(topic));

