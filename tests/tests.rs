@@ -19,6 +19,7 @@
 //! | `outage` | brokers that are absent at the start, and later |
 //! | `security` | TLS, SASL and rights on a real Kafka: what works, what is said where it doesn't, and what is never said |
 //! | `fuzz` | what comes from outside, changed at random |
+//! | `start` | docs/start.md and the guides, typed as they stand |
 //! | `commands` | the verbs of the command line |
 //! | `bad_data` | data that can't be trained on: each is one line that says what to do |
 //! | `preprocessing` | features beside scikit-learn's, of the same rows; and that test rows leave no trace |
@@ -36,7 +37,7 @@
 //! | `gate` | a route that pauses when too much is rejected |
 //! | `http` | clients that take what they can: memory, connections, and what is answered meanwhile |
 //! | `ops` | chart, dashboard and alert rules, judged by their own tools |
-//! | `tidy` | rules about the source and the documents |
+//! | `tidy` | rules about the source and the pages |
 //! | `support` | starting things, feeding and reading topics |
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on panics")]
@@ -74,6 +75,7 @@ mod replay;
 mod safetensors;
 mod security;
 mod shrinking;
+mod start;
 mod support;
 mod tidy;
 mod topics;

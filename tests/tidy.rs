@@ -1,6 +1,8 @@
 //! Rules that execute: what keeps the modules apart, and what keeps the pages true to the code. Where one fails, it says
 //! what to do.
 
+mod pages;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,6 +39,11 @@ const PURE: [&str; 17] = [
 /// that rdkafka doesn't wrap.
 const UNSAFE: [&str; 6] =
     ["engine/kernel", "engine/dense", "engine/training", "engine/tests", "kafka/ffi", "codec/json/scan/array"];
+
+/// The pages of the documentation with a table that is compared with the code.
+const CONFIGURATION: &str = "docs/reference/configuration.md";
+const METRICS: &str = "docs/reference/metrics.md";
+const REASONS: &str = "docs/reference/reasons.md";
 
 /// A file that passes this is two ideas.
 const MAX_LINES: usize = 600;
@@ -86,13 +93,13 @@ fn a_file_is_one_idea() {
 }
 
 #[test]
-fn the_readme_has_every_key_of_the_configuration() {
+fn the_docs_have_every_key_of_the_configuration() {
     let expected = keys(DEFAULTS).into_iter().map(|(key, default)| (key, format!("`{default}`"))).collect();
     assert_keys("| key | default |", &expected);
 }
 
 #[test]
-fn the_readme_has_every_key_of_a_route() {
+fn the_docs_have_every_key_of_a_route() {
     let minimal = read("config/examples/minimal.toml");
     let commented = DEFAULTS.split_once("# [[route]]").expect("config/weir.toml shows a route, commented out").1;
     let uncommented = commented.lines().map(|line| line.strip_prefix('#').unwrap_or(line).trim_start());
@@ -115,16 +122,16 @@ fn the_readme_has_every_key_of_a_route() {
 }
 
 #[test]
-fn the_readme_has_every_metric() {
+fn the_docs_have_every_metric() {
     let expected = CATALOGUE.iter().map(|metric| {
         let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
         let cells = [&format!("`{}`", metric.name), metric.kind.as_str(), &labels.join(", "), metric.help];
         format!("|{}|", cells.map(|cell| if cell.is_empty() { " ".into() } else { format!(" {cell} ") }).join("|"))
     });
-    let (expected, found) = (expected.collect::<Vec<_>>().join("\n"), table("| metric |").join("\n"));
+    let (expected, found) = (expected.collect::<Vec<_>>().join("\n"), table(METRICS, "| metric |").join("\n"));
     assert!(
         expected == found,
-        "README's table of metrics isn't that of the catalogue; replace its rows by these:\n\n{expected}\n"
+        "the table in {METRICS} isn't that of the catalogue; replace its rows by these:\n\n{expected}\n"
     );
 }
 
@@ -142,9 +149,8 @@ fn what_names_a_metric_names_one_that_exists() {
         let part_of_histogram = |suffix| name.strip_suffix(suffix).is_some_and(|base| is(base, Some(Kind::Histogram)));
         recorded.contains(name) || is(name, None) || ["_bucket", "_sum", "_count"].into_iter().any(part_of_histogram)
     };
-    let pages = ["README.md", "ARCHITECTURE.md", "helm/weir/README.md"].map(String::from);
     let mut found = Vec::new();
-    for path in rules.iter().cloned().chain(files_under("helm/weir/dashboards", "json")).chain(pages) {
+    for path in rules.iter().cloned().chain(files_under("helm/weir/dashboards", "json")).chain(pages()) {
         let text = read(&path);
         let names = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'));
         // A recorded series is called level:metric:operation.
@@ -160,12 +166,12 @@ fn what_names_a_metric_names_one_that_exists() {
 }
 
 #[test]
-fn the_readme_has_every_reason() {
+fn the_docs_have_every_reason() {
     let expected: Vec<_> = Reason::ALL.iter().map(|reason| format!("`{reason}`")).collect();
-    let found: Vec<_> = table("| reason |").iter().map(|row| cells(row)[0].to_owned()).collect();
+    let found: Vec<_> = table(REASONS, "| reason |").iter().map(|row| cells(row)[0].to_owned()).collect();
     assert_eq!(
         found, expected,
-        "README's table of reasons (left) must have those of record::Reason::ALL (right), in their order"
+        "the table in {REASONS} (left) must have the reasons of record::Reason::ALL (right), in their order"
     );
 }
 
@@ -180,14 +186,16 @@ fn what_is_shown_as_a_configuration_is_one() {
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{path} isn't what `weir check --offline` accepts; correct it:\n{said}");
     }
-    let readme = read("README.md");
-    let blocks: Vec<_> = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert!(!blocks.is_empty(), "README shows no configuration in a ```toml block");
-    for block in blocks {
-        if let Err(error) = Config::parse(block) {
-            panic!("README shows a configuration that isn't one; correct it: {error}\n{block}");
+    let mut blocks = 0;
+    for page in pages() {
+        for block in read(&page).split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+            blocks += 1;
+            if let Err(error) = Config::parse(block) {
+                panic!("{page} shows a configuration that weir refuses, correct it: {error}\n{block}");
+            }
         }
     }
+    assert!(blocks > 0, "no page shows a configuration in a ```toml block");
 }
 
 /// A file of `src/`, without what the compiler doesn't see.
@@ -356,29 +364,29 @@ fn literal(value: &Value) -> String {
     }
 }
 
-/// README's table with this header has these keys and defaults, and no others.
+/// The table of the configuration page with this header has these keys and defaults, and no others.
 fn assert_keys(header: &str, expected: &BTreeMap<String, String>) {
-    let rows = table(header);
+    let rows = table(CONFIGURATION, header);
     let found: BTreeMap<_, _> = rows.iter().map(|row| (cells(row)[0].trim_matches('`'), cells(row)[1])).collect();
-    assert_eq!(found.len(), rows.len(), "README has a key twice under {header:?}: leave one of them");
+    assert_eq!(found.len(), rows.len(), "{CONFIGURATION} has a key twice under {header:?}: leave one of them");
     let mut wrong = Vec::new();
     for (key, default) in expected {
         match found.get(key.as_str()) {
-            None => wrong.push(format!("README lacks `{key}`, default {default}: add a row")),
-            Some(told) if told != default => wrong.push(format!("README says {told} of `{key}`: it is {default}")),
+            None => wrong.push(format!("{CONFIGURATION} lacks `{key}`, default {default}: add a row")),
+            Some(shown) if shown != default => wrong.push(format!("`{key}` = {shown}: its default is {default}")),
             Some(_) => {}
         }
     }
     let gone = found.keys().filter(|key| !expected.contains_key(**key));
-    wrong.extend(gone.map(|key| format!("README has `{key}`, which config/weir.toml has not: remove or correct it")));
-    assert_none(&wrong, &format!("README's table {header:?} isn't what config/weir.toml says"));
+    wrong.extend(gone.map(|key| format!("`{key}` isn't in config/weir.toml: remove or correct it")));
+    assert_none(&wrong, &format!("the table {header:?} in {CONFIGURATION} differs from config/weir.toml"));
 }
 
-/// The rows of README's table whose header begins so.
-fn table(header: &str) -> Vec<String> {
-    let readme = read("README.md");
-    let mut lines = readme.lines().skip_while(|line| !line.starts_with(header));
-    assert!(lines.next().is_some(), "README has no table that begins {header:?}: tests/tidy.rs finds it by that");
+/// The rows of a page's table whose header begins so.
+fn table(page: &str, header: &str) -> Vec<String> {
+    let text = read(page);
+    let mut lines = text.lines().skip_while(|line| !line.starts_with(header));
+    assert!(lines.next().is_some(), "{page} has no table that begins {header:?}: tests/tidy.rs finds it by that");
     lines.skip(1).take_while(|line| line.starts_with('|')).map(String::from).collect()
 }
 
@@ -388,6 +396,13 @@ fn cells(row: &str) -> Vec<&str> {
 
 fn assert_none(found: &[String], what_to_do: &str) {
     assert!(found.is_empty(), "{what_to_do}:\n  {}", found.join("\n  "));
+}
+
+/// The Markdown files that readers of the documentation see.
+fn pages() -> Vec<String> {
+    let top = ["ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "README.md"].map(String::from);
+    let folders = ["benches", "docs", "examples", "helm", "tests"];
+    top.into_iter().chain(folders.into_iter().flat_map(|folder| files_under(folder, "md"))).collect()
 }
 
 /// The files with this ending in a folder of the project and below it, in order.

@@ -29,7 +29,7 @@ A model whose input is a matrix takes {\"features\": [...], \"outputs\": [...]} 
 pub struct Args {
     /// An ONNX file, made by skl2onnx or torch.onnx, or a safetensors file with --layers
     file: PathBuf,
-    /// The TOML file that says what the tensors of a safetensors file are for; README.md shows one
+    /// The TOML file that says what the tensors of a safetensors file are for; docs/guides/import.md shows one
     #[arg(long, value_name = "FILE", conflicts_with_all = ["task", "target", "classes", "classes_from", "feature_names"])]
     layers: Option<PathBuf>,
     /// The model's name in the store

@@ -1,7 +1,7 @@
 //! The metrics' names: a public contract, kept in one table.
 //!
 //! The table declares each metric once. Registration, the fields that the code counts into, [`CATALOGUE`] and so the
-//! table in the README all come from it.
+//! table in docs/reference/metrics.md all come from it.
 
 use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
