@@ -94,14 +94,15 @@ impl Function {
         if let Some(activation) = found {
             return Some(vec![Piece::Activation(activation)]);
         }
-        // x σ(a x) is silu of a x, divided by a.
-        let a = (at(1.0) / (1.0 - at(1.0))).ln();
-        let silu = || engines(Activation::Silu, points().map(|x| a * x)).map(|value| value / a);
-        if !a.is_finite() || a == 0.0 || !self.gives(silu()) {
-            return None;
-        }
+        // Of a x, divided by a: x σ(a x) is such a silu, and PyTorch's softplus has a factor.
+        let silu = (Activation::Silu, (at(1.0) / (1.0 - at(1.0))).ln());
+        let softplus = (Activation::Softplus, std::f64::consts::LN_2 / at(0.0));
+        let (activation, a) = [silu, softplus].into_iter().find(|&(activation, a)| {
+            let scaled = || engines(activation, points().map(|x| a * x)).map(|value| value / a);
+            a.is_finite() && a != 0.0 && self.gives(scaled())
+        })?;
         let affine = |factor| Piece::Affine { factor, shift: 0.0 };
-        Some(vec![affine(a), Piece::Activation(Activation::Silu), affine(1.0 / a)])
+        Some(vec![affine(a), Piece::Activation(activation), affine(1.0 / a)])
     }
 
     /// Whether these are its values, within far less than what two activations differ by, and more than what constants
@@ -263,6 +264,9 @@ mod tests {
             panic!("{quick:?}")
         };
         assert!((factor - 1.5).abs() < 1e-6);
+        let soft = x.scaled(2.0, 0.0).activated(Activation::Softplus).scaled(0.5, 0.0);
+        let soft = x.with(&soft, |x, soft| if 2.0 * x > 20.0 { x } else { soft }).pieces().unwrap();
+        assert_eq!(soft[1], Piece::Activation(Activation::Softplus));
         let relu6 = Activation::Clamp { low: 0.0, high: 6.0 };
         let six = Activation::Clamp { low: f32::NEG_INFINITY, high: 6.0 };
         assert_eq!(x.activated(Activation::Relu).activated(six).pieces(), only(relu6));

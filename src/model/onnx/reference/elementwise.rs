@@ -62,9 +62,10 @@ fn binary(operator: &str, a: &TypedArray, b: &TypedArray) -> Result<TypedArray, 
 }
 
 /// What a result that is no number may be off by: nothing where it is none in any case, such as a power of a negative
-/// number, and anything else.
+/// number, and anything else. Of infinities nothing is certain: what overflows depends on the runtime.
 fn of_nan(operator: &str, (a, error_a): (f64, f64), (b, error_b): (f64, f64)) -> f64 {
-    let is_known = error_a.is_finite() && error_b.is_finite();
+    let is_known =
+        [a, b, error_a, error_b].iter().all(|value| !value.is_infinite()) && !error_a.is_nan() && !error_b.is_nan();
     let is_certain = a.is_nan() || b.is_nan() || error_a + error_b == 0.0 || (operator == "Pow" && a + error_a < 0.0);
     if is_known && is_certain { 0.0 } else { f64::INFINITY }
 }
