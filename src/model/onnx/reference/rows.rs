@@ -15,6 +15,9 @@ use crate::record::Gap;
 /// A text that is no category of any model.
 const UNKNOWN: &str = "weir: a category that no model knows";
 
+/// The largest magnitude of a number: farther ones overflow in f32, and what they give depends on the runtime.
+const FARTHEST: f64 = 1e30;
+
 /// How often a value is missing, or a category unknown, where the model forgives that.
 const GAPS: f64 = 0.1;
 
@@ -81,7 +84,7 @@ impl Source<'_> {
             Kind::Numeric if has_gaps && takes_gap(feature, data_type) && random.random_bool(GAPS) => {
                 Gap::Missing.value()
             }
-            Kind::Numeric => whole(self.number(index, transform, scale, random), data_type),
+            Kind::Numeric => whole(self.number(index, transform, scale, random).clamp(-FARTHEST, FARTHEST), data_type),
         };
         let decoded = features.map(value).collect();
         Row::new(decoded, self.signature, &self.types)
