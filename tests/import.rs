@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use weir::model::import::{Hints, Samples};
 use weir::model::onnx;
 
+use crate::support::samples::{expected, predict, read, weir};
 use crate::support::tools::python;
-use crate::support::weir::command;
 
 const ROWS: usize = 1_000;
 
@@ -47,16 +47,9 @@ fn imported_models_answer_as_onnxruntime_does() {
 
 /// Scores the samples by `weir predict` and compares with what onnxruntime answered.
 fn compare(name: &str, samples: &str, store: &str) -> Result<(), String> {
-    // Some samples lack most of their values.
-    let predicted = weir(&["predict", &format!("{name}@1"), samples, "--store", store, "--min-features", "0"]);
-    if !predicted.status.success() {
-        return Err(format!("{name}: {}", String::from_utf8_lossy(&predicted.stderr)));
-    }
-    let expected: Vec<Vec<f64>> =
-        fs::read_to_string(samples).unwrap().lines().map(|line| numbers(&read(line)["outputs"])).collect();
-    let found: Vec<Vec<f64>> =
-        String::from_utf8_lossy(&predicted.stdout).lines().map(|line| answer(&read(line))).collect();
-    agree(name, &found, &expected)
+    let found = predict(name, samples, store)
+        .map_err(|failed| format!("{name}: {}", String::from_utf8_lossy(&failed.stderr)))?;
+    agree(name, &found, &expected(samples))
 }
 
 /// Whether the answers to all rows agree; of a quantised model to all but a few, where rounding went the other way.
@@ -87,25 +80,8 @@ fn compare_reference(name: &str, file: &str, samples: &str) -> Result<(), String
     let read = Samples::read(BufReader::new(fs::File::open(samples).unwrap()), &imported.signature).unwrap();
     let reference = imported.reference.unwrap();
     let found = reference.answers(&imported.signature, read.rows()).map_err(|error| format!("{name}: {error}"))?;
-    let expected: Vec<Vec<f64>> =
-        fs::read_to_string(samples).unwrap().lines().map(|line| numbers(&self::read(line)["outputs"])).collect();
     let found: Vec<Vec<f64>> = found.rows().into_iter().map(|row| row.to_vec()).collect();
-    agree(&format!("reference of {name}"), &found, &expected)
-}
-
-/// What a prediction says: probabilities in the order of the classes, which here is that of their names, or numbers.
-fn answer(prediction: &Value) -> Vec<f64> {
-    match &prediction["probabilities"] {
-        Value::Object(probabilities) => probabilities.values().map(|value| value.as_f64().unwrap()).collect(),
-        _ => numbers(&prediction["prediction"]),
-    }
-}
-
-fn numbers(value: &Value) -> Vec<f64> {
-    match value {
-        Value::Array(values) => values.iter().map(|value| value.as_f64().unwrap()).collect(),
-        value => vec![value.as_f64().unwrap()],
-    }
+    agree(&format!("reference of {name}"), &found, &expected(samples))
 }
 
 /// `--check`, `--baseline` and `--promote`, on a model whose samples are there.
@@ -232,14 +208,6 @@ fn export_of_three_classes(folder: &Path) {
 fn import_exported(folder: &Path, options: &[&str]) -> Output {
     let [store, file] = ["store", "m.onnx"].map(|name| folder.join(name).display().to_string());
     weir(&[&["model", "import", &file, "--name", "i", "--store", &store][..], options].concat())
-}
-
-fn read(line: &str) -> Value {
-    serde_json::from_str(line).unwrap()
-}
-
-fn weir(arguments: &[&str]) -> Output {
-    command().args(arguments).output().unwrap()
 }
 
 fn text(output: &Output) -> String {

@@ -1,13 +1,12 @@
 //! Pipelines of scikit-learn, drawn at random from the transformers that weir imports: each is fitted, exported by
 //! skl2onnx, imported, and answers as scikit-learn itself does, for rows with gaps, unknown categories and extremes.
 
-use std::fs;
 use std::process::Output;
 
 use serde_json::{Value, json};
 
+use crate::support::samples::{expected, predict, weir};
 use crate::support::tools::python;
-use crate::support::weir::command;
 
 const PIPELINES: usize = 30;
 const ROWS: usize = 200;
@@ -51,15 +50,11 @@ fn compare(pipeline: &Value, store: &str) -> Result<(), String> {
     if !imported.status.success() {
         return failed("import", &imported);
     }
-    let predicted = weir(&["predict", &format!("{name}@1"), records, "--store", store, "--min-features", "0"]);
-    if !predicted.status.success() {
-        return failed("predict", &predicted);
-    }
-    let read = |line: &str| serde_json::from_str::<Value>(line).unwrap();
-    let expected: Vec<Vec<f64>> =
-        fs::read_to_string(records).unwrap().lines().map(|line| numbers(&read(line)["outputs"])).collect();
-    let found: Vec<Vec<f64>> =
-        String::from_utf8_lossy(&predicted.stdout).lines().map(|line| answer(&read(line))).collect();
+    let found = match predict(name, records, store) {
+        Ok(found) => found,
+        Err(output) => return failed("predict", &output),
+    };
+    let expected = expected(records);
     assert_eq!((found.len(), expected.len()), (ROWS, ROWS), "{name}");
     for column in 0..expected[0].len() {
         let largest = expected.iter().map(|row| row[column].abs()).fold(1.0, f64::max);
@@ -84,23 +79,4 @@ fn compare(pipeline: &Value, store: &str) -> Result<(), String> {
         (Some(rejected), Some(0)) if rejected < 30 => Ok(()),
         _ => Err(format!("{name}, evaluate: {report}")),
     }
-}
-
-/// Probabilities in the order of the classes, which here is that of their names, or numbers.
-fn answer(prediction: &Value) -> Vec<f64> {
-    match &prediction["probabilities"] {
-        Value::Object(probabilities) => probabilities.values().map(|value| value.as_f64().unwrap()).collect(),
-        _ => numbers(&prediction["prediction"]),
-    }
-}
-
-fn numbers(value: &Value) -> Vec<f64> {
-    match value {
-        Value::Array(values) => values.iter().map(|value| value.as_f64().unwrap()).collect(),
-        value => vec![value.as_f64().unwrap()],
-    }
-}
-
-fn weir(arguments: &[&str]) -> Output {
-    command().args(arguments).output().unwrap()
 }

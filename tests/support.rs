@@ -4,6 +4,7 @@ pub(crate) mod kafka;
 pub(crate) mod models;
 pub(crate) mod populations;
 pub(crate) mod rights;
+pub(crate) mod samples;
 pub(crate) mod tools;
 pub(crate) mod wait;
 pub(crate) mod weir;
