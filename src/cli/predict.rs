@@ -212,7 +212,7 @@ mod tests {
 
     /// Whatever comes after the first 1,000 records, and however many batches they are.
     #[test]
-    fn what_the_first_records_lack_is_told_once() {
+    fn what_the_first_records_lack_is_warned_of_once() {
         let folder = tempfile::tempdir().unwrap();
         let store = format!("file:{}", folder.path().join("models").display());
         let mut draft = testing::regression("m", 0.5);
@@ -223,10 +223,10 @@ mod tests {
             fs::write(&file, "{\"y\":1}\n".repeat(records)).unwrap();
             let arguments = ["predict", "m@latest", file.to_str().unwrap(), "--store", &store];
             let matches = Args::augment_args(Command::new("predict")).try_get_matches_from(arguments).unwrap();
-            let mut told = Vec::new();
-            predict(&Args::from_arg_matches(&matches).unwrap(), &mut Vec::new(), &mut told).unwrap();
-            let told = String::from_utf8(told).unwrap();
-            let warnings: Vec<_> = told.lines().filter(|line| line.starts_with("weir: warning: ")).collect();
+            let mut messages = Vec::new();
+            predict(&Args::from_arg_matches(&matches).unwrap(), &mut Vec::new(), &mut messages).unwrap();
+            let messages = String::from_utf8(messages).unwrap();
+            let warnings: Vec<_> = messages.lines().filter(|line| line.starts_with("weir: warning: ")).collect();
             assert!(warnings.len() == 1 && warnings[0].contains(expected), "{records}: {warnings:?}");
         }
     }

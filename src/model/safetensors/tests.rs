@@ -116,8 +116,8 @@ fn activations_have_their_parameters_and_slopes_are_tensors() {
         (r#"{ linear = "0" }, { activation = "elu(alpha=x)" }, { linear = "2" }"#, "unknown activation"),
         (r#"{ linear = "0" }, { activation = "celu(alpha=-1)" }, { linear = "2" }"#, "alpha must be above 0"),
     ] {
-        let told = mistakes(&file, &described(layers));
-        assert!(told.contains(mistake), "{told}");
+        let found = mistakes(&file, &described(layers));
+        assert!(found.contains(mistake), "{found}");
     }
 }
 
