@@ -46,6 +46,8 @@ pub(super) struct Brokers<'c, K: Clients> {
     /// The question where partitions begin, and when it is to be asked again.
     pub(super) starts: Option<Pending<Vec<(TopicPartition, Start)>>>,
     pub(super) starts_due: Instant,
+    /// Since when the brokers have refused to say it.
+    pub(super) starts_unknown_since: Option<Instant>,
     /// How many seeks in a row have failed.
     pub(super) failed_seeks: u32,
     pub(super) commit: Option<CommitInFlight>,
@@ -121,6 +123,7 @@ impl<'c, K: Clients> Brokers<'c, K> {
             queues: (0..routes).map(|_| RouteQueue::default()).collect(),
             starts: None,
             starts_due: now,
+            starts_unknown_since: None,
             failed_seeks: 0,
             commit: None,
             commit_interval: parts.commit_interval,

@@ -467,16 +467,18 @@ impl PartitionTable {
         }
     }
 
-    /// What the group has committed of a partition, where an answer that never came left that open. One whose start is
-    /// unknown yet is started otherwise ([`PartitionTable::start`]).
-    pub(crate) fn committed_elsewhere(&mut self, partition: &TopicPartition, position: Position, now: Instant) {
+    /// Consumes a partition again from what the group has committed, be it less than this worker believes. `None`: nothing of this
+    /// log, so it goes on where it began. One whose start is unknown yet is started otherwise ([`PartitionTable::start`]).
+    pub(crate) fn rewind_to(&mut self, partition: &TopicPartition, committed: Option<Position>, now: Instant) {
         let Some(slot) = self.find(partition) else { return };
         let entry = self.entry_mut(slot);
         if matches!(entry.state, State::Unstarted { .. }) {
             return;
         }
-        (entry.committed, entry.done) = (Some(position), None);
-        self.go_back(slot, Some(position), now, &mut Vec::new());
+        let position = committed.or(entry.start);
+        // A start is committed, too.
+        (entry.committed, entry.done) = (committed, position.filter(|_| committed.is_none()));
+        self.go_back(slot, position, now, &mut Vec::new());
     }
 
     fn go_back(&mut self, slot: u32, position: Option<Position>, now: Instant, unlisted: &mut Vec<usize>) {

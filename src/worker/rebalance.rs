@@ -172,6 +172,7 @@ impl<K: Clients> Brokers<'_, K> {
     pub(super) fn learn_starts(&mut self, now: Instant) -> Result<(), WorkerError> {
         match self.starts.as_ref().map(|question| question.try_take()) {
             None if now >= self.starts_due && self.partitions.has_unstarted() => {
+                self.release_offsets_if_pending(now)?;
                 self.starts = Some(self.consumer.ask_starts(self.partitions.unstarted()));
             }
             None | Some(None) => {}
@@ -180,6 +181,7 @@ impl<K: Clients> Brokers<'_, K> {
                 self.starts_due = now + STARTS_RETRY;
                 match answer {
                     Ok(mut starts) => {
+                        self.starts_unknown_since = None;
                         self.begin_added_whole(&mut starts);
                         let known =
                             starts.iter().filter(|(_, start)| !matches!(start.point, StartPoint::Nowhere)).count();
@@ -190,7 +192,10 @@ impl<K: Clients> Brokers<'_, K> {
                             self.start(&partition, start, false, now);
                         }
                     }
-                    Err(error) => tracing::debug!(%error, "the partitions wait for their committed offsets"),
+                    Err(error) => {
+                        tracing::debug!(%error, "the partitions wait for their committed offsets");
+                        self.starts_unknown_since.get_or_insert(now);
+                    }
                 }
             }
         }
@@ -212,6 +217,7 @@ impl<K: Clients> Brokers<'_, K> {
         if !paused.is_empty() {
             self.consumer.resume(&paused)?;
         }
+        self.starts_unknown_since = None;
         // An answer for partitions that are gone may not start those that come back.
         if self.starts.is_some() {
             self.starts = None;

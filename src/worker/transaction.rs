@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use super::brokers::{Brokers, WAIT_STEP};
 use super::ports::{Clients, GroupConsumer, OutputProducer};
 use super::{Activity, WorkerError};
-use crate::kafka::consumer::StartPoint;
+use crate::kafka::consumer::{Commit, Position, StartPoint};
 use crate::kafka::producer::{Step, TransactionError};
 use crate::kafka::settings::TRANSACTION_TIMEOUT;
 use crate::monitor::metrics::CommitOutcome;
@@ -29,6 +29,10 @@ const MAX_RECORDS: usize = 100_000;
 /// While more records have come than the worker takes, a transaction lasts so many times as long: each commit waits for the
 /// coordinator, and readers wait for what is still to be consumed anyway.
 const INTERVALS_BEHIND: u32 = 4;
+
+/// How long the group's offsets may be pending before a worker releases those that may be its own. The brokers end transactions
+/// after their timeout, and look for such every 10 s.
+const PENDING_OFFSETS_TIMEOUT: Duration = TRANSACTION_TIMEOUT.saturating_mul(2);
 
 /// The transaction of a worker.
 #[derive(Debug, Default)]
@@ -193,44 +197,98 @@ impl<K: Clients> Brokers<'_, K> {
             Ok(StepOutcome::Done) => self.transaction = Some(Transaction::default()),
             // Where no record has got as far as the brokers, they know of no transaction that could be aborted.
             Ok(StepOutcome::Refused(_)) | Err(WorkerError::Transaction(TransactionError::Fatal(_))) => {
-                self.replace_producer("the brokers have ended the transaction")?;
+                return self.replace_producer("the brokers have ended the transaction");
             }
             Err(error) => return Err(error),
         }
-        Ok(())
+        self.rewind_to_group()
     }
 
-    /// Replaces the producer. Its successor aborts what it left open. A commit whose answer never came may have been taken, so
-    /// the group is asked where its partitions begin.
+    /// Replaces the producer. Its successor aborts what it left open.
     fn replace_producer(&mut self, reason: &str) -> Result<(), WorkerError> {
         tracing::info!(reason, "another producer takes the place of this one");
-        self.transaction = Some(Transaction::default());
         self.ledger.forget_in_flight();
         self.finished.clear();
-        self.producer = (self.producers)()?;
-        while let StepOutcome::Refused(cause) = self.take_step(None, |producer| producer.init_transactions())? {
-            tracing::debug!(cause, "the coordinator refuses the new producer; it is asked again");
-        }
+        self.init_another_producer()?;
+        self.rewind_to_group()
+    }
+
+    /// Asks the group where the partitions go on after an abort. A commit whose answer never came may have been taken, and one
+    /// that the coordinator has confirmed may be lost: Kafka 4 brokers write no markers to a partition without a leader, and
+    /// the next abort takes the outputs along.
+    fn rewind_to_group(&mut self) -> Result<(), WorkerError> {
+        let mut release_at = self.now() + PENDING_OFFSETS_TIMEOUT;
         let mut question = self.consumer.ask_starts(self.partitions.assigned());
         loop {
             match question.try_take() {
                 Some(Ok(starts)) => {
                     let now = self.now();
                     for (partition, start) in starts {
-                        if let StartPoint::Committed(position) = start.point {
-                            self.partitions.committed_elsewhere(&partition, position, now);
-                        }
+                        let committed = match start.point {
+                            StartPoint::Committed(position) => Some(position),
+                            StartPoint::Reset(_) | StartPoint::Recreated(_) | StartPoint::Nowhere => None,
+                        };
+                        self.has_new_starts |= committed.is_none();
+                        self.partitions.rewind_to(&partition, committed, now);
                     }
                     return Ok(());
                 }
                 Some(Err(error)) => {
                     tracing::debug!(%error, "the committed offsets could not be fetched; asking again");
+                    if self.now() >= release_at {
+                        self.release_offsets()?;
+                        release_at = self.now() + PENDING_OFFSETS_TIMEOUT;
+                    }
                     self.wait_for_step()?;
                     question = self.consumer.ask_starts(self.partitions.assigned());
                 }
                 None => self.wait_for_step()?,
             }
         }
+    }
+
+    fn init_another_producer(&mut self) -> Result<(), WorkerError> {
+        self.transaction = Some(Transaction::default());
+        self.producer = (self.producers)()?;
+        while let StepOutcome::Refused(cause) = self.take_step(None, |producer| producer.init_transactions())? {
+            tracing::debug!(cause, "the coordinator refuses the new producer; it is asked again");
+        }
+        Ok(())
+    }
+
+    /// Releases offsets that hang in the group, if partitions have waited for their starts for long. An open transaction does the
+    /// same when it ends.
+    pub(super) fn release_offsets_if_pending(&mut self, now: Instant) -> Result<(), WorkerError> {
+        let is_long = |since| now.saturating_duration_since(since) >= PENDING_OFFSETS_TIMEOUT;
+        let is_idle = self.transaction.as_ref().is_some_and(|transaction| transaction.opened_at.is_none());
+        if is_idle && self.starts_unknown_since.is_some_and(is_long) {
+            self.starts_unknown_since = None;
+            self.release_offsets()?;
+        }
+        Ok(())
+    }
+
+    /// Releases offsets that hang in the group, since a transaction has ended without its marker. They stay pending, and nobody
+    /// learns where the partitions begin, until another transaction of the same id with offsets of the group ends. This one is
+    /// aborted, so it doesn't matter which offsets it has.
+    fn release_offsets(&mut self) -> Result<(), WorkerError> {
+        let Some(member) = self.consumer.member() else { return Ok(()) };
+        let member = Arc::new(member);
+        tracing::warn!("offsets of the group stay pending; aborting a transaction in case they are this worker's");
+        let commit = |partition| Commit { partition, position: Position::at(0), topic_id: None };
+        let offsets: Vec<_> = self.partitions.assigned().into_iter().map(commit).collect();
+        self.begin_if_needed(0)?;
+        let deadline = self.now() + TRANSACTION_TIMEOUT;
+        // Refused or not, the group's offsets are part of the transaction now.
+        self.take_step(Some(deadline), |producer| producer.send_offsets(&offsets, &member))?;
+        match self.take_step(None, |producer| producer.abort_transaction()) {
+            Ok(StepOutcome::Done) => self.transaction = Some(Transaction::default()),
+            Ok(StepOutcome::Refused(_)) | Err(WorkerError::Transaction(TransactionError::Fatal(_))) => {
+                self.init_another_producer()?;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     /// How long the next commit is still away; never zero.

@@ -9,6 +9,9 @@ use serde_json::Value;
 
 use super::{eventually, kafka};
 
+/// How many lines of its log a test that fails shows.
+const LOG_TAIL: usize = 200;
+
 /// Topics of a test's own, a store, and the configuration that joins them.
 pub(crate) struct Setup {
     pub(crate) folder: tempfile::TempDir,
@@ -264,7 +267,12 @@ impl Drop for Weir {
         let _ = self.process.kill();
         let _ = self.process.wait();
         if std::thread::panicking() {
-            eprintln!("the log of weir:\n{}", self.log.lock().map_or_else(|_| String::new(), |log| log.clone()));
+            let log = self.log.lock().map_or_else(|_| String::new(), |log| log.clone());
+            // A test that fails drops its brokers first, and a client reports each attempt to reach them.
+            let outage = ["Connection refused", "BrokerTransportFailure", "AllBrokersDown"];
+            let lines: Vec<_> = log.lines().filter(|line| !outage.iter().any(|sign| line.contains(sign))).collect();
+            let skipped = lines.len().saturating_sub(LOG_TAIL);
+            eprintln!("the log of weir, {skipped} lines skipped:\n{}", lines[skipped..].join("\n"));
         }
     }
 }

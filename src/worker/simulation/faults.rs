@@ -26,6 +26,8 @@ pub(super) struct Faults {
     pub(super) slow_steps: f64,
     pub(super) step_retries: f64,
     pub(super) step_refused: f64,
+    /// Per transaction that is committed.
+    pub(super) markers_lost: f64,
     /// Per record that is purged.
     pub(super) escapes_purge: f64,
     /// Whether some records are refused by the output topic, and whether brokers name the record.
@@ -59,6 +61,7 @@ impl Faults {
             slow_steps: rate(0.1),
             step_retries: rate(0.3),
             step_refused: rate(0.2),
+            markers_lost: rate(0.1),
             escapes_purge: rate(0.3),
             refuse_records: rng.random_bool(0.4),
             refuses_whole_requests: rng.random_bool(0.5),

@@ -177,6 +177,10 @@ pub(super) struct World {
     transaction: Option<(u64, Instant)>,
     transactions: u64,
     pending_offsets: Vec<CommitOnItsWay>,
+    /// Whether a transaction with offsets has ended without its markers: they pend until another one with offsets ends.
+    has_hanging_offsets: bool,
+    /// Whether the brokers refuse the next offsets of a transaction.
+    refuses_next_offsets: bool,
     snapshot: Arc<TopicSnapshot>,
     wanted_ends: Vec<TopicPartition>,
     snapshot_due: Instant,
@@ -233,6 +237,8 @@ impl World {
             transaction: None,
             transactions: 0,
             pending_offsets: Vec::new(),
+            has_hanging_offsets: false,
+            refuses_next_offsets: false,
             snapshot: Arc::new(TopicSnapshot::simulated(began, Default::default(), Default::default())),
             wanted_ends: Vec::new(),
             snapshot_due: began,
@@ -371,7 +377,7 @@ impl World {
                 self.commit_results.push_back(result);
             }
             Later::Starts { partitions, answer } => {
-                let is_pending = !self.pending_offsets.is_empty();
+                let is_pending = !self.pending_offsets.is_empty() || self.has_hanging_offsets;
                 let result = if is_pending && self.has(PutBack::TakesPendingForNone) {
                     let start = Start { point: StartPoint::Reset(0), topic_id: None };
                     Ok(partitions.into_iter().map(|partition| (partition, start)).collect())
@@ -409,7 +415,8 @@ impl World {
             }
             Step::SendOffsets { commits, generation } => {
                 let is_another = generation != self.generation && generation != NOBODY;
-                if is_another || self.chance(self.faults.step_refused) {
+                let is_refused = is_another || self.chance(self.faults.step_refused);
+                if std::mem::take(&mut self.refuses_next_offsets) || is_refused {
                     return Err(TransactionError::Abortable(fault(Fault::Rebalancing)));
                 }
                 self.pending_offsets = commits;
@@ -420,11 +427,15 @@ impl World {
                 if self.chance(self.faults.step_refused) {
                     return Err(TransactionError::Abortable(fault(Fault::Rebalancing)));
                 }
-                if let Some((number, _)) = self.transaction.take() {
-                    for output in self.outputs.iter_mut().filter(|output| output.transaction == Some(number)) {
+                if self.transaction.is_some() && self.chance(self.faults.markers_lost) {
+                    self.lose_markers();
+                }
+                if self.transaction.take().is_some() {
+                    for output in &mut self.outputs {
                         output.transaction = None;
                     }
                     let commits = std::mem::take(&mut self.pending_offsets);
+                    self.has_hanging_offsets &= commits.is_empty();
                     self.commit(&commits);
                 }
                 // The answer may get lost: then the same call is made again, and finds it done.
@@ -433,6 +444,7 @@ impl World {
                 }
             }
             Step::Abort => {
+                self.has_hanging_offsets &= self.pending_offsets.is_empty();
                 self.abort_outputs();
                 self.transaction = None;
             }

@@ -164,10 +164,24 @@ impl World {
         }
     }
 
+    /// The open transaction is aborted. Its markers take along what others without markers have left.
     pub(super) fn abort_outputs(&mut self) {
-        if let Some((number, _)) = self.transaction {
-            self.outputs.retain(|output| output.transaction != Some(number));
+        if self.transaction.is_some() {
+            self.outputs.retain(|output| output.transaction.is_none());
             self.pending_offsets.clear();
+        }
+    }
+
+    /// A transaction is committed, and its markers are never written: its partitions have no leader at the moment. Then the brokers
+    /// go away, so that the next transaction fails.
+    pub(super) fn lose_markers(&mut self) {
+        self.trace(|| "the markers are lost".into());
+        self.has_hanging_offsets |= !self.pending_offsets.is_empty();
+        self.pending_offsets.clear();
+        self.transaction = None;
+        self.refuses_next_offsets = true;
+        for toppar in 0..ALL {
+            self.append(toppar, 1);
         }
     }
 }
