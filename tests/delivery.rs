@@ -72,9 +72,30 @@ pub(crate) fn assert_once_and_in_order(inputs: &[Record], outputs: &[Record]) {
     for (partition, sent) in &inputs {
         let came = outputs.get(partition).map_or(0, Vec::len);
         assert_eq!(came, sent.len(), "records out of partition {partition}");
-        assert!(outputs[partition] == *sent, "partition {partition} is out of order");
+        let differs = outputs[partition].iter().zip(sent).position(|(came, sent)| came != sent);
+        assert!(
+            differs.is_none(),
+            "partition {partition}: {}",
+            difference(sent, &outputs[partition], differs.unwrap())
+        );
     }
     assert_eq!(outputs.len(), inputs.len());
+}
+
+/// What distinguishes the keys that came from those that were sent, which differ at this place first.
+fn difference(sent: &[Vec<u8>], came: &[Vec<u8>], at: usize) -> String {
+    let text = |keys: &[Vec<u8>]| {
+        keys.iter().skip(at).take(5).map(|key| String::from_utf8_lossy(key).into_owned()).collect::<Vec<_>>()
+    };
+    let mut counts: HashMap<&[u8], i32> = HashMap::new();
+    sent.iter().for_each(|key| *counts.entry(key).or_default() -= 1);
+    came.iter().for_each(|key| *counts.entry(key).or_default() += 1);
+    let (missing, doubled) = (counts.values().filter(|&&n| n < 0).count(), counts.values().filter(|&&n| n > 0).count());
+    format!(
+        "{missing} are missing and {doubled} came too often; from {at} on {:?} came in place of {:?}",
+        text(came),
+        text(sent)
+    )
 }
 
 #[test]

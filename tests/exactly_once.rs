@@ -1,6 +1,7 @@
 //! `worker.delivery = "exactly_once"` on a real Kafka: a reader of what is committed sees each record come out once and
 //! in order, whatever happens to the workers.
 
+use std::net::{SocketAddr, TcpListener};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use weir::train::preparation::Preparation;
 use crate::delivery::{PARTITIONS, assert_once_and_in_order, records};
 use crate::support::kafka::{Kafka, Reader, Record, free_port, produce, unique};
 use crate::support::models::{promote, publish, year};
+use crate::support::proxy::{Link, Mode};
 use crate::support::weir::{Setup, Weir};
 use crate::support::{PATIENCE, eventually};
 
@@ -102,42 +104,39 @@ fn a_zombie_whose_partitions_are_taken_over_commits_nothing_more() {
 fn an_outage_that_outlasts_a_transaction_costs_neither_worker_nor_membership() {
     // The brokers end a transaction after 10 s.
     let outage = Duration::from_secs(12);
-    let (port, data) = (free_port(), tempfile::tempdir().unwrap());
-    let broker = || {
-        let settings = [
-            "transaction.abort.timed.out.transaction.cleanup.interval.ms=100",
-            // Both workers join in one generation.
-            "group.initial.rebalance.delay.ms=3000",
-        ];
-        Kafka::start(port, Some(data.path()), &settings)
-    };
-    let kafka = broker();
+    let (network, proxy) = (Link::new(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let (proxied, port) = (proxy.local_addr().unwrap(), free_port());
+    network.serve(proxy, SocketAddr::from(([127, 0, 0, 1], port)));
+    // Both workers join in one generation.
+    let settings =
+        ["transaction.abort.timed.out.transaction.cleanup.interval.ms=100", "group.initial.rebalance.delay.ms=3000"];
+    let listener = format!("WEIR:{port}:{}", proxied.port());
+    let arguments = ["--port", "0", "--listener", &listener, "--set", settings[0], "--set", settings[1]];
+    let kafka = Kafka::start_with(&arguments.map(str::to_owned));
     // A producer with room for few records makes the workers slow, so that the next transactions are open when the first
     // are committed.
-    // A busy machine takes long to start a broker again, and the session has to outlast that.
-    let properties = "\"queue.buffering.max.messages\" = 3\n\"reconnect.backoff.max.ms\" = 1000\n\
-                      \"session.timeout.ms\" = 120000"
-        .into();
-    let mut setup = Setup { commit_interval_ms: 100, properties, ..Setup::named(&format!("127.0.0.1:{port}")) };
+    let properties = "\"queue.buffering.max.messages\" = 3\n\"reconnect.backoff.max.ms\" = 1000".into();
+    let mut setup = Setup { commit_interval_ms: 100, properties, ..Setup::named(&kafka.brokers) };
     setup.create_topics(PARTITIONS);
     promote(&setup.store(), "production", publish(&setup.store(), 1, Preparation::default()));
+    setup.brokers = proxied.to_string();
     let weir = start(&mut setup, "one");
+    setup.brokers.clone_from(&kafka.brokers);
     let inputs = mixed(60_000);
     let (early, late) = inputs.split_at(55_000);
     produce(&setup.brokers, &setup.input, early.iter().cloned());
-    Reader::new(&setup.brokers, &setup.output).take(1_000);
-    // It dies. One that is shut down may lose the markers of transactions that it has confirmed (docs/internals/kafka-quirks.md).
-    kafka.signal("KILL");
-    drop(kafka);
-    let died = Instant::now();
+    let reader = Reader::new(&setup.brokers, &setup.output);
+    let outputs = reader.take(1_000);
+    network.set(Mode::Refused);
+    let cut = Instant::now();
     eventually("it says that nothing is acknowledged", || {
         let (status, body) = weir.get("/readyz");
         assert!(!body.contains("hasn't polled"), "it stays in its group: {body}");
-        (status == 503 && died.elapsed() > outage).then_some(())
+        (status == 503 && cut.elapsed() > outage).then_some(())
     });
-    let _kafka = broker();
+    network.set(Mode::Open);
     produce(&setup.brokers, &setup.input, late.iter().cloned());
-    assert_exactly_once(&setup, &inputs, Vec::new(), &Reader::new(&setup.brokers, &setup.output));
+    assert_exactly_once(&setup, &inputs, outputs, &reader);
     weir.await_ready();
     assert!(weir.metric("weir_commits_total", "aborted") > 0.0, "what was open was aborted");
     assert_eq!(weir.metric("weir_worker_restarts_total", ""), 0.0, "an outage costs no worker");

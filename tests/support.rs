@@ -3,6 +3,8 @@
 pub(crate) mod kafka;
 pub(crate) mod models;
 pub(crate) mod populations;
+#[allow(dead_code, reason = "chaos needs the rest")]
+pub(crate) mod proxy;
 pub(crate) mod rights;
 pub(crate) mod samples;
 pub(crate) mod tools;

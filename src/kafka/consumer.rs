@@ -279,8 +279,9 @@ impl Consumer {
         self.outsider.group_metadata().map(GroupMetadata)
     }
 
-    /// The result of the commit under way, if it arrives within `timeout`.
-    pub fn commit_result(&self, timeout: Duration) -> Option<Result<(), KafkaError>> {
+    /// The result of the commit under way, if it arrives within `timeout`: the partitions whose offsets the group refuses, or an
+    /// error if it has taken none.
+    pub fn commit_result(&self, timeout: Duration) -> Option<Result<Vec<(TopicPartition, KafkaError)>, KafkaError>> {
         self.commits.poll(timeout)
     }
 

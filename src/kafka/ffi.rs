@@ -31,7 +31,11 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, DefaultProducerContext, Producer};
 
+use super::position::TopicPartition;
 use queue::Queue;
+
+/// A partition whose offset the group has refused, and why.
+pub(crate) type RefusedOffset = (TopicPartition, KafkaError);
 
 /// Commits whose result can be awaited with a deadline.
 ///
@@ -67,19 +71,32 @@ impl CommitQueue {
         }
     }
 
-    /// The result of a commit that was started, if it arrives in time.
-    pub(crate) fn poll(&self, timeout: Duration) -> Option<Result<(), KafkaError>> {
+    /// The result of a commit that was started, if it arrives in time: the partitions whose offsets the group refuses, or an
+    /// error if it has taken none.
+    pub(crate) fn poll(&self, timeout: Duration) -> Option<Result<Vec<RefusedOffset>, KafkaError>> {
         let event = self.0.poll(timeout)?;
         // SAFETY: the event is alive; the list belongs to it and is only read.
-        let failed = unsafe {
+        let (refused, asked) = unsafe {
             let list = rd::rd_kafka_event_topic_partition_list(event.as_ptr());
             let elements = match list.as_ref() {
                 Some(list) if list.cnt > 0 => std::slice::from_raw_parts(list.elems, list.cnt as usize),
                 _ => &[],
             };
-            elements.iter().map(|element| element.err.into()).find(|&code| code != RDKafkaErrorCode::NoError)
+            let refused = elements.iter().filter_map(|element| {
+                let code = RDKafkaErrorCode::from(element.err);
+                let partition = || TopicPartition { topic: ask::string(element.topic), partition: element.partition };
+                (code != RDKafkaErrorCode::NoError).then(|| (partition(), KafkaError::ConsumerCommit(code)))
+            });
+            (refused.collect::<Vec<_>>(), elements.len())
         };
-        Some(failed.map_or(event.error(), Err).map_err(KafkaError::ConsumerCommit))
+        if asked > refused.len() {
+            return Some(Ok(refused));
+        }
+        let error = refused.into_iter().next().map(|(_, error)| error);
+        Some(match error {
+            Some(error) => Err(error),
+            None => event.error().map(|()| Vec::new()).map_err(KafkaError::ConsumerCommit),
+        })
     }
 }
 

@@ -261,7 +261,10 @@ impl Reader {
         }
         self.commits.start(&self.inner, &list).map_err(failed)?;
         let timed_out = Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::RequestTimedOut));
-        self.commits.poll(TIMEOUT).unwrap_or(timed_out).map_err(failed)
+        match self.commits.poll(TIMEOUT).unwrap_or(timed_out).map_err(failed)?.into_iter().next() {
+            Some((_, error)) => Err(failed(error)),
+            None => Ok(()),
+        }
     }
 
     fn partitions(&self, topic: &str) -> Result<Vec<i32>, ReadError> {

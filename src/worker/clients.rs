@@ -122,7 +122,7 @@ impl GroupConsumer for Consumer {
         self.start_commit(commits)
     }
 
-    fn commit_result(&self) -> Option<Result<(), KafkaError>> {
+    fn commit_result(&self) -> Option<Result<Vec<(TopicPartition, KafkaError)>, KafkaError>> {
         self.commit_result(std::time::Duration::ZERO)
     }
 

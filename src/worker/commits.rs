@@ -8,6 +8,7 @@ use super::partitions::CommitPoint;
 #[cfg(feature = "planted-bugs")]
 use super::planted;
 use super::ports::{Clients, GroupConsumer};
+use crate::kafka::consumer::TopicPartition;
 use crate::kafka::{self, KafkaError};
 use crate::monitor::metrics::CommitOutcome;
 
@@ -66,7 +67,8 @@ impl<K: Clients> Brokers<'_, K> {
             }
             match self.take_commit_result() {
                 Some(Err(error)) if !kafka::is_rebalancing(&error) => return Ok(()),
-                Some(Ok(())) => {}
+                Some(Ok(refused)) if !refused.is_empty() => return Ok(()),
+                Some(Ok(_)) => {}
                 None if self.now() >= deadline => {
                     tracing::warn!("the brokers did not confirm the last commit in time");
                     self.metrics.committed(CommitOutcome::Failed);
@@ -129,12 +131,25 @@ impl<K: Clients> Brokers<'_, K> {
     }
 
     /// The outcome of the commit under way, if it has come.
-    fn take_commit_result(&mut self) -> Option<Result<(), KafkaError>> {
+    fn take_commit_result(&mut self) -> Option<Result<Vec<(TopicPartition, KafkaError)>, KafkaError>> {
         self.commit.as_ref()?;
         let result = self.consumer.commit_result()?;
-        let commit = self.commit.take()?;
+        let CommitInFlight { mut points } = self.commit.take()?;
         match &result {
-            Ok(()) => self.note_commit(&commit.points),
+            Ok(refused) => {
+                for (partition, error) in refused {
+                    points.retain(|point| !self.partitions.is_of(point, partition));
+                    self.note_refused_offsets(error);
+                    let TopicPartition { topic, partition } = partition;
+                    tracing::warn!(topic, partition, %error, "the group refuses an offset; it goes with the next commit");
+                }
+                if refused.is_empty() {
+                    self.note_commit(&points);
+                } else {
+                    self.partitions.committed(&points);
+                    self.metrics.committed(CommitOutcome::Failed);
+                }
+            }
             Err(error) => self.note_failed_commit(error),
         }
         Some(result)

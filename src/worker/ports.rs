@@ -75,8 +75,9 @@ pub(crate) trait GroupConsumer {
     fn resume(&self, partitions: &[TopicPartition]) -> Result<(), KafkaError>;
     /// Asks for a commit; one at a time.
     fn start_commit(&self, commits: &[Commit]) -> Result<(), KafkaError>;
-    /// The outcome of the commit that was asked for, if it has come.
-    fn commit_result(&self) -> Option<Result<(), KafkaError>>;
+    /// The outcome of the commit that was asked for, if it has come: the partitions whose offsets the group refuses, or an error
+    /// if it has taken none.
+    fn commit_result(&self) -> Option<Result<Vec<(TopicPartition, KafkaError)>, KafkaError>>;
     /// Asks where partitions begin.
     fn ask_starts(&self, partitions: Vec<TopicPartition>) -> Pending<Vec<(TopicPartition, Start)>>;
     /// The end of a partition as the last fetch saw it.

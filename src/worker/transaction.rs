@@ -213,9 +213,9 @@ impl<K: Clients> Brokers<'_, K> {
         self.rewind_to_group()
     }
 
-    /// Asks the group where the partitions go on after an abort. A commit whose answer never came may have been taken, and one
-    /// that the coordinator has confirmed may be lost: Kafka 4 brokers write no markers to a partition without a leader, and
-    /// the next abort takes the outputs along.
+    /// Asks the group where the partitions continue after an abort. A commit whose answer never came may have been taken, and one
+    /// that the coordinator has confirmed may be lost: Kafka 4.3 writes no marker to a partition without a leader, and the next
+    /// abort takes the outputs along.
     fn rewind_to_group(&mut self) -> Result<(), WorkerError> {
         let mut release_at = self.now() + PENDING_OFFSETS_TIMEOUT;
         let mut question = self.consumer.ask_starts(self.partitions.assigned());
@@ -274,7 +274,10 @@ impl<K: Clients> Brokers<'_, K> {
     fn release_offsets(&mut self) -> Result<(), WorkerError> {
         let Some(member) = self.consumer.member() else { return Ok(()) };
         let member = Arc::new(member);
-        tracing::warn!("offsets of the group stay pending; aborting a transaction in case they are this worker's");
+        tracing::warn!(
+            "offsets of the group stay pending: the brokers may have ended a transaction without its markers, as Kafka 4.3 \
+             does where a partition has no leader; aborting them, so records may come out twice"
+        );
         let commit = |partition| Commit { partition, position: Position::at(0), topic_id: None };
         let offsets: Vec<_> = self.partitions.assigned().into_iter().map(commit).collect();
         self.begin_if_needed(0)?;
@@ -301,9 +304,12 @@ impl<K: Clients> Brokers<'_, K> {
 
     /// When the open transaction is to be committed.
     fn transaction_due(&self) -> Instant {
+        if !self.is_behind || self.transaction.is_none() {
+            return self.commit_due;
+        }
         let longest = TRANSACTION_TIMEOUT / 2;
         let more = (self.commit_interval * (INTERVALS_BEHIND - 1)).min(longest.saturating_sub(self.commit_interval));
-        if self.is_behind { self.commit_due + more } else { self.commit_due }
+        self.commit_due + more
     }
 
     fn is_in_transaction(&self) -> bool {

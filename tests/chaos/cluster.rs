@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
-use crate::proxy::Link;
 use crate::support::eventually;
 use crate::support::kafka::{self, Kafka, create_replicated_topic};
+use crate::support::proxy::Link;
 use crate::support::rights::AUTHORIZER;
 
 /// The weir processes that there can be.

@@ -1,7 +1,7 @@
 //! Chaos: weir among faults, on a real Kafka, and an account of every record.
 //!
 //! A feeder produces records that a function of partition and sequence number tells ([`records`]). One to three weir
-//! processes score them, each behind a network of its own ([`proxy`]). Faults are drawn from a seed ([`fault`]) and met
+//! processes score them, each behind a network of its own ([`support::proxy`]). Faults are drawn from a seed ([`fault`]) and met
 //! one after the other, the next when outputs have come since the last ([`run`]). A verifier reads outputs and dead
 //! letters with read_committed, straight from the brokers ([`reader`]), and books each id ([`account`]): how often it came
 //! out, in which order, and whether the prediction is that of `weir predict`.
@@ -25,7 +25,6 @@ mod fault;
 mod feeder;
 mod models;
 mod process;
-mod proxy;
 mod reader;
 mod records;
 mod report;
@@ -38,6 +37,7 @@ mod support {
     pub(crate) mod kafka;
     pub(crate) mod models;
     pub(crate) mod provenance;
+    pub(crate) mod proxy;
     pub(crate) mod rights;
     mod wait;
     pub(crate) mod weir;

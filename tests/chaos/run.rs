@@ -16,12 +16,12 @@ use crate::fault::{Fault, Kind};
 use crate::feeder::{Feeder, Pace};
 use crate::models::Models;
 use crate::process::{Process, how};
-use crate::proxy::Mode;
 use crate::reader::{Findings, Reader};
 use crate::records::{ANY_TIME, MAX_BYTES, Records, TIMELY};
 use crate::side::{Fate, Side, Which};
 use crate::support::PATIENCE;
 use crate::support::kafka::unique;
+use crate::support::proxy::Mode;
 use crate::support::rights::{lift_restrictions, restrict};
 
 /// As many as workers in three processes.

@@ -1,7 +1,7 @@
 //! What can be committed, and what outputs have refused.
 
 use super::{CommitPoint, Entry, Lease, PartitionTable};
-use crate::kafka::consumer::{Commit, Position};
+use crate::kafka::consumer::{Commit, Position, TopicPartition};
 use crate::worker::ledger::LostOutcome;
 use crate::worker::refusal::Refusal;
 
@@ -43,6 +43,11 @@ impl PartitionTable {
             let forgotten = std::mem::replace(&mut entry.refusals, kept).len();
             self.refusals -= forgotten;
         }
+    }
+
+    /// Whether a commit point is one of this partition.
+    pub(crate) fn is_of(&self, point: &CommitPoint, partition: &TopicPartition) -> bool {
+        self.find(partition) == Some(point.of.slot)
     }
 
     /// Commit points as the group takes them; those whose books have changed are left out.

@@ -169,7 +169,7 @@ impl GroupConsumer for SimulatedConsumer {
         Ok(())
     }
 
-    fn commit_result(&self) -> Option<Result<(), KafkaError>> {
+    fn commit_result(&self) -> Option<Result<Vec<(TopicPartition, KafkaError)>, KafkaError>> {
         self.world.borrow_mut().commit_result()
     }
 

@@ -172,7 +172,7 @@ pub(super) struct World {
     acknowledged: Vec<Acknowledged>,
     undelivered: Vec<Undelivered>,
     later: Vec<(Instant, Later)>,
-    commit_results: VecDeque<Result<(), KafkaError>>,
+    commit_results: VecDeque<Result<Vec<(TopicPartition, KafkaError)>, KafkaError>>,
     pub(super) producer: u64,
     transaction: Option<(u64, Instant)>,
     transactions: u64,
@@ -371,8 +371,12 @@ impl World {
                 let result = if generation != self.generation || self.chance(self.faults.commit_fails) {
                     Err(fault(Fault::Rebalancing))
                 } else {
-                    self.commit(&commits);
-                    Ok(())
+                    let (refused, taken): (Vec<_>, Vec<_>) =
+                        commits.into_iter().partition(|_| self.chance(self.faults.commit_fails / 2.0));
+                    self.commit(&taken);
+                    let refused: Vec<_> =
+                        refused.iter().map(|commit| (name(commit.toppar), fault(Fault::Denied))).collect();
+                    if taken.is_empty() && !refused.is_empty() { Err(fault(Fault::Denied)) } else { Ok(refused) }
                 };
                 self.commit_results.push_back(result);
             }

@@ -193,7 +193,9 @@ impl World {
         self.later.push((due, Later::CommitResult { commits, generation: self.generation }));
     }
 
-    pub(in crate::worker::simulation) fn commit_result(&mut self) -> Option<Result<(), KafkaError>> {
+    pub(in crate::worker::simulation) fn commit_result(
+        &mut self,
+    ) -> Option<Result<Vec<(TopicPartition, KafkaError)>, KafkaError>> {
         self.commit_results.pop_front()
     }
 
