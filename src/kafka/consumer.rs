@@ -245,6 +245,13 @@ impl Consumer {
         Pending::ask(self.owner.clone(), move || starts::ask(&inner, partitions, reset))
     }
 
+    /// Asks what the group has committed of these partitions, as [`Consumer::ask_starts`] does. Partitions that are gone or may
+    /// not be read are left out of the answer.
+    pub fn ask_commits(&self, partitions: Vec<TopicPartition>) -> Pending<Vec<(TopicPartition, Option<Commit>)>> {
+        let inner = self.inner.clone();
+        Pending::ask(self.owner.clone(), move || starts::ask_commits(&inner, partitions))
+    }
+
     /// The next group event that [`Consumer::serve`] has noted.
     pub fn next_event(&self) -> Option<GroupEvent> {
         self.inner.context().events().pop_front()

@@ -16,8 +16,9 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::admin::TopicId;
 use super::ffi::ask::{TopicAnswer, describe_topics};
 use super::ffi::cluster_id;
-use super::ffi::positions::{positions, topic_ids};
-use super::position::{Position, TopicPartition};
+use super::ffi::positions::{each_position, positions, topic_ids};
+use super::is_about_topic;
+use super::position::{Commit, Position, TopicPartition};
 
 /// How long each question may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -114,6 +115,35 @@ pub(super) fn ask<C: ConsumerContext>(
         }
     }
     Ok(starts)
+}
+
+/// Asks what the group has committed of these partitions. Those that are gone or may not be read are left out. Blocks for up to 5 s, and fails while an open transaction has offsets of one of them.
+pub(super) fn ask_commits<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    partitions: Vec<TopicPartition>,
+) -> Result<Vec<(TopicPartition, Option<Commit>)>, KafkaError> {
+    if partitions.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for TopicPartition { topic, partition } in &partitions {
+        list.add_partition(topic, *partition);
+    }
+    let mut list = consumer.committed_offsets(list, TIMEOUT)?;
+    let cluster_id = cluster_id(consumer.client(), TIMEOUT);
+    let topic_ids = topic_ids(&mut list, cluster_id.as_deref());
+    let mut commits = Vec::with_capacity(partitions.len());
+    for ((partition, position), topic_id) in partitions.into_iter().zip(each_position(&mut list)).zip(topic_ids) {
+        match position {
+            Ok(position) => {
+                let commit = position.map(|position| Commit { partition: partition.clone(), position, topic_id });
+                commits.push((partition, commit));
+            }
+            Err(error) if is_about_topic(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(commits)
 }
 
 /// Which topics have these partitions' names now, as far as the brokers say.

@@ -130,6 +130,10 @@ impl GroupConsumer for Consumer {
         self.ask_starts(partitions)
     }
 
+    fn ask_commits(&self, partitions: Vec<TopicPartition>) -> Pending<Vec<(TopicPartition, Option<Commit>)>> {
+        self.ask_commits(partitions)
+    }
+
     fn end(&self, partition: &TopicPartition) -> Option<i64> {
         self.end(partition)
     }

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use super::refusal::Refusal;
 use crate::kafka::admin::TopicId;
-use crate::kafka::consumer::{Position, Start, StartPoint, TopicPartition};
+use crate::kafka::consumer::{Commit, Position, Start, StartPoint, TopicPartition};
 
 /// After so long without a record a partition is looked at: its end is asked for, and if there is more, it is fetched anew.
 pub(crate) const SILENT_AFTER: Duration = Duration::from_secs(20);
@@ -467,14 +467,18 @@ impl PartitionTable {
         }
     }
 
-    /// Consumes a partition again from what the group has committed, be it less than this worker believes. `None`: nothing of this
-    /// log, so it goes on where it began. One whose start is unknown yet is started otherwise ([`PartitionTable::start`]).
-    pub(crate) fn rewind_to(&mut self, partition: &TopicPartition, committed: Option<Position>, now: Instant) {
+    /// Consumes a partition again from what the group has committed, be it less than this worker believes. Where that is nothing, or
+    /// belongs to another topic of this name, it continues where it began. One whose start is unknown yet is started otherwise ([`PartitionTable::start`]).
+    pub(crate) fn rewind_to(&mut self, partition: &TopicPartition, commit: Option<Commit>, now: Instant) {
         let Some(slot) = self.find(partition) else { return };
         let entry = self.entry_mut(slot);
         if matches!(entry.state, State::Unstarted { .. }) {
             return;
         }
+        let is_of_another = |commit: &Commit| {
+            commit.topic_id.zip(entry.topic_id).is_some_and(|(committed, present)| committed != present)
+        };
+        let committed = commit.filter(|commit| !is_of_another(commit)).map(|commit| commit.position);
         let position = committed.or(entry.start);
         // A start is committed, too.
         (entry.committed, entry.done) = (committed, position.filter(|_| committed.is_none()));

@@ -80,6 +80,8 @@ pub(crate) trait GroupConsumer {
     fn commit_result(&self) -> Option<Result<Vec<(TopicPartition, KafkaError)>, KafkaError>>;
     /// Asks where partitions begin.
     fn ask_starts(&self, partitions: Vec<TopicPartition>) -> Pending<Vec<(TopicPartition, Start)>>;
+    /// Asks what the group has committed. Partitions that are gone or may not be read are left out of the answer.
+    fn ask_commits(&self, partitions: Vec<TopicPartition>) -> Pending<Vec<(TopicPartition, Option<Commit>)>>;
     /// The end of a partition as the last fetch saw it.
     fn end(&self, partition: &TopicPartition) -> Option<i64>;
     /// The member as it is now.

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use super::brokers::{Brokers, WAIT_STEP};
 use super::ports::{Clients, GroupConsumer, OutputProducer};
 use super::{Activity, WorkerError};
-use crate::kafka::consumer::{Commit, Position, StartPoint};
+use crate::kafka::consumer::{Commit, Position};
 use crate::kafka::producer::{Step, TransactionError};
 use crate::kafka::settings::TRANSACTION_TIMEOUT;
 use crate::monitor::metrics::CommitOutcome;
@@ -218,18 +218,14 @@ impl<K: Clients> Brokers<'_, K> {
     /// abort takes the outputs along.
     fn rewind_to_group(&mut self) -> Result<(), WorkerError> {
         let mut release_at = self.now() + PENDING_OFFSETS_TIMEOUT;
-        let mut question = self.consumer.ask_starts(self.partitions.assigned());
+        let mut question = self.consumer.ask_commits(self.partitions.assigned());
         loop {
             match question.try_take() {
-                Some(Ok(starts)) => {
+                Some(Ok(commits)) => {
                     let now = self.now();
-                    for (partition, start) in starts {
-                        let committed = match start.point {
-                            StartPoint::Committed(position) => Some(position),
-                            StartPoint::Reset(_) | StartPoint::Recreated(_) | StartPoint::Nowhere => None,
-                        };
-                        self.has_new_starts |= committed.is_none();
-                        self.partitions.rewind_to(&partition, committed, now);
+                    for (partition, commit) in commits {
+                        self.has_new_starts |= commit.is_none();
+                        self.partitions.rewind_to(&partition, commit, now);
                     }
                     return Ok(());
                 }
@@ -240,7 +236,7 @@ impl<K: Clients> Brokers<'_, K> {
                         release_at = self.now() + PENDING_OFFSETS_TIMEOUT;
                     }
                     self.wait_for_step()?;
-                    question = self.consumer.ask_starts(self.partitions.assigned());
+                    question = self.consumer.ask_commits(self.partitions.assigned());
                 }
                 None => self.wait_for_step()?,
             }

@@ -51,14 +51,19 @@ pub(crate) fn topic_ids(list: &mut TopicPartitionList, cluster_id: Option<&str>)
 
 /// The positions in a list, in its order; `None` where it has no offset. The first error in it is returned.
 pub(crate) fn positions(list: &mut TopicPartitionList) -> Result<Vec<Option<Position>>, KafkaError> {
-    list.elements().iter().try_for_each(|element| element.error())?;
+    each_position(list).into_iter().collect()
+}
+
+/// The positions in a list, in its order, each with its own error.
+pub(crate) fn each_position(list: &mut TopicPartitionList) -> Vec<Result<Option<Position>, KafkaError>> {
+    let errors: Vec<_> = list.elements().iter().map(|element| element.error()).collect();
     let position = |element: &mut rd::rd_kafka_topic_partition_t| {
         // SAFETY: the element is alive and only borrowed here.
         let epoch = unsafe { rd::rd_kafka_topic_partition_get_leader_epoch(element) };
         let leader_epoch = Some(epoch).filter(|&epoch| epoch >= 0);
         (element.offset >= 0).then_some(Position { offset: element.offset, leader_epoch })
     };
-    Ok(elements(list).iter_mut().map(position).collect())
+    errors.into_iter().zip(elements(list)).map(|(error, element)| error.map(|()| position(element))).collect()
 }
 
 fn elements(list: &mut TopicPartitionList) -> &mut [rd::rd_kafka_topic_partition_t] {

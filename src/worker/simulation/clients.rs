@@ -179,6 +179,12 @@ impl GroupConsumer for SimulatedConsumer {
         pending
     }
 
+    fn ask_commits(&self, partitions: Vec<TopicPartition>) -> Pending<Vec<(TopicPartition, Option<Commit>)>> {
+        let (answer, pending) = Pending::simulated();
+        self.world.borrow_mut().ask_commits(partitions, answer);
+        pending
+    }
+
     fn end(&self, _: &TopicPartition) -> Option<i64> {
         None
     }

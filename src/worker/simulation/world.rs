@@ -141,10 +141,27 @@ pub(super) enum Step {
 }
 
 enum Later {
-    CommitResult { commits: Vec<CommitOnItsWay>, generation: u64 },
-    Starts { partitions: Vec<TopicPartition>, answer: Sender<Result<Vec<(TopicPartition, Start)>, KafkaError>> },
-    Step { step: Step, answer: Sender<Result<(), TransactionError>>, producer: u64 },
-    LateOutput { message: InFlight, producer: u64 },
+    CommitResult {
+        commits: Vec<CommitOnItsWay>,
+        generation: u64,
+    },
+    Starts {
+        partitions: Vec<TopicPartition>,
+        answer: Sender<Result<Vec<(TopicPartition, Start)>, KafkaError>>,
+    },
+    Commits {
+        partitions: Vec<TopicPartition>,
+        answer: Sender<Result<Vec<(TopicPartition, Option<Commit>)>, KafkaError>>,
+    },
+    Step {
+        step: Step,
+        answer: Sender<Result<(), TransactionError>>,
+        producer: u64,
+    },
+    LateOutput {
+        message: InFlight,
+        producer: u64,
+    },
 }
 
 /// Everything outside of the worker.
@@ -395,6 +412,22 @@ impl World {
                 };
                 let _ = answer.send(result);
             }
+            Later::Commits { partitions, answer } => {
+                let is_pending = !self.pending_offsets.is_empty() || self.has_hanging_offsets;
+                let result = if is_pending || self.chance(self.faults.starts_fail) {
+                    Err(fault(Fault::Busy))
+                } else {
+                    let mut commits = Vec::new();
+                    for partition in partitions {
+                        // One that may not be read is left out. Then nobody learns of lost markers.
+                        if self.faults.markers_lost > 0.0 || !self.chance(self.faults.starts_fail) {
+                            commits.push((partition.clone(), self.commit_of(partition)));
+                        }
+                    }
+                    Ok(commits)
+                };
+                let _ = answer.send(result);
+            }
             Later::LateOutput { message, producer } => self.arrive_late(&message, producer),
             Later::Step { step, answer, producer } => {
                 let result = self.take_step(step.clone(), producer);
@@ -454,6 +487,11 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    fn commit_of(&self, partition: TopicPartition) -> Option<Commit> {
+        let (position, topic_id) = self.logs[toppar(&partition)].committed?;
+        Some(Commit { partition, position, topic_id })
     }
 
     /// Where a consumer of this partition begins.

@@ -208,6 +208,15 @@ impl World {
         self.later.push((due, Later::Starts { partitions, answer }));
     }
 
+    pub(in crate::worker::simulation) fn ask_commits(
+        &mut self,
+        partitions: Vec<TopicPartition>,
+        answer: Sender<Result<Vec<(TopicPartition, Option<Commit>)>, KafkaError>>,
+    ) {
+        let due = if self.chance(self.faults.slow_starts) { self.after(500..=4_000) } else { self.after(1..=50) };
+        self.later.push((due, Later::Commits { partitions, answer }));
+    }
+
     pub(super) fn on_their_way(&self, commits: &[Commit]) -> Vec<CommitOnItsWay> {
         let is_kept = |commit: &&Commit| {
             let is_committed = self.logs[toppar(&commit.partition)].committed.is_some_and(|(position, topic_id)| {
