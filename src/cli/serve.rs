@@ -32,7 +32,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         let listen = &config.http.listen;
         let listener = TcpListener::bind(listen).await.with_context(|| format!("http.listen {listen:?}"))?;
         tracing::info!(version = env!("CARGO_PKG_VERSION"), http = %listener.local_addr()?, "weir starts");
-        let metrics = Metrics::new(Duration::from_secs(config.monitor.drift_window_s));
+        let metrics = Metrics::of_group(&config.kafka.group_id, Duration::from_secs(config.monitor.drift_window_s));
         serve::run(config, metrics, listener, asked_to_stop()?).await?;
         anyhow::Ok(())
     });

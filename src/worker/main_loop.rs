@@ -82,12 +82,14 @@ pub fn run(setup: &Setup, number: usize, ready: &Condition, pulse: &Pulse) -> Re
     let denial = AdminError::group_denied(&setup.kafka).to_string();
     let surroundings = LiveSurroundings { topics: setup.topics.clone(), worker: number };
     let work = || {
+        let topics =
+            input_topics(&setup.routes).map(|(topic, route)| (topic, setup.routes[route].config.name.as_str()));
         let parts = Parts {
             consumer: &consumer,
             producer,
             producers: &producers,
             surroundings: &surroundings,
-            metrics: setup.metrics.worker(input_topics(&setup.routes).map(|(topic, _)| topic)),
+            metrics: setup.metrics.worker(topics),
             ready,
             pulse,
             stop: setup.stop.clone(),

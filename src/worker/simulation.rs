@@ -158,7 +158,7 @@ impl Stage {
             producer: producers().expect("a producer"),
             producers: &producers,
             surroundings: &surroundings,
-            metrics: self.metrics.worker(["in-0", "in-1"]),
+            metrics: self.metrics.worker([]),
             ready: &ready,
             pulse: &pulse,
             stop: Arc::new(Stop::new(Duration::from_secs(1 << 32))),

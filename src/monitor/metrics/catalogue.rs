@@ -91,8 +91,10 @@ catalogue! {
         "From a record's timestamp to the broker's acknowledgement of its prediction; with exactly-once the commit follows." [END_TO_END_SECONDS];
     batch_rows: HistogramVec = "weir_batch_rows" {"route"}
         "Rows of the batches that were scored." [BATCH_ROWS];
-    lag: IntGaugeVec = "weir_consumer_lag" {"topic", "partition"}
+    lag: IntGaugeVec = "weir_consumer_lag" {"route", "topic", "partition"}
         "Offsets of an assigned partition that are still to be read. Markers of transactions and aborted records at its end count.";
+    position: IntGaugeVec = "weir_consumer_position" {"route", "topic", "partition"}
+        "Offset from which an assigned partition is read on.";
     rebalances: IntCounterVec = "weir_rebalances_total" {"kind"}
         "Changes of the assignment: assign, revoke, lost.";
     commits: IntCounterVec = "weir_commits_total" {"outcome"}
@@ -113,6 +115,8 @@ catalogue! {
         "1 for the model version that a route is scoring with.";
     model_loads: IntCounterVec = "weir_model_loads_total" {"model", "outcome"}
         "Model versions that were loaded, or refused because a check failed.";
+    refused_version: IntGaugeVec = "weir_model_refused_version" {"route", "model"}
+        "Version that a route asks for and that failed a check; 0 if there is none.";
     model_load_seconds: HistogramVec = "weir_model_load_seconds" {}
         "Time to read, check and warm up a model version." [LOAD_SECONDS];
     http_requests: IntCounterVec = "weir_http_requests_total" {"code"}
@@ -121,6 +125,8 @@ catalogue! {
         "HTTP connections that weir closed: timeout (the client was too slow) or limit (too many were open).";
     build_info: IntGaugeVec = "weir_build_info" {"version", "os", "arch"}
         "1 for the weir that is running.";
+    start_time: GaugeVec = "weir_start_time_seconds" {}
+        "Unix time at which the process started.";
     predictions: IntCounterVec = "weir_predictions_total" {"model", "version", "class"}
         "Predictions per class.";
     feature_bin: IntCounterVec = "weir_feature_bin_total" {"model", "version", "feature", "bin", "created"}

@@ -1,8 +1,8 @@
 //! What a worker counts into: memory of its own thread, added to the shared series by `flush`.
 //!
-//! Dropping a handle flushes it, and takes back what it said about the present (records in flight, lag).
+//! Dropping a handle flushes it, and takes back what it said about the present (records in flight, positions).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -115,20 +115,24 @@ impl Drop for RouteMetrics {
 pub struct WorkerMetrics {
     /// Records in flight, as the shared gauge knows them.
     in_flight: i64,
-    /// The partitions that this worker gave a lag for.
-    lagging: BTreeSet<(String, i32)>,
+    /// By topic: the route that takes its records.
+    routes: BTreeMap<String, String>,
+    /// The partitions whose position this worker reported.
+    partitions: BTreeSet<(String, i32)>,
     /// Tells this worker apart from the others, for the age of commits.
     number: u64,
     metrics: Metrics,
 }
 
 impl WorkerMetrics {
-    pub(super) fn new<'t>(metrics: Metrics, topics: impl IntoIterator<Item = &'t str>) -> WorkerMetrics {
-        for topic in topics {
+    pub(super) fn new<'t>(metrics: Metrics, topics: impl IntoIterator<Item = (&'t str, &'t str)>) -> WorkerMetrics {
+        let routes: BTreeMap<_, _> =
+            topics.into_iter().map(|(topic, route)| (topic.to_owned(), route.to_owned())).collect();
+        for topic in routes.keys() {
             metrics.families().offset_resets.with_label_values(&[topic]);
             metrics.families().consumer_errors.with_label_values(&[topic]);
         }
-        WorkerMetrics { in_flight: 0, lagging: BTreeSet::new(), number: metrics.next_worker(), metrics }
+        WorkerMetrics { in_flight: 0, routes, partitions: BTreeSet::new(), number: metrics.next_worker(), metrics }
     }
 
     /// This worker has so many records in flight now.
@@ -138,16 +142,19 @@ impl WorkerMetrics {
         self.in_flight = records;
     }
 
-    /// So many records of an assigned partition are still to be read.
-    pub fn lag(&mut self, topic: &str, partition: i32, records: i64) {
-        self.metrics.families().lag.with_label_values(&[topic, &partition.to_string()]).set(records);
-        self.lagging.insert((topic.to_owned(), partition));
+    /// An assigned partition is read on from `next`, and ends at `end`.
+    pub fn position(&mut self, topic: &str, partition: i32, next: i64, end: i64) {
+        let Some(route) = self.routes.get(topic) else { return };
+        let labels = [route, topic, &partition.to_string()];
+        self.metrics.families().position.with_label_values(&labels).set(next);
+        self.metrics.families().lag.with_label_values(&labels).set((end - next).max(0));
+        self.partitions.insert((topic.to_owned(), partition));
     }
 
-    /// The partition isn't this worker's any more: its lag is another one's to tell.
+    /// The partition isn't this worker's any more: another one reports its position.
     pub fn unassigned(&mut self, topic: &str, partition: i32) {
-        if self.lagging.remove(&(topic.to_owned(), partition)) {
-            self.forget_lag(topic, partition);
+        if self.partitions.remove(&(topic.to_owned(), partition)) {
+            self.forget_position(topic, partition);
         }
     }
 
@@ -177,9 +184,12 @@ impl WorkerMetrics {
         self.metrics.uncommitted_since(self.number, oldest);
     }
 
-    fn forget_lag(&self, topic: &str, partition: i32) {
-        // It fails only where there is no such series, which is what is wanted.
-        let _ = self.metrics.families().lag.remove_label_values(&[topic, &partition.to_string()]);
+    fn forget_position(&self, topic: &str, partition: i32) {
+        let Some(route) = self.routes.get(topic) else { return };
+        let labels = [route, topic, &partition.to_string()];
+        // They fail only where there is no such series, which is what is wanted.
+        let _ = self.metrics.families().position.remove_label_values(&labels);
+        let _ = self.metrics.families().lag.remove_label_values(&labels);
     }
 }
 
@@ -187,8 +197,8 @@ impl Drop for WorkerMetrics {
     fn drop(&mut self) {
         self.in_flight(0);
         self.commit_age(None);
-        for (topic, partition) in std::mem::take(&mut self.lagging) {
-            self.forget_lag(&topic, partition);
+        for (topic, partition) in std::mem::take(&mut self.partitions) {
+            self.forget_position(&topic, partition);
         }
     }
 }

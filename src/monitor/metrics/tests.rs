@@ -35,14 +35,15 @@ fn everything() -> (Metrics, WorkerMetrics, RouteMetrics, ModelMetrics) {
     metrics.serving("flights", &production(), &model);
     metrics.worker_restarted();
     metrics.model_loaded("flights", Duration::from_millis(20));
-    let mut worker = metrics.worker([]);
+    metrics.refused_version("flights", "flights", Some(8));
+    let mut worker = metrics.worker([("flights.features", "flights")]);
     worker.offset_reset("flights.features");
     worker.consumer_error("flights.features");
     worker.rebalanced(Rebalance::Assign);
     worker.committed(CommitOutcome::Ok);
     let mut route = metrics.route("flights");
     let mut seen = route.model(&model);
-    worker.lag("flights.features", 3, 17);
+    worker.position("flights.features", 3, 100, 117);
     worker.in_flight(5);
     route.consumed.inc_by(2_000);
     route.rejected(Reason::Malformed).inc();
@@ -109,6 +110,14 @@ fn the_exposition_is_what_the_catalogue_says() {
 }
 
 #[test]
+fn each_series_of_a_group_has_its_name() {
+    let metrics = Metrics::of_group("flights-scorer", WINDOW);
+    drop(metrics.route("flights"));
+    let samples = samples(&metrics);
+    assert!(samples.keys().all(|name| name.contains("group=\"flights-scorer\"")), "{samples:?}");
+}
+
+#[test]
 fn what_workers_count_arrives_with_the_flush_and_not_before() {
     let metrics = Metrics::new(WINDOW);
     let (mut one, mut two) = (metrics.route("flights"), metrics.route("flights"));
@@ -127,21 +136,23 @@ fn what_workers_count_arrives_with_the_flush_and_not_before() {
 #[test]
 fn a_worker_tells_of_its_present_state_and_takes_it_back() {
     let metrics = Metrics::new(WINDOW);
-    let (mut one, mut two) = (metrics.worker([]), metrics.worker([]));
+    let (mut one, mut two) = (metrics.worker([("topic", "r")]), metrics.worker([("topic", "r")]));
     let value = |name: &str| samples(&metrics).get(name).copied();
     one.in_flight(10);
     two.in_flight(20);
     assert_eq!(value("weir_in_flight_records"), Some(30.0));
     one.in_flight(4);
     assert_eq!(value("weir_in_flight_records"), Some(24.0));
-    one.lag("topic", 0, 9);
-    two.lag("topic", 1, 8);
+    one.position("topic", 0, 100, 109);
+    two.position("topic", 1, 100, 108);
     drop(one);
     assert_eq!(value("weir_in_flight_records"), Some(20.0), "a worker that is gone has nothing in flight");
-    assert_eq!(value("weir_consumer_lag{partition=\"0\",topic=\"topic\"}"), None);
-    assert_eq!(value("weir_consumer_lag{partition=\"1\",topic=\"topic\"}"), Some(8.0));
+    assert_eq!(value("weir_consumer_lag{partition=\"0\",route=\"r\",topic=\"topic\"}"), None);
+    assert_eq!(value("weir_consumer_lag{partition=\"1\",route=\"r\",topic=\"topic\"}"), Some(8.0));
+    assert_eq!(value("weir_consumer_position{partition=\"1\",route=\"r\",topic=\"topic\"}"), Some(100.0));
     two.unassigned("topic", 1);
-    assert_eq!(value("weir_consumer_lag{partition=\"1\",topic=\"topic\"}"), None);
+    assert_eq!(value("weir_consumer_position{partition=\"1\",route=\"r\",topic=\"topic\"}"), None);
+    assert_eq!(value("weir_consumer_lag{partition=\"1\",route=\"r\",topic=\"topic\"}"), None);
 }
 
 #[test]
