@@ -127,25 +127,25 @@ catalogue! {
         "1 for the weir that is running.";
     start_time: GaugeVec = "weir_start_time_seconds" {}
         "Unix time at which the process started.";
-    predictions: IntCounterVec = "weir_predictions_total" {"model", "version", "class"}
+    predictions: IntCounterVec = "weir_predictions_total" {"route", "model", "version", "class"}
         "Predictions per class.";
-    feature_bin: IntCounterVec = "weir_feature_bin_total" {"model", "version", "feature", "bin", "created"}
+    feature_bin: IntCounterVec = "weir_feature_bin_total" {"route", "model", "version", "feature", "bin", "created"}
         "Scored rows per bin of a feature, or of the prediction, since the Unix time `created` in milliseconds.";
-    baseline_bin: GaugeVec = "weir_baseline_bin_ratio" {"model", "version", "feature", "bin"}
+    baseline_bin: GaugeVec = "weir_baseline_bin_ratio" {"route", "model", "version", "feature", "bin"}
         "Share of the training rows in the same bin; of the test rows for a prediction.";
-    baseline_rows: IntGaugeVec = "weir_baseline_rows" {"model", "version", "feature"}
+    baseline_rows: IntGaugeVec = "weir_baseline_rows" {"route", "model", "version", "feature"}
         "Training rows that the shares are of.";
-    baseline_bins: IntGaugeVec = "weir_baseline_bins" {"model", "version", "feature"}
+    baseline_bins: IntGaugeVec = "weir_baseline_bins" {"route", "model", "version", "feature"}
         "Bins of a feature.";
-    feature_missing: IntCounterVec = "weir_feature_missing_total" {"model", "version", "feature"}
+    feature_missing: IntCounterVec = "weir_feature_missing_total" {"route", "model", "version", "feature"}
         "Scored rows without a value of the feature.";
-    feature_unseen: IntCounterVec = "weir_feature_unseen_total" {"model", "version", "feature"}
+    feature_unseen: IntCounterVec = "weir_feature_unseen_total" {"route", "model", "version", "feature"}
         "Scored rows with a category that training did not see.";
-    feature_out_of_range: IntCounterVec = "weir_feature_out_of_range_total" {"model", "version", "feature"}
+    feature_out_of_range: IntCounterVec = "weir_feature_out_of_range_total" {"route", "model", "version", "feature"}
         "Scored rows with a number below or above what training saw.";
-    drift: GaugeVec = "weir_drift" {"model", "version", "feature", "statistic"}
+    drift: GaugeVec = "weir_drift" {"route", "model", "version", "feature", "statistic"}
         "Distance of the live data from the training data over the drift window.";
-    drift_rows: IntGaugeVec = "weir_drift_rows" {"model", "version", "feature", "status"}
+    drift_rows: IntGaugeVec = "weir_drift_rows" {"route", "model", "version", "feature", "status"}
         "Rows in the drift window, and whether they are compared: compared, few_rows, few_training_rows, no_baseline.";
 }
 

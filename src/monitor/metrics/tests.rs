@@ -81,7 +81,10 @@ fn without_a_baseline_nothing_is_compared() {
         let is_silent = !name.starts_with("weir_drift_rows") || name.contains(r#"status="no_baseline""#);
         assert!(is_silent, "{name}");
     }
-    assert_eq!(samples[r#"weir_predictions_total{class="on_time",model="flights",version="1"}"#], 2_000.0);
+    assert_eq!(
+        samples[r#"weir_predictions_total{class="on_time",model="flights",route="flights",version="1"}"#],
+        2_000.0
+    );
 }
 
 #[test]
@@ -253,7 +256,8 @@ fn gaps_and_strange_values_are_counted_per_feature() {
     seen.flush();
     let samples = samples(&metrics);
     let value = |name: &str, feature: &str, more: &str| {
-        let name = format!("weir_{name}{{{more}feature=\"{feature}\",model=\"flights\",version=\"7\"}}");
+        let name =
+            format!("weir_{name}{{{more}feature=\"{feature}\",model=\"flights\",route=\"flights\",version=\"7\"}}");
         samples.get(&name).copied()
     };
     assert_eq!(value("feature_missing_total", "delay", ""), Some(1.0));
@@ -264,15 +268,21 @@ fn gaps_and_strange_values_are_counted_per_feature() {
     assert_eq!(value("feature_unseen_total", "delay", ""), None);
     let bin = |bin: &str, feature: &str| {
         let start = format!("weir_feature_bin_total{{bin={bin:?},created=\"");
-        let end = format!("\",feature={feature:?},model=\"flights\",version=\"7\"}}");
+        let end = format!("\",feature={feature:?},model=\"flights\",route=\"flights\",version=\"7\"}}");
         let found = samples.iter().find(|(name, _)| name.starts_with(&start) && name.ends_with(&end));
         found.map(|(_, &value)| value)
     };
     assert_eq!(bin("(39.5,59.5]", "delay"), Some(1.0));
     assert_eq!(bin("JFK", "origin"), Some(1.0));
     assert_eq!(bin("late", "prediction"), Some(1.0));
-    assert_eq!(samples["weir_predictions_total{class=\"late\",model=\"flights\",version=\"7\"}"], 1.0);
-    assert_eq!(samples["weir_predictions_total{class=\"on_time\",model=\"flights\",version=\"7\"}"], 0.0);
+    assert_eq!(
+        samples["weir_predictions_total{class=\"late\",model=\"flights\",route=\"flights\",version=\"7\"}"],
+        1.0
+    );
+    assert_eq!(
+        samples["weir_predictions_total{class=\"on_time\",model=\"flights\",route=\"flights\",version=\"7\"}"],
+        0.0
+    );
 }
 
 #[test]
@@ -281,14 +291,16 @@ fn drift_is_silent_at_first_and_then_names_the_strongest_feature() {
     let model = flights(7);
     metrics.serving("flights", &production(), &model);
     let mut seen = metrics.route("flights").model(&model);
-    let gauge = "weir_drift{feature=\"origin\",model=\"flights\",statistic=\"psi\",version=\"7\"}";
+    let gauge = "weir_drift{feature=\"origin\",model=\"flights\",route=\"flights\",statistic=\"psi\",version=\"7\"}";
     let start = Instant::now();
     let mut rows = |number: usize| {
         seen.observe_rows(delays(number, 1.0).view());
         seen.flush();
     };
     let status = |status: &str| {
-        let name = format!("weir_drift_rows{{feature=\"origin\",model=\"flights\",status={status:?},version=\"7\"}}");
+        let name = format!(
+            "weir_drift_rows{{feature=\"origin\",model=\"flights\",route=\"flights\",status={status:?},version=\"7\"}}"
+        );
         samples(&metrics).get(&name).copied()
     };
     rows(199);
@@ -349,6 +361,24 @@ fn a_replaced_version_leaves_its_counters_and_takes_its_gauges() {
     let kept: Vec<_> = (7..=21).filter(|&version| of(version).contains("weir_feature_bin_total")).collect();
     assert_eq!(kept, [18, 19, 20, 21]);
     drop(worker);
+}
+
+#[test]
+fn routes_of_one_model_are_counted_apart() {
+    let metrics = Metrics::new(WINDOW);
+    let model = flights(1);
+    for (route, origin) in [("one", 0.0), ("two", 1.0)] {
+        metrics.serving(route, &production(), &model);
+        let mut seen = metrics.route(route).model(&model);
+        seen.observe_rows(delays(1_000, origin).view());
+    }
+    metrics.tick(Instant::now());
+    // Together they are as in training, half and half.
+    let drift = |route: &str| {
+        let labels = format!(r#"feature="origin",model="flights",route="{route}",statistic="psi",version="1""#);
+        samples(&metrics)[&format!("weir_drift{{{labels}}}")]
+    };
+    assert!(drift("one") > 1.0 && drift("two") > 1.0, "{} {}", drift("one"), drift("two"));
 }
 
 #[test]
