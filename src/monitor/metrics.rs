@@ -20,7 +20,9 @@ use prometheus::core::Collector;
 use prometheus::{Registry, TextEncoder};
 
 use catalogue::Families;
-pub use catalogue::{CATALOGUE, CommitOutcome, ConnectionEnd, Entry, Kind, LoadOutcome, Rebalance, Stage, WaitReason};
+pub use catalogue::{
+    CATALOGUE, CommitOutcome, ConnectionEnd, Entry, Kind, LoadOutcome, Rebalance, Stage, TimestampFault, WaitReason,
+};
 pub use local::{ModelMetrics, RouteMetrics, WorkerMetrics};
 use versions::Versions;
 
@@ -133,6 +135,12 @@ impl Metrics {
     /// An HTTP request was answered with this status code.
     pub fn http_answered(&self, code: u16) {
         self.families().http_requests.with_label_values(&[code.to_string()]).inc();
+    }
+
+    /// So many rows were scored for an inference request on the model of `route`, `took` after its body had come.
+    pub fn http_inferred(&self, route: &str, rows: usize, took: Duration) {
+        self.families().http_rows.with_label_values(&[route]).inc_by(rows as u64);
+        self.families().http_inference.with_label_values(&[route]).observe(took.as_secs_f64());
     }
 
     /// weir closed an HTTP connection.

@@ -74,9 +74,9 @@ macro_rules! catalogue {
 
 catalogue! {
     consumed: IntCounterVec = "weir_records_consumed_total" {"route"}
-        "Records taken from the input topics.";
+        "Records taken from the input topics. What is read again counts again.";
     produced: IntCounterVec = "weir_records_produced_total" {"route", "model", "version"}
-        "Predictions handed to the producer, which delivers each of them.";
+        "Predictions handed to the producer, which delivers each of them; with exactly-once those that were committed.";
     rejected: IntCounterVec = "weir_records_rejected_total" {"route", "reason"}
         "Records that could not be scored and went to the dead-letter topic.";
     timestamps_replaced: IntCounterVec = "weir_timestamps_replaced_total" {"route"}
@@ -89,6 +89,8 @@ catalogue! {
         "Time that a batch spends in a stage: decode, batch, score, encode, deliver." [STAGE_SECONDS];
     end_to_end: HistogramVec = "weir_end_to_end_seconds" {"route"}
         "From a record's timestamp to the broker's acknowledgement of its prediction; with exactly-once the commit follows." [END_TO_END_SECONDS];
+    timestamps_out_of_range: IntCounterVec = "weir_timestamps_out_of_range_total" {"route", "fault"}
+        "Delivered records without an end-to-end time: future (the timestamp is after weir's clock) or old (by more than a day).";
     batch_rows: HistogramVec = "weir_batch_rows" {"route"}
         "Rows of the batches that were scored." [BATCH_ROWS];
     lag: IntGaugeVec = "weir_consumer_lag" {"route", "topic", "partition"}
@@ -121,6 +123,10 @@ catalogue! {
         "Time to read, check and warm up a model version." [LOAD_SECONDS];
     http_requests: IntCounterVec = "weir_http_requests_total" {"code"}
         "HTTP requests answered, by status code.";
+    http_rows: IntCounterVec = "weir_http_rows_total" {"route"}
+        "Rows scored for inference requests over HTTP. They don't count as records or as drift.";
+    http_inference: HistogramVec = "weir_http_inference_seconds" {"route"}
+        "From the last byte of an inference request to its answer." [HTTP_SECONDS];
     http_connections_closed: IntCounterVec = "weir_http_connections_closed_total" {"reason"}
         "HTTP connections that weir closed: timeout (the client was too slow) or limit (too many were open).";
     build_info: IntGaugeVec = "weir_build_info" {"version", "os", "arch"}
@@ -149,12 +155,20 @@ catalogue! {
         "Rows in the drift window, and whether they are compared: compared, few_rows, few_training_rows, no_baseline.";
 }
 
-/// 10 µs to 10 s: scoring a batch takes tens of microseconds, delivering it with a slow broker seconds.
-const STAGE_SECONDS: [f64; 13] = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0];
+/// 10 µs to an hour: scoring a batch takes tens of microseconds, delivering it with a slow broker seconds, and with one that is
+/// away minutes.
+const STAGE_SECONDS: [f64; 17] =
+    [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 600.0, 3600.0];
 
 /// 1 ms, the step of Kafka's timestamps, to an hour, which is a backlog.
-const END_TO_END_SECONDS: [f64; 17] =
-    [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0];
+const END_TO_END_SECONDS: [f64; 24] = [
+    0.001, 0.002, 0.003, 0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.05, 0.07, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0,
+    60.0, 120.0, 300.0, 1200.0, 3600.0,
+];
+
+/// 100 µs, a row of a small model, to an hour.
+const HTTP_SECONDS: [f64; 15] =
+    [1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 600.0, 3600.0];
 
 /// A single record to more than any sensible `batch.max_rows`.
 const BATCH_ROWS: [f64; 13] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0];
@@ -248,6 +262,16 @@ label_values! {
         Room = "room",
         /// No version of its model is loaded yet.
         Model = "model",
+    }
+}
+
+label_values! {
+    /// Why a record has no end-to-end time, the label `fault`.
+    TimestampFault {
+        /// Its timestamp is after weir's clock.
+        Future = "future",
+        /// It is older than a day: it is replayed, or its timestamp is wrong.
+        Old = "old",
     }
 }
 

@@ -48,7 +48,7 @@ fn everything() -> (Metrics, WorkerMetrics, RouteMetrics, ModelMetrics) {
     route.consumed.inc_by(2_000);
     route.rejected(Reason::Malformed).inc();
     route.stage(Stage::Score).observe(0.0002);
-    route.end_to_end.observe(0.004);
+    route.delivered(1_000, 1_004);
     route.batch_rows.observe(200.0);
     seen.observe_rows(delays(2_000, 0.0).view());
     seen.observe_outputs(Array2::from_shape_fn((2_000, 2), |(_, class)| [0.25, 0.75][class]).view());
@@ -118,6 +118,60 @@ fn each_series_of_a_group_has_its_name() {
     drop(metrics.route("flights"));
     let samples = samples(&metrics);
     assert!(samples.keys().all(|name| name.contains("group=\"flights-scorer\"")), "{samples:?}");
+}
+
+#[test]
+fn outcomes_that_are_undone_are_not_counted() {
+    let metrics = Metrics::new(WINDOW);
+    let (mut route, mut worker) = (metrics.route("flights"), metrics.worker([]));
+    let mut seen = route.model(&flights(7));
+    let mut transaction = |is_committed: bool| {
+        route.consumed.inc_by(3);
+        route.rejected(Reason::Malformed).inc();
+        route.delivered(1_000, 1_004);
+        seen.observe_rows(delays(2, 0.0).view());
+        seen.produced.inc_by(2);
+        route.flush_activity();
+        if is_committed {
+            route.flush_outcomes();
+            seen.flush();
+        } else {
+            route.forget_outcomes();
+            seen.forget();
+        }
+        metrics.tick(Instant::now());
+        let of_drift = |(name, rows): (&String, &f64)| name.starts_with("weir_drift_rows").then_some(*rows);
+        let rows = samples(&metrics).iter().filter_map(of_drift).fold(0.0, f64::max);
+        (metrics.totals(), samples(&metrics)["weir_end_to_end_seconds_count{route=\"flights\"}"], rows)
+    };
+    metrics.serving("flights", &production(), &flights(7));
+    let produced = |count: u64| BTreeMap::from([(("flights".to_owned(), 7), count)]);
+    assert_eq!(transaction(false), (Totals { consumed: 3, rejected: 0, produced: produced(0) }, 0.0, 0.0));
+    assert_eq!(transaction(true), (Totals { consumed: 6, rejected: 1, produced: produced(2) }, 1.0, 2.0));
+
+    worker.committed(CommitOutcome::Failed);
+    assert_eq!(worker.take_transaction_end(), None);
+    worker.committed(CommitOutcome::Aborted);
+    worker.committed(CommitOutcome::Ok);
+    assert_eq!(worker.take_transaction_end(), Some(CommitOutcome::Aborted), "the second one had nothing in it");
+    assert_eq!(worker.take_transaction_end(), None);
+}
+
+#[test]
+fn clocks_that_are_wrong_are_counted_and_are_no_latency() {
+    let metrics = Metrics::new(WINDOW);
+    let mut route = metrics.route("flights");
+    let now = 1_800_000_000_000;
+    for timestamp in [now + 2_000, now + 1, now, now - 5_000, now - 86_400_000, now - 86_400_001, 0, i64::MIN] {
+        route.delivered(timestamp, now);
+    }
+    route.flush();
+    let samples = samples(&metrics);
+    let fault =
+        |fault: &str| samples[&format!(r#"weir_timestamps_out_of_range_total{{fault="{fault}",route="flights"}}"#)];
+    assert_eq!((fault("future"), fault("old")), (2.0, 3.0));
+    let end_to_end = |part: &str| samples[&format!(r#"weir_end_to_end_seconds_{part}{{route="flights"}}"#)];
+    assert_eq!((end_to_end("count"), end_to_end("sum")), (3.0, 86_405.0));
 }
 
 #[test]
