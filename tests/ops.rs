@@ -34,7 +34,7 @@ pub(crate) fn dashboard_queries() -> Vec<String> {
     });
     let fill = |query: String| {
         let query = query.replace("$__rate_interval", "10s");
-        ["$job", "$route", "$model"].iter().fold(query, |query, variable| query.replace(variable, ".*"))
+        ["$job", "$route", "$model", "$feature"].iter().fold(query, |query, variable| query.replace(variable, ".*"))
     };
     panels.chain(variables).map(fill).collect()
 }
