@@ -28,6 +28,7 @@ use versions::Versions;
 
 use crate::model::Model;
 use crate::model::reference::{ModelRef, Selector};
+use crate::monitor::{DriftScope, MonitorConfig};
 
 /// The content type of [`Metrics::render`].
 pub const TEXT_FORMAT: &str = prometheus::TEXT_FORMAT;
@@ -73,17 +74,23 @@ pub struct Totals {
 impl Metrics {
     /// Metrics that all stand at zero. `drift_window` is the time over which drift is computed.
     pub fn new(drift_window: Duration) -> Metrics {
-        Metrics::register(Registry::new(), drift_window)
+        let config = MonitorConfig {
+            drift_window_s: drift_window.as_secs(),
+            drift: DriftScope::Fleet,
+            max_features: usize::MAX,
+            max_classes: usize::MAX,
+        };
+        Metrics::register(Registry::new(), config)
     }
 
     /// Metrics with the consumer group as a label of each series, so that two fleets can share a `job`.
-    pub fn of_group(group: &str, drift_window: Duration) -> Metrics {
+    pub fn of_group(group: &str, config: MonitorConfig) -> Metrics {
         let labels = HashMap::from([(GROUP.to_owned(), group.to_owned())]);
         let registry = Registry::new_custom(None, Some(labels)).expect("no prefix to be wrong");
-        Metrics::register(registry, drift_window)
+        Metrics::register(registry, config)
     }
 
-    fn register(registry: Registry, drift_window: Duration) -> Metrics {
+    fn register(registry: Registry, config: MonitorConfig) -> Metrics {
         let families = Families::register(&registry).expect("the catalogue is fixed, and every test registers it");
         families
             .build_info
@@ -108,7 +115,7 @@ impl Metrics {
         for outcome in CommitOutcome::ALL {
             families.commits.with_label_values(&[outcome.as_str()]);
         }
-        let versions = Mutex::new(Versions::new(drift_window));
+        let versions = Mutex::new(Versions::new(config));
         Metrics { shared: Arc::new(Shared { registry, families, versions, present: Mutex::default() }) }
     }
 

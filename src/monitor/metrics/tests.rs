@@ -23,6 +23,10 @@ fn samples(metrics: &Metrics) -> BTreeMap<String, f64> {
         .collect()
 }
 
+fn monitoring(drift: DriftScope) -> MonitorConfig {
+    MonitorConfig { drift_window_s: WINDOW.as_secs(), drift, max_features: 100, max_classes: 100 }
+}
+
 /// Delays as in training, all from one origin.
 fn delays(rows: usize, origin: f64) -> Array2<f64> {
     Array2::from_shape_fn((rows, 2), |(row, column)| if column == 0 { (row % 100) as f64 } else { origin })
@@ -114,7 +118,7 @@ fn the_exposition_is_what_the_catalogue_says() {
 
 #[test]
 fn each_series_of_a_group_has_its_name() {
-    let metrics = Metrics::of_group("flights-scorer", WINDOW);
+    let metrics = Metrics::of_group("flights-scorer", monitoring(DriftScope::Fleet));
     drop(metrics.route("flights"));
     let samples = samples(&metrics);
     assert!(samples.keys().all(|name| name.contains("group=\"flights-scorer\"")), "{samples:?}");
@@ -275,6 +279,34 @@ fn the_number_of_series_stays_the_same_however_many_versions_have_served() {
     };
     let before = series(1..=10);
     assert_eq!(series(11..=40), before);
+}
+
+/// What docs/reference/metrics.md says about cost.
+#[test]
+fn a_version_has_as_many_series_as_the_documentation_says() {
+    let model = flights(7);
+    let plan = crate::monitor::drift::Plan::new(&model.baseline, model.signature());
+    let series = |config: MonitorConfig| {
+        let metrics = Metrics::of_group("g", config);
+        metrics.serving("flights", &production(), &model);
+        let route = metrics.route("flights");
+        let mut seen = route.model(&model);
+        seen.observe_rows(delays(1_000, 0.0).view());
+        seen.observe_outputs(Array2::from_elem((1_000, 2), 0.5).view());
+        seen.flush();
+        metrics.tick(Instant::now());
+        samples(&metrics).into_keys().filter(|name| name.contains("version=\"7\"")).count()
+    };
+    // weir_model_info and weir_records_produced_total.
+    let (always, classes) = (2, 2);
+    let bins =
+        |features: usize| plan.features()[..features].iter().map(|column| 2 * column.bins.len() + 6).sum::<usize>();
+    assert_eq!(series(monitoring(DriftScope::Fleet)), bins(2) + 3 * classes + 4 + always);
+    assert_eq!(series(monitoring(DriftScope::Process)), 4 * 2 + classes + 2 + always);
+    assert_eq!(series(monitoring(DriftScope::Off)), classes + always);
+    let one_of_each = MonitorConfig { max_features: 1, max_classes: 1, ..monitoring(DriftScope::Fleet) };
+    // The other class is `other`.
+    assert_eq!(series(one_of_each), bins(1) + 3 * 2 + 4 + always);
 }
 
 #[test]

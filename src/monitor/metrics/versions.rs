@@ -13,6 +13,7 @@ use prometheus::IntCounter;
 use super::catalogue::Families;
 use crate::model::Model;
 use crate::monitor::drift::{Column, Counts, DriftComparison, DriftStatus, Plan, Window};
+use crate::monitor::{DriftScope, MonitorConfig};
 
 /// Versions per route and model whose counters stay, beyond those that serve or that a worker still counts for.
 const KEPT: usize = 4;
@@ -26,6 +27,7 @@ pub(super) struct Tally {
     route: String,
     model: String,
     version: String,
+    scope: DriftScope,
     /// The label `created` of `weir_feature_bin_total`. Counters that begin again are other series, so that the counts
     /// of two times can be subtracted from each other.
     created: String,
@@ -39,7 +41,7 @@ pub(super) struct Tally {
 /// The versions that have series.
 #[derive(Debug)]
 pub(super) struct Versions {
-    drift_window: Duration,
+    config: MonitorConfig,
     /// Which version each route serves, and the labels of its `weir_model_info`.
     routes: BTreeMap<String, Route>,
     /// In the order in which they were first used.
@@ -65,13 +67,26 @@ struct Version {
 }
 
 impl Tally {
-    fn new(families: &Families, route: &str, model: &Model) -> Tally {
+    fn new(families: &Families, route: &str, model: &Model, config: &MonitorConfig) -> Tally {
         let (name, version) = (model.name(), model.version().to_string());
-        let plan = Plan::new(&model.baseline, model.signature());
+        let monitored = config.monitored_features();
+        let plan = Plan::within(&model.baseline, model.signature(), monitored, config.max_classes);
+        let features = model.signature().features.len();
+        if config.drift != DriftScope::Off && features > monitored {
+            tracing::warn!(
+                route,
+                model = name,
+                version,
+                features,
+                monitored,
+                "monitor.max_features leaves features out"
+            );
+        }
         let mut tally = Tally {
             route: route.to_owned(),
             model: name.to_owned(),
             version: version.clone(),
+            scope: config.drift,
             created: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis().to_string(),
             bins: Vec::with_capacity(plan.bins()),
             also: vec![None; plan.bins()],
@@ -80,7 +95,11 @@ impl Tally {
         for column in tally.plan.columns() {
             for bin in &column.bins {
                 let labels = [route, name, &version, &column.label, bin, &tally.created];
-                tally.bins.push(families.feature_bin.with_label_values(&labels));
+                tally.bins.push(match config.drift {
+                    DriftScope::Fleet => families.feature_bin.with_label_values(&labels),
+                    // The process counts for itself.
+                    DriftScope::Off | DriftScope::Process => IntCounter::new("bin", "rows").expect("the name is fixed"),
+                });
             }
         }
         for column in tally.plan.features() {
@@ -123,6 +142,9 @@ impl Tally {
     }
 
     fn set_baseline(&self, families: &Families) {
+        if self.scope != DriftScope::Fleet {
+            return;
+        }
         for column in self.plan.columns() {
             let rows = column.training.iter().sum::<u64>();
             // An imported model without a baseline: shares of nothing would look like a baseline of their own.
@@ -193,8 +215,8 @@ impl Tally {
 fn forget(_removed: Result<(), prometheus::Error>) {}
 
 impl Versions {
-    pub(super) fn new(drift_window: Duration) -> Versions {
-        Versions { drift_window, routes: BTreeMap::new(), known: Vec::new() }
+    pub(super) fn new(config: MonitorConfig) -> Versions {
+        Versions { config, routes: BTreeMap::new(), known: Vec::new() }
     }
 
     /// The counters of `model`, for a worker that is going to score with it for `route`.
@@ -205,12 +227,12 @@ impl Versions {
     fn known(&mut self, families: &Families, route: &str, model: &Model) -> &mut Version {
         let (name, version) = (model.name(), model.version());
         let at = self.known.iter().position(|known| known.is(route, name, version)).unwrap_or_else(|| {
-            let tally = Arc::new(Tally::new(families, route, model));
+            let tally = Arc::new(Tally::new(families, route, model, &self.config));
             self.known.push(Version {
                 route: route.to_owned(),
                 model: name.to_owned(),
                 version,
-                window: Window::new(self.drift_window, tally.plan.bins()),
+                window: Window::new(Duration::from_secs(self.config.drift_window_s), tally.plan.bins()),
                 tally,
                 drift: Vec::new(),
             });
@@ -237,6 +259,9 @@ impl Versions {
     }
 
     pub(super) fn tick(&mut self, families: &Families, now: Instant) {
+        if self.config.drift == DriftScope::Off {
+            return;
+        }
         let Versions { routes, known, .. } = self;
         for version in known.iter_mut().filter(|version| version.serves(routes)) {
             version.tick(families, now);
