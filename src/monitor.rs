@@ -14,8 +14,26 @@ use serde::Deserialize;
 /// The `[monitor]` section.
 #[derive(Clone, Debug, Deserialize)]
 pub struct MonitorConfig {
-    /// Seconds over which drift is told.
+    /// Seconds over which drift is computed.
     pub drift_window_s: u64,
+    /// Who compares features with the training data.
+    pub drift: DriftScope,
+    /// Features of a model that are monitored: the first ones of its signature.
+    pub max_features: usize,
+    /// Classes of a model with series of their own: the most frequent ones.
+    pub max_classes: usize,
+}
+
+/// Who compares features with the training data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DriftScope {
+    /// Nobody: features aren't counted.
+    Off,
+    /// Each process, for the rows that it scores.
+    Process,
+    /// Each process, and Prometheus for the whole fleet, for which the bins are exported.
+    Fleet,
 }
 
 impl MonitorConfig {
@@ -24,5 +42,15 @@ impl MonitorConfig {
         if self.drift_window_s == 0 {
             mistakes.push("monitor.drift_window_s is 0: say at least 1".into());
         }
+        for (key, value) in [("max_features", self.max_features), ("max_classes", self.max_classes)] {
+            if value == 0 {
+                mistakes.push(format!("monitor.{key} is 0: say at least 1"));
+            }
+        }
+    }
+
+    /// How many features of a model are monitored.
+    pub fn monitored_features(&self) -> usize {
+        if self.drift == DriftScope::Off { 0 } else { self.max_features }
     }
 }

@@ -74,6 +74,7 @@ pub async fn run(
     for route in &routes {
         // Its series exist before a worker does: what never counts can't be seen to stand.
         drop(metrics.route(&route.config.name));
+        metrics.refused_version(&route.config.name, &route.config.model.name, None);
     }
     let served = routes.iter().map(|route| Served {
         route: route.config.name.clone(),
@@ -216,7 +217,8 @@ fn observer(metrics: Metrics, routes: Vec<(Route, Condition)>) -> impl FnMut(Eve
             if let Some(took) = took {
                 metrics.model_loaded(model.name(), took);
             }
-            for (route, condition) in routes.iter().filter(|(route, _)| route.config.model == reference) {
+            for (route, condition) in asking(&routes, &reference) {
+                metrics.refused_version(&route.config.name, &reference.name, None);
                 metrics.serving(&route.config.name, &reference, &model);
                 condition.ready();
                 if route.gate.open(WaitReason::Ratio) {
@@ -228,18 +230,33 @@ fn observer(metrics: Metrics, routes: Vec<(Route, Condition)>) -> impl FnMut(Eve
                 }
             }
         }
-        Event::Refused { reference, reason, .. } => {
+        Event::Refused { reference, version, reason } => {
             metrics.model_refused(&reference.name);
+            for (route, _) in asking(&routes, &reference) {
+                metrics.refused_version(&route.config.name, &reference.name, Some(version));
+            }
             report_missing(&routes, &reference, &reason);
+        }
+        Event::Recovered { reference, .. } => {
+            for (route, _) in asking(&routes, &reference) {
+                metrics.refused_version(&route.config.name, &reference.name, None);
+            }
         }
         Event::Unresolved { reference, reason } => report_missing(&routes, &reference, &reason),
     }
 }
 
+/// The routes with this reference.
+fn asking<'r>(
+    routes: &'r [(Route, Condition)],
+    reference: &'r ModelRef,
+) -> impl Iterator<Item = &'r (Route, Condition)> {
+    routes.iter().filter(move |(route, _)| route.config.model == *reference)
+}
+
 /// Says why the routes with this reference that have no model yet have none.
 fn report_missing(routes: &[(Route, Condition)], reference: &ModelRef, reason: &str) {
-    let waits = |route: &Route| route.config.model == *reference && route.slot.load().is_none();
-    for (_, condition) in routes.iter().filter(|(route, _)| waits(route)) {
+    for (_, condition) in asking(routes, reference).filter(|(route, _)| route.slot.load().is_none()) {
         condition.not_ready(format!("no model {reference}: {reason}"));
     }
 }

@@ -276,6 +276,12 @@ fn a_broken_version_is_refused_and_the_running_one_serves_on() {
     let output = Reader::new(&setup.brokers, &setup.output).take(1).remove(0);
     assert_eq!(output.json()["version"], 1);
     assert_eq!(weir.get("/readyz").0, 200);
+    // As long as the alias names it.
+    assert_eq!(weir.metric("weir_model_refused_version", "flights"), broken as f64);
+    promote(&setup.store(), "production", 1);
+    eventually("version 1 is asked for again", || {
+        (weir.metric("weir_model_refused_version", "flights") == 0.0).then_some(())
+    });
     assert!(weir.stop().success());
 }
 

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use weir::monitor::metrics::CATALOGUE;
+
 use crate::support::tools::{run_json, tool};
 
 /// The value sets, by file name in `tests/helm/`.
@@ -32,7 +34,7 @@ pub(crate) fn dashboard_queries() -> Vec<String> {
     });
     let fill = |query: String| {
         let query = query.replace("$__rate_interval", "10s");
-        ["$job", "$route", "$model"].iter().fold(query, |query, variable| query.replace(variable, ".*"))
+        ["$job", "$route", "$model", "$feature"].iter().fold(query, |query, variable| query.replace(variable, ".*"))
     };
     panels.chain(variables).map(fill).collect()
 }
@@ -327,6 +329,26 @@ fn alerts_are_tested_and_say_what_to_do() {
             assert!(rule["annotations"][annotation].is_string(), "{name} has no {annotation}");
         }
         assert!(["warning", "critical"].contains(&text(&rule["labels"]["severity"])), "{name}");
+    }
+}
+
+/// An alert that is tested with series that no weir has can't fire. Prometheus adds some labels, and `le` is a histogram's.
+#[test]
+fn the_tests_of_the_rules_have_the_series_that_weir_has() {
+    const OTHERS: [&str; 6] = ["job", "group", "instance", "namespace", "pod", "le"];
+    let tests = read("tests/helm/rules_test.yaml");
+    let series = tests.lines().filter_map(|line| line.split_once("{series: 'weir_")?.1.split_once("}'"));
+    let names: Vec<_> = series.map(|(series, _)| series.split_once('{').unwrap()).collect();
+    assert!(names.len() > 100, "{} series", names.len());
+    for (name, labels) in names {
+        let name = format!("weir_{}", name.trim_end_matches("_bucket"));
+        let entry = CATALOGUE.iter().find(|entry| entry.name == name);
+        let entry = entry.unwrap_or_else(|| panic!("{name} is in the tests of the rules and not in the catalogue"));
+        let labels = labels.split("\", ").map(|label| label.split_once('=').unwrap().0);
+        let labels: BTreeSet<_> = labels.filter(|label| !OTHERS.contains(label)).collect();
+        let expected: BTreeSet<_> = entry.labels.iter().copied().collect();
+        let is_right = if name.ends_with("_info") { labels.is_subset(&expected) } else { labels == expected };
+        assert!(is_right, "{name} has the labels {expected:?}, in the tests of the rules {labels:?}");
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
@@ -32,7 +31,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         let listen = &config.http.listen;
         let listener = TcpListener::bind(listen).await.with_context(|| format!("http.listen {listen:?}"))?;
         tracing::info!(version = env!("CARGO_PKG_VERSION"), http = %listener.local_addr()?, "weir starts");
-        let metrics = Metrics::new(Duration::from_secs(config.monitor.drift_window_s));
+        let metrics = Metrics::of_group(&config.kafka.group_id, config.monitor.clone());
         serve::run(config, metrics, listener, asked_to_stop()?).await?;
         anyhow::Ok(())
     });

@@ -11,9 +11,10 @@ mod request;
 pub(super) use admission::Admission;
 #[cfg(test)]
 pub(super) use admission::BODY_LIMIT;
-pub use predict::{InferError, answer};
+pub use predict::{InferError, InferenceAnswer, answer};
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -23,7 +24,7 @@ use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Failure, Shared};
+use super::{Failure, Served, Shared};
 use crate::model::Model;
 use crate::model::signature::{Kind, Signature, Target};
 
@@ -81,9 +82,16 @@ pub(super) async fn infer(
     request: Request,
 ) -> Result<impl IntoResponse, Failure> {
     let Path(asked) = path?;
-    let (model, min_features) = shared.find(&asked)?;
+    let (model, served) = shared.find(&asked)?;
+    let (route, min_features) = (served.route.clone(), served.min_features);
     let request = shared.admission.admit(request.into_body()).await?;
-    match request.answer_with(move |body| predict::answer(&model, body, min_features)).await {
+    let (metrics, started) = (shared.state.metrics.clone(), Instant::now());
+    let answer = move |body: &[u8]| {
+        let InferenceAnswer { json, rows } = predict::answer(&model, body, min_features)?;
+        metrics.http_inferred(&route, rows, started.elapsed());
+        Ok::<_, InferError>(json)
+    };
+    match request.answer_with(answer).await {
         Some(Ok(json)) => Ok(([(header::CONTENT_TYPE, "application/json")], json)),
         Some(Err(error)) => Err(Failure::new(StatusCode::BAD_REQUEST, error)),
         None => {
@@ -109,8 +117,8 @@ fn outputs(signature: &Signature) -> Value {
 
 impl Shared {
     /// The loaded model that a path names: without a version, that of the first route that serves it. Beside it the
-    /// route's `min_features`.
-    fn find(&self, asked: &Asked) -> Result<(Arc<Model>, f64), Failure> {
+    /// route.
+    fn find(&self, asked: &Asked) -> Result<(Arc<Model>, &Served), Failure> {
         let name = &asked.name;
         let mut loaded = self.loaded(name);
         let Some(version) = &asked.version else {
@@ -135,9 +143,9 @@ impl Shared {
         versions.iter().map(u64::to_string).collect()
     }
 
-    fn loaded(&self, name: &str) -> impl Iterator<Item = (Arc<Model>, f64)> {
+    fn loaded(&self, name: &str) -> impl Iterator<Item = (Arc<Model>, &Served)> {
         let routes = self.state.routes.iter();
-        let models = routes.filter_map(|served| Some((served.slot.load()?, served.min_features)));
+        let models = routes.filter_map(|served| Some((served.slot.load()?, served)));
         models.filter(move |(model, _)| model.name() == name)
     }
 }

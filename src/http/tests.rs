@@ -146,6 +146,9 @@ async fn rows_need_the_share_of_features_that_their_route_asks_for() {
     ] });
     let (status, answer) = server.infer("flights/versions/7", asked.clone()).await;
     assert_eq!(status, 200, "half of them are enough where nothing else is set: {answer}");
+    let metrics = server.request("GET", "/metrics", Vec::new()).await.2;
+    assert!(metrics.contains("weir_http_rows_total{route=\"flights\"} 1\n"), "{metrics}");
+    assert!(metrics.contains("weir_http_inference_seconds_count{route=\"flights\"} 1\n"), "{metrics}");
     let (status, answer) = server.infer("flights/versions/8", asked).await;
     let error = answer["error"].as_str().unwrap();
     assert!(

@@ -45,6 +45,13 @@ pub enum Event {
         /// Why, with all causes.
         reason: String,
     },
+    /// The reference names the version again that is in its slots, after it named another one or none.
+    Recovered {
+        /// What the routes ask for.
+        reference: ModelRef,
+        /// The version.
+        version: u64,
+    },
     /// The store doesn't say which version is meant; what was in the slots stays there.
     Unresolved {
         /// What the routes ask for.
@@ -117,7 +124,7 @@ impl Rollout {
                 }
             };
             if target.holds(version) {
-                self.targets[index].trouble = None;
+                self.recover(index, version);
             } else if !target.refused_lately(version, now) {
                 match self.obtain(index, version) {
                     Ok((model, took)) => self.put(index, model, took),
@@ -163,6 +170,17 @@ impl Rollout {
             "model loaded"
         );
         (self.observe)(Event::Loaded { reference, model, replaced, took });
+    }
+
+    /// Notes that nothing is wrong any more.
+    fn recover(&mut self, index: usize, version: u64) {
+        let target = &mut self.targets[index];
+        if target.trouble.take().is_none() {
+            return;
+        }
+        let reference = target.reference.clone();
+        tracing::info!(%reference, version, "the reference names the version that is served");
+        (self.observe)(Event::Recovered { reference, version });
     }
 
     /// Notes what is wrong; says so unless it has been said already.

@@ -12,23 +12,29 @@ mod catalogue;
 mod local;
 mod versions;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use prometheus::core::Collector;
 use prometheus::{Registry, TextEncoder};
 
 use catalogue::Families;
-pub use catalogue::{CATALOGUE, CommitOutcome, ConnectionEnd, Entry, Kind, LoadOutcome, Rebalance, Stage, WaitReason};
+pub use catalogue::{
+    CATALOGUE, CommitOutcome, ConnectionEnd, Entry, Kind, LoadOutcome, Rebalance, Stage, TimestampFault, WaitReason,
+};
 pub use local::{ModelMetrics, RouteMetrics, WorkerMetrics};
 use versions::Versions;
 
 use crate::model::Model;
 use crate::model::reference::{ModelRef, Selector};
+use crate::monitor::{DriftScope, MonitorConfig};
 
 /// The content type of [`Metrics::render`].
 pub const TEXT_FORMAT: &str = prometheus::TEXT_FORMAT;
+
+/// The label of each series of a process: its consumer group.
+const GROUP: &str = "group";
 
 /// All metrics of a process (no global: tests have as many as they like). Cheap to clone.
 #[derive(Clone, Debug)]
@@ -66,14 +72,32 @@ pub struct Totals {
 }
 
 impl Metrics {
-    /// Metrics that all stand at zero. `drift_window` is the stretch of time over which drift is told.
+    /// Metrics that all stand at zero. `drift_window` is the time over which drift is computed.
     pub fn new(drift_window: Duration) -> Metrics {
-        let registry = Registry::new();
+        let config = MonitorConfig {
+            drift_window_s: drift_window.as_secs(),
+            drift: DriftScope::Fleet,
+            max_features: usize::MAX,
+            max_classes: usize::MAX,
+        };
+        Metrics::register(Registry::new(), config)
+    }
+
+    /// Metrics with the consumer group as a label of each series, so that two fleets can share a `job`.
+    pub fn of_group(group: &str, config: MonitorConfig) -> Metrics {
+        let labels = HashMap::from([(GROUP.to_owned(), group.to_owned())]);
+        let registry = Registry::new_custom(None, Some(labels)).expect("no prefix to be wrong");
+        Metrics::register(registry, config)
+    }
+
+    fn register(registry: Registry, config: MonitorConfig) -> Metrics {
         let families = Families::register(&registry).expect("the catalogue is fixed, and every test registers it");
         families
             .build_info
             .with_label_values(&[env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH])
             .set(1);
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        families.start_time.with_label_values::<&str>(&[]).set(since_1970.as_secs_f64());
         // What has not happened yet is 0, not absent: `rate` and alerts need the zero.
         families.in_flight.with_label_values::<&str>(&[]).set(0);
         families.commit_age.with_label_values::<&str>(&[]).set(0.0);
@@ -91,7 +115,7 @@ impl Metrics {
         for outcome in CommitOutcome::ALL {
             families.commits.with_label_values(&[outcome.as_str()]);
         }
-        let versions = Mutex::new(Versions::new(drift_window));
+        let versions = Mutex::new(Versions::new(config));
         Metrics { shared: Arc::new(Shared { registry, families, versions, present: Mutex::default() }) }
     }
 
@@ -105,8 +129,8 @@ impl Metrics {
         RouteMetrics::new(self.clone(), route)
     }
 
-    /// What a worker that reads these topics tells about itself.
-    pub fn worker<'t>(&self, topics: impl IntoIterator<Item = &'t str>) -> WorkerMetrics {
+    /// What a worker that reads these topics, each for a route, reports about itself.
+    pub fn worker<'t>(&self, topics: impl IntoIterator<Item = (&'t str, &'t str)>) -> WorkerMetrics {
         WorkerMetrics::new(self.clone(), topics)
     }
 
@@ -118,6 +142,12 @@ impl Metrics {
     /// An HTTP request was answered with this status code.
     pub fn http_answered(&self, code: u16) {
         self.families().http_requests.with_label_values(&[code.to_string()]).inc();
+    }
+
+    /// So many rows were scored for an inference request on the model of `route`, `took` after its body had come.
+    pub fn http_inferred(&self, route: &str, rows: usize, took: Duration) {
+        self.families().http_rows.with_label_values(&[route]).inc_by(rows as u64);
+        self.families().http_inference.with_label_values(&[route]).observe(took.as_secs_f64());
     }
 
     /// weir closed an HTTP connection.
@@ -144,6 +174,12 @@ impl Metrics {
     /// A version of `model` was refused.
     pub fn model_refused(&self, model: &str) {
         self.count_load(model, LoadOutcome::Refused);
+    }
+
+    /// The version of `model` that `route` asks for was refused; `None`: it asks for none that was.
+    pub fn refused_version(&self, route: &str, model: &str, version: Option<u64>) {
+        let version = version.map_or(0, |version| i64::try_from(version).unwrap_or(i64::MAX));
+        self.families().refused_version.with_label_values(&[route, model]).set(version);
     }
 
     /// `route` scores with `model` from now on; `reference` is what the configuration calls it. What the route had

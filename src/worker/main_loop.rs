@@ -24,7 +24,7 @@ use crate::kafka::producer::{Producer, STEP_TIMEOUT, TransactionError};
 use crate::kafka::refusal::DeliveryFailure;
 use crate::kafka::settings::KafkaConfig;
 use crate::kafka::watch::{TopicSnapshot, TopicWatch};
-use crate::monitor::metrics::{Metrics, Stage, WaitReason};
+use crate::monitor::metrics::{CommitOutcome, Metrics, Stage, WaitReason};
 
 /// How long a round waits at most when nothing comes. A stop is seen within it.
 const IDLE_WAIT: Duration = Duration::from_millis(100);
@@ -82,12 +82,14 @@ pub fn run(setup: &Setup, number: usize, ready: &Condition, pulse: &Pulse) -> Re
     let denial = AdminError::group_denied(&setup.kafka).to_string();
     let surroundings = LiveSurroundings { topics: setup.topics.clone(), worker: number };
     let work = || {
+        let topics =
+            input_topics(&setup.routes).map(|(topic, route)| (topic, setup.routes[route].config.name.as_str()));
         let parts = Parts {
             consumer: &consumer,
             producer,
             producers: &producers,
             surroundings: &surroundings,
-            metrics: setup.metrics.worker(input_topics(&setup.routes).map(|(topic, _)| topic)),
+            metrics: setup.metrics.worker(topics),
             ready,
             pulse,
             stop: setup.stop.clone(),
@@ -197,7 +199,7 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
         let mut pipelines = Vec::new();
         for (number, route) in routes.iter().enumerate() {
             let own = (0..topics.len()).filter(|&topic| topics[topic].1 == number).collect();
-            pipelines.push(RoutePipeline::new(route.clone(), batch, own, metrics));
+            pipelines.push(RoutePipeline::new(route.clone(), batch, own, metrics, parts.transaction.is_some()));
         }
         let (snapshot, now) = (parts.surroundings.topics(), parts.surroundings.now());
         let brokers = Brokers::new(parts, topics, pipelines.len())?;
@@ -359,11 +361,18 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
         Ok(any)
     }
 
-    /// Counts the batches that are done: their records' outcomes are on the brokers.
+    /// Counts the batches that are done: their records' outcomes are on the brokers. Where a transaction has ended, what was
+    /// counted until then is final, or undone.
     fn observe_finished(&mut self) {
-        if self.brokers.finished.is_empty() {
-            return;
+        if !self.brokers.finished.is_empty() {
+            self.observe_delivery();
         }
+        if let Some(end) = self.brokers.metrics.take_transaction_end().filter(|_| self.brokers.transaction.is_some()) {
+            self.pipelines.iter_mut().for_each(|pipeline| pipeline.settle_outcomes(end == CommitOutcome::Ok));
+        }
+    }
+
+    fn observe_delivery(&mut self) {
         let now_ms = self.brokers.surroundings.wall_clock_ms();
         let now = self.brokers.now();
         for slot in self.brokers.finished.drain(..) {
@@ -371,7 +380,7 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
             let metrics = &self.pipelines[batch.route].metrics;
             metrics.stage(Stage::Deliver).observe(now.saturating_duration_since(batch.sent_at).as_secs_f64());
             for &timestamp_ms in &batch.timestamps {
-                metrics.end_to_end.observe(now_ms.saturating_sub(timestamp_ms).max(0) as f64 / 1_000.0);
+                metrics.delivered(timestamp_ms, now_ms);
             }
         }
     }

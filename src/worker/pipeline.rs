@@ -73,6 +73,10 @@ pub(super) struct RoutePipeline<R> {
     pub(super) has_suspect_in_flight: bool,
     route: Route,
     options: score::Options,
+    /// With exactly-once, what becomes of records is counted when their transaction is committed.
+    is_transactional: bool,
+    /// What versions have counted that were replaced during the open transaction.
+    replaced: Vec<ModelMetrics>,
     /// The version that scores; none before the first one is loaded.
     active: Option<ActiveVersion>,
 }
@@ -106,7 +110,13 @@ pub(super) struct Outcome<'r> {
 
 impl<R: InputRecord> RoutePipeline<R> {
     /// A pipeline whose input topics have these numbers.
-    pub(super) fn new(route: Route, batch: &BatchConfig, topics: Vec<usize>, metrics: &Metrics) -> RoutePipeline<R> {
+    pub(super) fn new(
+        route: Route,
+        batch: &BatchConfig,
+        topics: Vec<usize>,
+        metrics: &Metrics,
+        is_transactional: bool,
+    ) -> RoutePipeline<R> {
         let output = |name: &String| OutputTopic { name: name.clone(), facts: Topic::default() };
         let [predictions, dead_letters] = route.config.outputs();
         let mut pipeline = RoutePipeline {
@@ -121,6 +131,8 @@ impl<R: InputRecord> RoutePipeline<R> {
             has_suspect_in_flight: false,
             metrics: metrics.route(&route.config.name),
             options: route.config.score_options(),
+            is_transactional,
+            replaced: Vec::new(),
             active: None,
             route,
         };
@@ -293,9 +305,9 @@ impl<R: InputRecord> RoutePipeline<R> {
 
     /// Hands what was counted to the registry.
     pub(super) fn flush_metrics(&mut self) {
-        self.metrics.flush();
-        if let Some(active) = &mut self.active {
-            active.metrics.flush();
+        self.metrics.flush_activity();
+        if !self.is_transactional {
+            self.settle_outcomes(true);
         }
     }
 
@@ -313,11 +325,37 @@ impl<R: InputRecord> RoutePipeline<R> {
         if self.active.as_ref().is_some_and(|active| Arc::ptr_eq(&model, active.scorer.model())) {
             return;
         }
-        self.active = Some(ActiveVersion {
+        let active = ActiveVersion {
             metrics: self.metrics.model(&model),
             headers: version_headers(&self.route.config.output.headers, &model),
             scorer: Scorer::new(model, &self.options),
-        });
+        };
+        self.replaced.extend(self.active.replace(active).map(|replaced| replaced.metrics));
+    }
+}
+
+impl<R> RoutePipeline<R> {
+    /// Hands what became of records to the registry, or forgets it.
+    pub(super) fn settle_outcomes(&mut self, are_final: bool) {
+        let active = self.active.as_mut().map(|active| &mut active.metrics);
+        let of_versions = self.replaced.iter_mut().chain(active);
+        if are_final {
+            self.metrics.flush_outcomes();
+            of_versions.for_each(ModelMetrics::flush);
+        } else {
+            self.metrics.forget_outcomes();
+            of_versions.for_each(ModelMetrics::forget);
+        }
+        self.replaced.clear();
+    }
+}
+
+impl<R> Drop for RoutePipeline<R> {
+    /// A transaction that is still open will be aborted.
+    fn drop(&mut self) {
+        if self.is_transactional {
+            self.settle_outcomes(false);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! seed finds can be replayed in milliseconds. See [`world`] for what is simulated.
 //!
 //! Checked on every commit: everything before the committed offset has come out. Checked at the end, when all faults are over: every
-//! record has its outcome, with exactly-once just one, and the worker doesn't stand still.
+//! record has its outcome, with exactly-once just one, which is counted once, and the worker doesn't stand still.
 //!
 //! The faults that were mended are put back one by one, and have to be found.
 //!
@@ -120,6 +120,7 @@ impl Stage {
         #[cfg(feature = "planted-bugs")]
         super::planted::SIMULATED.set(put_back.and_then(PutBack::planted));
         let routes = self.routes();
+        let counted_before = self.counted();
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.work(&world, &routes)));
         let mut world = match world.try_borrow_mut() {
             Ok(world) => world,
@@ -127,7 +128,10 @@ impl Stage {
         };
         let mut violations = std::mem::take(&mut world.violations);
         match outcome {
-            Ok(Ok(())) => violations.extend(check_outcomes(&world)),
+            Ok(Ok(())) => {
+                violations.extend(check_outcomes(&world));
+                violations.extend(check_counters(&world, self.counted() - counted_before));
+            }
             Ok(Err(error)) => violations.push(error),
             Err(panic) => {
                 let text = panic.downcast_ref::<String>().cloned();
@@ -139,6 +143,12 @@ impl Stage {
             world.print_trace();
         }
         if violations.is_empty() { Ok(()) } else { Err(violations) }
+    }
+
+    /// The predictions and rejections in the metrics.
+    fn counted(&self) -> u64 {
+        let totals = self.metrics.totals();
+        totals.rejected + totals.produced.values().sum::<u64>()
     }
 
     fn work(&self, world: &SharedWorld, routes: &[Route]) -> Result<(), String> {
@@ -158,7 +168,7 @@ impl Stage {
             producer: producers().expect("a producer"),
             producers: &producers,
             surroundings: &surroundings,
-            metrics: self.metrics.worker(["in-0", "in-1"]),
+            metrics: self.metrics.worker([]),
             ready: &ready,
             pulse: &pulse,
             stop: Arc::new(Stop::new(Duration::from_secs(1 << 32))),
@@ -180,6 +190,14 @@ impl Stage {
             }
         }
     }
+}
+
+/// With exactly-once, what an aborted transaction did isn't counted. A commit that was taken though its answer never came
+/// isn't, either.
+fn check_counters(world: &World, counted: u64) -> Option<String> {
+    let visible: u64 = world.visible().values().map(|&(predictions, letters)| (predictions + letters) as u64).sum();
+    (world.is_exactly_once && counted > visible)
+        .then(|| format!("{counted} outcomes are counted, {visible} are visible"))
 }
 
 /// Whether every record has its outcome.

@@ -199,14 +199,14 @@ impl<'c, K: Clients> Brokers<'c, K> {
         debug_assert!(ATTACH_AGAIN_AFTER < SILENT_AFTER);
     }
 
-    /// Reports how many records of each partition are still to be consumed, where that is known. Taken from the cursor, not
+    /// Reports where each partition is consumed and how many records are still to come, where that is known. Taken from the cursor, not
     /// from commits: offsets have gaps (compaction, control records).
     pub(super) fn report_lag(&mut self) {
         let snapshot = self.surroundings.topics();
         for (partition, cursor) in self.partitions.cursors() {
             let end = self.consumer.end(&partition).max(snapshot.ends.get(&partition).copied());
             if let Some(end) = end {
-                self.metrics.lag(&partition.topic, partition.partition, (end - cursor).max(0));
+                self.metrics.position(&partition.topic, partition.partition, cursor, end);
             }
         }
     }

@@ -272,8 +272,8 @@ fn use_model(model: &Model) -> Result<String, String> {
     // What it answers to a request must be JSON, whatever its names are.
     let answered =
         inference::answer(model, br#"{"inputs":[{"name":"x","shape":[1],"datatype":"FP64","data":[1]}]}"#, 0.5);
-    if let Ok(json) = answered {
-        serde_json::from_slice::<Value>(&json).map_err(|error| format!("its answer isn't JSON: {error}"))?;
+    if let Ok(answer) = answered {
+        serde_json::from_slice::<Value>(&answer.json).map_err(|error| format!("its answer isn't JSON: {error}"))?;
     }
     Ok("a model".into())
 }

@@ -228,7 +228,7 @@ fn an_inference_request_is_answered_or_refused() {
             match inference::answer(model, input, 0.5) {
                 Ok(answer) => {
                     let parsed: Value =
-                        serde_json::from_slice(&answer).map_err(|error| format!("the answer: {error}"))?;
+                        serde_json::from_slice(&answer.json).map_err(|error| format!("the answer: {error}"))?;
                     answers.push_str(if parsed["outputs"].is_array() {
                         "an answer"
                     } else {

@@ -61,9 +61,18 @@ enum Values<'a> {
     Classes(Vec<&'a str>),
 }
 
+/// The answer to a request.
+#[derive(Debug)]
+pub struct InferenceAnswer {
+    /// Its body.
+    pub json: Vec<u8>,
+    /// The rows that were scored.
+    pub rows: usize,
+}
+
 /// Scores the rows of a request. One row that can't be scored fails the request, as the protocol has no place for
 /// half an answer. `min_features` is the share of the model's features that a row must have, from 0 to 1.
-pub fn answer(model: &Model, body: &[u8], min_features: f64) -> Result<Vec<u8>, InferError> {
+pub fn answer(model: &Model, body: &[u8], min_features: f64) -> Result<InferenceAnswer, InferError> {
     let request: Request<'_> = serde_json::from_slice(body)?;
     let signature = model.signature();
     let wanted = wanted(&request, &signature.target)?;
@@ -83,7 +92,8 @@ pub fn answer(model: &Model, body: &[u8], min_features: f64) -> Result<Vec<u8>, 
         id: request.id.as_deref(),
         outputs: wanted.into_iter().map(|name| output(name, &signature.target, &scores)).collect(),
     };
-    Ok(serde_json::to_vec(&answer).expect("strings and finite numbers are always JSON"))
+    let json = serde_json::to_vec(&answer).expect("strings and finite numbers are always JSON");
+    Ok(InferenceAnswer { json, rows: rows.nrows() })
 }
 
 /// The most rows of a request, whatever the model.

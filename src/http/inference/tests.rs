@@ -14,7 +14,7 @@ use crate::monitor::testing::{arithmetic, flights};
 /// The answer to a body, or the text of the error.
 fn ask(model: &Model, body: &str) -> Result<Value, String> {
     let answer = answer(model, body.as_bytes(), MIN_FEATURES).map_err(|error| error.to_string())?;
-    Ok(serde_json::from_slice(&answer).unwrap())
+    Ok(serde_json::from_slice(&answer.json).unwrap())
 }
 
 /// `a + 0` by the model that adds, of an `a` written like this.

@@ -59,6 +59,7 @@ fn describe(event: &Event) -> String {
             format!("{reference}: {replaced} -> {} {how}", model.version())
         }
         Event::Refused { reference, version, .. } => format!("{reference}: {version} refused"),
+        Event::Recovered { reference, version } => format!("{reference}: {version} again"),
         Event::Unresolved { reference, .. } => format!("{reference}: unresolved"),
     }
 }
@@ -143,7 +144,8 @@ fn going_back_to_a_refused_version_says_so_again() {
         scene.store.promote("m", "production", 2).unwrap();
         assert_eq!(scene.step(), ["m@production: 2 refused"]);
         scene.store.promote("m", "production", 1).unwrap();
-        assert!(scene.step().is_empty(), "version 1 is still there");
+        assert_eq!(scene.step(), ["m@production: 1 again"], "it is still there");
+        assert!(scene.step().is_empty(), "said once");
     }
 }
 

@@ -5,6 +5,7 @@
 //! 80 ns a row, half of what a search per value takes). A gap is NaN, every comparison with it is false, and so it
 //! falls into bin 0 without being asked for.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::iter;
 use std::ops::Range;
@@ -62,14 +63,20 @@ pub struct Counts {
 impl Plan {
     /// The plan of a baseline that [`Baseline::validate`] let pass. `signature` is the model's.
     pub fn new(baseline: &Baseline, signature: &Signature) -> Plan {
+        Plan::within(baseline, signature, usize::MAX, usize::MAX)
+    }
+
+    /// As [`Plan::new`], but only of the first `max_features` features, and with bins for the `max_classes` most frequent
+    /// classes; the other classes share one.
+    pub fn within(baseline: &Baseline, signature: &Signature, max_features: usize, max_classes: usize) -> Plan {
         let mut plan = Plan { finders: Vec::new(), columns: Vec::new(), features: 0, bins: 0 };
         let mut taken = HashSet::new();
-        for (histogram, feature) in baseline.features.iter().zip(&signature.features) {
+        for (histogram, feature) in baseline.features.iter().zip(&signature.features).take(max_features) {
             let categories = match &feature.kind {
                 Kind::Numeric => &[],
                 Kind::Categorical { categories, .. } => categories.as_slice(),
             };
-            plan.push(distinct(histogram.name.clone(), &mut taken), histogram, categories);
+            plan.push(distinct(histogram.name.clone(), &mut taken), histogram, categories, max_classes);
         }
         plan.features = plan.columns.len();
         for histogram in &baseline.predictions {
@@ -78,7 +85,7 @@ impl Plan {
                 Target::Regression { names } if names.len() == 1 => ("prediction".to_owned(), [].as_slice()),
                 Target::Regression { .. } => (format!("prediction.{}", histogram.name), [].as_slice()),
             };
-            plan.push(distinct(label, &mut taken), histogram, classes);
+            plan.push(distinct(label, &mut taken), histogram, classes, max_classes);
         }
         plan
     }
@@ -113,32 +120,39 @@ impl Plan {
             let bins = &mut counts.bins[column.place.clone()];
             let finite = outputs.rows().into_iter().filter(|row| row.iter().all(|value| value.is_finite()));
             match find {
-                Find::Class => finite.for_each(|row| bins[predicted_class(row)] += 1),
+                Find::Class { bins: of } => finite.for_each(|row| bins[of[predicted_class(row)]] += 1),
                 find => find.count(finite.map(|row| f64::from(row[at])), bins),
             }
         }
     }
 
-    fn push(&mut self, label: String, histogram: &Histogram, names: &[String]) {
+    fn push(&mut self, label: String, histogram: &Histogram, names: &[String], max_classes: usize) {
+        let mut training = histogram.counts.clone();
         let (find, bins) = match &histogram.bins {
             Bins::Numeric { edges } => (Find::number(edges), number_labels(edges)),
             Bins::Categorical { categories, shared } => {
                 let find = Find::Category { bins: category_bins(categories, shared, names) };
                 (find, category_labels(categories, shared, names))
             }
-            Bins::Classes => (Find::Class, names.to_vec()),
+            Bins::Classes => {
+                let (of, bins) = class_bins(&histogram.counts, names, max_classes);
+                if names.len() > max_classes && !training.is_empty() {
+                    training = vec![0; bins.len()];
+                    of.iter().zip(&histogram.counts).for_each(|(&bin, count)| training[bin] += count);
+                }
+                (Find::Class { bins: of }, bins)
+            }
         };
         let (missing, unknown, outside) = match find {
             // Nothing is outside of what training saw if it saw nothing.
             Find::Number { .. } if histogram.counts.iter().sum::<u64>() == 0 => (Some(0), None, None),
             Find::Number { .. } => (Some(0), None, Some([1, bins.len() - 1])),
             Find::Category { .. } => (Some(0), Some(1), None),
-            Find::Class => (None, None, None),
+            Find::Class { .. } => (None, None, None),
         };
         let place = self.bins..self.bins + bins.len();
         self.bins = place.end;
         self.finders.push(find);
-        let training = histogram.counts.clone();
         self.columns.push(Column { label, bins, training, place, missing, unknown, outside });
     }
 }
@@ -177,8 +191,8 @@ enum Find {
     Number { edges: Vec<f64> },
     /// The bin of each category.
     Category { bins: Vec<usize> },
-    /// The class is the bin.
-    Class,
+    /// The bin of each class.
+    Class { bins: Vec<usize> },
 }
 
 impl Find {
@@ -192,7 +206,7 @@ impl Find {
                 let gap = || usize::from(Gap::of(value) != Some(Gap::Missing));
                 bins[if value.is_nan() { gap() } else { of[value as usize] }] += 1;
             }),
-            Find::Class => values.for_each(|class| bins[class as usize] += 1),
+            Find::Class { bins: of } => values.for_each(|class| bins[of[class as usize]] += 1),
         }
     }
 
@@ -263,6 +277,21 @@ fn category_labels(own: &[String], shared: &[usize], all: &[String]) -> Vec<Stri
         bins => (1..=bins).map(|bin| format!("other {bin}")).collect(),
     };
     outer.chain(own.iter().map(quoted)).chain(others).collect()
+}
+
+/// The bin of each class, and the names of the bins: the most frequent classes, in their order, and one for the others.
+fn class_bins(counts: &[u64], names: &[String], max: usize) -> (Vec<usize>, Vec<String>) {
+    if names.len() <= max {
+        return ((0..names.len()).collect(), names.to_vec());
+    }
+    let mut own: Vec<usize> = (0..names.len()).collect();
+    own.sort_by_key(|&class| Reverse(counts.get(class)));
+    own.truncate(max);
+    own.sort_unstable();
+    let bins = (0..names.len()).map(|class| own.binary_search(&class).unwrap_or(max)).collect();
+    let mut labels: Vec<String> = own.iter().map(|&class| names[class].clone()).collect();
+    labels.push(distinct("other".to_owned(), &mut labels.iter().cloned().collect()));
+    (bins, labels)
 }
 
 /// A label that no other column has: a feature may be called `prediction`.
@@ -367,6 +396,36 @@ mod tests {
         let plan = plan(&[], &["red"], &["red"]);
         assert_eq!(labels(&plan, [3.0, 0.0], [1.0, 0.0])[0], "above");
         assert_eq!(labels(&plan, [Gap::Missing.value(), 0.0], [1.0, 0.0])[0], "missing");
+    }
+
+    #[test]
+    fn the_first_features_and_the_most_frequent_classes_have_bins() {
+        let names = ["b", "other", "a", "c"].map(str::to_owned);
+        let target = Target::Classification { name: "y".into(), classes: names.to_vec() };
+        let number = |name: &str| Histogram {
+            name: name.into(),
+            bins: Bins::Numeric { edges: vec![0.0, 1.0] },
+            counts: vec![0, 1, 2, 3],
+        };
+        let baseline = Baseline {
+            features: vec![number("prediction"), number("c")],
+            predictions: vec![Histogram { name: "y".into(), bins: Bins::Classes, counts: vec![1, 5, 3, 4] }],
+        };
+        let plan = Plan::within(&baseline, &signature(&[], target), 1, 2);
+        let [feature, prediction] = plan.columns() else { panic!("{:?}", plan.columns()) };
+        assert_eq!((feature.label.as_str(), prediction.label.as_str()), ("prediction", "prediction#2"));
+        assert_eq!(
+            (prediction.bins.as_slice(), prediction.training.as_slice()),
+            (["other", "c", "other#2"].map(str::to_owned).as_slice(), [5, 4, 4].as_slice())
+        );
+        let mut counts = Counts::new(&plan);
+        plan.count_rows(aview2(&[[0.5, 9.0]]), &mut counts);
+        plan.count_outputs(
+            aview2(&[[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]),
+            &mut counts,
+        );
+        assert_eq!(counts.of(feature), [0, 0, 1, 0]);
+        assert_eq!(counts.of(prediction), [1, 1, 2]);
     }
 
     #[test]

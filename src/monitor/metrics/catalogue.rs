@@ -74,9 +74,9 @@ macro_rules! catalogue {
 
 catalogue! {
     consumed: IntCounterVec = "weir_records_consumed_total" {"route"}
-        "Records taken from the input topics.";
+        "Records taken from the input topics. What is read again counts again.";
     produced: IntCounterVec = "weir_records_produced_total" {"route", "model", "version"}
-        "Predictions handed to the producer, which delivers each of them.";
+        "Predictions handed to the producer, which delivers each of them; with exactly-once those that were committed.";
     rejected: IntCounterVec = "weir_records_rejected_total" {"route", "reason"}
         "Records that could not be scored and went to the dead-letter topic.";
     timestamps_replaced: IntCounterVec = "weir_timestamps_replaced_total" {"route"}
@@ -89,10 +89,14 @@ catalogue! {
         "Time that a batch spends in a stage: decode, batch, score, encode, deliver." [STAGE_SECONDS];
     end_to_end: HistogramVec = "weir_end_to_end_seconds" {"route"}
         "From a record's timestamp to the broker's acknowledgement of its prediction; with exactly-once the commit follows." [END_TO_END_SECONDS];
+    timestamps_out_of_range: IntCounterVec = "weir_timestamps_out_of_range_total" {"route", "fault"}
+        "Delivered records without an end-to-end time: future (the timestamp is after weir's clock) or old (by more than a day).";
     batch_rows: HistogramVec = "weir_batch_rows" {"route"}
         "Rows of the batches that were scored." [BATCH_ROWS];
-    lag: IntGaugeVec = "weir_consumer_lag" {"topic", "partition"}
+    lag: IntGaugeVec = "weir_consumer_lag" {"route", "topic", "partition"}
         "Offsets of an assigned partition that are still to be read. Markers of transactions and aborted records at its end count.";
+    position: IntGaugeVec = "weir_consumer_position" {"route", "topic", "partition"}
+        "Offset from which an assigned partition is read on.";
     rebalances: IntCounterVec = "weir_rebalances_total" {"kind"}
         "Changes of the assignment: assign, revoke, lost.";
     commits: IntCounterVec = "weir_commits_total" {"outcome"}
@@ -113,42 +117,58 @@ catalogue! {
         "1 for the model version that a route is scoring with.";
     model_loads: IntCounterVec = "weir_model_loads_total" {"model", "outcome"}
         "Model versions that were loaded, or refused because a check failed.";
+    refused_version: IntGaugeVec = "weir_model_refused_version" {"route", "model"}
+        "Version that a route asks for and that failed a check; 0 if there is none.";
     model_load_seconds: HistogramVec = "weir_model_load_seconds" {}
         "Time to read, check and warm up a model version." [LOAD_SECONDS];
     http_requests: IntCounterVec = "weir_http_requests_total" {"code"}
         "HTTP requests answered, by status code.";
+    http_rows: IntCounterVec = "weir_http_rows_total" {"route"}
+        "Rows scored for inference requests over HTTP. They don't count as records or as drift.";
+    http_inference: HistogramVec = "weir_http_inference_seconds" {"route"}
+        "From the last byte of an inference request to its answer." [HTTP_SECONDS];
     http_connections_closed: IntCounterVec = "weir_http_connections_closed_total" {"reason"}
         "HTTP connections that weir closed: timeout (the client was too slow) or limit (too many were open).";
     build_info: IntGaugeVec = "weir_build_info" {"version", "os", "arch"}
         "1 for the weir that is running.";
-    predictions: IntCounterVec = "weir_predictions_total" {"model", "version", "class"}
+    start_time: GaugeVec = "weir_start_time_seconds" {}
+        "Unix time at which the process started.";
+    predictions: IntCounterVec = "weir_predictions_total" {"route", "model", "version", "class"}
         "Predictions per class.";
-    feature_bin: IntCounterVec = "weir_feature_bin_total" {"model", "version", "feature", "bin", "created"}
+    feature_bin: IntCounterVec = "weir_feature_bin_total" {"route", "model", "version", "feature", "bin", "created"}
         "Scored rows per bin of a feature, or of the prediction, since the Unix time `created` in milliseconds.";
-    baseline_bin: GaugeVec = "weir_baseline_bin_ratio" {"model", "version", "feature", "bin"}
+    baseline_bin: GaugeVec = "weir_baseline_bin_ratio" {"route", "model", "version", "feature", "bin"}
         "Share of the training rows in the same bin; of the test rows for a prediction.";
-    baseline_rows: IntGaugeVec = "weir_baseline_rows" {"model", "version", "feature"}
+    baseline_rows: IntGaugeVec = "weir_baseline_rows" {"route", "model", "version", "feature"}
         "Training rows that the shares are of.";
-    baseline_bins: IntGaugeVec = "weir_baseline_bins" {"model", "version", "feature"}
+    baseline_bins: IntGaugeVec = "weir_baseline_bins" {"route", "model", "version", "feature"}
         "Bins of a feature.";
-    feature_missing: IntCounterVec = "weir_feature_missing_total" {"model", "version", "feature"}
+    feature_missing: IntCounterVec = "weir_feature_missing_total" {"route", "model", "version", "feature"}
         "Scored rows without a value of the feature.";
-    feature_unseen: IntCounterVec = "weir_feature_unseen_total" {"model", "version", "feature"}
+    feature_unseen: IntCounterVec = "weir_feature_unseen_total" {"route", "model", "version", "feature"}
         "Scored rows with a category that training did not see.";
-    feature_out_of_range: IntCounterVec = "weir_feature_out_of_range_total" {"model", "version", "feature"}
+    feature_out_of_range: IntCounterVec = "weir_feature_out_of_range_total" {"route", "model", "version", "feature"}
         "Scored rows with a number below or above what training saw.";
-    drift: GaugeVec = "weir_drift" {"model", "version", "feature", "statistic"}
+    drift: GaugeVec = "weir_drift" {"route", "model", "version", "feature", "statistic"}
         "Distance of the live data from the training data over the drift window.";
-    drift_rows: IntGaugeVec = "weir_drift_rows" {"model", "version", "feature", "status"}
+    drift_rows: IntGaugeVec = "weir_drift_rows" {"route", "model", "version", "feature", "status"}
         "Rows in the drift window, and whether they are compared: compared, few_rows, few_training_rows, no_baseline.";
 }
 
-/// 10 µs to 10 s: scoring a batch takes tens of microseconds, delivering it with a slow broker seconds.
-const STAGE_SECONDS: [f64; 13] = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0];
+/// 10 µs to an hour: scoring a batch takes tens of microseconds, delivering it with a slow broker seconds, and with one that is
+/// away minutes.
+const STAGE_SECONDS: [f64; 17] =
+    [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 600.0, 3600.0];
 
 /// 1 ms, the step of Kafka's timestamps, to an hour, which is a backlog.
-const END_TO_END_SECONDS: [f64; 17] =
-    [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0];
+const END_TO_END_SECONDS: [f64; 24] = [
+    0.001, 0.002, 0.003, 0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.05, 0.07, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0,
+    60.0, 120.0, 300.0, 1200.0, 3600.0,
+];
+
+/// 100 µs, a row of a small model, to an hour.
+const HTTP_SECONDS: [f64; 15] =
+    [1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 600.0, 3600.0];
 
 /// A single record to more than any sensible `batch.max_rows`.
 const BATCH_ROWS: [f64; 13] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0];
@@ -242,6 +262,16 @@ label_values! {
         Room = "room",
         /// No version of its model is loaded yet.
         Model = "model",
+    }
+}
+
+label_values! {
+    /// Why a record has no end-to-end time, the label `fault`.
+    TimestampFault {
+        /// Its timestamp is after weir's clock.
+        Future = "future",
+        /// It is older than a day: it is replayed, or its timestamp is wrong.
+        Old = "old",
     }
 }
 

@@ -1,8 +1,8 @@
 //! What a worker counts into: memory of its own thread, added to the shared series by `flush`.
 //!
-//! Dropping a handle flushes it, and takes back what it said about the present (records in flight, lag).
+//! Dropping a handle flushes it, and takes back what it said about the present (records in flight, positions).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,10 +10,13 @@ use ndarray::ArrayView2;
 use prometheus::local::{LocalHistogram, LocalIntCounter};
 
 use super::versions::Tally;
-use super::{CommitOutcome, Metrics, Rebalance, Stage, WaitReason};
+use super::{CommitOutcome, Metrics, Rebalance, Stage, TimestampFault, WaitReason};
 use crate::model::Model;
 use crate::monitor::drift::Counts;
 use crate::record::Reason;
+
+/// A day. An older record's age is no latency: the record is replayed, or its timestamp is wrong.
+const LONGEST_MS: i64 = 86_400_000;
 
 /// What one worker counts on one route.
 #[derive(Debug)]
@@ -21,7 +24,9 @@ pub struct RouteMetrics {
     /// Records taken from the input topics.
     pub consumed: LocalIntCounter,
     /// Seconds from a record's timestamp to the acknowledgement of its prediction.
-    pub end_to_end: LocalHistogram,
+    end_to_end: LocalHistogram,
+    /// By [`TimestampFault`]: delivered records that have no such time.
+    timestamps_out_of_range: Vec<LocalIntCounter>,
     /// Rows of each batch that is scored.
     pub batch_rows: LocalHistogram,
     /// Records that went out with the present time in place of their own.
@@ -42,6 +47,8 @@ impl RouteMetrics {
         for reason in WaitReason::ALL {
             families.waiting.with_label_values(&[route, reason.as_str()]);
         }
+        families.http_rows.with_label_values(&[route]);
+        families.http_inference.with_label_values(&[route]);
         RouteMetrics {
             consumed: families.consumed.with_label_values(&[route]).local(),
             end_to_end: families.end_to_end.with_label_values(&[route]).local(),
@@ -54,6 +61,10 @@ impl RouteMetrics {
             stages: Stage::ALL
                 .iter()
                 .map(|stage| families.stages.with_label_values(&[route, stage.as_str()]).local())
+                .collect(),
+            timestamps_out_of_range: TimestampFault::ALL
+                .iter()
+                .map(|fault| families.timestamps_out_of_range.with_label_values(&[route, fault.as_str()]).local())
                 .collect(),
             waiting: Default::default(),
             route: route.to_owned(),
@@ -85,6 +96,17 @@ impl RouteMetrics {
         }
     }
 
+    /// The outcome of a record with this timestamp was acknowledged at `now_ms`, both in milliseconds since 1970.
+    #[inline]
+    pub fn delivered(&self, timestamp_ms: i64, now_ms: i64) {
+        let out_of_range = |fault: TimestampFault| self.timestamps_out_of_range[fault as usize].inc();
+        match now_ms.saturating_sub(timestamp_ms) {
+            ..0 => out_of_range(TimestampFault::Future),
+            millis @ 0..=LONGEST_MS => self.end_to_end.observe(millis as f64 / 1_000.0),
+            _ => out_of_range(TimestampFault::Old),
+        }
+    }
+
     /// Whether this worker takes no records of the route for `reason`.
     pub fn waiting(&mut self, reason: WaitReason, waits: bool) {
         if std::mem::replace(&mut self.waiting[reason as usize], waits) != waits {
@@ -94,12 +116,28 @@ impl RouteMetrics {
 
     /// Adds what was counted since the last time to the shared series.
     pub fn flush(&mut self) {
+        self.flush_activity();
+        self.flush_outcomes();
+    }
+
+    /// As [`RouteMetrics::flush`], but for what became of records: while a transaction is open nobody knows.
+    pub fn flush_activity(&mut self) {
         self.consumed.flush();
-        self.end_to_end.flush();
         self.batch_rows.flush();
         self.timestamps_replaced.flush();
-        self.rejected.iter().for_each(LocalIntCounter::flush);
         self.stages.iter().for_each(LocalHistogram::flush);
+    }
+
+    /// What became of records since the last time stays so.
+    pub fn flush_outcomes(&mut self) {
+        self.end_to_end.flush();
+        self.rejected.iter().chain(&self.timestamps_out_of_range).for_each(LocalIntCounter::flush);
+    }
+
+    /// What became of records since the last time is undone.
+    pub fn forget_outcomes(&mut self) {
+        self.end_to_end.clear();
+        self.rejected.iter().chain(&self.timestamps_out_of_range).for_each(LocalIntCounter::reset);
     }
 }
 
@@ -115,20 +153,33 @@ impl Drop for RouteMetrics {
 pub struct WorkerMetrics {
     /// Records in flight, as the shared gauge knows them.
     in_flight: i64,
-    /// The partitions that this worker gave a lag for.
-    lagging: BTreeSet<(String, i32)>,
+    /// By topic: the route that takes its records.
+    routes: BTreeMap<String, String>,
+    /// The partitions whose position this worker reported.
+    partitions: BTreeSet<(String, i32)>,
+    /// How the first transaction ended since [`WorkerMetrics::take_transaction_end`] was last called.
+    ended: Option<CommitOutcome>,
     /// Tells this worker apart from the others, for the age of commits.
     number: u64,
     metrics: Metrics,
 }
 
 impl WorkerMetrics {
-    pub(super) fn new<'t>(metrics: Metrics, topics: impl IntoIterator<Item = &'t str>) -> WorkerMetrics {
-        for topic in topics {
+    pub(super) fn new<'t>(metrics: Metrics, topics: impl IntoIterator<Item = (&'t str, &'t str)>) -> WorkerMetrics {
+        let routes: BTreeMap<_, _> =
+            topics.into_iter().map(|(topic, route)| (topic.to_owned(), route.to_owned())).collect();
+        for topic in routes.keys() {
             metrics.families().offset_resets.with_label_values(&[topic]);
             metrics.families().consumer_errors.with_label_values(&[topic]);
         }
-        WorkerMetrics { in_flight: 0, lagging: BTreeSet::new(), number: metrics.next_worker(), metrics }
+        WorkerMetrics {
+            in_flight: 0,
+            routes,
+            partitions: BTreeSet::new(),
+            ended: None,
+            number: metrics.next_worker(),
+            metrics,
+        }
     }
 
     /// This worker has so many records in flight now.
@@ -138,16 +189,19 @@ impl WorkerMetrics {
         self.in_flight = records;
     }
 
-    /// So many records of an assigned partition are still to be read.
-    pub fn lag(&mut self, topic: &str, partition: i32, records: i64) {
-        self.metrics.families().lag.with_label_values(&[topic, &partition.to_string()]).set(records);
-        self.lagging.insert((topic.to_owned(), partition));
+    /// An assigned partition is read on from `next`, and ends at `end`.
+    pub fn position(&mut self, topic: &str, partition: i32, next: i64, end: i64) {
+        let Some(route) = self.routes.get(topic) else { return };
+        let labels = [route, topic, &partition.to_string()];
+        self.metrics.families().position.with_label_values(&labels).set(next);
+        self.metrics.families().lag.with_label_values(&labels).set((end - next).max(0));
+        self.partitions.insert((topic.to_owned(), partition));
     }
 
-    /// The partition isn't this worker's any more: its lag is another one's to tell.
+    /// The partition isn't this worker's any more: another one reports its position.
     pub fn unassigned(&mut self, topic: &str, partition: i32) {
-        if self.lagging.remove(&(topic.to_owned(), partition)) {
-            self.forget_lag(topic, partition);
+        if self.partitions.remove(&(topic.to_owned(), partition)) {
+            self.forget_position(topic, partition);
         }
     }
 
@@ -157,8 +211,16 @@ impl WorkerMetrics {
     }
 
     /// A commit ended.
-    pub fn committed(&self, outcome: CommitOutcome) {
+    pub fn committed(&mut self, outcome: CommitOutcome) {
+        if outcome != CommitOutcome::Failed {
+            self.ended.get_or_insert(outcome);
+        }
         self.metrics.families().commits.with_label_values(&[outcome.as_str()]).inc();
+    }
+
+    /// How the transaction ended that was open when this was last called, if it has ended.
+    pub fn take_transaction_end(&mut self) -> Option<CommitOutcome> {
+        self.ended.take()
     }
 
     /// The broker no longer had the committed offset of a partition of `topic`.
@@ -177,9 +239,12 @@ impl WorkerMetrics {
         self.metrics.uncommitted_since(self.number, oldest);
     }
 
-    fn forget_lag(&self, topic: &str, partition: i32) {
-        // It fails only where there is no such series, which is what is wanted.
-        let _ = self.metrics.families().lag.remove_label_values(&[topic, &partition.to_string()]);
+    fn forget_position(&self, topic: &str, partition: i32) {
+        let Some(route) = self.routes.get(topic) else { return };
+        let labels = [route, topic, &partition.to_string()];
+        // They fail only where there is no such series, which is what is wanted.
+        let _ = self.metrics.families().position.remove_label_values(&labels);
+        let _ = self.metrics.families().lag.remove_label_values(&labels);
     }
 }
 
@@ -187,8 +252,8 @@ impl Drop for WorkerMetrics {
     fn drop(&mut self) {
         self.in_flight(0);
         self.commit_age(None);
-        for (topic, partition) in std::mem::take(&mut self.lagging) {
-            self.forget_lag(&topic, partition);
+        for (topic, partition) in std::mem::take(&mut self.partitions) {
+            self.forget_position(&topic, partition);
         }
     }
 }
@@ -218,6 +283,12 @@ impl ModelMetrics {
     pub fn flush(&mut self) {
         self.produced.flush();
         self.tally.add(&mut self.counts);
+    }
+
+    /// Forgets what was counted since the last time.
+    pub fn forget(&mut self) {
+        self.produced.reset();
+        self.counts.drain(|_, _| ());
     }
 }
 

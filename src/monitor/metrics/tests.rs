@@ -23,6 +23,10 @@ fn samples(metrics: &Metrics) -> BTreeMap<String, f64> {
         .collect()
 }
 
+fn monitoring(drift: DriftScope) -> MonitorConfig {
+    MonitorConfig { drift_window_s: WINDOW.as_secs(), drift, max_features: 100, max_classes: 100 }
+}
+
 /// Delays as in training, all from one origin.
 fn delays(rows: usize, origin: f64) -> Array2<f64> {
     Array2::from_shape_fn((rows, 2), |(row, column)| if column == 0 { (row % 100) as f64 } else { origin })
@@ -35,19 +39,20 @@ fn everything() -> (Metrics, WorkerMetrics, RouteMetrics, ModelMetrics) {
     metrics.serving("flights", &production(), &model);
     metrics.worker_restarted();
     metrics.model_loaded("flights", Duration::from_millis(20));
-    let mut worker = metrics.worker([]);
+    metrics.refused_version("flights", "flights", Some(8));
+    let mut worker = metrics.worker([("flights.features", "flights")]);
     worker.offset_reset("flights.features");
     worker.consumer_error("flights.features");
     worker.rebalanced(Rebalance::Assign);
     worker.committed(CommitOutcome::Ok);
     let mut route = metrics.route("flights");
     let mut seen = route.model(&model);
-    worker.lag("flights.features", 3, 17);
+    worker.position("flights.features", 3, 100, 117);
     worker.in_flight(5);
     route.consumed.inc_by(2_000);
     route.rejected(Reason::Malformed).inc();
     route.stage(Stage::Score).observe(0.0002);
-    route.end_to_end.observe(0.004);
+    route.delivered(1_000, 1_004);
     route.batch_rows.observe(200.0);
     seen.observe_rows(delays(2_000, 0.0).view());
     seen.observe_outputs(Array2::from_shape_fn((2_000, 2), |(_, class)| [0.25, 0.75][class]).view());
@@ -80,7 +85,10 @@ fn without_a_baseline_nothing_is_compared() {
         let is_silent = !name.starts_with("weir_drift_rows") || name.contains(r#"status="no_baseline""#);
         assert!(is_silent, "{name}");
     }
-    assert_eq!(samples[r#"weir_predictions_total{class="on_time",model="flights",version="1"}"#], 2_000.0);
+    assert_eq!(
+        samples[r#"weir_predictions_total{class="on_time",model="flights",route="flights",version="1"}"#],
+        2_000.0
+    );
 }
 
 #[test]
@@ -109,6 +117,68 @@ fn the_exposition_is_what_the_catalogue_says() {
 }
 
 #[test]
+fn each_series_of_a_group_has_its_name() {
+    let metrics = Metrics::of_group("flights-scorer", monitoring(DriftScope::Fleet));
+    drop(metrics.route("flights"));
+    let samples = samples(&metrics);
+    assert!(samples.keys().all(|name| name.contains("group=\"flights-scorer\"")), "{samples:?}");
+}
+
+#[test]
+fn outcomes_that_are_undone_are_not_counted() {
+    let metrics = Metrics::new(WINDOW);
+    let (mut route, mut worker) = (metrics.route("flights"), metrics.worker([]));
+    let mut seen = route.model(&flights(7));
+    let mut transaction = |is_committed: bool| {
+        route.consumed.inc_by(3);
+        route.rejected(Reason::Malformed).inc();
+        route.delivered(1_000, 1_004);
+        seen.observe_rows(delays(2, 0.0).view());
+        seen.produced.inc_by(2);
+        route.flush_activity();
+        if is_committed {
+            route.flush_outcomes();
+            seen.flush();
+        } else {
+            route.forget_outcomes();
+            seen.forget();
+        }
+        metrics.tick(Instant::now());
+        let of_drift = |(name, rows): (&String, &f64)| name.starts_with("weir_drift_rows").then_some(*rows);
+        let rows = samples(&metrics).iter().filter_map(of_drift).fold(0.0, f64::max);
+        (metrics.totals(), samples(&metrics)["weir_end_to_end_seconds_count{route=\"flights\"}"], rows)
+    };
+    metrics.serving("flights", &production(), &flights(7));
+    let produced = |count: u64| BTreeMap::from([(("flights".to_owned(), 7), count)]);
+    assert_eq!(transaction(false), (Totals { consumed: 3, rejected: 0, produced: produced(0) }, 0.0, 0.0));
+    assert_eq!(transaction(true), (Totals { consumed: 6, rejected: 1, produced: produced(2) }, 1.0, 2.0));
+
+    worker.committed(CommitOutcome::Failed);
+    assert_eq!(worker.take_transaction_end(), None);
+    worker.committed(CommitOutcome::Aborted);
+    worker.committed(CommitOutcome::Ok);
+    assert_eq!(worker.take_transaction_end(), Some(CommitOutcome::Aborted), "the second one had nothing in it");
+    assert_eq!(worker.take_transaction_end(), None);
+}
+
+#[test]
+fn clocks_that_are_wrong_are_counted_and_are_no_latency() {
+    let metrics = Metrics::new(WINDOW);
+    let mut route = metrics.route("flights");
+    let now = 1_800_000_000_000;
+    for timestamp in [now + 2_000, now + 1, now, now - 5_000, now - 86_400_000, now - 86_400_001, 0, i64::MIN] {
+        route.delivered(timestamp, now);
+    }
+    route.flush();
+    let samples = samples(&metrics);
+    let fault =
+        |fault: &str| samples[&format!(r#"weir_timestamps_out_of_range_total{{fault="{fault}",route="flights"}}"#)];
+    assert_eq!((fault("future"), fault("old")), (2.0, 3.0));
+    let end_to_end = |part: &str| samples[&format!(r#"weir_end_to_end_seconds_{part}{{route="flights"}}"#)];
+    assert_eq!((end_to_end("count"), end_to_end("sum")), (3.0, 86_405.0));
+}
+
+#[test]
 fn what_workers_count_arrives_with_the_flush_and_not_before() {
     let metrics = Metrics::new(WINDOW);
     let (mut one, mut two) = (metrics.route("flights"), metrics.route("flights"));
@@ -127,21 +197,23 @@ fn what_workers_count_arrives_with_the_flush_and_not_before() {
 #[test]
 fn a_worker_tells_of_its_present_state_and_takes_it_back() {
     let metrics = Metrics::new(WINDOW);
-    let (mut one, mut two) = (metrics.worker([]), metrics.worker([]));
+    let (mut one, mut two) = (metrics.worker([("topic", "r")]), metrics.worker([("topic", "r")]));
     let value = |name: &str| samples(&metrics).get(name).copied();
     one.in_flight(10);
     two.in_flight(20);
     assert_eq!(value("weir_in_flight_records"), Some(30.0));
     one.in_flight(4);
     assert_eq!(value("weir_in_flight_records"), Some(24.0));
-    one.lag("topic", 0, 9);
-    two.lag("topic", 1, 8);
+    one.position("topic", 0, 100, 109);
+    two.position("topic", 1, 100, 108);
     drop(one);
     assert_eq!(value("weir_in_flight_records"), Some(20.0), "a worker that is gone has nothing in flight");
-    assert_eq!(value("weir_consumer_lag{partition=\"0\",topic=\"topic\"}"), None);
-    assert_eq!(value("weir_consumer_lag{partition=\"1\",topic=\"topic\"}"), Some(8.0));
+    assert_eq!(value("weir_consumer_lag{partition=\"0\",route=\"r\",topic=\"topic\"}"), None);
+    assert_eq!(value("weir_consumer_lag{partition=\"1\",route=\"r\",topic=\"topic\"}"), Some(8.0));
+    assert_eq!(value("weir_consumer_position{partition=\"1\",route=\"r\",topic=\"topic\"}"), Some(100.0));
     two.unassigned("topic", 1);
-    assert_eq!(value("weir_consumer_lag{partition=\"1\",topic=\"topic\"}"), None);
+    assert_eq!(value("weir_consumer_position{partition=\"1\",route=\"r\",topic=\"topic\"}"), None);
+    assert_eq!(value("weir_consumer_lag{partition=\"1\",route=\"r\",topic=\"topic\"}"), None);
 }
 
 #[test]
@@ -209,6 +281,34 @@ fn the_number_of_series_stays_the_same_however_many_versions_have_served() {
     assert_eq!(series(11..=40), before);
 }
 
+/// What docs/reference/metrics.md says about cost.
+#[test]
+fn a_version_has_as_many_series_as_the_documentation_says() {
+    let model = flights(7);
+    let plan = crate::monitor::drift::Plan::new(&model.baseline, model.signature());
+    let series = |config: MonitorConfig| {
+        let metrics = Metrics::of_group("g", config);
+        metrics.serving("flights", &production(), &model);
+        let route = metrics.route("flights");
+        let mut seen = route.model(&model);
+        seen.observe_rows(delays(1_000, 0.0).view());
+        seen.observe_outputs(Array2::from_elem((1_000, 2), 0.5).view());
+        seen.flush();
+        metrics.tick(Instant::now());
+        samples(&metrics).into_keys().filter(|name| name.contains("version=\"7\"")).count()
+    };
+    // weir_model_info and weir_records_produced_total.
+    let (always, classes) = (2, 2);
+    let bins =
+        |features: usize| plan.features()[..features].iter().map(|column| 2 * column.bins.len() + 6).sum::<usize>();
+    assert_eq!(series(monitoring(DriftScope::Fleet)), bins(2) + 3 * classes + 4 + always);
+    assert_eq!(series(monitoring(DriftScope::Process)), 4 * 2 + classes + 2 + always);
+    assert_eq!(series(monitoring(DriftScope::Off)), classes + always);
+    let one_of_each = MonitorConfig { max_features: 1, max_classes: 1, ..monitoring(DriftScope::Fleet) };
+    // The other class is `other`.
+    assert_eq!(series(one_of_each), bins(1) + 3 * 2 + 4 + always);
+}
+
 #[test]
 fn every_closed_list_has_its_own_labels_in_order() {
     let metrics = Metrics::new(WINDOW);
@@ -242,7 +342,8 @@ fn gaps_and_strange_values_are_counted_per_feature() {
     seen.flush();
     let samples = samples(&metrics);
     let value = |name: &str, feature: &str, more: &str| {
-        let name = format!("weir_{name}{{{more}feature=\"{feature}\",model=\"flights\",version=\"7\"}}");
+        let name =
+            format!("weir_{name}{{{more}feature=\"{feature}\",model=\"flights\",route=\"flights\",version=\"7\"}}");
         samples.get(&name).copied()
     };
     assert_eq!(value("feature_missing_total", "delay", ""), Some(1.0));
@@ -253,15 +354,21 @@ fn gaps_and_strange_values_are_counted_per_feature() {
     assert_eq!(value("feature_unseen_total", "delay", ""), None);
     let bin = |bin: &str, feature: &str| {
         let start = format!("weir_feature_bin_total{{bin={bin:?},created=\"");
-        let end = format!("\",feature={feature:?},model=\"flights\",version=\"7\"}}");
+        let end = format!("\",feature={feature:?},model=\"flights\",route=\"flights\",version=\"7\"}}");
         let found = samples.iter().find(|(name, _)| name.starts_with(&start) && name.ends_with(&end));
         found.map(|(_, &value)| value)
     };
     assert_eq!(bin("(39.5,59.5]", "delay"), Some(1.0));
     assert_eq!(bin("JFK", "origin"), Some(1.0));
     assert_eq!(bin("late", "prediction"), Some(1.0));
-    assert_eq!(samples["weir_predictions_total{class=\"late\",model=\"flights\",version=\"7\"}"], 1.0);
-    assert_eq!(samples["weir_predictions_total{class=\"on_time\",model=\"flights\",version=\"7\"}"], 0.0);
+    assert_eq!(
+        samples["weir_predictions_total{class=\"late\",model=\"flights\",route=\"flights\",version=\"7\"}"],
+        1.0
+    );
+    assert_eq!(
+        samples["weir_predictions_total{class=\"on_time\",model=\"flights\",route=\"flights\",version=\"7\"}"],
+        0.0
+    );
 }
 
 #[test]
@@ -270,14 +377,16 @@ fn drift_is_silent_at_first_and_then_names_the_strongest_feature() {
     let model = flights(7);
     metrics.serving("flights", &production(), &model);
     let mut seen = metrics.route("flights").model(&model);
-    let gauge = "weir_drift{feature=\"origin\",model=\"flights\",statistic=\"psi\",version=\"7\"}";
+    let gauge = "weir_drift{feature=\"origin\",model=\"flights\",route=\"flights\",statistic=\"psi\",version=\"7\"}";
     let start = Instant::now();
     let mut rows = |number: usize| {
         seen.observe_rows(delays(number, 1.0).view());
         seen.flush();
     };
     let status = |status: &str| {
-        let name = format!("weir_drift_rows{{feature=\"origin\",model=\"flights\",status={status:?},version=\"7\"}}");
+        let name = format!(
+            "weir_drift_rows{{feature=\"origin\",model=\"flights\",route=\"flights\",status={status:?},version=\"7\"}}"
+        );
         samples(&metrics).get(&name).copied()
     };
     rows(199);
@@ -338,6 +447,24 @@ fn a_replaced_version_leaves_its_counters_and_takes_its_gauges() {
     let kept: Vec<_> = (7..=21).filter(|&version| of(version).contains("weir_feature_bin_total")).collect();
     assert_eq!(kept, [18, 19, 20, 21]);
     drop(worker);
+}
+
+#[test]
+fn routes_of_one_model_are_counted_apart() {
+    let metrics = Metrics::new(WINDOW);
+    let model = flights(1);
+    for (route, origin) in [("one", 0.0), ("two", 1.0)] {
+        metrics.serving(route, &production(), &model);
+        let mut seen = metrics.route(route).model(&model);
+        seen.observe_rows(delays(1_000, origin).view());
+    }
+    metrics.tick(Instant::now());
+    // Together they are as in training, half and half.
+    let drift = |route: &str| {
+        let labels = format!(r#"feature="origin",model="flights",route="{route}",statistic="psi",version="1""#);
+        samples(&metrics)[&format!("weir_drift{{{labels}}}")]
+    };
+    assert!(drift("one") > 1.0 && drift("two") > 1.0, "{} {}", drift("one"), drift("two"));
 }
 
 #[test]

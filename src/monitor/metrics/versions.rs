@@ -1,10 +1,10 @@
-//! What is counted per model version, and which versions have series at all.
+//! What is counted per model version of a route, and which versions have series at all.
 //!
 //! A version that no route serves any more keeps its counters for a while (Prometheus takes the increase of what was
 //! still counted), but loses the gauges, which would otherwise stand at their last value for ever. The number of
 //! versions with counters is bounded, so a process that has seen a hundred of them is no larger for it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -13,18 +13,21 @@ use prometheus::IntCounter;
 use super::catalogue::Families;
 use crate::model::Model;
 use crate::monitor::drift::{Column, Counts, DriftComparison, DriftStatus, Plan, Window};
+use crate::monitor::{DriftScope, MonitorConfig};
 
-/// Versions per model whose counters stay, beyond those that serve or that a worker still counts for.
+/// Versions per route and model whose counters stay, beyond those that serve or that a worker still counts for.
 const KEPT: usize = 4;
 
 /// The label `statistic` of `weir_drift`.
 const PSI: &str = "psi";
 
-/// The shared counters of one model version.
+/// The shared counters of one model version of a route.
 #[derive(Debug)]
 pub(super) struct Tally {
+    route: String,
     model: String,
     version: String,
+    scope: DriftScope,
     /// The label `created` of `weir_feature_bin_total`. Counters that begin again are other series, so that the counts
     /// of two times can be subtracted from each other.
     created: String,
@@ -38,7 +41,7 @@ pub(super) struct Tally {
 /// The versions that have series.
 #[derive(Debug)]
 pub(super) struct Versions {
-    drift_window: Duration,
+    config: MonitorConfig,
     /// Which version each route serves, and the labels of its `weir_model_info`.
     routes: BTreeMap<String, Route>,
     /// In the order in which they were first used.
@@ -54,23 +57,36 @@ struct Route {
 
 #[derive(Debug)]
 struct Version {
+    route: String,
     model: String,
     version: u64,
     tally: Arc<Tally>,
-    /// The routes that count predictions of it.
-    routes: BTreeSet<String>,
     window: Window,
     /// By column of the plan that has rows enough, the strongest first.
     drift: Vec<(String, f64)>,
 }
 
 impl Tally {
-    fn new(families: &Families, model: &Model) -> Tally {
+    fn new(families: &Families, route: &str, model: &Model, config: &MonitorConfig) -> Tally {
         let (name, version) = (model.name(), model.version().to_string());
-        let plan = Plan::new(&model.baseline, model.signature());
+        let monitored = config.monitored_features();
+        let plan = Plan::within(&model.baseline, model.signature(), monitored, config.max_classes);
+        let features = model.signature().features.len();
+        if config.drift != DriftScope::Off && features > monitored {
+            tracing::warn!(
+                route,
+                model = name,
+                version,
+                features,
+                monitored,
+                "monitor.max_features leaves features out"
+            );
+        }
         let mut tally = Tally {
+            route: route.to_owned(),
             model: name.to_owned(),
             version: version.clone(),
+            scope: config.drift,
             created: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis().to_string(),
             bins: Vec::with_capacity(plan.bins()),
             also: vec![None; plan.bins()],
@@ -78,12 +94,16 @@ impl Tally {
         };
         for column in tally.plan.columns() {
             for bin in &column.bins {
-                let labels = [name, &version, &column.label, bin, &tally.created];
-                tally.bins.push(families.feature_bin.with_label_values(&labels));
+                let labels = [route, name, &version, &column.label, bin, &tally.created];
+                tally.bins.push(match config.drift {
+                    DriftScope::Fleet => families.feature_bin.with_label_values(&labels),
+                    // The process counts for itself.
+                    DriftScope::Off | DriftScope::Process => IntCounter::new("bin", "rows").expect("the name is fixed"),
+                });
             }
         }
         for column in tally.plan.features() {
-            let labels = [name, &version, &column.label];
+            let labels = [route, name, &version, &column.label];
             let mut also = |bin: usize, counter: IntCounter| tally.also[column.place.start + bin] = Some(counter);
             if let Some(bin) = column.missing {
                 also(bin, families.feature_missing.with_label_values(&labels));
@@ -97,7 +117,7 @@ impl Tally {
         }
         for column in tally.plan.columns().iter().filter(|column| column.is_classes()) {
             for (place, class) in column.place.clone().zip(&column.bins) {
-                tally.also[place] = Some(families.predictions.with_label_values(&[name, &version, class]));
+                tally.also[place] = Some(families.predictions.with_label_values(&[route, name, &version, class]));
             }
         }
         tally
@@ -122,18 +142,21 @@ impl Tally {
     }
 
     fn set_baseline(&self, families: &Families) {
+        if self.scope != DriftScope::Fleet {
+            return;
+        }
         for column in self.plan.columns() {
             let rows = column.training.iter().sum::<u64>();
             // An imported model without a baseline: shares of nothing would look like a baseline of their own.
             if rows == 0 {
                 continue;
             }
-            let labels = [&self.model, &self.version, &column.label];
+            let labels = [&self.route, &self.model, &self.version, &column.label];
             families.baseline_rows.with_label_values(&labels).set(rows as i64);
             families.baseline_bins.with_label_values(&labels).set(column.bins.len() as i64);
             let rows = rows as f64;
             for (bin, &count) in column.bins.iter().zip(&column.training) {
-                let labels = [&self.model, &self.version, &column.label, bin];
+                let labels = [&self.route, &self.model, &self.version, &column.label, bin];
                 families.baseline_bin.with_label_values(&labels).set(count as f64 / rows);
             }
         }
@@ -141,13 +164,13 @@ impl Tally {
 
     /// `None` removes what said something about the present.
     fn set_drift(&self, families: &Families, column: &Column, found: Option<DriftComparison>) {
-        let (model, version, feature) = (&*self.model, &*self.version, &*column.label);
+        let [route, model, version, feature] = [&*self.route, &*self.model, &*self.version, &*column.label];
         match found.and_then(|found| found.psi) {
-            Some(psi) => families.drift.with_label_values(&[model, version, feature, PSI]).set(psi),
-            None => forget(families.drift.remove_label_values(&[model, version, feature, PSI])),
+            Some(psi) => families.drift.with_label_values(&[route, model, version, feature, PSI]).set(psi),
+            None => forget(families.drift.remove_label_values(&[route, model, version, feature, PSI])),
         }
         for status in DriftStatus::ALL {
-            let labels = [model, version, feature, status.as_str()];
+            let labels = [route, model, version, feature, status.as_str()];
             match found.filter(|found| found.status == status) {
                 Some(found) => families.drift_rows.with_label_values(&labels).set(found.rows as i64),
                 None => forget(families.drift_rows.remove_label_values(&labels)),
@@ -159,26 +182,28 @@ impl Tally {
     fn forget_gauges(&self, families: &Families) {
         for column in self.plan.columns() {
             self.set_drift(families, column, None);
-            let labels = [&self.model, &self.version, &column.label];
+            let labels = [&self.route, &self.model, &self.version, &column.label];
             forget(families.baseline_rows.remove_label_values(&labels));
             forget(families.baseline_bins.remove_label_values(&labels));
             for bin in &column.bins {
-                let labels = [&self.model, &self.version, &column.label, bin];
+                let labels = [&self.route, &self.model, &self.version, &column.label, bin];
                 forget(families.baseline_bin.remove_label_values(&labels));
             }
         }
     }
 
     fn forget_counters(&self, families: &Families) {
-        let (model, version) = (&self.model, &self.version);
+        let [route, model, version] = [&self.route, &self.model, &self.version];
+        forget(families.produced.remove_label_values(&[route, model, version]));
         for column in self.plan.columns() {
             for bin in &column.bins {
-                forget(families.feature_bin.remove_label_values(&[model, version, &column.label, bin, &self.created]));
+                let labels = [route, model, version, &column.label, bin, &self.created];
+                forget(families.feature_bin.remove_label_values(&labels));
                 if column.is_classes() {
-                    forget(families.predictions.remove_label_values(&[model, version, bin]));
+                    forget(families.predictions.remove_label_values(&[route, model, version, bin]));
                 }
             }
-            let labels = [model, version, &column.label];
+            let labels = [route, model, version, &column.label];
             for family in [&families.feature_missing, &families.feature_unseen, &families.feature_out_of_range] {
                 forget(family.remove_label_values(&labels));
             }
@@ -190,26 +215,24 @@ impl Tally {
 fn forget(_removed: Result<(), prometheus::Error>) {}
 
 impl Versions {
-    pub(super) fn new(drift_window: Duration) -> Versions {
-        Versions { drift_window, routes: BTreeMap::new(), known: Vec::new() }
+    pub(super) fn new(config: MonitorConfig) -> Versions {
+        Versions { config, routes: BTreeMap::new(), known: Vec::new() }
     }
 
     /// The counters of `model`, for a worker that is going to score with it for `route`.
     pub(super) fn tally_of_route(&mut self, families: &Families, route: &str, model: &Model) -> Arc<Tally> {
-        let known = self.known(families, model);
-        known.routes.insert(route.to_owned());
-        Arc::clone(&known.tally)
+        Arc::clone(&self.known(families, route, model).tally)
     }
 
-    fn known(&mut self, families: &Families, model: &Model) -> &mut Version {
+    fn known(&mut self, families: &Families, route: &str, model: &Model) -> &mut Version {
         let (name, version) = (model.name(), model.version());
-        let at = self.known.iter().position(|known| known.is(name, version)).unwrap_or_else(|| {
-            let tally = Arc::new(Tally::new(families, model));
+        let at = self.known.iter().position(|known| known.is(route, name, version)).unwrap_or_else(|| {
+            let tally = Arc::new(Tally::new(families, route, model, &self.config));
             self.known.push(Version {
+                route: route.to_owned(),
                 model: name.to_owned(),
                 version,
-                routes: BTreeSet::new(),
-                window: Window::new(self.drift_window, tally.plan.bins()),
+                window: Window::new(Duration::from_secs(self.config.drift_window_s), tally.plan.bins()),
                 tally,
                 drift: Vec::new(),
             });
@@ -222,58 +245,60 @@ impl Versions {
         let (name, version) = (model.name(), model.version());
         let info = [route, name, &version.to_string(), alias, model.short_digest()].map(str::to_owned);
         families.model_info.with_label_values(&info).set(1);
-        self.known(families, model).tally.set_baseline(families);
+        self.known(families, route, model).tally.set_baseline(families);
         let route_now = Route { model: name.to_owned(), version, info };
         let Some(before) = self.routes.insert(route.to_owned(), route_now) else { return };
         if self.routes[route].info != before.info {
             forget(families.model_info.remove_label_values(&before.info));
         }
-        if !self.serves(&before.model, before.version) {
-            let retired = self.known.iter_mut().filter(|known| known.is(&before.model, before.version));
+        if (before.model.as_str(), before.version) != (name, version) {
+            let retired = self.known.iter_mut().filter(|known| known.is(route, &before.model, before.version));
             retired.for_each(|known| known.retire(families));
         }
-        self.trim(families, name);
+        self.trim(families, route, name);
     }
 
     pub(super) fn tick(&mut self, families: &Families, now: Instant) {
+        if self.config.drift == DriftScope::Off {
+            return;
+        }
         let Versions { routes, known, .. } = self;
-        for version in known {
-            if routes.values().any(|route| version.is(&route.model, route.version)) {
-                version.tick(families, now);
-            }
+        for version in known.iter_mut().filter(|version| version.serves(routes)) {
+            version.tick(families, now);
         }
     }
 
     pub(super) fn drift(&self, model: &str, version: u64) -> Vec<(String, f64)> {
-        let known = self.known.iter().find(|known| known.is(model, version));
-        known.map_or_else(Vec::new, |known| known.drift.clone())
+        let of_version = |known: &&Version| known.model == model && known.version == version;
+        self.known.iter().find(of_version).map_or_else(Vec::new, |known| known.drift.clone())
     }
 
-    fn serves(&self, model: &str, version: u64) -> bool {
-        self.routes.values().any(|route| route.model == model && route.version == version)
-    }
-
-    /// Removes the counters of the oldest versions of `model` that nobody uses.
-    fn trim(&mut self, families: &Families, model: &str) {
-        let of_model = self.known.iter().filter(|known| known.model == model).count();
+    /// Removes the counters of the oldest versions of `model` that nobody uses for `route`.
+    fn trim(&mut self, families: &Families, route: &str, model: &str) {
+        let is_of = |known: &Version| known.route == route && known.model == model;
+        let of_model = self.known.iter().filter(|known| is_of(known)).count();
         let mut surplus = of_model.saturating_sub(KEPT);
         let known = std::mem::take(&mut self.known);
         let (out, kept) = known.into_iter().partition(|known| {
             // A worker that still holds the tally would count into series that nobody sees.
-            let unused = !self.serves(&known.model, known.version) && Arc::strong_count(&known.tally) == 1;
-            let goes = surplus > 0 && known.model == model && unused;
+            let unused = !known.serves(&self.routes) && Arc::strong_count(&known.tally) == 1;
+            let goes = surplus > 0 && is_of(known) && unused;
             surplus -= usize::from(goes);
             goes
         });
         self.known = kept;
         let out: Vec<Version> = out;
-        out.iter().for_each(|version| version.forget_counters(families));
+        out.iter().for_each(|version| version.tally.forget_counters(families));
     }
 }
 
 impl Version {
-    fn is(&self, model: &str, version: u64) -> bool {
-        self.model == model && self.version == version
+    fn is(&self, route: &str, model: &str, version: u64) -> bool {
+        self.route == route && self.model == model && self.version == version
+    }
+
+    fn serves(&self, routes: &BTreeMap<String, Route>) -> bool {
+        routes.get(&self.route).is_some_and(|route| self.is(&self.route, &route.model, route.version))
     }
 
     fn tick(&mut self, families: &Families, now: Instant) {
@@ -286,14 +311,6 @@ impl Version {
             self.drift.extend(found.psi.map(|psi| (column.label.clone(), psi)));
         }
         self.drift.sort_by(|a, b| b.1.total_cmp(&a.1));
-    }
-
-    fn forget_counters(&self, families: &Families) {
-        self.tally.forget_counters(families);
-        for route in &self.routes {
-            let labels = [route, &self.tally.model, &self.tally.version];
-            forget(families.produced.remove_label_values(&labels));
-        }
     }
 
     fn retire(&mut self, families: &Families) {
