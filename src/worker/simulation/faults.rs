@@ -61,7 +61,7 @@ impl Faults {
             slow_steps: rate(0.1),
             step_retries: rate(0.3),
             step_refused: rate(0.2),
-            markers_lost: rate(0.1),
+            markers_lost: 0.0,
             escapes_purge: rate(0.3),
             refuse_records: rng.random_bool(0.4),
             refuses_whole_requests: rng.random_bool(0.5),

@@ -196,6 +196,8 @@ pub(super) struct World {
     pending_offsets: Vec<CommitOnItsWay>,
     /// Whether a transaction with offsets has ended without its markers: they pend until another one with offsets ends.
     has_hanging_offsets: bool,
+    /// Whether a transaction was confirmed and not committed.
+    pub(super) has_lost_markers: bool,
     /// Whether the brokers refuse the next offsets of a transaction.
     refuses_next_offsets: bool,
     snapshot: Arc<TopicSnapshot>,
@@ -227,7 +229,12 @@ impl World {
     pub(super) fn new(seed: u64, began: Instant, is_traced: bool) -> World {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let is_exactly_once = rng.random_bool(0.5);
-        let faults = Faults::draw(&mut rng);
+        let mut faults = Faults::draw(&mut rng);
+        // Drawn apart, so that each seed has the other faults that it has always had.
+        let mut later_faults = ChaCha8Rng::seed_from_u64(!seed);
+        if later_faults.random_bool(0.4) {
+            faults.markers_lost = later_faults.random_range(0.0..0.1);
+        }
         let mut world = World {
             rng,
             faults,
@@ -255,6 +262,7 @@ impl World {
             transactions: 0,
             pending_offsets: Vec::new(),
             has_hanging_offsets: false,
+            has_lost_markers: false,
             refuses_next_offsets: false,
             snapshot: Arc::new(TopicSnapshot::simulated(began, Default::default(), Default::default())),
             wanted_ends: Vec::new(),

@@ -176,6 +176,7 @@ impl World {
     /// go away, so that the next transaction fails.
     pub(super) fn lose_markers(&mut self) {
         self.trace(|| "the markers are lost".into());
+        self.has_lost_markers = true;
         self.has_hanging_offsets |= !self.pending_offsets.is_empty();
         self.pending_offsets.clear();
         self.transaction = None;
