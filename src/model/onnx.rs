@@ -7,11 +7,13 @@
 //!
 //! In reading order: `graph` is the file (with `functions` in place of their calls and the `width` of inputs), `refusals`
 //! what is known not to be importable, `value` what values stand for, `operators` the walk, `term` what a number goes
-//! through where that are no steps, `chain` the network as it is found, `layers` and `arrange` what becomes of it.
+//! through where that are no steps, `chain` the network as it is found, `branches` what makes one chain of it where it
+//! joins branches, `layers` and `arrange` what becomes of it.
 //! `reference` runs the graph, and every import is held against it.
 //! `write` goes the other way.
 
 mod arrange;
+mod branches;
 mod chain;
 mod elementwise;
 mod functions;
@@ -99,7 +101,7 @@ pub fn read(path: &Path, hints: &Hints) -> Result<Imported, OnnxError> {
     let found = answer(&mut walk)?;
     let classes = found.classes.clone();
     let Walk { chain, features, .. } = walk;
-    let arranged = arrange::arrange(chain.way_to(found.answer.of), features, found, hints);
+    let arranged = arrange::arrange(&chain, features, found, hints);
     let Arranged { mut imported, kept, form } = arranged.map_err(OnnxError::Graph)?;
     let program = Program::new(&model, reader).map_err(OnnxError::Graph)?;
     let places = places(&graph);

@@ -13,7 +13,7 @@ import warnings
 import numpy as np
 import onnxruntime
 import pandas as pd
-from onnx_networks import WIDTH, networks, quantised
+from onnx_networks import CATEGORIES, WIDTH, branched, networks, quantised
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, Int64TensorType, StringTensorType
 from sklearn.compose import ColumnTransformer
@@ -219,17 +219,24 @@ def main():
         add(name, file, records, outputs)
 
     written = []
-    for name, network in [*networks(), *quantised(folder)]:
+    for name, network in [*networks(), *quantised(folder), *branched()]:
         written.append(folder / f"{name}.onnx")
         written[-1].write_bytes(network.SerializeToString())
     for file in [*written, *map(pathlib.Path, request["fixtures"])]:
         session = session_of(file)
-        [tensor] = session.get_inputs()
-        batch = tensor.shape[0] if isinstance(tensor.shape[0], int) else count
-        tail = [size if isinstance(size, int) else WIDTH for size in tensor.shape[1:]]
-        rows = (rng.normal(size=(count, *tail)) * rng.choice([0.3, 1.0, 4.0], size=(count, *[1] * len(tail)))).astype(np.float32)
-        parts = [outputs_of(session, {tensor.name: rows[at : at + batch]}) for at in range(0, count, batch)]
-        records = ({"features": [float(value) for value in row.ravel()]} for row in rows)
+        feeds, batch = {}, count
+        for tensor in session.get_inputs():
+            batch = tensor.shape[0] if isinstance(tensor.shape[0], int) else batch
+            tail = [size if isinstance(size, int) else WIDTH for size in tensor.shape[1:]]
+            if tensor.type == "tensor(int64)":
+                feeds[tensor.name] = rng.integers(0, CATEGORIES, size=(count, *tail))
+                continue
+            rows = rng.normal(size=(count, *tail)) * rng.choice([0.3, 1.0, 4.0], size=(count, *[1] * len(tail)))
+            feeds[tensor.name] = rows.astype(np.float32)
+        at_once = lambda at: {name: rows[at : at + batch] for name, rows in feeds.items()}
+        parts = [outputs_of(session, at_once(at)) for at in range(0, count, batch)]
+        whole = np.concatenate([rows.reshape(count, -1).astype(object) for rows in feeds.values()], axis=1)
+        records = ({"features": [json_number(value) for value in row]} for row in whole)
         add(file.stem, file, records, np.concatenate(parts))
 
     json.dump(made, sys.stdout)

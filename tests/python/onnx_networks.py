@@ -1,5 +1,6 @@
 """Networks written with onnx.helper, as exporters write them: every activation with its own parameters, local functions,
-older opsets, inputs without a width, slices, and graphs of onnxruntime's quantiser. For onnx_models.py."""
+older opsets, inputs without a width, slices, branches, embeddings, and graphs of onnxruntime's quantiser. For
+onnx_models.py."""
 
 import logging
 
@@ -8,6 +9,8 @@ from onnx import TensorProto, helper, load, numpy_helper, save
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 WIDTH, HIDDEN, OUTPUTS = 6, 9, 3
+# Rows of an embedding.
+CATEGORIES = 5
 
 
 class Graph:
@@ -174,6 +177,78 @@ def quantised(folder):
             plain, file, Calibration(graph.rng), quant_format=QuantFormat.QDQ, per_channel=per_channel, activation_type=kind
         )
         yield f"quantised-{seed}", load(file)
+
+
+def residual(graph, width, hidden, activation="Relu", norm=False):
+    """x + f(x), as PyTorch exports it; with a batch norm at the start as the ResNets for tables have it."""
+    start = graph.last
+    if norm:
+        graph.then("BatchNormalization", *(graph.constant(graph.rng.uniform(0.5, 2, width)) for _ in range(4)))
+    graph.linear(width, hidden)
+    graph.then(activation)
+    graph.linear(hidden, width, 0.5)
+    graph.last = graph.add("Add", start, graph.last)
+
+
+def named_inputs(graph, inputs, opset, outputs):
+    """A model with inputs of these names, types and shapes."""
+    inputs = [helper.make_tensor_value_info(name, kind, shape) for name, kind, shape in inputs]
+    y = helper.make_tensor_value_info(graph.last, TensorProto.FLOAT, ["N", outputs])
+    imports = [helper.make_opsetid("", opset)]
+    return helper.make_model(
+        helper.make_graph(graph.nodes, "network", inputs, [y], graph.constants), opset_imports=imports, ir_version=8
+    )
+
+
+def branched():
+    """Residual networks, wide and deep ones, several inputs, and embeddings beside numbers."""
+    for seed, (norm, after) in enumerate([(False, None), (True, None), (False, "Relu"), (False, "LayerNormalization")]):
+        graph = Graph(200 + seed)
+        graph.linear(WIDTH, HIDDEN)
+        for _ in range(3):
+            residual(graph, HIDDEN, 2 * HIDDEN, norm=norm)
+            if after == "Relu":
+                graph.then(after)
+            elif after:
+                graph.then(after, graph.constant(np.ones(HIDDEN)), graph.constant(np.zeros(HIDDEN)))
+        graph.linear(HIDDEN, OUTPUTS)
+        yield f"branches-residual-{seed}", graph.model(17)
+    for joined in ["Add", "Concat"]:
+        graph = Graph(210)
+        graph.linear(WIDTH, OUTPUTS)
+        wide, graph.last = graph.last, "x"
+        for inputs, outputs in [(WIDTH, 16), (16, HIDDEN)]:
+            graph.linear(inputs, outputs, 2.0)
+            graph.then("LeakyRelu", alpha=0.1)
+        graph.linear(HIDDEN, OUTPUTS)
+        attributes = {"axis": 1} if joined == "Concat" else {}
+        graph.last = graph.add(joined, wide, graph.last, **attributes)
+        if joined == "Concat":
+            graph.linear(2 * OUTPUTS, OUTPUTS)
+        yield f"branches-wide-and-deep-{joined}", graph.model(13)
+    graph = Graph(220)
+    parts = []
+    for name, width in [("customer", 4), ("product", 3), ("price", 1)]:
+        graph.last = name
+        graph.linear(width, HIDDEN)
+        graph.then("Tanh")
+        parts.append(graph.last)
+    graph.last = graph.add("Concat", *parts, axis=1)
+    graph.linear(3 * HIDDEN, OUTPUTS)
+    floats = [(name, TensorProto.FLOAT, ["N", width]) for name, width in [("customer", 4), ("product", 3), ("price", 1)]]
+    yield "branches-inputs", named_inputs(graph, floats, 17, OUTPUTS)
+    graph = Graph(230)
+    table, other = graph.constant(graph.rng.normal(size=(CATEGORIES, 4))), graph.constant(graph.rng.normal(size=(CATEGORIES, 2)))
+    first, second = (graph.constant(place, np.int64) for place in (0, 1))
+    looked_up = [graph.add("Gather", table, graph.add("Gather", "kinds", first, axis=1))]
+    looked_up.append(graph.add("Gather", other, graph.add("Gather", "kinds", second, axis=1)))
+    graph.last = graph.add("Concat", *looked_up, "x", axis=1)
+    graph.linear(4 + 2 + WIDTH, HIDDEN)
+    graph.then("Relu")
+    residual(graph, HIDDEN, HIDDEN)
+    graph.linear(HIDDEN, OUTPUTS)
+    inputs = [("kinds", TensorProto.INT64, ["N", 2]), ("x", TensorProto.FLOAT, ["N", WIDTH])]
+    yield "branches-embedding", named_inputs(graph, inputs, 17, OUTPUTS)
 
 
 def networks():

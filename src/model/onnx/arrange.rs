@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 
 use ndarray::{Array1, Array2};
 
-use super::chain::{Link, Op};
+use super::branches;
+use super::chain::{Chain, Link, Op};
 use super::layers;
 use super::operators::{Encoded, Feature};
 use super::reference::Form;
 use super::tensor::Element;
-use super::value::{Answer, Cell};
+use super::value::{Answer, Cell, LinkId};
 use crate::engine::{Activation, Output};
 use crate::model::import::{Hints, Imported, Task};
 use crate::model::preprocess::{Part, Step, Transform};
@@ -35,14 +36,15 @@ pub(super) struct Arranged {
 }
 
 /// Puts together what a chain from columns to an answer says.
-pub(super) fn arrange(
-    way: Vec<&Link>,
-    features: Vec<Feature>,
-    found: Found,
-    hints: &Hints,
-) -> Result<Arranged, String> {
-    let mut way = way;
-    let (target, output, form) = target(&mut way, found, hints)?;
+pub(super) fn arrange(chain: &Chain, features: Vec<Feature>, found: Found, hints: &Hints) -> Result<Arranged, String> {
+    let mut of = found.answer.of;
+    let (target, output, form) = target(chain, &mut of, found, hints)?;
+    let joined;
+    let mut way = chain.way_to(of);
+    if matches!(way[0].op, Op::Sum { .. } | Op::Concat { .. }) {
+        joined = branches::chained(chain, of)?;
+        way = joined.iter().collect();
+    }
     let Some(Link { op: Op::Source(cells), width, .. }) = way.first() else {
         return Err("its answer doesn't depend on its inputs".into());
     };
@@ -55,9 +57,9 @@ pub(super) fn arrange(
     Ok(Arranged { imported, kept, form })
 }
 
-/// What the model answers; a sigmoid at the end goes from the way into the output where that makes it a classifier.
-fn target(way: &mut Vec<&Link>, found: Found, hints: &Hints) -> Result<(Target, Output, Form), String> {
-    let width = way.last().map_or(0, |link| link.width);
+/// What the model answers; a sigmoid at the end goes from the chain into the output where that makes it a classifier.
+fn target(chain: &Chain, of: &mut LinkId, found: Found, hints: &Hints) -> Result<(Target, Output, Form), String> {
+    let &Link { before, ref op, width } = chain.link(*of);
     let asked = hints.task.or(hints.classes.as_ref().map(|_| Task::Classification));
     let asked = asked.or(found.has_class.then_some(Task::Classification));
     let task = match (found.answer.output, asked) {
@@ -79,12 +81,12 @@ fn target(way: &mut Vec<&Link>, found: Found, hints: &Hints) -> Result<(Target, 
         };
         return Ok((Target::Regression { names }, Output::Identity, Form::AsIs));
     }
-    let (output, form) = match (found.answer.output, way.last().map(|link| &link.op)) {
-        (Output::Identity, Some(Op::Activation(Activation::Logistic))) if width == 1 => {
-            way.pop();
+    let (output, form) = match (found.answer.output, op) {
+        (Output::Identity, Op::Activation(Activation::Logistic)) if width == 1 => {
+            *of = before.unwrap_or(*of);
             (Output::Logistic, Form::Probability)
         }
-        (Output::Identity, Some(Op::Activation(Activation::Logistic))) => {
+        (Output::Identity, Op::Activation(Activation::Logistic)) => {
             return Err(format!(
                 "it ends with {width} sigmoids, which are no probabilities of classes that exclude each other: import \
                  it as a regression"

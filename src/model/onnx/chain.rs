@@ -1,5 +1,6 @@
 //! The network as it is found: links, each with the one before it. Where a graph branches, as within an activation,
-//! values point to the same link; a multi-layer perceptron ends with one way back to its columns.
+//! values point to the same link. A multi-layer perceptron ends with one way back to its columns, and `branches` makes
+//! one of links that join others.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -21,7 +22,7 @@ pub(super) struct Chain {
 /// What one operation makes of a row.
 #[derive(Clone, Debug)]
 pub(super) struct Link {
-    /// `None` for [`Op::Source`].
+    /// `None` for [`Op::Source`], [`Op::Sum`] and [`Op::Concat`].
     pub(super) before: Option<LinkId>,
     pub(super) op: Op,
     /// How many numbers it gives.
@@ -45,6 +46,10 @@ pub(super) enum Op {
     PRelu { slopes: Vec<f64> },
     /// `(x - mean) / √(variance + epsilon)` over the row.
     Norm { epsilon: f64 },
+    /// The sum of links of one width, each times a factor.
+    Sum { parts: Vec<(LinkId, f64)> },
+    /// Links side by side.
+    Concat { parts: Vec<LinkId> },
 }
 
 impl Chain {
@@ -52,7 +57,7 @@ impl Chain {
         &self.links[id]
     }
 
-    /// The links from the columns to this one.
+    /// The links from the columns to this one, or from where branches are joined.
     pub(super) fn way_to(&self, id: LinkId) -> Vec<&Link> {
         let mut way = vec![&self.links[id]];
         while let Some(before) = way.last().and_then(|link| link.before) {
@@ -66,6 +71,37 @@ impl Chain {
     pub(super) fn push(&mut self, before: LinkId, op: Op, width: usize) -> Inner {
         self.links.push(Link { before: Some(before), op, width });
         inner(self.links.len() - 1, vec![width])
+    }
+
+    /// Adds up rows, each times a factor. Where one has a single number, it is added to all of the other's.
+    pub(super) fn sum(&mut self, terms: &[(Inner, f64)]) -> Result<Inner, String> {
+        let tail = terms.iter().map(|(term, _)| &term.tail).max_by_key(|tail| tail.iter().product::<usize>());
+        let tail = tail.ok_or("it has no inputs")?.clone();
+        let width: usize = tail.iter().product();
+        let mut parts = Vec::with_capacity(terms.len());
+        for (term, factor) in terms {
+            let mut part = self.settle(term)?;
+            if term.tail != tail {
+                if *term.tail != [1] || tail.len() != 1 {
+                    return Err(format!("it adds rows of shapes {:?} and {tail:?}", term.tail));
+                }
+                part = self.push(part, Op::Pick { places: vec![0; width] }, width).of;
+            }
+            parts.push((part, *factor));
+        }
+        self.links.push(Link { before: None, op: Op::Sum { parts }, width });
+        Ok(inner(self.links.len() - 1, tail))
+    }
+
+    /// Puts rows side by side.
+    pub(super) fn concat(&mut self, parts: &[Inner]) -> Result<Inner, String> {
+        let mut links = Vec::with_capacity(parts.len());
+        for part in parts {
+            links.push(self.settle(part)?);
+        }
+        let width = links.iter().map(|&link| self.links[link].width).sum();
+        self.links.push(Link { before: None, op: Op::Concat { parts: links }, width });
+        Ok(inner(self.links.len() - 1, vec![width]))
     }
 
     /// Where columns enter the network; the same columns enter it at one place.

@@ -54,6 +54,7 @@ pub(super) fn layers<'a>(
     for link in links {
         match &link.op {
             Op::Source(_) => {}
+            Op::Sum { .. } | Op::Concat { .. } => return Err("it joins branches within a chain".into()),
             Op::Linear { weights, bias } => linear(&mut drafts, weights, Array1::from(bias.clone())),
             Op::Pick { places } => match last(&mut drafts, width)? {
                 draft if draft.norm.is_none() => draft.pick(places),

@@ -9,6 +9,7 @@ mod calibrated;
 mod computed;
 mod discrete;
 mod encoding;
+mod joins;
 mod network;
 mod own;
 mod quantized;
@@ -30,8 +31,8 @@ use crate::model::signature::{Missing, Unknown};
 const WIDEST: usize = 1 << 20;
 
 /// What is said of branches.
-const BRANCHES: &str = "only layers one after the other can be imported, no residual or skip connections (x + f(x)): \
-                        train the network without them";
+const BRANCHES: &str = "weir imports branches that are added (x + f(x)) or put side by side (torch.cat along the \
+                        columns): train the network with these";
 
 /// What the walk through a graph has found so far.
 #[derive(Debug)]
@@ -100,7 +101,7 @@ fn find(domain: &str, name: &str) -> Option<Operator> {
             | "Mish" | "HardSwish" | "HardSigmoid" | "ThresholdedRelu" | "Swish" | "Neg" | "Erf" | "Abs"
             | "Reciprocal" | "Round" => activation::unary,
             "Exp" => calibrated::exp,
-            "Sum" => calibrated::sum,
+            "Sum" => joins::sum,
             "Log" => own::log,
             "IsNaN" => own::is_nan,
             "Less" | "LessOrEqual" | "Greater" | "GreaterOrEqual" => discrete::compare,
@@ -122,7 +123,7 @@ fn find(domain: &str, name: &str) -> Option<Operator> {
             "Squeeze" => shape::squeeze,
             "Unsqueeze" => shape::unsqueeze,
             "Transpose" => shape::transpose,
-            "Concat" => shape::concat,
+            "Concat" => joins::concat,
             "Gather" => shape::gather,
             "Slice" => shape::slice,
             "Split" => shape::split,

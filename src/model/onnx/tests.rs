@@ -1,5 +1,6 @@
 //! What can't be imported, and what people say about a model. That the answers are onnxruntime's is for tests/import.rs.
 
+mod branches;
 mod exported;
 mod forms;
 mod random;
@@ -130,7 +131,7 @@ fn what_a_node_cannot_do_is_said_with_its_name() {
             "MatMul",
             "no activation",
         ),
-        (vec![node("MatMul", &["z", "v"], "s"), node("Add", &["s", "z"], "y")], "Add", "joins two branches"),
+        (vec![node("MatMul", &["z", "v"], "s"), node("Mul", &["s", "z"], "y")], "Mul", "joins two branches by Mul"),
         (vec![node("MatMul", &["z", "w"], "y")], "MatMul", "rows of shape [3] by 2 rows"),
         (vec![node("Add", &["z", "nowhere"], "y")], "Add", "nothing before it gives \"nowhere\""),
         (vec![node("Add", &["z", "y"], "q"), node("Relu", &["q"], "y")], "Add", "nothing before it gives \"y\""),

@@ -100,7 +100,7 @@ fn function_operands<const N: usize>(
         });
     }
     if operands.iter().any(|operand| operand.of != first.of || operand.tail != first.tail) {
-        return Err(format!("it joins two branches: {BRANCHES}"));
+        return Err(format!("it joins two branches by {}: {BRANCHES}", node.op_type));
     }
     operands.try_into().map_err(|_| "it takes another number of values".into())
 }

@@ -96,7 +96,11 @@ fn binary(walk: &mut Walk<'_>, node: &Node, operation: Operation) -> Result<Vec<
         (a, b) => {
             let (a, b) = (walk.chain.inner(a)?, walk.chain.inner(b)?);
             if a.of != b.of || a.tail != b.tail {
-                return Err(format!("it joins two branches: {BRANCHES}"));
+                return match operation {
+                    Operation::Add => Ok(vec![Value::Inner(walk.chain.sum(&[(a, 1.0), (b, 1.0)])?)]),
+                    Operation::Sub => Ok(vec![Value::Inner(walk.chain.sum(&[(a, 1.0), (b, -1.0)])?)]),
+                    _ => Err(format!("it joins two branches by {}: {BRANCHES}", node.op_type)),
+                };
             }
             Value::Inner(Inner { function: a.function.with(&b.function, |a, b| operation.of(a, b)), ..a })
         }

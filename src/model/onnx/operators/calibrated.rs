@@ -23,11 +23,3 @@ pub(super) fn exp(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String
     let function = negated.function.then(|x| (-x).exp());
     Ok(vec![Value::Inner(Inner { function, of: negated.of, tail: x.tail })])
 }
-
-/// `Sum` of one value.
-pub(super) fn sum(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
-    match node.input.len() {
-        1 => Ok(vec![walk.input(node, 0)?.clone()]),
-        count => Err(format!("it adds up {count} values: only layers one after the other can be imported")),
-    }
-}

@@ -1,14 +1,13 @@
-//! Shapes: constants and sizes are folded; columns are picked, put together and given other shapes as long as each
+//! Shapes: constants and sizes are folded; columns are picked and given other shapes as long as each
 //! row stays a row.
 
 use std::rc::Rc;
 
-use super::{BRANCHES, Walk, axis, is_last, kind};
-use crate::engine::{Activation, Output};
+use super::{Walk, axis, is_last, joins, kind};
 use crate::model::onnx::chain::Op;
 use crate::model::onnx::proto::Node;
 use crate::model::onnx::tensor::{Array, Data, Element};
-use crate::model::onnx::value::{Answer, Columns, Form, Inner, Size, Value};
+use crate::model::onnx::value::{Columns, Form, Inner, Size, Value};
 
 pub(super) fn constant(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
     let array = if let Some(tensor) = node.tensor("value") {
@@ -245,65 +244,6 @@ pub(super) fn transpose(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, 
     Ok(vec![Value::Constant(Rc::new(Array { shape: vec![columns, rows], data, element: array.element }))])
 }
 
-pub(super) fn concat(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
-    let mut parts = Vec::with_capacity(node.input.len());
-    for index in 0..node.input.len() {
-        parts.push(walk.input(node, index)?);
-    }
-    let at = node.int("axis", 0);
-    let value = match &*parts {
-        [] => return Err("it has no inputs".into()),
-        [one] => (*one).clone(),
-        [Value::Columns(first), ..] => {
-            let mut whole = Columns { cells: Vec::new(), tail: first.tail.clone(), element: first.element };
-            for part in &parts {
-                let Value::Columns(part) = part else { return Err("it joins columns with something else".into()) };
-                if !is_last(at, &part.tail)? || part.tail.last() != Some(&part.cells.len()) {
-                    return Err("it joins columns along another axis than the last".into());
-                }
-                whole.cells.extend(part.cells.iter().cloned());
-            }
-            whole.tail.iter_mut().next_back().into_iter().for_each(|last| *last = whole.cells.len());
-            Value::Columns(whole)
-        }
-        // scikit-learn's binary classifier: 1 - p and p.
-        [Value::Inner(negative), Value::Inner(positive)]
-            if negative.of == positive.of
-                && negative.tail == [1]
-                && positive.tail == [1]
-                && positive.function.is(Activation::Logistic)
-                && negative.function.is_complement_of(&positive.function) =>
-        {
-            let answer = Answer { of: positive.of, output: Output::Logistic };
-            Value::Answer { answer, form: Form::Probabilities }
-        }
-        [Value::Constant(_) | Value::Sizes(_), ..] => {
-            let mut sizes = Vec::new();
-            for part in &parts {
-                sizes.extend(sizes_of(part)?);
-            }
-            Value::Sizes(sizes)
-        }
-        [other, ..] => {
-            return Err(format!("it joins {}: {BRANCHES}", kind(other)));
-        }
-    };
-    Ok(vec![value])
-}
-
-/// A list of sizes, or of integers that may be sizes.
-fn sizes_of(value: &Value) -> Result<Vec<Size>, String> {
-    match value {
-        Value::Sizes(sizes) => Ok(sizes.clone()),
-        Value::Constant(array) => {
-            let size =
-                |&value: &i64| usize::try_from(value).map(Size::Fixed).map_err(|_| format!("{value} is no size"));
-            array.as_integers()?.iter().map(size).collect()
-        }
-        other => Err(format!("it takes {} for sizes", kind(other))),
-    }
-}
-
 /// Picks along an axis: by places.
 fn pick(walk: &mut Walk<'_>, value: &Value, at: i64, places: &[i64], scalar: bool) -> Result<Value, String> {
     let all = |count: usize| -> Result<Vec<usize>, String> {
@@ -385,12 +325,9 @@ pub(super) fn gather(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, Str
     if let Some(label) = label(walk.input(node, 0)?, walk.input(node, 1)?) {
         return Ok(vec![label]);
     }
-    if let (Value::Constant(_), Value::Columns(_)) = (walk.input(node, 0)?, walk.input(node, 1)?) {
-        return Err(
-            "it looks numbers up by a column, as torch.nn.Embedding does: encode the column by OneHotEncoder, or \
-                    torch.nn.functional.one_hot, and multiply it by a torch.nn.Linear"
-                .into(),
-        );
+    if let (Value::Constant(table), Value::Columns(columns)) = (walk.input(node, 0)?, walk.input(node, 1)?) {
+        let (table, columns) = (Rc::clone(table), columns.clone());
+        return Ok(vec![Value::Columns(joins::embedding(walk, node, &table, &columns)?)]);
     }
     let places = walk.constant(node, 1)?;
     if places.shape.len() > 1 {

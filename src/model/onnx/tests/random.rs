@@ -309,6 +309,75 @@ impl Drawn {
         }
     }
 
+    /// Something that other numbers may pass by.
+    fn passable_activation(&mut self) {
+        let width = self.last.1;
+        match self.random.random_range(0..4) {
+            0 => {
+                self.then("LeakyRelu", &[]);
+                self.alpha(-0.5, 1.5);
+            }
+            1 => {
+                let slopes = self.numbers(width, -0.5, 1.5);
+                let slopes = self.constant(&[width], slopes);
+                self.then("PRelu", &[&slopes]);
+            }
+            2 => {}
+            _ => self.then("Relu", &[]),
+        }
+    }
+
+    /// Two branches of the last value, which are added or put side by side.
+    fn branches(&mut self) {
+        let start = self.last.clone();
+        let is_sum = self.chance(0.6);
+        let width = if is_sum && self.chance(0.2) { 1 } else { self.random.random_range(1..=6) };
+        let hidden = self.random.random_range(1..=8);
+        match self.random.random_range(0..3) {
+            // x and f(x)
+            0 => {
+                self.linear(hidden);
+                self.passable_activation();
+                self.linear(if is_sum { start.1 } else { width });
+                self.join(&start, is_sum);
+            }
+            // A branch of one layer and one of two.
+            1 => {
+                self.linear(width);
+                let shallow = std::mem::replace(&mut self.last, start);
+                self.linear(hidden);
+                self.passable_activation();
+                self.linear(if is_sum { shallow.1 } else { width });
+                self.passable_activation();
+                self.join(&shallow, is_sum);
+            }
+            // Both with the same activation.
+            _ => {
+                let operators = ["Tanh", "Sigmoid", "Relu", "Elu", "Softplus"];
+                let operator = operators[self.random.random_range(0..operators.len())];
+                self.linear(hidden);
+                self.then(operator, &[]);
+                let first = std::mem::replace(&mut self.last, start);
+                self.linear(if is_sum { hidden } else { width });
+                self.then(operator, &[]);
+                self.join(&first, is_sum);
+            }
+        }
+        self.is_linear = true;
+    }
+
+    /// The last value and another one.
+    fn join(&mut self, other: &(String, usize), is_sum: bool) {
+        if is_sum {
+            let operator = ["Add", "Sub", "Sum"][self.random.random_range(0..3)];
+            self.then(operator, &[&other.0]);
+            return;
+        }
+        self.then("Concat", &[&other.0]);
+        self.attribute("axis", |attribute| attribute.i = 1);
+        self.last.1 += other.1;
+    }
+
     fn end(&mut self) {
         match self.random.random_range(0..6) {
             0 if self.last.1 > 1 => {
@@ -327,6 +396,9 @@ impl Drawn {
         for _ in 0..layers {
             let outputs = self.random.random_range(1..=7);
             self.linear(outputs);
+            if self.chance(0.25) {
+                self.branches();
+            }
             for share in [0.3, 0.1] {
                 if self.chance(share) {
                     self.norm();
