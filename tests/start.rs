@@ -47,7 +47,7 @@ impl Place {
     fn fit(&self, text: &str) -> String {
         let cache = std::env::var("XDG_CACHE_HOME").unwrap_or_else(|_| "$HOME/.cache".into());
         let mut text = text.replace("localhost:9092", kafka::brokers()).replace("$HOME/.cache", &cache);
-        for part in ["features", "predictions", "dead-letter"] {
+        for part in PARTS {
             text = text.replace(&format!("flights.{part}"), &format!("{}.{part}", self.topics));
         }
         text = text.replace("weir-flights", &self.topics);
@@ -55,6 +55,11 @@ impl Place {
             Some(http) => text.replace("localhost:8080", http),
             None => text,
         }
+    }
+
+    /// Whether the broker knows the topics of this run.
+    fn has_topics(&self) -> bool {
+        PARTS.iter().all(|part| kafka::topic_exists(kafka::brokers(), &format!("{}.{part}", self.topics)))
     }
 
     /// Runs a block of commands; every one of them has to succeed. Returns what it prints.
@@ -77,6 +82,9 @@ impl Place {
         text.into_owned()
     }
 }
+
+/// What the topics' names end with.
+const PARTS: [&str; 3] = ["features", "predictions", "dead-letter"];
 
 /// The pages in the order in which they are typed: the guides go on from what the start page leaves.
 const PAGES: [&str; 5] = [
@@ -111,6 +119,10 @@ fn the_pages_lead_to_predictions() {
             continue;
         }
         printed.push_str(&place.run(&block));
+        if block.contains("--create --topic") {
+            // A busy broker learns a moment later what its controller has created.
+            eventually("the topics are there", || place.has_topics().then_some(()));
+        }
         if let (Some(weir), true) = (&weir, block.contains("ConsoleProducer")) {
             eventually("all records have an outcome", || {
                 let outcomes =

@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 use super::brokers::{Brokers, WAIT_STEP};
 use super::ports::{Clients, GroupConsumer, OutputProducer};
 use super::{Activity, WorkerError};
-use crate::kafka::consumer::{Commit, Position};
+use crate::kafka::consumer::{Commit, Position, TopicPartition};
+use crate::kafka::pending::Pending;
 use crate::kafka::producer::{Step, TransactionError};
 use crate::kafka::settings::TRANSACTION_TIMEOUT;
 use crate::monitor::metrics::CommitOutcome;
@@ -218,9 +219,11 @@ impl<K: Clients> Brokers<'_, K> {
     /// abort takes the outputs along.
     fn rewind_to_group(&mut self) -> Result<(), WorkerError> {
         let mut release_at = self.now() + PENDING_OFFSETS_TIMEOUT;
-        let mut question = self.consumer.ask_commits(self.partitions.assigned());
+        let (mut leases, mut question) = self.ask_commits();
         loop {
             match question.try_take() {
+                // A partition that was away meanwhile may be further by now.
+                Some(Ok(_)) if self.partitions.lease_count() != leases => (leases, question) = self.ask_commits(),
                 Some(Ok(commits)) => {
                     let now = self.now();
                     for (partition, commit) in commits {
@@ -236,11 +239,16 @@ impl<K: Clients> Brokers<'_, K> {
                         release_at = self.now() + PENDING_OFFSETS_TIMEOUT;
                     }
                     self.wait_for_step()?;
-                    question = self.consumer.ask_commits(self.partitions.assigned());
+                    (leases, question) = self.ask_commits();
                 }
                 None => self.wait_for_step()?,
             }
         }
+    }
+
+    /// The question what the group has committed, and the number of leases when it was asked.
+    fn ask_commits(&self) -> (u64, Pending<Vec<(TopicPartition, Option<Commit>)>>) {
+        (self.partitions.lease_count(), self.consumer.ask_commits(self.partitions.assigned()))
     }
 
     fn init_another_producer(&mut self) -> Result<(), WorkerError> {
