@@ -23,7 +23,7 @@ pub use super::ffi::record::{Record, TopicTag};
 use super::ffi::{self, CommitQueue};
 use super::is_denial;
 use super::pending::Pending;
-pub use super::position::{Commit, Position, TopicPartition};
+pub use super::position::{Commit, GroupCommits, Position, TopicPartition};
 use super::settings::KafkaConfig;
 use super::starts::{self, OffsetReset};
 pub use super::starts::{Start, StartPoint};
@@ -247,7 +247,7 @@ impl Consumer {
 
     /// Asks what the group has committed of these partitions, as [`Consumer::ask_starts`] does. Partitions that are gone or may
     /// not be read are left out of the answer.
-    pub fn ask_commits(&self, partitions: Vec<TopicPartition>) -> Pending<Vec<(TopicPartition, Option<Commit>)>> {
+    pub fn ask_commits(&self, partitions: Vec<TopicPartition>) -> Pending<GroupCommits> {
         let inner = self.inner.clone();
         Pending::ask(self.owner.clone(), move || starts::ask_commits(&inner, partitions))
     }

@@ -33,6 +33,9 @@ pub struct Commit {
     pub topic_id: Option<TopicId>,
 }
 
+/// What a group has committed, by partition.
+pub type GroupCommits = Vec<(TopicPartition, Option<Commit>)>;
+
 impl Position {
     /// A position without an epoch.
     pub fn at(offset: i64) -> Position {

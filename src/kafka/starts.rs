@@ -18,7 +18,7 @@ use super::ffi::ask::{TopicAnswer, describe_topics};
 use super::ffi::cluster_id;
 use super::ffi::positions::{each_position, positions, topic_ids};
 use super::is_about_topic;
-use super::position::{Commit, Position, TopicPartition};
+use super::position::{Commit, GroupCommits, Position, TopicPartition};
 
 /// How long each question may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -121,7 +121,7 @@ pub(super) fn ask<C: ConsumerContext>(
 pub(super) fn ask_commits<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     partitions: Vec<TopicPartition>,
-) -> Result<Vec<(TopicPartition, Option<Commit>)>, KafkaError> {
+) -> Result<GroupCommits, KafkaError> {
     if partitions.is_empty() {
         return Ok(Vec::new());
     }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::planted;
 use super::ports::{Clients, GroupConsumer, InputRecord, OutputProducer};
 use crate::kafka::consumer::{
-    Commit, Consumer, Fetched, GroupEvent, GroupMetadata, Position, Record, Start, TopicPartition, TopicTag,
+    Commit, Consumer, Fetched, GroupCommits, GroupEvent, GroupMetadata, Position, Record, Start, TopicPartition,
+    TopicTag,
 };
 use crate::kafka::pending::Pending;
 use crate::kafka::producer::{
@@ -130,7 +131,7 @@ impl GroupConsumer for Consumer {
         self.ask_starts(partitions)
     }
 
-    fn ask_commits(&self, partitions: Vec<TopicPartition>) -> Pending<Vec<(TopicPartition, Option<Commit>)>> {
+    fn ask_commits(&self, partitions: Vec<TopicPartition>) -> Pending<GroupCommits> {
         self.ask_commits(partitions)
     }
 

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::kafka::consumer::{Commit, Fetched, GroupEvent, Position, Start, TopicPartition, TopicTag};
+use crate::kafka::consumer::{Commit, Fetched, GroupCommits, GroupEvent, Position, Start, TopicPartition, TopicTag};
 use crate::kafka::pending::Pending;
 use crate::kafka::producer::{Acknowledged, DeliveryError, NotSent, Outgoing, Step, TransactionError, Undelivered};
 use crate::kafka::watch::TopicSnapshot;
@@ -81,7 +81,7 @@ pub(crate) trait GroupConsumer {
     /// Asks where partitions begin.
     fn ask_starts(&self, partitions: Vec<TopicPartition>) -> Pending<Vec<(TopicPartition, Start)>>;
     /// Asks what the group has committed. Partitions that are gone or may not be read are left out of the answer.
-    fn ask_commits(&self, partitions: Vec<TopicPartition>) -> Pending<Vec<(TopicPartition, Option<Commit>)>>;
+    fn ask_commits(&self, partitions: Vec<TopicPartition>) -> Pending<GroupCommits>;
     /// The end of a partition as the last fetch saw it.
     fn end(&self, partition: &TopicPartition) -> Option<i64>;
     /// The member as it is now.

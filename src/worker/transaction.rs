@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use super::brokers::{Brokers, WAIT_STEP};
 use super::ports::{Clients, GroupConsumer, OutputProducer};
 use super::{Activity, WorkerError};
-use crate::kafka::consumer::{Commit, Position, TopicPartition};
+use crate::kafka::consumer::{Commit, GroupCommits, Position};
 use crate::kafka::pending::Pending;
 use crate::kafka::producer::{Step, TransactionError};
 use crate::kafka::settings::TRANSACTION_TIMEOUT;
@@ -247,7 +247,7 @@ impl<K: Clients> Brokers<'_, K> {
     }
 
     /// The question what the group has committed, and the number of leases when it was asked.
-    fn ask_commits(&self) -> (u64, Pending<Vec<(TopicPartition, Option<Commit>)>>) {
+    fn ask_commits(&self) -> (u64, Pending<GroupCommits>) {
         (self.partitions.lease_count(), self.consumer.ask_commits(self.partitions.assigned()))
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::world::{InputData, Kind, Op, Step, World, fetch_error, name};
-use crate::kafka::consumer::{Commit, Fetched, GroupEvent, Position, Start, TopicPartition, TopicTag};
+use crate::kafka::consumer::{Commit, Fetched, GroupCommits, GroupEvent, Position, Start, TopicPartition, TopicTag};
 use crate::kafka::pending::Pending;
 use crate::kafka::producer::{self, Acknowledged, DeliveryError, NotSent, Outgoing, TransactionError, Undelivered};
 use crate::kafka::simulated::{Fault, fault};
@@ -179,7 +179,7 @@ impl GroupConsumer for SimulatedConsumer {
         pending
     }
 
-    fn ask_commits(&self, partitions: Vec<TopicPartition>) -> Pending<Vec<(TopicPartition, Option<Commit>)>> {
+    fn ask_commits(&self, partitions: Vec<TopicPartition>) -> Pending<GroupCommits> {
         let (answer, pending) = Pending::simulated();
         self.world.borrow_mut().ask_commits(partitions, answer);
         pending

@@ -20,7 +20,9 @@ use super::faults::Faults;
 use super::put_back::PutBack;
 use crate::kafka::KafkaError;
 use crate::kafka::admin::{Topic, TopicId};
-use crate::kafka::consumer::{Commit, FetchError, GroupEvent, Position, Start, StartPoint, TopicPartition};
+use crate::kafka::consumer::{
+    Commit, FetchError, GroupCommits, GroupEvent, Position, Start, StartPoint, TopicPartition,
+};
 use crate::kafka::producer::{Acknowledged, Ticket, TransactionError, Undelivered};
 use crate::kafka::simulated::{Fault, fault, fenced, retriable};
 use crate::kafka::watch::TopicSnapshot;
@@ -141,27 +143,11 @@ pub(super) enum Step {
 }
 
 enum Later {
-    CommitResult {
-        commits: Vec<CommitOnItsWay>,
-        generation: u64,
-    },
-    Starts {
-        partitions: Vec<TopicPartition>,
-        answer: Sender<Result<Vec<(TopicPartition, Start)>, KafkaError>>,
-    },
-    Commits {
-        partitions: Vec<TopicPartition>,
-        answer: Sender<Result<Vec<(TopicPartition, Option<Commit>)>, KafkaError>>,
-    },
-    Step {
-        step: Step,
-        answer: Sender<Result<(), TransactionError>>,
-        producer: u64,
-    },
-    LateOutput {
-        message: InFlight,
-        producer: u64,
-    },
+    CommitResult { commits: Vec<CommitOnItsWay>, generation: u64 },
+    Starts { partitions: Vec<TopicPartition>, answer: Sender<Result<Vec<(TopicPartition, Start)>, KafkaError>> },
+    Commits { partitions: Vec<TopicPartition>, answer: Sender<Result<GroupCommits, KafkaError>> },
+    Step { step: Step, answer: Sender<Result<(), TransactionError>>, producer: u64 },
+    LateOutput { message: InFlight, producer: u64 },
 }
 
 /// Everything outside of the worker.

@@ -22,7 +22,7 @@ pub(super) fn quantize(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, S
         Some(DataType::Int16) => [-32_768.0, 32_767.0],
         _ => return Err("it rounds to another type than integers of 8 or 16 bits".into()),
     };
-    if !(scale.is_normal() && scale > 0.0) || !(low..=high).contains(&zero) {
+    if !(scale.is_normal() && scale > 0.0 && (low..=high).contains(&zero)) {
         return Err(format!("its scale is {scale} and its zero point {zero}"));
     }
     let round = Activation::Round { low: (low - zero) as f32, high: (high - zero) as f32 };

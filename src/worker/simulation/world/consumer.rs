@@ -211,7 +211,7 @@ impl World {
     pub(in crate::worker::simulation) fn ask_commits(
         &mut self,
         partitions: Vec<TopicPartition>,
-        answer: Sender<Result<Vec<(TopicPartition, Option<Commit>)>, KafkaError>>,
+        answer: Sender<Result<GroupCommits, KafkaError>>,
     ) {
         let due = if self.chance(self.faults.slow_starts) { self.after(500..=4_000) } else { self.after(1..=50) };
         self.later.push((due, Later::Commits { partitions, answer }));
