@@ -34,9 +34,6 @@ use rdkafka::producer::{BaseProducer, DefaultProducerContext, Producer};
 use super::position::TopicPartition;
 use queue::Queue;
 
-/// A partition whose offset the group has refused, and why.
-pub(crate) type RefusedOffset = (TopicPartition, KafkaError);
-
 /// Commits whose result can be awaited with a deadline.
 ///
 /// rdkafka's `commit` reports nothing in its asynchronous form and waits without bound in the other. Here the result
@@ -73,7 +70,7 @@ impl CommitQueue {
 
     /// The result of a commit that was started, if it arrives in time: the partitions whose offsets the group refuses, or an
     /// error if it has taken none.
-    pub(crate) fn poll(&self, timeout: Duration) -> Option<Result<Vec<RefusedOffset>, KafkaError>> {
+    pub(crate) fn poll(&self, timeout: Duration) -> Option<Result<Vec<(TopicPartition, KafkaError)>, KafkaError>> {
         let event = self.0.poll(timeout)?;
         // SAFETY: the event is alive; the list belongs to it and is only read.
         let (refused, asked) = unsafe {
@@ -92,9 +89,8 @@ impl CommitQueue {
         if asked > refused.len() {
             return Some(Ok(refused));
         }
-        let error = refused.into_iter().next().map(|(_, error)| error);
-        Some(match error {
-            Some(error) => Err(error),
+        Some(match refused.into_iter().next() {
+            Some((_, error)) => Err(error),
             None => event.error().map(|()| Vec::new()).map_err(KafkaError::ConsumerCommit),
         })
     }

@@ -75,11 +75,7 @@ pub(super) fn ask<C: ConsumerContext>(
     if partitions.is_empty() {
         return Ok(Vec::new());
     }
-    let mut committed = TopicPartitionList::with_capacity(partitions.len());
-    for TopicPartition { topic, partition } in &partitions {
-        committed.add_partition(topic, *partition);
-    }
-    let mut committed = consumer.committed_offsets(committed, TIMEOUT)?;
+    let mut committed = committed(consumer, &partitions)?;
     // After the commits: a topic that they don't belong to has replaced theirs.
     let topics = topic_ids_by_name(consumer, &partitions)?;
     let mut bounds = TopicPartitionList::new();
@@ -117,7 +113,20 @@ pub(super) fn ask<C: ConsumerContext>(
     Ok(starts)
 }
 
-/// Asks what the group has committed of these partitions. Those that are gone or may not be read are left out. Blocks for up to 5 s, and fails while an open transaction has offsets of one of them.
+/// What the group has committed of these partitions, in their order, as librdkafka answers.
+fn committed<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    partitions: &[TopicPartition],
+) -> Result<TopicPartitionList, KafkaError> {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for TopicPartition { topic, partition } in partitions {
+        list.add_partition(topic, *partition);
+    }
+    consumer.committed_offsets(list, TIMEOUT)
+}
+
+/// Asks what the group has committed of these partitions. Those that are gone or may not be read are left out. Blocks for
+/// up to 10 s, and fails while an open transaction has offsets of one of them.
 pub(super) fn ask_commits<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     partitions: Vec<TopicPartition>,
@@ -125,11 +134,7 @@ pub(super) fn ask_commits<C: ConsumerContext>(
     if partitions.is_empty() {
         return Ok(Vec::new());
     }
-    let mut list = TopicPartitionList::with_capacity(partitions.len());
-    for TopicPartition { topic, partition } in &partitions {
-        list.add_partition(topic, *partition);
-    }
-    let mut list = consumer.committed_offsets(list, TIMEOUT)?;
+    let mut list = committed(consumer, &partitions)?;
     let cluster_id = cluster_id(consumer.client(), TIMEOUT);
     let topic_ids = topic_ids(&mut list, cluster_id.as_deref());
     let mut commits = Vec::with_capacity(partitions.len());

@@ -467,8 +467,9 @@ impl PartitionTable {
         }
     }
 
-    /// Consumes a partition again from what the group has committed, be it less than this worker believes. Where that is nothing, or
-    /// belongs to another topic of this name, it continues where it began. One whose start is unknown yet is started otherwise ([`PartitionTable::start`]).
+    /// Consumes a partition again from what the group has committed, be it less than this worker believes. Where that is
+    /// nothing, or belongs to another topic of this name, it continues where it began. One whose start is unknown yet is
+    /// started otherwise ([`PartitionTable::start`]).
     pub(crate) fn rewind_to(&mut self, partition: &TopicPartition, commit: Option<Commit>, now: Instant) {
         let Some(slot) = self.find(partition) else { return };
         let entry = self.entry_mut(slot);

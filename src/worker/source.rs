@@ -199,8 +199,8 @@ impl<'c, K: Clients> Brokers<'c, K> {
         debug_assert!(ATTACH_AGAIN_AFTER < SILENT_AFTER);
     }
 
-    /// Reports where each partition is consumed and how many records are still to come, where that is known. Taken from the cursor, not
-    /// from commits: offsets have gaps (compaction, control records).
+    /// Reports where each partition is consumed and how many records are still to come, where that is known. Taken from the
+    /// cursor, not from commits: offsets have gaps (compaction, control records).
     pub(super) fn report_lag(&mut self) {
         let snapshot = self.surroundings.topics();
         for (partition, cursor) in self.partitions.cursors() {

@@ -194,15 +194,23 @@ impl<K: Clients> Brokers<'_, K> {
         if self.transaction.as_ref().is_some_and(|transaction| transaction.has_purged_in_flight) {
             return self.replace_producer("records of the aborted transaction may still be on their way");
         }
-        match self.take_step(None, |producer| producer.abort_transaction()) {
-            Ok(StepOutcome::Done) => self.transaction = Some(Transaction::default()),
-            // Where no record has got as far as the brokers, they know of no transaction that could be aborted.
-            Ok(StepOutcome::Refused(_)) | Err(WorkerError::Transaction(TransactionError::Fatal(_))) => {
-                return self.replace_producer("the brokers have ended the transaction");
-            }
-            Err(error) => return Err(error),
+        if !self.take_abort()? {
+            return self.replace_producer("the brokers have ended the transaction");
         }
         self.rewind_to_group()
+    }
+
+    /// Has the coordinator abort the transaction. Returns whether it has; otherwise the producer is of no use any more.
+    fn take_abort(&mut self) -> Result<bool, WorkerError> {
+        match self.take_step(None, |producer| producer.abort_transaction()) {
+            Ok(StepOutcome::Done) => {
+                self.transaction = Some(Transaction::default());
+                Ok(true)
+            }
+            // Where no record has got as far as the brokers, they know of no transaction that could be aborted.
+            Ok(StepOutcome::Refused(_)) | Err(WorkerError::Transaction(TransactionError::Fatal(_))) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Replaces the producer. Its successor aborts what it left open.
@@ -288,12 +296,8 @@ impl<K: Clients> Brokers<'_, K> {
         let deadline = self.now() + TRANSACTION_TIMEOUT;
         // Refused or not, the group's offsets are part of the transaction now.
         self.take_step(Some(deadline), |producer| producer.send_offsets(&offsets, &member))?;
-        match self.take_step(None, |producer| producer.abort_transaction()) {
-            Ok(StepOutcome::Done) => self.transaction = Some(Transaction::default()),
-            Ok(StepOutcome::Refused(_)) | Err(WorkerError::Transaction(TransactionError::Fatal(_))) => {
-                self.init_another_producer()?;
-            }
-            Err(error) => return Err(error),
+        if !self.take_abort()? {
+            self.init_another_producer()?;
         }
         Ok(())
     }

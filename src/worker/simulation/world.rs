@@ -392,7 +392,7 @@ impl World {
                 self.commit_results.push_back(result);
             }
             Later::Starts { partitions, answer } => {
-                let is_pending = !self.pending_offsets.is_empty() || self.has_hanging_offsets;
+                let is_pending = self.has_pending_offsets();
                 let result = if is_pending && self.has(PutBack::TakesPendingForNone) {
                     let start = Start { point: StartPoint::Reset(0), topic_id: None };
                     Ok(partitions.into_iter().map(|partition| (partition, start)).collect())
@@ -407,8 +407,7 @@ impl World {
                 let _ = answer.send(result);
             }
             Later::Commits { partitions, answer } => {
-                let is_pending = !self.pending_offsets.is_empty() || self.has_hanging_offsets;
-                let result = if is_pending || self.chance(self.faults.starts_fail) {
+                let result = if self.has_pending_offsets() || self.chance(self.faults.starts_fail) {
                     Err(fault(Fault::Busy))
                 } else {
                     let mut commits = Vec::new();
@@ -481,6 +480,10 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    fn has_pending_offsets(&self) -> bool {
+        !self.pending_offsets.is_empty() || self.has_hanging_offsets
     }
 
     fn commit_of(&self, partition: TopicPartition) -> Option<Commit> {

@@ -204,7 +204,7 @@ impl World {
         partitions: Vec<TopicPartition>,
         answer: Sender<Result<Vec<(TopicPartition, Start)>, KafkaError>>,
     ) {
-        let due = if self.chance(self.faults.slow_starts) { self.after(500..=4_000) } else { self.after(1..=50) };
+        let due = self.group_answers_at();
         self.later.push((due, Later::Starts { partitions, answer }));
     }
 
@@ -213,8 +213,12 @@ impl World {
         partitions: Vec<TopicPartition>,
         answer: Sender<Result<GroupCommits, KafkaError>>,
     ) {
-        let due = if self.chance(self.faults.slow_starts) { self.after(500..=4_000) } else { self.after(1..=50) };
+        let due = self.group_answers_at();
         self.later.push((due, Later::Commits { partitions, answer }));
+    }
+
+    fn group_answers_at(&mut self) -> Instant {
+        if self.chance(self.faults.slow_starts) { self.after(500..=4_000) } else { self.after(1..=50) }
     }
 
     pub(super) fn on_their_way(&self, commits: &[Commit]) -> Vec<CommitOnItsWay> {
