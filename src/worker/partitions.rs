@@ -479,7 +479,14 @@ impl PartitionTable {
         let is_of_another = |commit: &Commit| {
             commit.topic_id.zip(entry.topic_id).is_some_and(|(committed, present)| committed != present)
         };
-        let committed = commit.filter(|commit| !is_of_another(commit)).map(|commit| commit.position);
+        let commit = commit.filter(|commit| !is_of_another(commit));
+        if let Some(topic_id) = commit.as_ref().and_then(|commit| commit.topic_id).filter(|_| entry.topic_id.is_none())
+        {
+            // The log was replaced, and it isn't known yet whether by one of another topic. Then the commit isn't of this one:
+            // the next snapshot says so.
+            (entry.topic_id, entry.identified_after) = (Some(topic_id), now);
+        }
+        let committed = commit.map(|commit| commit.position);
         let position = committed.or(entry.start);
         // A start is committed, too.
         (entry.committed, entry.done) = (committed, position.filter(|_| committed.is_none()));
@@ -581,5 +588,30 @@ impl PartitionTable {
     fn next_number(&mut self) -> u64 {
         self.numbers += 1;
         self.numbers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_of_the_topic_that_had_the_name_before_is_noticed_when_the_next_snapshot_comes() {
+        let (now, partition) = (Instant::now(), TopicPartition { topic: "t".into(), partition: 0 });
+        let position = Position { offset: 5, leader_epoch: Some(0) };
+        let replaced_where_snapshot_says = |id: u128| {
+            let mut table = PartitionTable::new([("t".to_owned(), 0)]);
+            table.assign(std::slice::from_ref(&partition), now);
+            let start = Start { point: StartPoint::Committed(position), topic_id: Some(TopicId(1)) };
+            table.start(&partition, start, true, now);
+            // Offsets have gone back: of a truncated log or of a new topic, nobody knows yet.
+            let log = NewLog { position: Position::at(0), topic_id: None };
+            table.restart(0, 0, log, true, now, &mut Vec::new());
+            let commit = Commit { partition: partition.clone(), position, topic_id: Some(TopicId(1)) };
+            table.rewind_to(&partition, Some(commit), now);
+            table.identify(0, TopicId(id), now + Duration::from_secs(1))
+        };
+        assert_eq!(replaced_where_snapshot_says(1), [] as [i32; 0]);
+        assert_eq!(replaced_where_snapshot_says(2), [0]);
     }
 }
