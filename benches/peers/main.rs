@@ -63,8 +63,8 @@ struct Options {
     #[arg(long, default_value_t = 1_000_000)]
     records: usize,
 
-    /// How many partitions each topic has, except for --scale. Throughput is measured with each of these in turn.
-    #[arg(long, value_delimiter = ',', value_name = "N,…", default_value = "4")]
+    /// How many partitions each topic has: 4, and with --scale 1 to 4,096. Throughput is measured with each of these in turn.
+    #[arg(long, value_delimiter = ',', value_name = "N,…")]
     partitions: Vec<i32>,
 
     /// How often everybody has a turn.
@@ -83,7 +83,7 @@ struct Options {
     #[arg(long)]
     batching: bool,
 
-    /// Run weir alone, in one to four processes, on one to 512 partitions.
+    /// Run weir alone, in one to four processes, on few and on many partitions.
     #[arg(long)]
     scale: bool,
 
@@ -130,7 +130,7 @@ fn main() -> ExitCode {
     let kafka = Kafka::start(0, None, &["group.initial.rebalance.delay.ms=1000"]);
     let mut is_right = true;
     let tables = if options.scale {
-        scale::measure(&kafka, options.workload, options.records)
+        scale::measure(&kafka, options.workload, options.partitions(), options.records)
     } else {
         // Steady rates are fed while they are measured.
         let is_steady = options.latency || options.batching || options.soak.is_some();
@@ -144,19 +144,19 @@ fn main() -> ExitCode {
             workload
         };
         if let Some(minutes) = options.soak {
-            let (table, is_flat) = soak::run(&workload(options.partitions[0]), &Contender::weir(2), minutes);
+            let (table, is_flat) = soak::run(&workload(options.partitions()[0]), &Contender::weir(2), minutes);
             is_right = is_flat;
             table
         } else if options.batching {
-            batching::measure(&workload(options.partitions[0]), options.seconds)
+            batching::measure(&workload(options.partitions()[0]), options.seconds)
         } else if options.latency {
-            latency::measure(&workload(options.partitions[0]), &contenders, options.rounds, options.seconds)
+            latency::measure(&workload(options.partitions()[0]), &contenders, options.rounds, options.seconds)
         } else {
             let measure = |&partitions: &i32| {
                 let table = throughput::measure(&workload(partitions), &contenders, options.rounds);
                 format!("{partitions} partitions:\n\n{table}\n")
             };
-            options.partitions.iter().map(measure).collect()
+            options.partitions().iter().map(measure).collect()
         }
     };
     let page = options.page(commit, &tables);
@@ -176,6 +176,14 @@ impl Options {
             return self.only.iter().any(|name| contender.name.contains(name.as_str()));
         }
         self.all || contender.is_at_home()
+    }
+
+    fn partitions(&self) -> &[i32] {
+        match &self.partitions[..] {
+            [] if self.scale => &scale::PARTITIONS,
+            [] => &[4],
+            chosen => chosen,
+        }
     }
 
     fn name(&self) -> String {

@@ -12,7 +12,7 @@ use crate::workload::{Kind, Workload};
 
 const PROCESSES: [usize; 3] = [1, 2, 4];
 
-const PARTITIONS: [i32; 4] = [1, 8, 64, 512];
+pub(crate) const PARTITIONS: [i32; 5] = [1, 8, 64, 512, 4_096];
 
 const ROUTES: [i32; 3] = [1, 8, 32];
 
@@ -20,13 +20,13 @@ const ROUTES: [i32; 3] = [1, 8, 32];
 const ROUTED_PARTITIONS: i32 = 32;
 
 /// Runs all of it; the table.
-pub(crate) fn measure(kafka: &Kafka, kind: Kind, records: usize) -> String {
+pub(crate) fn measure(kafka: &Kafka, kind: Kind, partitions: &[i32], records: usize) -> String {
     let mut table = String::from(
         "| partitions | processes | records/s | CPU µs per record | MiB each | start s | join s | stop s |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
-    for partitions in PARTITIONS {
-        let workload = Workload::new(kafka, kind, partitions, records);
+    for &count in partitions {
+        let workload = Workload::new(kafka, kind, count, records);
         for processes in PROCESSES {
             let row = row(&workload, processes);
             println!("{row}");
