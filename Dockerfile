@@ -9,8 +9,8 @@ COPY . .
 # Dependencies and librdkafka stay in the caches, so that a change of weir's own code rebuilds only that.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/weir/target \
-    cargo build --release --locked \
-    && install -D target/release/weir /out/weir
+    cargo build --profile dist --locked \
+    && install -D target/dist/weir /out/weir
 
 FROM debian:bookworm-slim
 RUN apt-get update \

@@ -21,7 +21,6 @@ pub mod codec;
 pub mod config;
 pub mod dead_letter;
 pub mod demo;
-pub mod engine;
 pub mod http;
 pub mod kafka;
 pub mod logging;
@@ -38,3 +37,5 @@ pub mod score;
 pub mod serve;
 pub mod train;
 pub mod worker;
+
+pub use weir_engine as engine;

@@ -5,7 +5,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::engine::{Activation, Output, exact};
+use crate::engine::{Activation, Output};
 use crate::train::descent::{Descent, Lesson};
 use crate::train::distributed::tests::on_ranks;
 use crate::train::recipe::{BatchSize, Recipe, Solver};
@@ -134,7 +134,7 @@ fn exact_loss(
             let neuron = |output: usize| {
                 let weight = |input: usize| parameters[shape.start + input * shape.outputs + output];
                 let products = values.iter().enumerate().map(|(input, value)| value * weight(input));
-                exact(shape.activation, products.sum::<f64>() + parameters[shape.weights_end() + output])
+                shape.activation.exact(products.sum::<f64>() + parameters[shape.weights_end() + output])
             };
             values = (0..shape.outputs).map(neuron).collect();
         }

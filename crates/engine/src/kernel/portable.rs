@@ -8,7 +8,7 @@ use super::{Operation, Simd};
 
 /// Needs no proof. The parameters are for tests, which try the shapes of kernels that their machine lacks.
 #[derive(Clone, Copy)]
-pub(in crate::engine) struct Portable<const LANES: usize = 4, const TILE_ROWS: usize = 6>;
+pub(crate) struct Portable<const LANES: usize = 4, const TILE_ROWS: usize = 6>;
 
 /// A half that isn't infinite or NaN as a float. Its exponent is too small by 112 at first, which a product corrects; it
 /// is exact for subnormal halves too.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Matrix;
-use crate::engine::kernel::{Backend, Operation, Simd};
+use crate::kernel::{Backend, Operation, Simd};
 
 /// Chooses no row.
 pub const NONE: u32 = u32::MAX;

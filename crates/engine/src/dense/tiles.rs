@@ -4,11 +4,11 @@
 //! each of its sums takes the inputs in the same order; so the shapes, which follow the number of rows, don't show in
 //! the results.
 
-use crate::engine::Activation;
-use crate::engine::kernel::{Operation, Simd};
+use crate::Activation;
+use crate::kernel::{Operation, Simd};
 
 /// Rows of a tile one column wide, and the most rows of any tile.
-pub(in crate::engine) const TALLEST: usize = 12;
+pub(crate) const TALLEST: usize = 12;
 
 /// Columns of a tile one row high: a single row needs many to keep the multipliers busy.
 const WIDEST: usize = 8;

@@ -24,8 +24,6 @@ mod tests;
 pub mod training;
 
 pub use activation::Activation;
-#[cfg(test)]
-pub(crate) use activation::tests::exact;
 pub use kernel::{Kernel, kernels};
 pub use layer::{Dtype, Int8Input, Layer, Norm, NormPlace, Weights};
 pub use mlp::{Mlp, Scratch};

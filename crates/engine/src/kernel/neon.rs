@@ -7,7 +7,7 @@ use super::{Operation, Simd};
 
 /// Proof that the CPU has NEON.
 #[derive(Clone, Copy)]
-pub(in crate::engine) struct Neon(());
+pub(crate) struct Neon(());
 
 impl Neon {
     pub(super) fn detect() -> Option<Neon> {

@@ -1,8 +1,8 @@
 //! PReLU with a slope for each output, over rows that a layer has just stored: a pass of its own, so that layers without
 //! slopes have nothing to do with them. It only multiplies, which every kernel rounds alike.
 
-use crate::engine::aligned::Aligned;
-use crate::engine::kernel::{Operation, Simd};
+use crate::aligned::Aligned;
+use crate::kernel::{Operation, Simd};
 
 /// Rows of whole vectors, and the slopes of one row.
 pub(super) struct PRelu<'a> {

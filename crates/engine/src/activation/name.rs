@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::Activation;
-use crate::engine::EngineError;
+use crate::EngineError;
 
 /// Far below 2²², where the kernels stop rounding.
 const MOST: f32 = 1e6;

@@ -1,80 +1,11 @@
 //! The activations of every kernel that the machine has, against f64, over the whole range of f32.
 
+use super::exact::{ALPHA, SCALE, erfc, gelu_tanh_u, logistic, softplus};
 use super::*;
-use crate::engine::{EngineError, kernels};
+use crate::{EngineError, kernels};
 
 /// ε of the error bounds.
 const EPSILON: f64 = f32::EPSILON as f64;
-
-/// erfc by its continued fraction (x ≥ 2) or the series of erf: correct to 1e-14, relative.
-fn erfc(x: f64) -> f64 {
-    if x < 0.0 {
-        return 2.0 - erfc(-x);
-    }
-    let scale = std::f64::consts::FRAC_2_SQRT_PI * (-x * x).exp();
-    if x < 2.0 {
-        let (mut term, mut sum) = (x, x);
-        for n in 1..100 {
-            term *= 2.0 * x * x / (2 * n + 1) as f64;
-            sum += term;
-        }
-        return 1.0 - scale * sum;
-    }
-    let fraction = (1..200).rev().fold(0.0, |rest, n| n as f64 / 2.0 / (x + rest));
-    scale / 2.0 / (x + fraction)
-}
-
-/// The functions in f64, by their definitions.
-pub(crate) fn exact(activation: Activation, x: f64) -> f64 {
-    match activation {
-        Activation::Identity | Activation::PRelu => x,
-        Activation::Relu => x.max(0.0),
-        Activation::LeakyRelu { slope } => left(x, |x| f64::from(slope) * x),
-        Activation::Elu { alpha } => left(x, |x| f64::from(alpha) * x.exp_m1()),
-        Activation::Selu => SCALE * left(x, |x| ALPHA * x.exp_m1()),
-        Activation::Celu { alpha } => left(x, |x| f64::from(alpha) * (x / f64::from(alpha)).exp_m1()),
-        Activation::Tanh => x.tanh(),
-        Activation::Logistic => logistic(x),
-        Activation::Gelu => x * erfc(-x / std::f64::consts::SQRT_2) / 2.0,
-        Activation::GeluTanh => x / (1.0 + (-gelu_tanh_u(x)).exp()),
-        Activation::Silu => x / (1.0 + (-x).exp()),
-        Activation::Softplus => softplus(x),
-        Activation::Mish => x * softplus(x).tanh(),
-        Activation::Softsign => x / (1.0 + x.abs()),
-        Activation::HardSwish => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
-        Activation::HardSigmoid { alpha, beta } => (f64::from(alpha) * x + f64::from(beta)).clamp(0.0, 1.0),
-        Activation::ThresholdedRelu { alpha } => {
-            if x > f64::from(alpha) {
-                x
-            } else {
-                0.0
-            }
-        }
-        Activation::Clamp { low, high } => x.max(low.into()).min(high.into()),
-        Activation::Round { low, high } => x.max(low.into()).min(high.into()).round_ties_even(),
-    }
-}
-
-/// selu's constants, from "Self-Normalizing Neural Networks".
-const ALPHA: f64 = 1.673_263_242_354_377_2;
-const SCALE: f64 = 1.050_700_987_355_480_5;
-
-fn left(x: f64, function: impl Fn(f64) -> f64) -> f64 {
-    if x < 0.0 { function(x) } else { x }
-}
-
-fn logistic(x: f64) -> f64 {
-    1.0 / (1.0 + (-x).exp())
-}
-
-fn softplus(x: f64) -> f64 {
-    x.max(0.0) + (-x.abs()).exp().ln_1p()
-}
-
-/// 2 √(2/π) (x + 0.044715 x³)
-fn gelu_tanh_u(x: f64) -> f64 {
-    2.0 * (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))
-}
 
 fn exact_derivative(activation: Activation, x: f64) -> f64 {
     let positive = f64::from(u8::from(x > 0.0));
@@ -183,7 +114,7 @@ fn whole_range() -> Vec<f32> {
     values
 }
 
-fn apply(kernel: crate::engine::Kernel, activation: Activation, values: &[f32]) -> Vec<f32> {
+fn apply(kernel: crate::Kernel, activation: Activation, values: &[f32]) -> Vec<f32> {
     let mut values = values.to_vec();
     kernel.backend().unwrap().run(Apply { activation, values: &mut values });
     values
@@ -197,7 +128,7 @@ fn values_keep_their_error_bounds() {
             let (bound, negligible) = bound(activation);
             let mut worst = (0.0, 0.0);
             for (&x, y) in inputs.iter().zip(apply(kernel, activation, &inputs)) {
-                let expected = exact(activation, f64::from(x));
+                let expected = activation.exact(f64::from(x));
                 let error = (f64::from(y) - expected).abs();
                 // An infinity is right where the exact value rounds to it.
                 let is_right = error <= negligible || y == expected as f32;

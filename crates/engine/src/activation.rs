@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::kernel::{Backend, MAX_LANES, Operation, Simd};
 use super::math;
 
+mod exact;
 mod name;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 /// 2 √(2/π) and the cubic term of [`Activation::GeluTanh`]: x σ(2 √(2/π) (x + 0.044715 x³)) is the usual formula with
 /// (1 + tanh u) / 2 = σ(2 u) put in, which doesn't cancel.

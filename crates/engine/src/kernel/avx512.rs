@@ -8,10 +8,10 @@ use super::{Operation, Simd};
 
 /// Proof that the CPU has AVX-512 F and BW, and AVX-512 VNNI where `VNNI` says so.
 #[derive(Clone, Copy)]
-pub(in crate::engine) struct Avx512<const VNNI: bool = false>(());
+pub(crate) struct Avx512<const VNNI: bool = false>(());
 
 /// Proof that the CPU has AVX-512 VNNI too.
-pub(in crate::engine) type Avx512Vnni = Avx512<true>;
+pub(crate) type Avx512Vnni = Avx512<true>;
 
 impl<const VNNI: bool> Avx512<VNNI> {
     pub(super) fn detect() -> Option<Avx512<VNNI>> {

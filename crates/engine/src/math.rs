@@ -145,8 +145,8 @@ fn polynomial<S: Simd, const N: usize>(s: S, x: S::V, coefficients: &[f32; N]) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::kernel::Operation;
-    use crate::engine::kernels;
+    use crate::kernel::Operation;
+    use crate::kernels;
 
     struct Exp<'a>(&'a mut [f32]);
 

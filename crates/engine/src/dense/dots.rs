@@ -3,9 +3,9 @@
 //! and what is left of the inputs is added in their order. That is the same for each row, however many there are.
 
 use super::tiles::{Activate, Target};
-use crate::engine::Activation;
-use crate::engine::aligned::Aligned;
-use crate::engine::kernel::{MAX_LANES, Operation, Simd};
+use crate::Activation;
+use crate::aligned::Aligned;
+use crate::kernel::{MAX_LANES, Operation, Simd};
 
 /// Rows that are summed at a time, so that one sum doesn't wait for itself.
 const ROWS: usize = 4;

@@ -8,10 +8,10 @@ use super::{Operation, Simd};
 
 /// Proof that the CPU has AVX2, FMA and F16C, and AVX-VNNI where `VNNI` says so.
 #[derive(Clone, Copy)]
-pub(in crate::engine) struct Avx2<const VNNI: bool = false>(());
+pub(crate) struct Avx2<const VNNI: bool = false>(());
 
 /// Proof that the CPU has AVX-VNNI too.
-pub(in crate::engine) type AvxVnni = Avx2<true>;
+pub(crate) type AvxVnni = Avx2<true>;
 
 impl<const VNNI: bool> Avx2<VNNI> {
     pub(super) fn detect() -> Option<Avx2<VNNI>> {

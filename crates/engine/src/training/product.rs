@@ -9,7 +9,7 @@
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 use super::Matrix;
-use crate::engine::kernel::{Backend, MAX_LANES, Operation, Simd};
+use crate::kernel::{Backend, MAX_LANES, Operation, Simd};
 
 /// Rows of a tile one vector wide, and the most rows of any tile.
 const TALLEST: usize = 12;

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder};
 
-use crate::engine::aligned::Aligned;
-use crate::engine::kernel::MAX_LANES;
+use crate::aligned::Aligned;
+use crate::kernel::MAX_LANES;
 
 /// Rows of floats, each beginning on a cache line and with room behind it for the rest of a vector.
 pub struct Matrix {

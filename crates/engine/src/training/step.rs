@@ -3,7 +3,7 @@
 //! The updates are scikit-learn's (`sklearn.neural_network._stochastic_optimizers`), in f32.
 
 use super::Team;
-use crate::engine::kernel::{Backend, Operation, Simd};
+use crate::kernel::{Backend, Operation, Simd};
 
 /// Parameters of a piece of work: some microseconds.
 const PIECE: usize = 8192;
@@ -43,7 +43,7 @@ impl Operation for Finish<'_> {
             squares = s.mul_add(weight, weight, squares);
             s.write(s.mul(s.mul_add(alpha, weight, s.read(sum)), share), sum);
         }
-        let mut lanes = [0.0; crate::engine::kernel::MAX_LANES];
+        let mut lanes = [0.0; crate::kernel::MAX_LANES];
         s.write(squares, &mut lanes);
         let mut squares: f64 = lanes.into_iter().map(f64::from).sum();
         for (sum, &weight) in sums.into_remainder().iter_mut().zip(weights.remainder()) {

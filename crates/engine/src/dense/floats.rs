@@ -4,7 +4,7 @@
 use half::{bf16, f16};
 
 use super::tiles::{TALLEST, Target, Tile};
-use crate::engine::kernel::Simd;
+use crate::kernel::Simd;
 
 /// A weight as it is stored.
 pub(super) trait Stored: Copy {

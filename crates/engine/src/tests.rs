@@ -50,7 +50,7 @@ fn reference(layers: &[Layer], output: Output, x: ArrayView2<'_, f32>) -> Array2
             Some(norm) if norm.place == NormPlace::BeforeActivation => normalize(norm, &mut values),
             _ => {}
         }
-        values.mapv_inplace(|value| exact(*activation, value));
+        values.mapv_inplace(|value| activation.exact(value));
         for mut row in values.rows_mut() {
             let below = row.iter_mut().zip(slopes.iter().flatten()).filter(|(value, _)| **value < 0.0);
             below.for_each(|(value, slope)| *value *= f64::from(*slope));
@@ -62,7 +62,7 @@ fn reference(layers: &[Layer], output: Output, x: ArrayView2<'_, f32>) -> Array2
     }
     match output {
         Output::Identity => values,
-        Output::Logistic => ndarray::concatenate![Axis(1), -&values, values].mapv(|z| exact(Activation::Logistic, z)),
+        Output::Logistic => ndarray::concatenate![Axis(1), -&values, values].mapv(|z| Activation::Logistic.exact(z)),
         Output::Softmax => {
             for mut row in values.rows_mut() {
                 let largest = row.fold(f64::NEG_INFINITY, |a, &b| a.max(b));
@@ -219,7 +219,7 @@ impl Operation for OneLayer<'_> {
     }
 }
 
-/// What is particular about AVX-512 and NEON tiles, as far as a machine without them can tell.
+/// What is particular about AVX-512 and NEON tiles, as far as a machine without them can check it.
 #[test]
 fn tiles_of_other_kernels_match_f64() {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
@@ -318,7 +318,7 @@ fn output_only(columns: usize, output: Output, kernel: Kernel) -> Mlp {
 fn both_logistic_columns_keep_their_digits() {
     let z = Array2::from_shape_fn((2001, 1), |(i, _)| (i as f32 - 1000.0) * 0.087);
     let expected = ndarray::concatenate![Axis(1), z.mapv(|z| -f64::from(z)), z.mapv(f64::from)]
-        .mapv(|z| exact(Activation::Logistic, z));
+        .mapv(|z| Activation::Logistic.exact(z));
     for kernel in kernels() {
         let actual = forward(&output_only(1, Output::Logistic, kernel), z.view());
         for (&actual, &expected) in actual.iter().zip(&expected) {

@@ -9,9 +9,9 @@ use ndarray::{Array1, ArrayView2, Axis};
 use super::floats::load_columns;
 use super::padded;
 use super::tiles::{TALLEST, Target, Tile};
-use crate::engine::aligned::Aligned;
-use crate::engine::kernel::{MAX_LANES, Operation, Simd};
-use crate::engine::math;
+use crate::aligned::Aligned;
+use crate::kernel::{MAX_LANES, Operation, Simd};
+use crate::math;
 
 /// Inputs that are multiplied together, one to each byte of a lane.
 const GROUP: usize = 4;
@@ -20,7 +20,7 @@ const GROUP: usize = 4;
 const STEPS: f32 = 127.0;
 
 /// With more inputs, sums could leave i32.
-pub(in crate::engine) const MAX_INPUTS: usize = i32::MAX as usize / (127 * 128);
+pub(crate) const MAX_INPUTS: usize = i32::MAX as usize / (127 * 128);
 
 /// Int8 weights in the layout of one kernel.
 pub(super) struct PackedInt8 {
@@ -61,7 +61,7 @@ pub(super) fn row_bytes(inputs: usize) -> usize {
 
 /// Room for the quantized inputs of a block of rows.
 #[derive(Default)]
-pub(in crate::engine) struct Quantized {
+pub(crate) struct Quantized {
     bytes: Aligned<u8>,
     rows: Vec<RowScale>,
 }
@@ -75,13 +75,13 @@ struct RowScale {
 
 impl Quantized {
     /// Room for `rows` rows of up to `row_bytes` bytes; for none if these are 0.
-    pub(in crate::engine) fn new(rows: usize, row_bytes: usize) -> Quantized {
+    pub(crate) fn new(rows: usize, row_bytes: usize) -> Quantized {
         let rows = if row_bytes == 0 { 0 } else { rows };
         Quantized { bytes: Aligned::zeros(rows * row_bytes), rows: vec![RowScale::default(); rows] }
     }
 
     /// Whether there is as much room as in another one.
-    pub(in crate::engine) fn holds(&self, rows: usize, row_bytes: usize) -> bool {
+    pub(crate) fn holds(&self, rows: usize, row_bytes: usize) -> bool {
         self.bytes.len() >= rows * row_bytes && (row_bytes == 0 || self.rows.len() >= rows)
     }
 

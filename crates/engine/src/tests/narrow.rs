@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 
 use super::*;
-use crate::engine::dense::int8::MAX_INPUTS;
+use crate::dense::int8::MAX_INPUTS;
 
 /// The layer with int8 weights, one scale per output.
 fn int8(layer: &Layer, input: Int8Input) -> Layer {

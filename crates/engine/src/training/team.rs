@@ -183,7 +183,7 @@ impl Shared {
         if state & OPEN == 0 || number == seen {
             return None;
         }
-        // Acquire: the work is that of this state. Where it has changed, the next look will tell.
+        // Acquire: the work is that of this state. Where it has changed, the next look will show it.
         let begun = self.state.compare_exchange(state, state + 1, Ordering::Acquire, Ordering::Relaxed);
         begun.is_ok().then_some(Some(number))
     }
