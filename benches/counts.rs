@@ -106,9 +106,10 @@ fn callgrind(store: &Path, stage: &str, batches: usize) -> (u64, String) {
     command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(std::env::current_exe().unwrap());
     command.arg("--stage").arg(store).args([stage, &batches.to_string()]);
     let output = command.output().expect("valgrind can be run: install it");
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{stage}: {told}");
-    let collected = told.lines().find_map(|line| line.split_once("Collected : ")).expect("callgrind tells its count");
+    let output_text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stage}: {output_text}");
+    let collected =
+        output_text.lines().find_map(|line| line.split_once("Collected : ")).expect("callgrind prints its count");
     (collected.1.trim().parse().unwrap(), String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 

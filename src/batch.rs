@@ -24,7 +24,7 @@ impl BatchConfig {
             mistakes.push(format!("batch.max_rows is {}: it can be 1 to 65536", self.max_rows));
         }
         if self.max_delay_us > 10_000_000 {
-            mistakes.push(format!("batch.max_delay_us is {}: more than 10 s can't be meant", self.max_delay_us));
+            mistakes.push(format!("batch.max_delay_us is {}: it can be 0 to 10000000 (10 s)", self.max_delay_us));
         }
     }
 }

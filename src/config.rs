@@ -1,4 +1,4 @@
-//! The configuration: defaults < file < environment, and every mistake told at once.
+//! The configuration: defaults < file < environment, and every mistake reported at once.
 //!
 //! Each module owns its section and checks it; here they are gathered, and what concerns several sections is checked.
 
@@ -356,7 +356,7 @@ mod tests {
             output = { topic = "out" }
             dead_letter = { topic = "out" }
         "#;
-        let told = load(text, &[]).unwrap_err().mistakes.join("\n");
+        let message = load(text, &[]).unwrap_err().mistakes.join("\n");
         for part in [
             "kafka.brokers is empty",
             "kafka.brokres is not a key",
@@ -369,16 +369,16 @@ mod tests {
             "topic \"in\" is read by routes",
             "both go to \"out\"",
         ] {
-            assert!(told.contains(part), "{part:?} is missing in:\n{told}");
+            assert!(message.contains(part), "{part:?} is missing in:\n{message}");
         }
     }
 
     #[test]
     fn a_wrong_type_says_where() {
-        let told = load(&MINIMAL.replace("[\"in\"]", "7"), &[]).unwrap_err().to_string();
-        assert!(told.contains("route[0].input.topics"), "{told}");
-        let told = load(&MINIMAL.replace("flights@production", "flights"), &[]).unwrap_err().to_string();
-        assert!(told.contains("route[0].model"), "{told}");
+        let message = load(&MINIMAL.replace("[\"in\"]", "7"), &[]).unwrap_err().to_string();
+        assert!(message.contains("route[0].input.topics"), "{message}");
+        let message = load(&MINIMAL.replace("flights@production", "flights"), &[]).unwrap_err().to_string();
+        assert!(message.contains("route[0].model"), "{message}");
     }
 
     #[test]
@@ -406,7 +406,7 @@ mod tests {
             output = { topic = "in" }
             dead_letter = "dead"
         "#;
-        let told = load(text, &[]).unwrap_err().mistakes.join("\n");
+        let message = load(text, &[]).unwrap_err().mistakes.join("\n");
         for part in [
             "kafka.brokers: invalid type: list, expected a string; write for instance brokers = \"localhost:9092\"",
             "kafka.propertis is not a key of weir (`weir check --defaults` prints them all); did you mean properties?",
@@ -426,10 +426,10 @@ mod tests {
             "route[1].dead_letter: invalid type: string \"dead\", expected a table; write for instance dead_letter = {",
             "route \"b\": output.topic \"in\" is also an input",
         ] {
-            assert!(told.contains(part), "{part:?} is missing in:\n{told}");
+            assert!(message.contains(part), "{part:?} is missing in:\n{message}");
         }
-        assert!(!told.contains(repair::STAND_IN), "{told}");
-        assert!(!told.contains("for key") && !told.contains("two routes"), "{told}");
+        assert!(!message.contains(repair::STAND_IN), "{message}");
+        assert!(!message.contains("for key") && !message.contains("two routes"), "{message}");
     }
 
     #[test]
@@ -454,13 +454,13 @@ mod tests {
         let kafka = "[kafka]\nbrokers = \"b:1\"\n";
         let chain = [kafka.into(), route("a", "x", "y"), route("b", "y", "z")].concat();
         assert!(load(&chain, &[]).is_ok(), "one route may feed another");
-        let told = load(&[chain, route("c", "z", "x")].concat(), &[]).unwrap_err().to_string();
-        assert!(told.contains("round and round"), "{told}");
+        let message = load(&[chain, route("c", "z", "x")].concat(), &[]).unwrap_err().to_string();
+        assert!(message.contains("round and round"), "{message}");
     }
 
     #[test]
     fn there_has_to_be_a_route() {
-        let told = load("[kafka]\nbrokers = \"b:1\"", &[]).unwrap_err().to_string();
-        assert!(told.contains("there is no [[route]]"), "{told}");
+        let message = load("[kafka]\nbrokers = \"b:1\"", &[]).unwrap_err().to_string();
+        assert!(message.contains("there is no [[route]]"), "{message}");
     }
 }

@@ -3,7 +3,7 @@
 //! The worker writes them; [`survey`] counts them, and [`redrive`] sends them again, as far as [`memory`] says that
 //! this hasn't been done.
 
-pub mod memory;
+pub mod progress;
 pub mod redrive;
 pub mod survey;
 

@@ -29,7 +29,7 @@ use crate::serve::{self, ServeError};
 use crate::train::dataset::Table;
 use crate::train::recipe::{BatchSize, Solver};
 use crate::train::split::Split;
-use crate::train::{self, Recipe, Trained};
+use crate::train::{self, Recipe, TrainedModel};
 
 const MODEL: &str = "flights";
 const INPUT: &str = "flights.features";
@@ -56,7 +56,7 @@ pub struct Options {
     pub rate: u32,
 }
 
-/// Tells the story on `out`, until it is over or `interrupted` says so. Returns whether the account adds up.
+/// Writes the story to `out`, until it is over or `interrupted` says so. Returns whether the account adds up.
 pub fn run(options: Options, interrupted: impl Fn() -> bool, out: &mut impl Write) -> anyhow::Result<bool> {
     let mut story = Story { started: Instant::now(), out };
     story.line("weir demo: flights that left New York in 2013. Will they arrive more than 15 minutes late?\n")?;
@@ -69,15 +69,15 @@ pub fn run(options: Options, interrupted: impl Fn() -> bool, out: &mut impl Writ
         broker.create_topic(topic, partitions).with_context(|| format!("creating topic {topic}"))?;
     }
     let brokers = broker.bootstrap_servers();
-    story.tell("broker", &format!("embedded, at {brokers}; topic {INPUT} has {PARTITIONS} partitions"))?;
+    story.write("broker", &format!("embedded, at {brokers}; topic {INPUT} has {PARTITIONS} partitions"))?;
 
-    story.tell("train", "version 1, on the departures of January to March")?;
+    story.write("train", "version 1, on the departures of January to March")?;
     publish(&store, train_before(&table, "2013-04-01")?, &mut story)?;
     let metrics = Metrics::new(Duration::from_secs(10));
     let serving = Serving::start(config(brokers, folder.path())?, &metrics)?;
-    story.tell("serve", &format!("{MODEL}@production; metrics at http://{}/metrics", serving.http))?;
+    story.write("serve", &format!("{MODEL}@production; metrics at http://{}/metrics", serving.http))?;
 
-    story.tell("train", "version 2, on January to June, while version 1 serves July onwards")?;
+    story.write("train", "version 2, on January to June, while version 1 serves July onwards")?;
     let second = thread::Builder::new().name("demo-train".into()).spawn(move || train_before(&table, STREAM_FROM))?;
     let departures = flights::departures()?.into_iter().filter(|departure| departure.time.as_str() >= STREAM_FROM);
     let traffic = Traffic::start(brokers, departures.collect(), options.rate, options.once)?;
@@ -92,7 +92,7 @@ pub fn run(options: Options, interrupted: impl Fn() -> bool, out: &mut impl Writ
 /// Prints a line a second until the traffic is over, and moves `production` to version 2 on the way.
 fn watch(
     traffic: Traffic,
-    second: JoinHandle<anyhow::Result<Trained>>,
+    second: JoinHandle<anyhow::Result<TrainedModel>>,
     store: &Store,
     metrics: &Metrics,
     interrupted: impl Fn() -> bool,
@@ -117,17 +117,17 @@ fn watch(
 }
 
 /// Publishes the next version and moves `production` to it.
-fn publish(store: &Store, trained: Trained, story: &mut Story<'_, impl Write>) -> anyhow::Result<()> {
+fn publish(store: &Store, trained: TrainedModel, story: &mut Story<'_, impl Write>) -> anyhow::Result<()> {
     let metric = |name: &str| trained.metrics().get(name).copied().unwrap_or(f64::NAN);
     let quality = format!("accuracy {:.3}, ROC AUC {:.3}", metric("accuracy"), metric("roc_auc"));
     let version = store.publish(&trained.into_draft(MODEL, []))?;
-    story.tell("publish", &format!("{MODEL}@{version}: {quality} on the departures from July on"))?;
+    story.write("publish", &format!("{MODEL}@{version}: {quality} on the departures from July on"))?;
     store.promote(MODEL, "production", version)?;
-    story.tell("promote", &format!("production → {MODEL}@{version}"))
+    story.write("promote", &format!("production → {MODEL}@{version}"))
 }
 
 /// Trains on the departures before a day; tested on those that are streamed.
-fn train_before(table: &Table, day: &str) -> anyhow::Result<Trained> {
+fn train_before(table: &Table, day: &str) -> anyhow::Result<TrainedModel> {
     let time = |day: &str| crate::train::time::Scale::Iso8601.parse(day).context("a day of the demo");
     let (known, test) = Split::From(time(STREAM_FROM)?).divide(table)?;
     let train = if day == STREAM_FROM { known } else { Split::From(time(day)?).divide(&known)?.0 };
@@ -205,7 +205,7 @@ struct Story<'o, W: Write> {
 }
 
 impl<W: Write> Story<'_, W> {
-    fn tell(&mut self, what: &str, text: &str) -> anyhow::Result<()> {
+    fn write(&mut self, what: &str, text: &str) -> anyhow::Result<()> {
         let seconds = self.started.elapsed().as_secs_f64();
         self.line(&format!("{seconds:>6.1} s  {what:<8} {text}"))
     }

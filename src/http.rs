@@ -32,8 +32,8 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 pub use admin::Tokens;
-pub use health::{Condition, Health};
 
+use crate::health::Health;
 use crate::model::reference::ModelRef;
 use crate::model::slot::Slot;
 use crate::monitor::metrics::Metrics;
@@ -57,7 +57,7 @@ pub struct State {
     /// What `/readyz` asks, beside the slots.
     pub health: Health,
     /// The routes and where their models are.
-    pub routes: Vec<Served>,
+    pub routes: Vec<ServedRoute>,
     /// Who may change something.
     pub tokens: Tokens,
     /// Where pauses by hand are kept.
@@ -66,7 +66,7 @@ pub struct State {
 
 /// A route, as HTTP sees it.
 #[derive(Clone, Debug)]
-pub struct Served {
+pub struct ServedRoute {
     /// The route's name.
     pub route: String,
     /// The model that it asks for.
@@ -137,7 +137,7 @@ impl ServerLimits {
 
 /// The state as the handlers share it.
 #[derive(Debug)]
-struct Shared {
+struct AppState {
     state: State,
     admission: inference::Admission,
 }
@@ -167,7 +167,7 @@ fn router(state: State, limits: ServerLimits) -> Router {
         .method_not_allowed_fallback(async || {
             Failure::new(StatusCode::METHOD_NOT_ALLOWED, "this path takes another method")
         })
-        .with_state(Arc::new(Shared { state, admission: inference::Admission::new(limits) }))
+        .with_state(Arc::new(AppState { state, admission: inference::Admission::new(limits) }))
 }
 
 /// An answer that says what went wrong.

@@ -92,7 +92,7 @@ pub(crate) struct Quiet {
 }
 
 impl Quiet {
-    /// The last cause of trouble that could be told, or was told at all.
+    /// The last cause of trouble that is known.
     pub(crate) fn trouble(&self) -> Trouble {
         self.noted().clone().unwrap_or(Trouble::Other(String::new()))
     }
@@ -121,7 +121,7 @@ impl ClientContext for Quiet {
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
         // Whoever asks says what came of it, once.
         tracing::debug!(target: "weir::kafka", facility, "{message}");
-        // A connection that is closed before anything was answered is told only here.
+        // A connection that is closed before anything was answered is reported only here.
         if facility == "FAIL" {
             self.note(None, message);
         }

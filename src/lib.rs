@@ -10,8 +10,8 @@
 //! [`batch`] says when rows go together; [`engine`] is the network; [`model`] is a version of it with all that belongs
 //! to it, on disk and in memory; [`score`] puts these together for a batch; [`kafka`] is all that names rdkafka;
 //! [`worker`] is the line, and [`dead_letter`] what becomes of the records that it rejects; [`replay`] reads a range again,
-//! through other versions; [`serve`] starts and stops it; [`pauses`] keeps which routes wait by hand; [`monitor`] counts and
-//! [`http`] tells; [`train`] makes models and [`report`] shows how good they are; [`config`] and [`cli`] are how people reach
+//! through other versions; [`serve`] starts and stops it; [`pauses`] keeps which routes wait by hand; [`health`] says whether weir is ready; [`monitor`] counts and
+//! [`http`] reports; [`train`] makes models and [`report`] shows how good they are; [`config`] and [`cli`] are how people reach
 //! it.
 
 pub mod batch;
@@ -21,6 +21,7 @@ pub mod codec;
 pub mod config;
 pub mod dead_letter;
 pub mod demo;
+pub mod health;
 pub mod http;
 pub mod kafka;
 pub mod logging;

@@ -39,14 +39,14 @@ impl LogConfig {
     /// Sends the log to stderr from now on. The first call in a process counts.
     pub fn start(&self) {
         let filter = EnvFilter::try_new(&self.level).unwrap_or_else(|_| EnvFilter::new("info"));
-        // weir's clients tell all that matters, as weir::kafka; rdkafka itself would call each orderly close an error.
+        // weir's clients log all that matters, as weir::kafka; rdkafka itself would call each orderly close an error.
         let filter = match "rdkafka=off".parse() {
             Ok(directive) => filter.add_directive(directive),
             Err(_) => filter,
         };
         let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         let lines = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
-        // Who doesn't read the log any more must not stop the workers: what can't be written would be told by a macro that
+        // Who doesn't read the log any more must not stop the workers: what can't be written would be reported by a macro that
         // panics.
         let lines = lines.log_internal_errors(false);
         let _ = match self.format {
@@ -56,15 +56,15 @@ impl LogConfig {
     }
 }
 
-/// An error and its causes on one line. A cause that an error has told already isn't repeated.
+/// An error and its causes on one line. A cause that an error names already isn't repeated.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        let told = cause.to_string();
-        if !text.ends_with(&told) {
+        let text_of_cause = cause.to_string();
+        if !text.ends_with(&text_of_cause) {
             text.push_str(": ");
-            text.push_str(&told);
+            text.push_str(&text_of_cause);
         }
         source = cause.source();
     }

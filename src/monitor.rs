@@ -1,4 +1,4 @@
-//! What weir tells about itself and about the data it sees.
+//! What weir reports about itself and about the data it sees.
 //!
 //! The hot path only counts, into memory of its own thread ([`metrics::WorkerMetrics`], [`metrics::ModelMetrics`]);
 //! about once a second it adds what it counted to the shared series. Everything that needs thought, such as the

@@ -74,7 +74,7 @@ pub struct Output {
 pub struct DeadLetter {
     /// The topic.
     pub topic: String,
-    /// The largest share of rejections that is borne: over it, the route pauses. 1: it never does.
+    /// The largest share of rejections that is allowed: over it, the route pauses. 1: it never does.
     #[serde(default = "all")]
     pub max_ratio: f64,
     /// Over how many seconds that share is taken.

@@ -56,7 +56,7 @@ pub struct Scorer {
     width: usize,
 
     /// What became of each payload, in order.
-    fates: Vec<Result<Accepted, Rejection>>,
+    fates: Vec<Result<DecodedPayload, Rejection>>,
     /// The decoded rows of the accepted payloads, one after the other.
     rows: Vec<f64>,
     /// The copied members' places in each accepted payload.
@@ -71,7 +71,7 @@ pub struct Scorer {
 
 /// A payload that could be decoded.
 #[derive(Clone, Debug)]
-struct Accepted {
+struct DecodedPayload {
     /// Its row.
     row: usize,
     /// Its prediction record, once encoded.
@@ -143,7 +143,7 @@ impl Scorer {
         }
     }
 
-    fn decode_one(&mut self, payload: Option<&[u8]>, row: usize) -> Result<Accepted, Rejection> {
+    fn decode_one(&mut self, payload: Option<&[u8]>, row: usize) -> Result<DecodedPayload, Rejection> {
         let Some(payload) = payload else {
             return Err(Rejection::new(Reason::Malformed, "the record has no value (a tombstone)"));
         };
@@ -160,7 +160,7 @@ impl Scorer {
             self.first.count(values, spans);
         }
         match self.model.signature().check_record(values, self.min_features) {
-            Ok(()) => Ok(Accepted { row, record: 0..0 }),
+            Ok(()) => Ok(DecodedPayload { row, record: 0..0 }),
             Err(rejection) => Err(self.explained(rejection, payload, row)),
         }
     }

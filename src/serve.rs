@@ -13,7 +13,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::http::{self, Condition, Health, Served};
+use crate::health::{Health, ReadinessCheck};
+use crate::http::{self, ServedRoute};
 use crate::kafka::admin::{AdminError, Needs};
 use crate::kafka::watch::{TopicSnapshot, TopicWatch};
 use crate::logging::chain;
@@ -22,7 +23,7 @@ use crate::model::rollout::{Event, Rollout};
 use crate::model::store::{Store, StoreError};
 use crate::monitor::metrics::{Metrics, WaitReason};
 use crate::pauses::{PauseFollower, Pauses};
-use crate::worker::{self, Activity, Gate, Pulse, Route, Setup, Stop, WorkerError, WorkerExit};
+use crate::worker::{self, Activity, Gate, Heartbeat, Route, Setup, Stop, WorkerError, WorkerExit};
 
 /// The pause before a failed worker is replaced: the first, and the longest that it grows to.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -76,7 +77,7 @@ pub async fn run(
         drop(metrics.route(&route.config.name));
         metrics.refused_version(&route.config.name, &route.config.model.name, None);
     }
-    let served = routes.iter().map(|route| Served {
+    let served = routes.iter().map(|route| ServedRoute {
         route: route.config.name.clone(),
         reference: route.config.model.clone(),
         slot: route.slot.clone(),
@@ -113,14 +114,14 @@ async fn serve_routes(
 ) -> Result<(), ServeError> {
     let needs = Needs::of(routes.iter().map(|route| &route.config)).of_topics();
     let watch = TopicWatch::new(&config.kafka, needs)?;
-    let broker = health.condition("broker", "not asked yet");
-    let ready: Vec<Condition> = (0..config.worker.threads())
-        .map(|number| health.condition(format!("worker {number}"), "not started yet"))
+    let broker = health.readiness_check("broker", "not asked yet");
+    let ready: Vec<ReadinessCheck> = (0..config.worker.threads())
+        .map(|number| health.readiness_check(format!("worker {number}"), "not started yet"))
         .collect();
 
     let targets: Vec<_> = routes.iter().map(|route| (route.config.model.clone(), route.slot.clone())).collect();
     let conditions = routes.iter().map(|route| {
-        let condition = health.condition(format!("route {}", route.config.name), "its model isn't loaded yet");
+        let condition = health.readiness_check(format!("route {}", route.config.name), "its model isn't loaded yet");
         (route.clone(), condition)
     });
     let rollout = Rollout::new(store, targets, observer(metrics.clone(), conditions.collect()));
@@ -184,18 +185,18 @@ enum StopOutcome {
 /// Starts the workers, and stops them when everything stops.
 async fn run_workers(
     setup: &Setup,
-    ready: Vec<Condition>,
+    ready: Vec<ReadinessCheck>,
     health: &Health,
     stopping: &CancellationToken,
 ) -> Result<StopOutcome, ServeError> {
     tracing::info!(threads = ready.len(), group = setup.kafka.group_id, "the workers start");
-    let pulses: Vec<Arc<Pulse>> = ready.iter().map(|_| Arc::new(Pulse::new(Instant::now()))).collect();
-    tokio::spawn(watch_workers(pulses.clone(), setup.metrics.clone(), health.clone(), stopping.clone()));
+    let heartbeats: Vec<Arc<Heartbeat>> = ready.iter().map(|_| Arc::new(Heartbeat::new(Instant::now()))).collect();
+    tokio::spawn(watch_workers(heartbeats.clone(), setup.metrics.clone(), health.clone(), stopping.clone()));
     let workers = ready
         .into_iter()
-        .zip(pulses)
+        .zip(heartbeats)
         .enumerate()
-        .map(|(number, (ready, pulse))| supervise(number, setup.clone(), ready, pulse))
+        .map(|(number, (ready, heartbeat))| supervise(number, setup.clone(), ready, heartbeat))
         .collect::<Result<Vec<_>, _>>();
     if workers.is_ok() {
         stopping.cancelled().await;
@@ -211,7 +212,7 @@ async fn run_workers(
 }
 
 /// Reports what the rollout does to metrics and readiness, and opens a route's gate to a new version: it may be the cure.
-fn observer(metrics: Metrics, routes: Vec<(Route, Condition)>) -> impl FnMut(Event) + Send + 'static {
+fn observer(metrics: Metrics, routes: Vec<(Route, ReadinessCheck)>) -> impl FnMut(Event) + Send + 'static {
     move |event| match event {
         Event::Loaded { reference, model, took, .. } => {
             if let Some(took) = took {
@@ -248,21 +249,21 @@ fn observer(metrics: Metrics, routes: Vec<(Route, Condition)>) -> impl FnMut(Eve
 
 /// The routes with this reference.
 fn asking<'r>(
-    routes: &'r [(Route, Condition)],
+    routes: &'r [(Route, ReadinessCheck)],
     reference: &'r ModelRef,
-) -> impl Iterator<Item = &'r (Route, Condition)> {
+) -> impl Iterator<Item = &'r (Route, ReadinessCheck)> {
     routes.iter().filter(move |(route, _)| route.config.model == *reference)
 }
 
 /// Says why the routes with this reference that have no model yet have none.
-fn report_missing(routes: &[(Route, Condition)], reference: &ModelRef, reason: &str) {
+fn report_missing(routes: &[(Route, ReadinessCheck)], reference: &ModelRef, reason: &str) {
     for (_, condition) in asking(routes, reference).filter(|(route, _)| route.slot.load().is_none()) {
         condition.not_ready(format!("no model {reference}: {reason}"));
     }
 }
 
 /// Runs the topic watch, logs what is wrong with brokers and topics when it changes, and keeps readiness true to it.
-async fn watch_topics(watch: Arc<TopicWatch>, broker: Condition, stopping: CancellationToken) {
+async fn watch_topics(watch: Arc<TopicWatch>, broker: ReadinessCheck, stopping: CancellationToken) {
     let mut logged = Vec::new();
     let observe = |snapshot: &TopicSnapshot| {
         let problems = &snapshot.problems;
@@ -287,7 +288,7 @@ async fn watch_topics(watch: Arc<TopicWatch>, broker: Condition, stopping: Cance
     }
 }
 
-/// Computes the drift once a second, and tells which routes are paused.
+/// Computes the drift once a second, and publishes which routes are paused.
 async fn tick(metrics: Metrics, gates: Vec<(String, Arc<Gate>)>, stopping: CancellationToken) {
     let mut ticks = tokio::time::interval(TICK);
     loop {
@@ -302,29 +303,29 @@ async fn tick(metrics: Metrics, gates: Vec<(String, Arc<Gate>)>, stopping: Cance
 
 /// Notices a worker that doesn't poll any more, says what it is doing, and takes the process out of readiness: its group
 /// will throw it out, and its partitions stand still until then.
-async fn watch_workers(pulses: Vec<Arc<Pulse>>, metrics: Metrics, health: Health, stopping: CancellationToken) {
-    let stuck = health.condition("watchdog", "");
+async fn watch_workers(heartbeats: Vec<Arc<Heartbeat>>, metrics: Metrics, health: Health, stopping: CancellationToken) {
+    let stuck = health.readiness_check("watchdog", "");
     stuck.ready();
     let mut ticks = tokio::time::interval(TICK);
-    let mut told = vec![false; pulses.len()];
+    let mut reported = vec![false; heartbeats.len()];
     loop {
         tokio::select! {
             () = stopping.cancelled() => return,
             _ = ticks.tick() => {}
         }
         let now = Instant::now();
-        metrics.poll_age(pulses.iter().map(|pulse| pulse.unpolled(now)).max().unwrap_or_default());
+        metrics.poll_age(heartbeats.iter().map(|heartbeat| heartbeat.unpolled(now)).max().unwrap_or_default());
         let mut reasons = Vec::new();
-        for (worker, (pulse, told)) in pulses.iter().zip(&mut told).enumerate() {
-            let unpolled = pulse.unpolled(now);
-            let activity = pulse.activity();
-            // Of one that has failed its supervisor tells.
+        for (worker, (heartbeat, reported)) in heartbeats.iter().zip(&mut reported).enumerate() {
+            let unpolled = heartbeat.unpolled(now);
+            let activity = heartbeat.activity();
+            // One that has failed is reported by its supervisor.
             let is_stuck = unpolled > STUCK_AFTER && activity != Activity::Fail;
             let activity = activity.as_str();
             if is_stuck {
                 reasons.push(format!("worker {worker} hasn't polled for {} s: it is {activity}", unpolled.as_secs()));
             }
-            if is_stuck != std::mem::replace(told, is_stuck) {
+            if is_stuck != std::mem::replace(reported, is_stuck) {
                 match is_stuck {
                     true => tracing::error!(worker, activity, "a worker hasn't polled for {} s", unpolled.as_secs()),
                     false => tracing::info!(worker, "the worker polls again"),
@@ -335,16 +336,21 @@ async fn watch_workers(pulses: Vec<Arc<Pulse>>, metrics: Metrics, health: Health
     }
 }
 
-type Supervised = JoinHandle<Result<StopOutcome, WorkerError>>;
+type WorkerThread = JoinHandle<Result<StopOutcome, WorkerError>>;
 
 /// Starts a worker's thread, on which a worker that fails is replaced, and one that needs other clients.
-fn supervise(number: usize, setup: Setup, ready: Condition, pulse: Arc<Pulse>) -> std::io::Result<Supervised> {
+fn supervise(
+    number: usize,
+    setup: Setup,
+    ready: ReadinessCheck,
+    heartbeat: Arc<Heartbeat>,
+) -> std::io::Result<WorkerThread> {
     std::thread::Builder::new().name(format!("weir-worker-{number}")).spawn(move || {
         let mut pause = FIRST_PAUSE;
         loop {
             ready.not_ready("joining the group");
             let started = Instant::now();
-            let error = match worker::run(&setup, number, &ready, &pulse) {
+            let error = match worker::run(&setup, number, &ready, &heartbeat) {
                 Ok(WorkerExit::TopicRecreated { topic }) if !setup.stop.requested() => {
                     tracing::info!(
                         worker = number,
@@ -365,7 +371,7 @@ fn supervise(number: usize, setup: Setup, ready: Condition, pulse: Arc<Pulse>) -
             let reason = chain(&error);
             tracing::error!(worker = number, restart_in_s = pause.as_secs(), "the worker failed: {reason}");
             ready.not_ready(format!("failed, restarting: {reason}"));
-            pulse.enter(Activity::Fail);
+            heartbeat.enter(Activity::Fail);
             setup.metrics.worker_restarted();
             // A topic may take less than it did: its successor needs the fact, or it meets the same refusal.
             setup.topics.refresh();
@@ -378,7 +384,7 @@ fn supervise(number: usize, setup: Setup, ready: Condition, pulse: Arc<Pulse>) -
 }
 
 /// Waits for all workers; the first failure is returned.
-fn join(workers: Vec<Supervised>) -> Result<StopOutcome, ServeError> {
+fn join(workers: Vec<WorkerThread>) -> Result<StopOutcome, ServeError> {
     let ended: Vec<_> = workers.into_iter().map(JoinHandle::join).collect();
     ended.into_iter().try_fold(StopOutcome::Drained, |all, worker| match worker {
         Ok(Ok(StopOutcome::Drained)) => Ok(all),
@@ -396,8 +402,8 @@ mod tests {
     async fn a_worker_that_has_not_polled_for_long_takes_readiness_and_its_activity_is_told() {
         let (metrics, health, stopping) =
             (Metrics::new(Duration::from_secs(60)), Health::default(), CancellationToken::new());
-        let pulse = Arc::new(Pulse::new(Instant::now() - STUCK_AFTER * 2));
-        pulse.enter(Activity::Produce);
+        let heartbeat = Arc::new(Heartbeat::new(Instant::now() - STUCK_AFTER * 2));
+        heartbeat.enter(Activity::Produce);
         let until = async |is_met: &dyn Fn(&[String]) -> bool| {
             let met = async {
                 while !is_met(&health.reasons()) {
@@ -408,9 +414,9 @@ mod tests {
                 .await
                 .unwrap_or_else(|_| panic!("it stays at {:?}", health.reasons()));
         };
-        let watching = tokio::spawn(watch_workers(vec![pulse.clone()], metrics, health.clone(), stopping.clone()));
+        let watching = tokio::spawn(watch_workers(vec![heartbeat.clone()], metrics, health.clone(), stopping.clone()));
         until(&|reasons| reasons == ["watchdog: worker 0 hasn't polled for 30 s: it is producing outputs"]).await;
-        pulse.polled(Instant::now());
+        heartbeat.polled(Instant::now());
         until(&|reasons| reasons.is_empty()).await;
         stopping.cancel();
         watching.await.unwrap();

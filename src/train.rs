@@ -37,7 +37,7 @@ use self::backprop::{Network, Truth};
 use self::checkpoint::{Checkpoints, Identity, Keeper};
 use self::dataset::examples::{self, Examples};
 use self::dataset::{Table, Target as TableTarget, TargetValues};
-use self::descent::{Descent, Lesson};
+use self::descent::{Descent, TrainingData};
 use self::distributed::Workers;
 pub use self::error::TrainError;
 use self::evaluate::Evaluation;
@@ -96,7 +96,7 @@ pub enum Stop {
     MaxIter,
     /// The observer asked for it.
     Asked,
-    /// The loss or a weight wasn't finite any more; the last epoch before has the say.
+    /// The loss or a weight wasn't finite any more; the last epoch before it counts.
     Diverged,
 }
 
@@ -127,7 +127,7 @@ pub struct Rows {
 
 /// A trained model that has no name yet.
 #[derive(Debug)]
-pub struct Trained {
+pub struct TrainedModel {
     /// Everything that a bundle holds; name and parent are those of the version that it started from, if any.
     draft: Draft,
     /// The training loss of each epoch.
@@ -140,7 +140,7 @@ pub struct Trained {
     pub rows: Rows,
 }
 
-impl Trained {
+impl TrainedModel {
     /// The features and the target.
     pub fn signature(&self) -> &Signature {
         &self.draft.signature
@@ -174,7 +174,7 @@ impl Trained {
 /// `on_epoch` is called after each epoch and may end the training there; the model is then what it has become.
 ///
 /// A regression trains on the standardised target, and its loss is of that; the last layer undoes it at the end.
-pub fn fit(train: &Table, test: &Table, recipe: &Recipe, on_epoch: OnEpoch<'_>) -> Result<Trained, TrainError> {
+pub fn fit(train: &Table, test: &Table, recipe: &Recipe, on_epoch: OnEpoch<'_>) -> Result<TrainedModel, TrainError> {
     fit_in(Session::default(), train, test, recipe, on_epoch)
 }
 
@@ -186,7 +186,7 @@ pub fn fit_in(
     test: &Table,
     recipe: &Recipe,
     on_epoch: OnEpoch<'_>,
-) -> Result<Trained, TrainError> {
+) -> Result<TrainedModel, TrainError> {
     let ranks = &session.workers.ranks;
     let ready = ranks.agree(Ready::new(&session, train, recipe))?;
     let Ready { material, preprocess, x, output, division, sample_weight, mut described, mut descent } = ready;
@@ -203,8 +203,8 @@ pub fn fit_in(
         let resumed = ranks.bytes_of_first(file).map_or(Ok(()), |file| keeper.resume(&file, &mut descent));
         ranks.agree(resumed.map_err(TrainError::from))?;
     }
-    let lesson = Lesson { x: &x, truth, sample_weight: sample_weight.as_deref(), division: &division };
-    let stop = descent.run(&lesson, recipe, &session.workers, keeper.as_ref(), on_epoch)?;
+    let training_data = TrainingData { x: &x, truth, sample_weight: sample_weight.as_deref(), division: &division };
+    let stop = descent.run(&training_data, recipe, &session.workers, keeper.as_ref(), on_epoch)?;
     let Descent { mut network, losses, scores, best_figure, .. } = descent;
     if let &Some((mean, std)) = scale {
         network.rescale(mean, std);
@@ -245,7 +245,7 @@ pub fn fit_in(
         preprocessing: material.preprocessing,
         signature: material.signature,
     };
-    Ok(Trained { draft, losses, scores, stop, rows: counts })
+    Ok(TrainedModel { draft, losses, scores, stop, rows: counts })
 }
 
 /// A training that can begin.
@@ -256,7 +256,7 @@ struct Ready {
     output: Output,
     division: Division,
     sample_weight: Option<Vec<f32>>,
-    /// The recipe, as the bundle tells it.
+    /// The recipe, as the bundle has it.
     described: Map<String, Value>,
     descent: Descent,
 }
@@ -306,7 +306,7 @@ struct Material {
 /// The training rows, and the preprocessing that they give.
 fn material(train: &Table, recipe: &Recipe) -> Result<Material, TrainError> {
     let train = &*complete(train, recipe)?;
-    let Taught { target, truth, scale } = taught(&train.target)?;
+    let TrainingTarget { target, truth, scale } = taught(&train.target)?;
     let (features, preprocessing) = preprocessing::fit(train, &recipe.preparation)?;
     let rows = examples::decode(&train.features, train.rows.view(), &features)?;
     Ok(Material { signature: Signature { features, target }, preprocessing, rows, truth, scale })
@@ -367,14 +367,14 @@ fn complete<'a>(table: &'a Table, recipe: &Recipe) -> Result<Cow<'a, Table>, Tra
 }
 
 /// What the training rows should be answered.
-struct Taught {
+struct TrainingTarget {
     target: Target,
     truth: Truth,
     /// The mean and deviation that were taken out of a regression's target.
     scale: Option<(f64, f64)>,
 }
 
-fn taught(target: &TableTarget) -> Result<Taught, TrainError> {
+fn taught(target: &TableTarget) -> Result<TrainingTarget, TrainError> {
     let name = target.name.clone();
     match &target.values {
         TargetValues::Classes { names, rows } => {
@@ -388,7 +388,7 @@ fn taught(target: &TableTarget) -> Result<Taught, TrainError> {
             }
             let truth = rows.iter().filter_map(|&class| indices[class]).collect();
             let target = Target::Classification { name, classes };
-            Ok(Taught { target, truth: Truth::Classes(truth), scale: None })
+            Ok(TrainingTarget { target, truth: Truth::Classes(truth), scale: None })
         }
         TargetValues::Numbers(numbers) => {
             let (mean, std) = preprocessing::mean_and_std(numbers);
@@ -397,7 +397,7 @@ fn taught(target: &TableTarget) -> Result<Taught, TrainError> {
             }
             let truth = numbers.iter().map(|number| ((number - mean) / std) as f32).collect();
             let target = Target::Regression { names: vec![name] };
-            Ok(Taught { target, truth: Truth::Numbers(truth), scale: Some((mean, std)) })
+            Ok(TrainingTarget { target, truth: Truth::Numbers(truth), scale: Some((mean, std)) })
         }
     }
 }

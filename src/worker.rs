@@ -9,7 +9,7 @@
 //! - `refusal`: what is remembered of a record that an output refused
 //! - `pipeline`: a route within a worker: its batch, its scorer, where its outputs go
 //! - `gate`: why the records of a route wait
-//! - `pulse`: what a worker is doing, for whoever watches it from outside
+//! - `heartbeat`: what a worker is doing, for whoever watches it from outside
 //! - `dead_letter`: what a rejected record becomes
 //! - `ports`: what all of this needs of Kafka and of time; `clients` is how Kafka's clients give it
 //! - `planted`: bugs on purpose, in builds for `tests/chaos` only
@@ -19,6 +19,7 @@ mod clients;
 mod commits;
 mod dead_letter;
 mod gate;
+mod heartbeat;
 mod ledger;
 mod main_loop;
 mod partitions;
@@ -26,7 +27,6 @@ mod pipeline;
 #[cfg(feature = "planted-bugs")]
 mod planted;
 pub(crate) mod ports;
-mod pulse;
 mod rebalance;
 mod refusal;
 #[cfg(test)]
@@ -42,9 +42,9 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 pub use gate::{Excess, Gate};
+pub use heartbeat::{Activity, Heartbeat};
 pub use main_loop::{Setup, run};
 pub use pipeline::Route;
-pub use pulse::{Activity, Pulse};
 pub(crate) use rebalance::REVOKE_TIMEOUT;
 
 use crate::kafka::KafkaError;
@@ -58,7 +58,7 @@ pub struct WorkerConfig {
     pub threads: usize,
     /// What is promised about each record.
     pub delivery: Delivery,
-    /// What tells this process from others of its group; empty = the host's name.
+    /// What distinguishes this process from others of its group; empty = the host's name.
     pub instance: String,
     /// Whether the group keeps the partitions of a worker that is away for less than its session timeout.
     pub static_membership: bool,
@@ -82,7 +82,7 @@ impl WorkerConfig {
     /// Adds what is wrong with this section to `mistakes`.
     pub fn check(&self, mistakes: &mut Vec<String>) {
         if self.threads > 1_024 {
-            mistakes.push(format!("worker.threads is {}: more than 1024 can't be meant", self.threads));
+            mistakes.push(format!("worker.threads is {}: it can be 0 to 1024", self.threads));
         }
         let longest = TRANSACTION_TIMEOUT / 2;
         if self.delivery == Delivery::ExactlyOnce && self.commit_interval() > longest {

@@ -12,7 +12,9 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::types::RDKafkaErrorCode;
 use weir::kafka::KafkaError;
 use weir::kafka::admin::{Admin, AdminError, OutputLimits};
-use weir::kafka::consumer::{Commit, Consumer, FetchError, Fetched, GroupEvent, Position, StartPoint, TopicPartition};
+use weir::kafka::consumer::{
+    Commit, Consumer, FetchError, FetchEvent, GroupEvent, Position, StartPoint, TopicPartition,
+};
 use weir::kafka::producer::{Outgoing, Producer, Step, Ticket, TransactionError};
 use weir::kafka::reader::Reader;
 use weir::kafka::settings::{KafkaConfig, Property};
@@ -91,8 +93,8 @@ impl Member {
             let mut fetched = VecDeque::new();
             while !self.consumer.fetch(queue, &mut fetched) {}
             came.extend(fetched.into_iter().map(|fetched| match fetched {
-                Fetched::Error(error) => Came::Error(error),
-                Fetched::Record(record) => Came::Record {
+                FetchEvent::Error(error) => Came::Error(error),
+                FetchEvent::Record(record) => Came::Record {
                     partition: record.partition(),
                     offset: record.offset(),
                     leader_epoch: record.leader_epoch(),

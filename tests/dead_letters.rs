@@ -23,14 +23,14 @@ fn said(verb: &str, config: &Path, arguments: &[&str]) -> String {
 }
 
 /// The same as JSON.
-fn told(verb: &str, config: &Path, arguments: &[&str]) -> Value {
+fn run_json(verb: &str, config: &Path, arguments: &[&str]) -> Value {
     serde_json::from_str(&said(verb, config, &[arguments, &["--json"]].concat())).unwrap()
 }
 
 /// Records sent and kept by a redrive.
 fn redriven(config: &Path, arguments: &[&str]) -> (Value, Value) {
-    let told = told("redrive", config, arguments);
-    let [topic] = &told["topics"].as_array().unwrap()[..] else { panic!("{told}") };
+    let report = run_json("redrive", config, arguments);
+    let [topic] = &report["topics"].as_array().unwrap()[..] else { panic!("{report}") };
     let sent = topic["sent"].as_array().unwrap().iter();
     let sent = sent.map(|sent| (sent["reason"].as_str().unwrap().to_owned(), sent["records"].clone())).collect();
     (Value::Object(sent), topic["kept"].clone())
@@ -111,7 +111,7 @@ fn after_a_fix_what_was_rejected_is_scored_and_what_is_rejected_again_counts_its
 
     let text = said("list", &config, &[]);
     assert!(text.contains("4 dead letters\n") && text.contains("malformed   1 "), "{text}");
-    let listed = told("list", &config, &["--samples", "2"]);
+    let listed = run_json("list", &config, &["--samples", "2"]);
     assert_eq!((&listed["letters"], &listed["foreign"]), (&json!(4), &json!(0)));
     assert_eq!(
         (&listed["first_ms"], &listed["last_ms"]),
@@ -319,10 +319,10 @@ fn a_topic_with_transactions_has_an_end() {
     );
     produce_in_transaction(&setup.brokers, &setup.dead_letter, [letter("never", 3_000_000)], false);
     // Two records and a marker, a record that doesn't count and a marker.
-    let listed = told("list", &config, &[]);
+    let listed = run_json("list", &config, &[]);
     assert_eq!(listed["topics"][0]["partitions"], json!([{ "partition": 0, "from": 0, "to": 5 }]));
     assert_eq!(listed["letters"], 2);
-    let letters = |arguments: &[&str]| told("list", &config, arguments)["letters"].clone();
+    let letters = |arguments: &[&str]| run_json("list", &config, arguments)["letters"].clone();
     assert_eq!(letters(&["--to", "4"]), 2, "the range ends within what was aborted");
     assert_eq!(letters(&["--from", "2"]), 0, "nothing but markers and what was aborted");
     assert_eq!(letters(&["--from", "1970-01-01T00:30:00Z"]), 1);

@@ -44,7 +44,7 @@ fn changes_are_found_within_2000_records() {
 /// A constant, one but for rounding, many zeros, two values, few integers: each has broken an index of drift somewhere.
 #[test]
 fn constants_and_heaps_drift_when_they_move_and_only_then() {
-    let place = Trained::new(20_000);
+    let place = TrainedModel::new(20_000);
     let live = place.drift(&rows(5_000, 1, false));
     assert!(live.values().all(|&index| index < 0.05), "{live:?}");
     let moved = place.drift(&rows(5_000, 2, true));
@@ -56,7 +56,7 @@ fn constants_and_heaps_drift_when_they_move_and_only_then() {
 /// Two processes, one of which stops before all rows are there, and a Prometheus with the chart's rules.
 #[test]
 fn process_fleet_and_evaluation_agree() {
-    let place = Trained::new(150);
+    let place = TrainedModel::new(150);
     place.setup.create_topics(PARTITIONS);
     let config = place.setup.config("");
     let (first, second) = (Weir::ready(&config), Weir::ready(&config));
@@ -102,13 +102,13 @@ fn process_fleet_and_evaluation_agree() {
 const COLUMNS: [&str; 6] = ["constant", "rounding", "zeros", "two", "few", "tenth"];
 
 /// A model of these columns and `x`, in the store of a setup.
-struct Trained {
+struct TrainedModel {
     setup: Setup,
 }
 
-impl Trained {
-    fn new(training_rows: usize) -> Trained {
-        let place = Trained { setup: Setup::named(kafka::brokers()) };
+impl TrainedModel {
+    fn new(training_rows: usize) -> TrainedModel {
+        let place = TrainedModel { setup: Setup::named(kafka::brokers()) };
         let train = place.write("train", &rows(training_rows, 10, false));
         let test = place.write("test", &rows(1_000, 11, false));
         let mut command = command();

@@ -1,6 +1,6 @@
 //! What comes from outside, changed at random: no panic, no hang, no mountain of memory, and an answer that makes sense.
 //!
-//! `cargo test` tries some 200,000 inputs from a fixed seed; `make fuzz` as many as it is told, from another. What is found
+//! `cargo test` tries some 200,000 inputs from a fixed seed; `make fuzz` as many as it is asked for, from another. What is found
 //! is kept in `tests/fuzz/corpus/`, and replayed first from then on. These run with overflow checks, as all tests do.
 
 mod configuration;

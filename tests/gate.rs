@@ -11,7 +11,7 @@ use crate::support::kafka::{Reader, Record, brokers, keys, produce};
 use crate::support::models::{keyed, promote, publish, setup_with_model, year};
 use crate::support::weir::{Setup, Weir, extend_section};
 
-/// A configuration whose route bears one rejection in twenty.
+/// A configuration whose route allows one rejection in twenty.
 fn config(setup: &Setup) -> PathBuf {
     let config = setup.config("");
     extend_section(&config, "[route.dead_letter]", "max_ratio = 0.05");

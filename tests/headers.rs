@@ -115,8 +115,8 @@ fn headers_and_keys_of_all_kinds_come_through_and_forged_ones_fool_nobody() {
     assert_eq!((&listed["letters"], &listed["foreign"]), (&kinds.len().into(), &0.into()));
     assert_eq!(listed["counts"].as_array().unwrap().len(), 1, "all of them are malformed: {listed}");
     let redriven = |attempt: usize| {
-        let told = dead_letter(&config, &["redrive", "--execute", "--first-run"]);
-        assert_eq!(told["topics"][0]["sent"][0]["records"], kinds.len(), "attempt {attempt}: {told}");
+        let report = dead_letter(&config, &["redrive", "--execute", "--first-run"]);
+        assert_eq!(report["topics"][0]["sent"][0]["records"], kinds.len(), "attempt {attempt}: {report}");
         let inputs = read(&config, &setup.input, (1 + attempt) * kinds.len());
         for (input, kind) in inputs[attempt * kinds.len()..].iter().zip(&kinds) {
             let (record, own) = input.headers.split_at(kind.headers.len());
@@ -132,7 +132,7 @@ fn headers_and_keys_of_all_kinds_come_through_and_forged_ones_fool_nobody() {
     };
     redriven(2);
     redriven(3);
-    let told = dead_letter(&config, &["redrive", "--execute"]);
-    assert_eq!(told["topics"][0]["kept"]["tried_too_often"], kinds.len(), "{told}");
+    let report = dead_letter(&config, &["redrive", "--execute"]);
+    assert_eq!(report["topics"][0]["kept"]["tried_too_often"], kinds.len(), "{report}");
     assert!(weir.stop().success());
 }

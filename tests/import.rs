@@ -175,8 +175,8 @@ fn an_import_works_on_the_table_that_it_was_fitted_on() {
     let [store, table] = ["store", "t.csv"].map(|name| folder.path().join(name).display().to_string());
     let without = import_exported(folder.path(), &["--classes-from", &table]);
     assert!(without.status.code() == Some(2) && text(&without).contains("--target"), "{}", text(&without));
-    let told = ["--target", "y", "--classes-from", &table, "--description", "Grown from seeds."];
-    let imported = import_exported(folder.path(), &told);
+    let options = ["--target", "y", "--classes-from", &table, "--description", "Grown from seeds."];
+    let imported = import_exported(folder.path(), &options);
     assert!(imported.status.success(), "{}", text(&imported));
 
     let words = [

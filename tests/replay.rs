@@ -22,7 +22,7 @@ fn weir(config: &Path, arguments: &[&str]) -> Output {
 }
 
 /// What a successful run reports as JSON.
-fn told(config: &Path, arguments: &[&str]) -> Value {
+fn run_json(config: &Path, arguments: &[&str]) -> Value {
     let output = weir(config, &[arguments, &["--json"]].concat());
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
@@ -87,7 +87,7 @@ fn two_versions_differ_as_weir_predict_says() {
     produce(&setup.brokers, &setup.input, [broken(0), broken(1), broken(1)]);
 
     let output = setup.folder.path().join("predictions.jsonl");
-    let report = told(&config, &["--models", "flights@1,flights@2", "--output-file", output.to_str().unwrap()]);
+    let report = run_json(&config, &["--models", "flights@1,flights@2", "--output-file", output.to_str().unwrap()]);
     let expected = versions.map(|version| predicted(&setup, version, &file));
 
     // The predictions.
@@ -148,7 +148,7 @@ fn two_versions_differ_as_weir_predict_says() {
     let trial = format!("{}.trial", setup.group);
     create_topic(&setup.brokers, &trial, 2, &[]);
     let arguments = ["--models", "flights@2", "--from", "1:100", "--to", "1:150", "--output", &trial];
-    assert_eq!(told(&config, &arguments)["read"], 50);
+    assert_eq!(run_json(&config, &arguments)["read"], 50);
     let out = Reader::new(&setup.brokers, &trial).rest();
     assert_eq!(out.len(), 50);
     for (record, offset) in out.iter().zip(100..) {
@@ -177,11 +177,12 @@ fn ranges_end_within_transactions_and_at_times() {
     produce_in_transaction(&setup.brokers, &setup.input, (0..6).map(record), true);
     produce_in_transaction(&setup.brokers, &setup.input, (6..8).map(record), false);
     // In each partition: three records and a marker, one that was taken back and a marker.
-    let all = told(&config, &["--models", "flights@latest"]);
+    let all = run_json(&config, &["--models", "flights@latest"]);
     let partition = |partition| json!({ "partition": partition, "from": 0, "to": 6 });
     assert_eq!(all["topics"], json!([{ "topic": setup.input, "partitions": [partition(0), partition(1)] }]));
     assert_eq!((&all["read"], &all["difference"]), (&json!(6), &json!(null)));
-    let read = |arguments: &[&str]| told(&config, &[arguments, &["--models", "flights@1"]].concat())["read"].clone();
+    let read =
+        |arguments: &[&str]| run_json(&config, &[arguments, &["--models", "flights@1"]].concat())["read"].clone();
     assert_eq!(read(&["--from", "2"]), 2);
     assert_eq!(read(&["--from", "3"]), 0, "only markers and what was taken back");
     assert_eq!(read(&["--to", "0:2,1:5"]), 5);
@@ -219,6 +220,6 @@ fn what_cannot_be_replayed_is_one_clear_line() {
     refused(&["--models", "flights@1", "--output", "nowhere"], 1, "topic \"nowhere\" doesn't exist");
     refused(&["--models", "flights@1", "--from", "7:0"], 1, "has no partition 7, it has 1");
     refused(&["--models", "flights@1", "--output-file", "no/such/place"], 1, "can't write no/such/place");
-    let empty = told(&config, &["--models", "flights@1,flights@latest"]);
+    let empty = run_json(&config, &["--models", "flights@1,flights@latest"]);
     assert_eq!((&empty["read"], &empty["difference"]["agreement"]), (&json!(0), &json!(null)));
 }

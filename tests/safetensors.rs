@@ -74,16 +74,19 @@ fn what_is_wrong_is_told_and_nothing_is_published() {
     let claims = folder.path().join("claims.safetensors");
     std::fs::write(&claims, [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0; 8]].concat()).unwrap();
     for file in [&truncated, &claims] {
-        let told = refused(file, &layers, &[]);
-        assert_eq!(told.lines().count(), 1, "{told}");
-        assert!(told.contains(file.to_str().unwrap()) && told.contains("not all of it: write it again"), "{told}");
+        let message = refused(file, &layers, &[]);
+        assert_eq!(message.lines().count(), 1, "{message}");
+        assert!(
+            message.contains(file.to_str().unwrap()) && message.contains("not all of it: write it again"),
+            "{message}"
+        );
     }
 
     let wrong = folder.path().join("layers.toml");
     let described = std::fs::read_to_string(&layers).unwrap();
     std::fs::write(&wrong, described.replace("\"7\"", "\"9\"").replace("kin", "age").replace("std", "sd")).unwrap();
-    let told = refused(&fixture("f32.safetensors"), &wrong, &[]);
-    assert!(told.contains("entry 1: sd is no key here"), "{told}");
+    let message = refused(&fixture("f32.safetensors"), &wrong, &[]);
+    assert!(message.contains("entry 1: sd is no key here"), "{message}");
     let absent = refused(&fixture("f32.safetensors"), Path::new("no-such.toml"), &[]);
     assert!(absent.contains("can't read no-such.toml"), "{absent}");
 }

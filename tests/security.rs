@@ -152,7 +152,7 @@ fn missing_rights_are_named_and_asked_for_again() {
         let (status, body) = weir.get("/readyz");
         (status == 503 && missing.iter().all(|right| body.contains(right) == rights.contains(right))).then_some(())
     };
-    // Of the group it is told when it joins.
+    // It learns of the group when it joins.
     eventually("it says what is missing", || lacks(&missing[..3]));
     assert!(missing[..3].iter().all(|right| weir.log().contains(right)), "{}", weir.log());
 
@@ -233,7 +233,7 @@ fn no_output_shows_a_secret() {
     }
     shown("the log", &weir.log());
 
-    // What is wrong about a property is told without its value, whatever it is that is wrong.
+    // What is wrong about a property is reported without its value, whatever it is that is wrong.
     let broken = [
         ("sasl.mechanism", format!("{sasl}\n\"sasl.pasword\" = {SCRAM_PASSWORD:?}")),
         ("a password as a list", format!("{sasl}\n\"sasl.password\" = [{SCRAM_PASSWORD:?}]")),

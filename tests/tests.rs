@@ -24,7 +24,7 @@
 //! | `bad_data` | data that can't be trained on: each is one line that says what to do |
 //! | `preprocessing` | features beside scikit-learn's, of the same rows; and that test rows leave no trace |
 //! | `parity` | training beside scikit-learn's |
-//! | `training` | `weir train`: its options, interruptions, and going on |
+//! | `training` | `weir train`: its options, interruptions, and continuing |
 //! | `distributed` | training on several ranks, with the feature `mpi` |
 //! | `evaluation` | metrics beside scikit-learn's, of the same predictions |
 //! | `export` | models as files for other runtimes, which must answer as weir does |

@@ -29,7 +29,7 @@ const PURE: [&str; 17] = [
     "worker/ledger",
     "worker/partitions",
     "worker/refusal",
-    "dead_letter/memory",
+    "dead_letter/progress",
     "replay/difference",
     "train",
     "report",

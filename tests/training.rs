@@ -1,4 +1,4 @@
-//! `weir train` as a person runs it: options, interruptions, and going on.
+//! `weir train` as a person runs it: options, interruptions, and continuing.
 
 use std::fs;
 use std::io::{BufRead, BufReader};

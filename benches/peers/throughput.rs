@@ -179,6 +179,6 @@ impl Ends {
             let ends = self.consumer.offsets_for_times(self.partitions.clone(), Duration::from_secs(30)).ok()?;
             ends.elements().into_iter().map(offset).sum()
         };
-        eventually("the broker tells the ends of the partitions", ask)
+        eventually("the broker reports the ends of the partitions", ask)
     }
 }

@@ -67,7 +67,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         out.write_all(DEFAULTS.as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     };
-    let mut report = Report::default();
+    let mut report = CheckReport::default();
     let mut code = ExitCode::SUCCESS;
     match Config::load(&path) {
         Ok(config) => {
@@ -91,9 +91,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 #[derive(Default)]
-struct Report(Vec<Finding>);
+struct CheckReport(Vec<Finding>);
 
-impl Report {
+impl CheckReport {
     fn ok(&mut self, subject: impl Into<String>, detail: impl Into<String>) {
         self.0.push(Finding { level: Level::Ok, subject: subject.into(), detail: detail.into() });
     }
@@ -133,7 +133,7 @@ impl Report {
 /// The models that can be loaded, by the names of their routes.
 type Models<'c> = HashMap<&'c str, Arc<Model>>;
 
-fn check_models<'c>(config: &'c Config, report: &mut Report) -> Models<'c> {
+fn check_models<'c>(config: &'c Config, report: &mut CheckReport) -> Models<'c> {
     let mut models = Models::new();
     let store = match Store::open(&config.store.url) {
         Ok(store) => store,
@@ -157,7 +157,7 @@ fn check_models<'c>(config: &'c Config, report: &mut Report) -> Models<'c> {
     models
 }
 
-fn check_brokers(config: &Config, models: &Models<'_>, report: &mut Report) -> anyhow::Result<()> {
+fn check_brokers(config: &Config, models: &Models<'_>, report: &mut CheckReport) -> anyhow::Result<()> {
     let admin = match Admin::new(&config.kafka) {
         Ok(admin) => admin,
         Err(error) => {
@@ -208,9 +208,9 @@ fn check_brokers(config: &Config, models: &Models<'_>, report: &mut Report) -> a
     Ok(())
 }
 
-/// With exactly-once: may this client run transactions? Only one that is begun tells. Its id is like those of workers,
+/// With exactly-once: may this client run transactions? Only one that is begun shows it. Its id is like those of workers,
 /// which share a prefix, and none of theirs: taking one over would throw the worker out that has it.
-fn check_transactions(config: &Config, report: &mut Report) {
+fn check_transactions(config: &Config, report: &mut CheckReport) {
     if config.worker.delivery != Delivery::ExactlyOnce {
         return;
     }
@@ -223,7 +223,7 @@ fn check_transactions(config: &Config, report: &mut Report) {
 }
 
 /// With other partition counts the records of a partition spread by key: in order per key, not per partition.
-fn warn_of_order(route: &RouteConfig, partitions: impl Fn(&str) -> i32, report: &mut Report) {
+fn warn_of_order(route: &RouteConfig, partitions: impl Fn(&str) -> i32, report: &mut CheckReport) {
     let output = &route.output.topic;
     for input in route.input.topics.iter().filter(|input| partitions(input) != partitions(output)) {
         report.warning(

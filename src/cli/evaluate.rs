@@ -22,7 +22,7 @@ use crate::report::{self, Subject};
 use crate::train::dataset::{self, Examples, Truth};
 use crate::train::evaluate::{self, Comparison};
 
-/// Tell how good a published model is on labelled rows, or compare two.
+/// Measure how good a published model is on labelled rows, or compare two.
 ///
 /// The rows are preprocessed and scored as on a topic, and the metrics are scikit-learn's. Rows that the model rejects,
 /// and those whose target is missing or a class that it doesn't know, are left out and counted. A second argument that
@@ -65,7 +65,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether a report can be written there, as far as that can be told before it is made.
+/// Whether a report can be written there, as far as that is known before it is made.
 pub(super) fn check_report(path: &Path) -> anyhow::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     ensure!(folder.is_dir(), "can't write {}: {} is no directory", path.display(), folder.display());
@@ -113,24 +113,24 @@ impl Args {
 }
 
 /// A model, the rows that it accepts, and its answers to them.
-struct Tested {
+struct TestedModel {
     model: Model,
     examples: Examples,
     answers: Array2<f64>,
 }
 
-impl Tested {
-    fn on(files: &[PathBuf], model: Model) -> anyhow::Result<Tested> {
+impl TestedModel {
+    fn on(files: &[PathBuf], model: Model) -> anyhow::Result<TestedModel> {
         let examples = Examples::read(files, model.signature())?;
         let answers = evaluate::answers(&model, examples.rows.view());
-        Ok(Tested { model, examples, answers })
+        Ok(TestedModel { model, examples, answers })
     }
 
     fn name(&self) -> String {
         format!("{}@{}", self.model.name(), self.model.version())
     }
 
-    /// The evaluation on all its rows, with the course of the training if the bundle tells it.
+    /// The evaluation on all its rows, with the course of the training if the bundle has it.
     fn evaluation(&self, store: &Store) -> anyhow::Result<Evaluation> {
         let found = evaluate::evaluation(&self.model.signature().target, &self.examples.truth, self.answers.view());
         ensure!(
@@ -140,8 +140,8 @@ impl Tested {
             self.name(),
             found.not_finite
         );
-        let told = store.evaluation(self.model.name(), self.model.version())?.unwrap_or_default();
-        Ok(Evaluation { losses: told.losses, validation_scores: told.validation_scores, ..found })
+        let kept = store.evaluation(self.model.name(), self.model.version())?.unwrap_or_default();
+        Ok(Evaluation { losses: kept.losses, validation_scores: kept.validation_scores, ..found })
     }
 
     /// What was left out, in words.
@@ -179,16 +179,16 @@ impl Tested {
 }
 
 fn evaluate_one(args: &Args, store: &Store, files: &[PathBuf], out: &mut dyn Write) -> anyhow::Result<()> {
-    let tested = Tested::on(files, load(store, &args.model)?)?;
+    let tested = TestedModel::on(files, load(store, &args.model)?)?;
     let evaluation = tested.evaluation(store)?;
     let drift = args.drift.then(|| drift(files, &tested.model)).transpose()?;
     if args.json {
-        let mut told = tested.json(&evaluation);
-        told["data"] = json!(files);
+        let mut json = tested.json(&evaluation);
+        json["data"] = json!(files);
         if let Some(drift) = &drift {
-            told["drift"] = drift.iter().map(drift_json).collect();
+            json["drift"] = drift.iter().map(drift_json).collect();
         }
-        writeln!(out, "{told}")?;
+        writeln!(out, "{json}")?;
     } else {
         writeln!(out, "{} on {}", tested.name(), list(files))?;
         for (what, rows) in tested.left_out() {
@@ -257,8 +257,8 @@ fn compare(
     let names = [&first, &second].map(|model| format!("{}@{}", model.name(), model.version()));
     let order = same_outputs(&first.signature().target, &second.signature().target);
     let order = order.with_context(|| names.join(" and "))?;
-    let mut first = Tested::on(files, first)?;
-    let mut second = Tested::on(files, second)?;
+    let mut first = TestedModel::on(files, first)?;
+    let mut second = TestedModel::on(files, second)?;
     second.answers = second.answers.select(Axis(1), &order);
 
     let of_second: HashMap<usize, usize> = second.answered().collect();
@@ -395,9 +395,9 @@ mod tests {
         let page = fs::read_to_string(folder.path().join("line.html")).unwrap();
         assert!(page.contains("<h1>line@1</h1>") && page.contains("Residuals"));
 
-        let told = json_of(&folder, &["colours@1", "colours.csv"]);
-        assert_eq!((&told["version"], &told["without_target"], &told["rejected"]), (&json!(1), &json!(2), &json!(0)));
-        let evaluation: Evaluation = serde_json::from_value(told["evaluation"].clone()).unwrap();
+        let json = json_of(&folder, &["colours@1", "colours.csv"]);
+        assert_eq!((&json["version"], &json["without_target"], &json["rejected"]), (&json!(1), &json!(2), &json!(0)));
+        let evaluation: Evaluation = serde_json::from_value(json["evaluation"].clone()).unwrap();
         assert_eq!(evaluation.rows, 4);
         assert!(evaluation.metrics.contains_key("roc_auc"));
     }
@@ -412,9 +412,9 @@ mod tests {
         assert!(fs::read_to_string(folder.path().join("both.html")).unwrap().contains("<h2>line@2</h2>"));
 
         // Its classes are listed the other way round: it predicts the opposite of the first.
-        let told = json_of(&folder, &["colours@1", "colours@2", "colours.csv"]);
-        assert_eq!(told["comparison"]["agreement"], 0.0);
-        let accuracy = |at: usize| told["models"][at]["evaluation"]["metrics"]["accuracy"].as_f64().unwrap();
+        let json = json_of(&folder, &["colours@1", "colours@2", "colours.csv"]);
+        assert_eq!(json["comparison"]["agreement"], 0.0);
+        let accuracy = |at: usize| json["models"][at]["evaluation"]["metrics"]["accuracy"].as_f64().unwrap();
         assert_eq!(accuracy(0) + accuracy(1), 1.0);
 
         let error = format!("{:#}", weir_evaluate(&folder, &["line@1", "colours@1", "colours.csv"]).unwrap_err());

@@ -132,7 +132,7 @@ fn parse_alias(text: &str) -> Result<String, ReferenceError> {
 
 /// A version in `list --json`; either `error` says why it is unreadable, or the rest is there.
 #[derive(Serialize)]
-struct Listed {
+struct ListedVersion {
     model: String,
     version: u64,
     aliases: Vec<String>,
@@ -164,7 +164,12 @@ fn list(store: &Store, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
                 },
                 Err(error) => Details::Broken { error: format!("{:#}", anyhow::Error::from(error)) },
             };
-            versions.push(Listed { model: model.clone(), version, aliases: names_of(version, &aliases), details });
+            versions.push(ListedVersion {
+                model: model.clone(),
+                version,
+                aliases: names_of(version, &aliases),
+                details,
+            });
         }
     }
     if json {
@@ -197,7 +202,7 @@ fn list(store: &Store, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
 
 /// What `show --json` prints.
 #[derive(Serialize)]
-struct Shown {
+struct VersionDetails {
     digest: String,
     aliases: Vec<String>,
     manifest: Manifest,
@@ -211,7 +216,7 @@ fn show(store: &Store, reference: &ModelRef, json: bool, out: &mut impl Write) -
     let digest = store.digest(&reference.name, version)?;
     let evaluation = store.evaluation(&reference.name, version)?;
     if json {
-        serde_json::to_writer_pretty(&mut *out, &Shown { digest, aliases, manifest, evaluation })?;
+        serde_json::to_writer_pretty(&mut *out, &VersionDetails { digest, aliases, manifest, evaluation })?;
         writeln!(out)?;
         return Ok(());
     }

@@ -20,7 +20,7 @@ const BATCH: usize = 512;
 
 /// Score JSON lines with a published model.
 ///
-/// Each line becomes the same prediction record as on an output topic. A line that can't be scored is told on stderr
+/// Each line becomes the same prediction record as on an output topic. A line that can't be scored is reported on stderr
 /// with its number and the reason, and makes the exit code 1. Empty lines are skipped.
 #[derive(Debug, clap::Args)]
 #[command(

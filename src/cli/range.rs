@@ -9,8 +9,8 @@ use crate::kafka::reader::{Bound, Extent};
 use crate::report::count;
 use crate::train::time::Scale;
 
-/// Partitions whose range is told one by one.
-const MAX_TOLD: usize = 8;
+/// Partitions whose range is listed one by one.
+const MAX_LISTED: usize = 8;
 
 /// Which part of a topic is meant.
 #[derive(Debug, clap::Args)]
@@ -25,12 +25,12 @@ pub(super) struct RangeArgs {
 }
 
 /// The ranges of a topic, for a person.
-pub(super) fn tell(extents: &[Extent]) -> String {
-    let told = |extent: &Extent| format!("{} from {} to {}", extent.partition, extent.from, extent.to);
-    let mut parts: Vec<String> = extents.iter().take(MAX_TOLD).map(told).collect();
-    if extents.len() > MAX_TOLD {
-        let rest: i64 = extents[MAX_TOLD..].iter().map(|extent| extent.to - extent.from).sum();
-        parts.push(format!("and {} offsets in {} more", count(rest.unsigned_abs()), extents.len() - MAX_TOLD));
+pub(super) fn describe(extents: &[Extent]) -> String {
+    let range = |extent: &Extent| format!("{} from {} to {}", extent.partition, extent.from, extent.to);
+    let mut parts: Vec<String> = extents.iter().take(MAX_LISTED).map(range).collect();
+    if extents.len() > MAX_LISTED {
+        let rest: i64 = extents[MAX_LISTED..].iter().map(|extent| extent.to - extent.from).sum();
+        parts.push(format!("and {} offsets in {} more", count(rest.unsigned_abs()), extents.len() - MAX_LISTED));
     }
     match extents.len() {
         0 => "no partition".into(),
@@ -108,8 +108,12 @@ mod tests {
     #[test]
     fn many_partitions_are_told_shortly() {
         let extents: Vec<_> = (0..10).map(|partition| Extent { partition, from: 1, to: 1_001 }).collect();
-        assert_eq!(tell(&extents[..1]), "partition 0 from 1 to 1001");
-        assert_eq!(tell(&extents[..2]), "partitions 0 from 1 to 1001, 1 from 1 to 1001");
-        assert!(tell(&extents).ends_with("7 from 1 to 1001, and 2,000 offsets in 2 more"), "{}", tell(&extents));
+        assert_eq!(describe(&extents[..1]), "partition 0 from 1 to 1001");
+        assert_eq!(describe(&extents[..2]), "partitions 0 from 1 to 1001, 1 from 1 to 1001");
+        assert!(
+            describe(&extents).ends_with("7 from 1 to 1001, and 2,000 offsets in 2 more"),
+            "{}",
+            describe(&extents)
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! `weir replay`: what one or two versions answer to a range of what has come in.
 
-mod tell;
+mod report;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 
-use self::tell::Report;
+use self::report::ReplayReport;
 use super::console;
 use super::evaluate::same_outputs;
 use super::interrupt::Interrupt;
@@ -34,7 +34,7 @@ use crate::route::RouteConfig;
 /// What is said at the first signal, and at the second.
 const SIGNALS: [&str; 2] = ["telling what was read so far; once more stops at once", "stopped by a second signal"];
 
-/// Read a part of a route's input again, through one or two versions, and tell how their answers differ.
+/// Read a part of a route's input again, through one or two versions, and report how their answers differ.
 ///
 /// The records are scored as the route scores them, beside whatever serves it: its group isn't joined and no offset is
 /// committed. The predictions are those of the route; with two versions each record has two, which say their version.
@@ -81,7 +81,7 @@ fn replay(args: &Args) -> anyhow::Result<ExitCode> {
     let route = args.route(&config)?;
     let interrupt = Interrupt::listen(Some(SIGNALS))?;
     let mut replay = args.versions(&config, route)?;
-    // Its group is asked nothing and told nothing.
+    // It neither asks nor changes its group.
     let reader = Reader::new(&config.kafka, &config.kafka.group_id)?;
     let mut ranges = Vec::new();
     for topic in &route.input.topics {
@@ -120,7 +120,7 @@ fn replay(args: &Args) -> anyhow::Result<ExitCode> {
     output.finish(&mut &asked)?;
     reading.finish();
 
-    let report = Report {
+    let report = ReplayReport {
         route: &route.name,
         ranges: &ranges,
         replay: &replay,

@@ -25,13 +25,13 @@ pub(super) fn names(config: &Config) -> String {
     names.join(", ")
 }
 
-/// What topics are like; what is wrong with any of them is told at once.
+/// What topics are like; what is wrong with any of them is reported at once.
 pub(super) fn describe(config: &Config, names: &[String]) -> anyhow::Result<BTreeMap<String, Topic>> {
     let admin = Admin::new(&config.kafka)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(admin.describe(names)).map_err(|errors| {
-        let told: Vec<String> = errors.iter().map(|error| chain(error)).collect();
-        anyhow!(told.join("; "))
+        let messages: Vec<String> = errors.iter().map(|error| chain(error)).collect();
+        anyhow!(messages.join("; "))
     })
 }
 

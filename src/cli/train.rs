@@ -36,7 +36,7 @@ use crate::train::checkpoint::Checkpoints;
 use crate::train::dataset::{Columns, Table, Task};
 use crate::train::distributed::{Ranks, Workers};
 use crate::train::warm::Parent;
-use crate::train::{self, Recipe, Rows, Session, Stop, TrainError, Trained};
+use crate::train::{self, Recipe, Rows, Session, Stop, TrainError, TrainedModel};
 
 /// Train a model on data and publish it.
 ///
@@ -85,7 +85,7 @@ pub struct Args {
     preprocessing: PreprocessingArgs,
     #[command(flatten, next_help_heading = "Training, as in scikit-learn")]
     training: TrainingArgs,
-    #[command(flatten, next_help_heading = "Going on from what is there")]
+    #[command(flatten, next_help_heading = "Continuing from an earlier result")]
     session: SessionArgs,
 }
 
@@ -120,7 +120,7 @@ struct Material {
     without_target: usize,
 }
 
-/// `asked` tells after each epoch whether to end there.
+/// `asked` says after each epoch whether to end there.
 fn train(args: &Args, ranks: &Ranks, asked: &dyn Fn() -> bool, out: &mut dyn Write) -> anyhow::Result<()> {
     let material = ranks.agree(args.material(out))?;
     let Material { recipe, parent, train, test, .. } = &material;
@@ -146,7 +146,7 @@ fn train(args: &Args, ranks: &Ranks, asked: &dyn Fn() -> bool, out: &mut dyn Wri
 fn publish(
     args: &Args,
     material: &Material,
-    trained: Trained,
+    trained: TrainedModel,
     seconds: f64,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
@@ -311,7 +311,7 @@ fn show_rows(out: &mut dyn Write, train: &Table, test: &Table, without_target: u
     }
 }
 
-fn show_trained(out: &mut dyn Write, trained: &Trained, seconds: f64) -> io::Result<()> {
+fn show_trained(out: &mut dyn Write, trained: &TrainedModel, seconds: f64) -> io::Result<()> {
     writeln!(out, "trained    {} epochs in {seconds:.1} s, {}", trained.losses.len(), trained.stop.as_str())?;
     let Rows { incomplete, untestable, .. } = trained.rows;
     if incomplete > 0 {

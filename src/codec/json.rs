@@ -1,6 +1,6 @@
 //! JSON: one object per record.
 //!
-//! `scan` is the grammar, `keys` tells which member is meant, `decode` puts the values into the row, `encode` renders
+//! `scan` is the grammar, `keys` finds which member is meant, `decode` puts the values into the row, `encode` renders
 //! predictions.
 
 mod decode;

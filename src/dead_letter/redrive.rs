@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use super::memory::{Memory, Part};
+use super::progress::{Part, RedriveProgress};
 use super::{ATTEMPT, Letter, REDRIVEN_FROM, added_headers};
 use crate::kafka::admin::Topic;
 use crate::kafka::consumer::Record;
@@ -48,7 +48,7 @@ pub struct Plan {
 /// Why a redrive begins where it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Beginning {
-    /// It was told to; nothing is remembered.
+    /// It was asked to; nothing is remembered.
     Given,
     /// There the last one ended.
     Remembered,
@@ -69,7 +69,7 @@ impl Beginning {
 
 /// What keeps a record in the dead-letter topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kept {
+pub enum KeepReason {
     /// It has been sent by a run before.
     SentBefore,
     /// It has been tried too often.
@@ -88,18 +88,18 @@ pub enum Kept {
     Foreign,
 }
 
-impl Kept {
+impl KeepReason {
     /// The name in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
-            Kept::SentBefore => "sent_before",
-            Kept::TriedTooOften => "tried_too_often",
-            Kept::Incomplete => "incomplete",
-            Kept::TooLarge => "too_large",
-            Kept::OtherTopic => "other_topic",
-            Kept::OtherReason => "other_reason",
-            Kept::OtherRoute => "other_route",
-            Kept::Foreign => "foreign",
+            KeepReason::SentBefore => "sent_before",
+            KeepReason::TriedTooOften => "tried_too_often",
+            KeepReason::Incomplete => "incomplete",
+            KeepReason::TooLarge => "too_large",
+            KeepReason::OtherTopic => "other_topic",
+            KeepReason::OtherReason => "other_reason",
+            KeepReason::OtherRoute => "other_route",
+            KeepReason::Foreign => "foreign",
         }
     }
 }
@@ -112,7 +112,7 @@ pub struct Tally {
     /// Records sent, by the topic that they went to and the reason.
     pub sent: BTreeMap<(String, String), u64>,
     /// Records that weren't, by what kept them.
-    pub kept: BTreeMap<Kept, u64>,
+    pub kept: BTreeMap<KeepReason, u64>,
     /// Whether somebody asked to stop before the end.
     pub interrupted: bool,
 }
@@ -143,7 +143,7 @@ pub struct Redrive<'r> {
     plan: Plan,
     extents: Vec<Extent>,
     /// By partition; `None` where a beginning was given.
-    memories: Option<BTreeMap<i32, Memory>>,
+    memories: Option<BTreeMap<i32, RedriveProgress>>,
     /// Whether the group has no commit at all.
     is_fresh: bool,
 }
@@ -157,8 +157,8 @@ impl<'r> Redrive<'r> {
             let partitions: Vec<i32> = extents.iter().map(|extent| extent.partition).collect();
             let commits = reader.committed(&plan.topic, &partitions)?;
             is_fresh = commits.is_empty();
-            let of = |&partition: &i32| (partition, Memory::of(commits.get(&partition)));
-            let remembered: BTreeMap<i32, Memory> = partitions.iter().map(of).collect();
+            let of = |&partition: &i32| (partition, RedriveProgress::of(commits.get(&partition)));
+            let remembered: BTreeMap<i32, RedriveProgress> = partitions.iter().map(of).collect();
             for extent in &mut extents {
                 let memory = &remembered[&extent.partition];
                 extent.from = memory.start(&plan.parts).clamp(extent.from, extent.to);
@@ -243,7 +243,7 @@ impl<'r> Redrive<'r> {
 fn remember(
     reader: &Reader,
     plan: &Plan,
-    memories: Option<&mut BTreeMap<i32, Memory>>,
+    memories: Option<&mut BTreeMap<i32, RedriveProgress>>,
     pass: &Pass<'_>,
 ) -> Result<(), ReadError> {
     let Some(memories) = memories else { return Ok(()) };
@@ -253,7 +253,7 @@ fn remember(
     commit(reader, plan, memories)
 }
 
-fn commit(reader: &Reader, plan: &Plan, memories: &BTreeMap<i32, Memory>) -> Result<(), ReadError> {
+fn commit(reader: &Reader, plan: &Plan, memories: &BTreeMap<i32, RedriveProgress>) -> Result<(), ReadError> {
     if memories.is_empty() {
         return Ok(());
     }
@@ -262,22 +262,22 @@ fn commit(reader: &Reader, plan: &Plan, memories: &BTreeMap<i32, Memory>) -> Res
 
 impl Plan {
     /// The letter that a record is, if it is to be sent.
-    fn judge(&self, record: &Record<'_>, memory: Option<&Memory>) -> Result<Letter, Kept> {
-        let letter = Letter::of(record).ok_or(Kept::Foreign)?;
+    fn judge(&self, record: &Record<'_>, memory: Option<&RedriveProgress>) -> Result<Letter, KeepReason> {
+        let letter = Letter::of(record).ok_or(KeepReason::Foreign)?;
         let Letter { route, reason, .. } = &letter;
-        let inputs = self.routes.get(route).ok_or(Kept::OtherRoute)?;
+        let inputs = self.routes.get(route).ok_or(KeepReason::OtherRoute)?;
         if !self.parts.iter().any(|part| part.has(route, reason)) {
-            Err(Kept::OtherReason)
+            Err(KeepReason::OtherReason)
         } else if memory.is_some_and(|memory| memory.has(record.offset(), route, reason)) {
-            Err(Kept::SentBefore)
+            Err(KeepReason::SentBefore)
         } else if letter.omitted.is_some() {
-            Err(Kept::Incomplete)
+            Err(KeepReason::Incomplete)
         } else if letter.attempt >= self.max_attempts {
-            Err(Kept::TriedTooOften)
+            Err(KeepReason::TriedTooOften)
         } else if self.output.is_none() && !inputs.contains(&letter.topic) {
-            Err(Kept::OtherTopic)
+            Err(KeepReason::OtherTopic)
         } else if bytes(record) > self.facts(&letter).record_bytes() {
-            Err(Kept::TooLarge)
+            Err(KeepReason::TooLarge)
         } else {
             Ok(letter)
         }

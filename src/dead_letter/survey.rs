@@ -14,7 +14,7 @@ const EXCERPT_BYTES: usize = 200;
 #[derive(Debug, Default)]
 pub struct Survey {
     /// Letters of the routes that were asked for, in groups.
-    pub groups: BTreeMap<Group, Counted>,
+    pub groups: BTreeMap<Group, LetterGroup>,
     /// Letters of other routes.
     pub other_routes: u64,
     /// Records that aren't dead letters of weir's.
@@ -38,7 +38,7 @@ pub struct Group {
 
 /// The letters of a group.
 #[derive(Debug, Default, Serialize)]
-pub struct Counted {
+pub struct LetterGroup {
     /// How many.
     pub letters: u64,
     /// Those among them that lack their value.
@@ -89,7 +89,7 @@ pub struct Origin {
 }
 
 impl Survey {
-    /// Counts a record of a dead-letter topic. `is_wanted` tells routes; of each group the last `samples` are kept.
+    /// Counts a record of a dead-letter topic. `is_wanted` chooses routes; of each group the last `samples` are kept.
     pub fn add(&mut self, topic: &str, record: &Record<'_>, is_wanted: impl Fn(&str) -> bool, samples: usize) {
         let Some(letter) = Letter::of(record) else {
             self.foreign += 1;

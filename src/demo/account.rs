@@ -83,7 +83,7 @@ impl Account {
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Balance {
     sent: usize,
-    versions: BTreeMap<u64, Predicted>,
+    versions: BTreeMap<u64, VersionCount>,
     rejected: BTreeMap<String, u64>,
     lost: u64,
     doubled: u64,
@@ -96,7 +96,7 @@ pub(super) struct Balance {
 
 /// What one version predicted.
 #[derive(Debug, Default, PartialEq)]
-struct Predicted {
+struct VersionCount {
     predicted: u64,
     /// Of those, with a label.
     labelled: u64,
@@ -178,7 +178,7 @@ mod tests {
         };
         let balance = settle(3, 3);
         assert!(balance.adds_up(), "{balance}");
-        assert_eq!(balance.versions[&1], Predicted { predicted: 2, labelled: 1, right: 1 });
+        assert_eq!(balance.versions[&1], VersionCount { predicted: 2, labelled: 1, right: 1 });
         assert!(!settle(3, 2).adds_up(), "something is lost");
         assert!(!settle(4, 3).adds_up(), "weir counted another number");
     }

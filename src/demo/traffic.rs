@@ -14,7 +14,7 @@ use super::account::{Account, Expected, Outcome};
 use super::flights::Departure;
 use super::{DEAD_LETTER, FETCH_WAIT, INPUT, OUTPUT};
 use crate::kafka::admin::OutputLimits;
-use crate::kafka::consumer::{Consumer, Fetched, GroupEvent, Position, Record};
+use crate::kafka::consumer::{Consumer, FetchEvent, GroupEvent, Position, Record};
 use crate::kafka::producer::{Outgoing, Producer, Ticket};
 use crate::kafka::settings::{KafkaConfig, Property};
 
@@ -196,8 +196,8 @@ fn run(mut feed: Feed, producer: &Producer, consumer: &Consumer, shared: &Shared
         }
         for fetched in fetched.drain(..) {
             let record = match fetched {
-                Fetched::Record(record) => record,
-                Fetched::Error(error) => {
+                FetchEvent::Record(record) => record,
+                FetchEvent::Error(error) => {
                     tracing::warn!(%error, "what came out can't be read; trying again");
                     continue;
                 }

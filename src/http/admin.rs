@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{Failure, Shared};
+use super::{AppState, Failure};
 use crate::logging::chain;
 use crate::monitor::metrics::WaitReason;
 
@@ -45,7 +45,7 @@ impl Tokens {
         self.0.first().map(String::as_str)
     }
 
-    /// Whether one of them is `presented`. Digests are compared, so the time tells nothing about the tokens.
+    /// Whether one of them is `presented`. Digests are compared, so the time says nothing about the tokens.
     fn accept(&self, presented: &str) -> bool {
         let presented = Sha256::digest(presented);
         self.0.iter().fold(false, |found, token| found | (Sha256::digest(token) == presented))
@@ -60,7 +60,7 @@ impl fmt::Debug for Tokens {
 
 /// Makes a route's records wait, or go on.
 pub(super) async fn route(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<AppState>>,
     path: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Failure> {

@@ -119,7 +119,7 @@ struct Connection {
     stopping: CancellationToken,
 }
 
-type Answering = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
 impl Connection {
     async fn run(self, stream: TcpStream, silence: Duration) {
@@ -127,7 +127,7 @@ impl Connection {
         let mut overdue = pin!(overdue(waiting.subscribe(), silence));
         let service = {
             let metrics = metrics.clone();
-            service_fn(move |request| -> Answering {
+            service_fn(move |request| -> ResponseFuture {
                 Box::pin(answer(router.clone(), request, metrics.clone(), waiting.clone()))
             })
         };

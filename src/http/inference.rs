@@ -24,7 +24,7 @@ use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Failure, Served, Shared};
+use super::{AppState, Failure, ServedRoute};
 use crate::model::Model;
 use crate::model::signature::{Kind, Signature, Target};
 
@@ -45,7 +45,7 @@ pub(super) async fn server() -> Json<Value> {
 }
 
 pub(super) async fn metadata(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<AppState>>,
     path: Result<Path<Asked>, PathRejection>,
 ) -> Result<Json<Value>, Failure> {
     let Path(asked) = path?;
@@ -68,7 +68,7 @@ pub(super) async fn metadata(
 }
 
 pub(super) async fn ready(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<AppState>>,
     path: Result<Path<Asked>, PathRejection>,
 ) -> Result<Json<Value>, Failure> {
     let Path(asked) = path?;
@@ -77,7 +77,7 @@ pub(super) async fn ready(
 }
 
 pub(super) async fn infer(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<AppState>>,
     path: Result<Path<Asked>, PathRejection>,
     request: Request,
 ) -> Result<impl IntoResponse, Failure> {
@@ -115,10 +115,10 @@ fn outputs(signature: &Signature) -> Value {
     }
 }
 
-impl Shared {
+impl AppState {
     /// The loaded model that a path names: without a version, that of the first route that serves it. Beside it the
     /// route.
-    fn find(&self, asked: &Asked) -> Result<(Arc<Model>, &Served), Failure> {
+    fn find(&self, asked: &Asked) -> Result<(Arc<Model>, &ServedRoute), Failure> {
         let name = &asked.name;
         let mut loaded = self.loaded(name);
         let Some(version) = &asked.version else {
@@ -143,7 +143,7 @@ impl Shared {
         versions.iter().map(u64::to_string).collect()
     }
 
-    fn loaded(&self, name: &str) -> impl Iterator<Item = (Arc<Model>, &Served)> {
+    fn loaded(&self, name: &str) -> impl Iterator<Item = (Arc<Model>, &ServedRoute)> {
         let routes = self.state.routes.iter();
         let models = routes.filter_map(|served| Some((served.slot.load()?, served)));
         models.filter(move |(model, _)| model.name() == name)

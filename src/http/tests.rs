@@ -39,7 +39,7 @@ impl Server {
     async fn start_with(limits: ServerLimits) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let served = |route: &str, model: &str| Served {
+        let served = |route: &str, model: &str| ServedRoute {
             route: route.into(),
             reference: ModelRef { name: model.into(), selector: Selector::Latest },
             slot: Arc::new(Slot::new()),
@@ -121,7 +121,7 @@ async fn metrics_are_exposed_as_text() {
 #[tokio::test]
 async fn readiness_says_what_is_missing() {
     let server = Server::start().await;
-    let worker = server.health.condition("worker 0", "joining the group");
+    let worker = server.health.readiness_check("worker 0", "joining the group");
     for path in ["/readyz", "/v2/health/ready"] {
         let reasons = json!(["worker 0: joining the group", "route late: no model loaded yet"]);
         assert_eq!(server.get(path).await, (503, json!({ "ready": false, "reasons": reasons })));

@@ -45,7 +45,7 @@ pub struct Topic {
     pub partitions: i32,
     /// The largest batch of records it takes, in bytes.
     pub max_message_bytes: usize,
-    /// What tells it apart from another topic of the same name, before or after it. `None`: the brokers have no ids.
+    /// What distinguishes it from another topic of the same name, before or after it. `None`: the brokers have no ids.
     pub id: Option<TopicId>,
     /// Whether it is compacted, and so refuses records without a key.
     pub is_compacted: bool,
@@ -212,7 +212,7 @@ impl Needs {
 
     /// Only what they need of the topics, for a process that is to live. When a group's coordinator goes away while
     /// librdkafka 2.12 asks it what is allowed, it may destroy that question twice, and ends the process by an
-    /// assertion. Whoever joins the group is told anyway.
+    /// assertion. Whoever joins the group learns it anyway.
     pub fn of_topics(self) -> Needs {
         Needs { group: false, ..self }
     }

@@ -1,6 +1,6 @@
 //! A member of the consumer group, driven by its worker.
 //!
-//! librdkafka tells of a rebalance from within [`Consumer::serve`]. What must happen then (finish the batch in hand, drain,
+//! librdkafka reports a rebalance from within [`Consumer::serve`]. What must happen then (finish the batch in hand, drain,
 //! commit) belongs to the worker's line, not into a callback: the callback only notes the event, and the worker takes
 //! it afterwards and answers by [`Consumer::assign`] or [`Consumer::unassign`].
 
@@ -80,7 +80,7 @@ pub struct FetchError {
 }
 
 /// What a fetch queue holds.
-pub enum Fetched<R> {
+pub enum FetchEvent<R> {
     /// A record.
     Record(R),
     /// An error of a partition. It has no offset: the next record of the partition may be the one after the last.
@@ -180,14 +180,14 @@ impl Consumer {
 
     /// Appends what has been fetched for one queue, up to 256 records and errors. Never waits. Returns whether the queue
     /// is empty now: while it isn't, nothing that is fetched for it unparks the worker.
-    pub fn fetch<'c>(&'c self, queue: usize, into: &mut VecDeque<Fetched<Record<'c>>>) -> bool {
+    pub fn fetch<'c>(&'c self, queue: usize, into: &mut VecDeque<FetchEvent<Record<'c>>>) -> bool {
         self.fetched[queue].take_all(|record| {
             into.push_back(match record.error() {
-                None => Fetched::Record(record),
+                None => FetchEvent::Record(record),
                 Some(source) => {
                     let origin = record.origin();
                     let (topic, partition) = (origin.topic.to_owned(), origin.partition);
-                    Fetched::Error(FetchError { topic, partition, source })
+                    FetchEvent::Error(FetchError { topic, partition, source })
                 }
             });
         })
@@ -297,7 +297,7 @@ impl Consumer {
         ffi::cached_high_watermark(self.inner.client(), &partition.topic, partition.partition)
     }
 
-    /// Leaves the group; partitions still assigned are let go without a commit. Leaving may wait for the brokers: at
+    /// Leaves the group; partitions still assigned are given up without a commit. Leaving may wait for the brokers: at
     /// the deadline it goes on by itself, on a thread of its own.
     pub fn close(self, deadline: Instant) {
         let (left, done) = mpsc::channel();
@@ -331,7 +331,7 @@ impl Context {
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         super::log(level, facility, message);
-        // librdkafka tells of a reset only in its log: "topic [partition]: offset reset (at …) to …".
+        // librdkafka reports a reset only in its log: "topic [partition]: offset reset (at …) to …".
         if let Some((partition, _)) = message.split_once(": offset reset ")
             && let Some((topic, _)) = partition.rsplit_once(" [")
             && matches!(level, RDKafkaLogLevel::Warning)
@@ -347,7 +347,7 @@ impl ClientContext for Context {
 
 impl ConsumerContext for Context {
     fn rebalance(&self, consumer: &BaseConsumer<Context>, _: RDKafkaRespErr, _: &mut TopicPartitionList) {
-        // Only a consumer that leaves serves its group so, and it lets go whatever it has.
+        // Only a consumer that leaves serves its group so, and it gives up all that it has.
         let _ = consumer.unassign();
     }
 }

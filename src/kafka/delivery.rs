@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use super::KafkaError;
-use super::producer::{Acknowledged, DeliveryError, Outgoing, Producer};
+use super::producer::{Acknowledgement, DeliveryError, Outgoing, Producer};
 
 /// How long acknowledgements are waited for after somebody has asked to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -18,7 +18,7 @@ pub struct Delivery<'p> {
     /// Records sent and acknowledged since [`Delivery::settle`].
     sent: u64,
     acknowledged: u64,
-    reports: Vec<Acknowledged>,
+    reports: Vec<Acknowledgement>,
 }
 
 /// Why records weren't delivered.

@@ -91,7 +91,7 @@ impl NotSent<'_> {
 
 /// Deliveries that were acknowledged: so many records of that batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Acknowledged {
+pub struct Acknowledgement {
     /// The batch.
     pub batch: usize,
     /// How many of its records, since the last report.
@@ -101,7 +101,7 @@ pub struct Acknowledged {
 /// A record that was not delivered: the brokers refuse it for good, or it was purged.
 #[derive(Debug, thiserror::Error)]
 #[error("a record could not be delivered to topic {topic:?}")]
-pub struct Undelivered {
+pub struct UndeliveredRecord {
     /// What the record was sent with.
     pub ticket: Ticket,
     /// The output topic.
@@ -111,7 +111,7 @@ pub struct Undelivered {
     pub source: KafkaError,
 }
 
-impl Undelivered {
+impl UndeliveredRecord {
     /// Whether the record was dropped by [`Producer::purge`].
     pub fn is_purged(&self) -> bool {
         matches!(DeliveryFailure::of(&self.source), DeliveryFailure::Purged | DeliveryFailure::PurgedInFlight)
@@ -138,7 +138,7 @@ pub enum TransactionError {
     #[error("the transaction must be aborted")]
     Abortable(#[source] KafkaError),
     /// This producer's transactions are over: another one has taken over the transactional id, or the brokers have
-    /// ended a transaction that wasn't committed in time. They don't tell which.
+    /// ended a transaction that wasn't committed in time. They don't say which.
     #[error(
         "the transactional id {id:?} is fenced: the worker was away for longer than a transaction may last, or another \
          producer uses the id (give two weirs on one host different worker.instance)"
@@ -192,7 +192,7 @@ impl Step {
         match self.0.recv_timeout(timeout) {
             Ok(result) => Some(result),
             Err(RecvTimeoutError::Timeout) => None,
-            // Its thread has panicked, which has been told by the hook.
+            // Its thread has panicked, which the hook has reported.
             Err(RecvTimeoutError::Disconnected) => Some(Err(TransactionError::Fatal(KafkaError::Canceled))),
         }
     }
@@ -226,8 +226,8 @@ struct Context {
 
 #[derive(Default)]
 struct Reports {
-    acknowledged: Vec<Acknowledged>,
-    undelivered: Vec<Undelivered>,
+    acknowledged: Vec<Acknowledgement>,
+    undelivered: Vec<UndeliveredRecord>,
     /// The client can't go on.
     failure: Option<KafkaError>,
 }
@@ -290,15 +290,15 @@ impl Producer {
     /// record that was not delivered, purged ones included. An error is one of the client itself, which can't go on.
     pub fn take_reports(
         &self,
-        acknowledged: &mut Vec<Acknowledged>,
-        undelivered: &mut Vec<Undelivered>,
+        acknowledged: &mut Vec<Acknowledgement>,
+        undelivered: &mut Vec<UndeliveredRecord>,
     ) -> Result<(), DeliveryError> {
         self.collect(Duration::ZERO, acknowledged, undelivered)
     }
 
     /// Serves delivery reports, waiting up to `timeout` for the first, and appends them to `acknowledged`. A failure
     /// is returned once.
-    pub fn poll(&self, timeout: Duration, acknowledged: &mut Vec<Acknowledged>) -> Result<(), DeliveryError> {
+    pub fn poll(&self, timeout: Duration, acknowledged: &mut Vec<Acknowledgement>) -> Result<(), DeliveryError> {
         let mut undelivered = Vec::new();
         self.collect(timeout, acknowledged, &mut undelivered)?;
         let mut failure = None;
@@ -318,8 +318,8 @@ impl Producer {
     fn collect(
         &self,
         timeout: Duration,
-        acknowledged: &mut Vec<Acknowledged>,
-        undelivered: &mut Vec<Undelivered>,
+        acknowledged: &mut Vec<Acknowledgement>,
+        undelivered: &mut Vec<UndeliveredRecord>,
     ) -> Result<(), DeliveryError> {
         self.reports.poll(self.inner.client(), timeout, |report| {
             book(acknowledged, undelivered, report.opaque, report.failure);
@@ -414,18 +414,18 @@ impl Producer {
 
 impl Context {
     fn transaction_error(&self, error: KafkaError) -> TransactionError {
-        let KafkaError::Transaction(told) = &error else { return TransactionError::Fatal(error) };
+        let KafkaError::Transaction(cause) = &error else { return TransactionError::Fatal(error) };
         let id = || self.transactional_id.clone().unwrap_or_default();
         // A fenced producer is fatal as well: what is to be said about it is something else.
-        if matches!(told.code(), RDKafkaErrorCode::ProducerFenced | RDKafkaErrorCode::Fenced) {
+        if matches!(cause.code(), RDKafkaErrorCode::ProducerFenced | RDKafkaErrorCode::Fenced) {
             TransactionError::Fenced { id: id(), source: error }
-        } else if told.code() == RDKafkaErrorCode::TransactionalIdAuthorizationFailed {
+        } else if cause.code() == RDKafkaErrorCode::TransactionalIdAuthorizationFailed {
             TransactionError::Denied { id: id() }
-        } else if told.is_fatal() {
+        } else if cause.is_fatal() {
             TransactionError::Fatal(error)
-        } else if told.txn_requires_abort() {
+        } else if cause.txn_requires_abort() {
             TransactionError::Abortable(error)
-        } else if told.is_retriable() {
+        } else if cause.is_retriable() {
             TransactionError::Retriable(error)
         } else {
             TransactionError::Fatal(error)
@@ -464,8 +464,8 @@ impl ProducerContext<NoCustomPartitioner> for Context {
 
 /// A record was delivered, or was not to this topic, for this reason.
 fn book(
-    acknowledged: &mut Vec<Acknowledged>,
-    undelivered: &mut Vec<Undelivered>,
+    acknowledged: &mut Vec<Acknowledgement>,
+    undelivered: &mut Vec<UndeliveredRecord>,
     opaque: usize,
     failure: Option<(RDKafkaErrorCode, &str)>,
 ) {
@@ -474,16 +474,16 @@ fn book(
         None => count(acknowledged, ticket),
         Some((code, topic)) => {
             let source = KafkaError::MessageProduction(code);
-            undelivered.push(Undelivered { ticket, topic: topic.to_owned(), source });
+            undelivered.push(UndeliveredRecord { ticket, topic: topic.to_owned(), source });
         }
     }
 }
 
-fn count(acknowledged: &mut Vec<Acknowledged>, ticket: Ticket) {
+fn count(acknowledged: &mut Vec<Acknowledgement>, ticket: Ticket) {
     let batch = ticket.batch as usize;
     match acknowledged.last_mut() {
         // Reports come in the order of sending, so a batch is mostly one run.
         Some(run) if run.batch == batch => run.records += 1,
-        _ => acknowledged.push(Acknowledged { batch, records: 1 }),
+        _ => acknowledged.push(Acknowledgement { batch, records: 1 }),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Offsets have gaps (compaction, the markers of transactions), so a range isn't over when its last offset has come:
 //! that may never come. It is over when a record beyond it has, or when the broker says that there is nothing more,
-//! which librdkafka tells of each partition by its number alone. That is why a [`Pass`] goes through one topic.
+//! which librdkafka reports of each partition by its number alone. That is why a [`Pass`] goes through one topic.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -81,7 +81,7 @@ pub enum ReadError {
         partitions: usize,
     },
     /// A question wasn't answered.
-    #[error("the brokers at {brokers} don't tell {what} of topic {topic:?}{last_words}")]
+    #[error("the brokers at {brokers} don't answer with {what} of topic {topic:?}{last_words}")]
     Unanswered {
         /// The bootstrap servers.
         brokers: String,
@@ -192,7 +192,7 @@ impl Reader {
         let (first, behind) = (self.offsets(topic, &partitions, from)?, self.offsets(topic, &partitions, to)?);
         let mut extents = Vec::new();
         for partition in partitions {
-            // Of an end that comes within a transaction that is still open, the broker tells what comes before it.
+            // Of an end that comes within a transaction that is still open, the broker reports what comes before it.
             let ends = self.inner.fetch_watermarks(topic, partition, TIMEOUT);
             let (low, high) = ends.map_err(|source| self.unanswered("start and end", topic, source))?;
             let (Some(from), Some(to)) = (first.at(partition, low, high), behind.at(partition, high, high)) else {
@@ -367,7 +367,7 @@ impl<'r> Pass<'r> {
         }
     }
 
-    /// The next record, or what is told of a partition or by the client.
+    /// The next record, or what is reported of a partition or by the client.
     fn fetch(&mut self, timeout: Duration) -> Option<Result<Record<'r>, KafkaError>> {
         let reader = self.reader;
         if self.fetched.is_empty() {

@@ -28,7 +28,7 @@ pub struct KafkaConfig {
 /// The value of a librdkafka property. librdkafka reads text; TOML may also say a number, a boolean, or
 /// `{ file = PATH }`: the value is what that file holds, as secrets are mounted.
 #[derive(Clone, Deserialize)]
-#[serde(try_from = "Written")]
+#[serde(try_from = "WrittenValue")]
 pub enum Property {
     /// `true` or `false`.
     Boolean(bool),
@@ -43,7 +43,7 @@ pub enum Property {
 /// A property as it is written.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Written {
+enum WrittenValue {
     Boolean(bool),
     Integer(i64),
     Float(f64),
@@ -51,16 +51,16 @@ enum Written {
     Table(BTreeMap<String, String>),
 }
 
-impl TryFrom<Written> for Property {
+impl TryFrom<WrittenValue> for Property {
     type Error = String;
 
-    fn try_from(written: Written) -> Result<Property, String> {
+    fn try_from(written: WrittenValue) -> Result<Property, String> {
         Ok(match written {
-            Written::Boolean(value) => Property::Boolean(value),
-            Written::Integer(value) => Property::Integer(value),
-            Written::Float(value) => Property::Float(value),
-            Written::Text(value) => Property::Text(value),
-            Written::Table(table) => {
+            WrittenValue::Boolean(value) => Property::Boolean(value),
+            WrittenValue::Integer(value) => Property::Integer(value),
+            WrittenValue::Float(value) => Property::Float(value),
+            WrittenValue::Text(value) => Property::Text(value),
+            WrittenValue::Table(table) => {
                 let [("file", path)] = *table.iter().map(|(key, path)| (key.as_str(), path)).collect::<Vec<_>>() else {
                     return Err("a value, or { file = PATH } to read it from a file, is expected".into());
                 };
@@ -232,7 +232,7 @@ impl KafkaConfig {
             // What retention has taken since the range was looked up isn't there: the range goes on behind it.
             .set("auto.offset.reset", "earliest")
             .set("enable.partition.eof", "true")
-            // A follower may tell of an end that comes before the leader's.
+            // A follower may report an end that comes before the leader's.
             .remove("client.rack");
         config
     }

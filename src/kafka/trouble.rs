@@ -1,7 +1,7 @@
 //! Why a connection to the brokers fails, in words that say what to do.
 //!
 //! librdkafka's error codes only say that a connection failed, and its texts name OpenSSL's functions and source lines.
-//! The causes that people meet are told apart by what is constant in these texts.
+//! The causes that people meet are distinguished by what is constant in these texts.
 
 use std::fmt;
 

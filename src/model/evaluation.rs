@@ -1,4 +1,4 @@
-//! How good a version was found to be: `evaluation.json`, and what `weir evaluate` tells.
+//! How good a version was found to be: `evaluation.json`, and what `weir evaluate` reports.
 //!
 //! [`crate::train::evaluate`] makes it from predictions; here is only what it holds, so that a bundle can keep it. All
 //! numbers are finite: what is undefined on the rows at hand (such as the ROC AUC where all are of one class) is left
@@ -22,7 +22,7 @@ pub struct Evaluation {
     pub metrics: BTreeMap<String, f64>,
     /// What is behind the metrics; `None` without rows.
     pub detail: Option<Detail>,
-    /// The training loss of each epoch; empty where no training is told of.
+    /// The training loss of each epoch; empty where the training isn't known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub losses: Vec<f64>,
     /// The validation score of each epoch: accuracy or R²; empty without early stopping.
@@ -54,7 +54,7 @@ pub struct Classes {
     pub curves: Vec<Curves>,
 }
 
-/// How well one class is told from the others.
+/// How well one class is distinguished from the others.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClassDetail {
     /// Its name.

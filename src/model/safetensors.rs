@@ -1,7 +1,7 @@
 //! A model from a safetensors file, such as a state_dict of PyTorch, and a TOML that names its layers.
 //!
 //! The file has tensors under names and nothing else: what they are for, in which order, and how the features were
-//! scaled, is in the `description`. All that is wrong with it is told at once.
+//! scaled, is in the `description`. All that is wrong with it is reported at once.
 
 mod description;
 mod stack;
@@ -186,7 +186,7 @@ impl<'a> Assembly<'a> {
     }
 
     fn layer_norm(&mut self, width: usize, norm: &LayerNorm) -> Option<stack::LayerNorm> {
-        // Its weight is what tells a slip of the finger from a norm without one.
+        // Its weight distinguishes a typing error from a norm without one.
         let weight_is_there = norm.weight.as_deref().is_none_or(|name| self.tensor(name).is_some());
         let (scale, shift) = self.scale_and_shift(width, norm.weight.as_deref(), norm.bias.as_deref(), norm.guessed);
         let epsilon = self.epsilon(norm.epsilon)?;

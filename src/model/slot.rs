@@ -21,7 +21,7 @@ impl Slot {
         Slot::default()
     }
 
-    /// The current model; `None` before the first one is loaded. `Arc::ptr_eq` tells whether it is still the same.
+    /// The current model; `None` before the first one is loaded. `Arc::ptr_eq` says whether it is still the same.
     pub fn load(&self) -> Option<Arc<Model>> {
         self.current.load_full()
     }

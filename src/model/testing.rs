@@ -48,7 +48,7 @@ pub(crate) fn classification(name: &str) -> Draft {
     draft(name, signature, preprocessing, layers, Output::Softmax, rows)
 }
 
-/// `y = 2x + bias` from `x`, a number that a record must have. Versions with different biases are easy to tell apart.
+/// `y = 2x + bias` from `x`, a number that a record must have. Versions with different biases are easy to distinguish.
 pub(crate) fn regression(name: &str, bias: f32) -> Draft {
     let signature = Signature {
         features: vec![Feature { name: "x".into(), kind: Kind::Numeric, missing: Missing::Reject }],

@@ -21,12 +21,12 @@ pub struct Difference {
     outputs: Vec<(String, Changes)>,
     /// By the classes that the first and the second version predict.
     moves: BTreeMap<(usize, usize), u64>,
-    most_changed: Vec<Changed>,
+    most_changed: Vec<ChangedAnswer>,
 }
 
-/// What is told of the differences.
+/// What is reported of the differences.
 #[derive(Debug, Serialize)]
-pub struct Told<'d> {
+pub struct DifferenceReport<'d> {
     /// Records that both versions predicted.
     pub compared: u64,
     /// The share of them with the same class; `None` in a regression, or where there are none.
@@ -38,7 +38,7 @@ pub struct Told<'d> {
     /// How often one class became which, in the order of the classes.
     pub classes: Vec<ClassMove<'d>>,
     /// The records that changed most, the most changed first.
-    pub most_changed: &'d [Changed],
+    pub most_changed: &'d [ChangedAnswer],
 }
 
 /// How much an output changed: a class's probability, or the number of a regression. The changes are absolute.
@@ -67,7 +67,7 @@ pub struct ClassMove<'d> {
 
 /// A record whose answer changed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Changed {
+pub struct ChangedAnswer {
     /// Its topic.
     pub topic: String,
     /// Its partition.
@@ -128,15 +128,15 @@ impl Difference {
             let Origin { topic, partition, offset } = origin;
             let (first, second) = (first.to_vec(), second.to_vec());
             self.most_changed
-                .insert(at, Changed { topic: topic.into(), partition, offset, change: largest, first, second });
+                .insert(at, ChangedAnswer { topic: topic.into(), partition, offset, change: largest, first, second });
         }
     }
 
-    /// What is to be told.
-    pub fn told(&self) -> Told<'_> {
+    /// The differences, summed up.
+    pub fn report(&self) -> DifferenceReport<'_> {
         let share = |records: u64| (self.compared > 0).then(|| records as f64 / self.compared as f64);
         let name = |output: usize| self.outputs[output].0.as_str();
-        Told {
+        DifferenceReport {
             compared: self.compared,
             agreement: share(self.agreeing).filter(|_| self.classes),
             identical: share(self.identical),
@@ -176,7 +176,7 @@ struct Changes {
     buckets: BTreeMap<u64, u64>,
 }
 
-/// Bits of an f64's mantissa that a bucket doesn't tell apart: 7 are left, so that a bucket is at most 1/128 wide.
+/// Bits of an f64's mantissa that a bucket doesn't distinguish: 7 are left, so that a bucket is at most 1/128 wide.
 const BUCKET_SHIFT: u32 = 52 - 7;
 
 impl Changes {
@@ -233,21 +233,21 @@ mod tests {
         difference.add(at(1), &[0.5, 0.25, 0.25], &[0.5, 0.0, 0.5]);
         difference.add(at(2), &[0.0, 0.25, 0.75], &[0.5, 0.25, 0.25]);
         difference.add(at(3), &[0.0, 0.25, 0.75], &[0.25, 0.25, 0.5]);
-        let told = difference.told();
-        assert_eq!((told.compared, told.agreement, told.identical), (4, Some(0.75), Some(0.25)));
+        let report = difference.report();
+        assert_eq!((report.compared, report.agreement, report.identical), (4, Some(0.75), Some(0.25)));
         let moved = |first, second, records| ClassMove { first, second, records };
-        assert_eq!(told.classes, [moved("early", "early", 2), moved("late", "early", 1), moved("late", "late", 1)]);
-        assert_eq!((told.outputs[1].mean, told.outputs[1].max), (0.0625, 0.25));
-        let most: Vec<_> = told.most_changed.iter().map(|changed| (changed.offset, changed.change)).collect();
+        assert_eq!(report.classes, [moved("early", "early", 2), moved("late", "early", 1), moved("late", "late", 1)]);
+        assert_eq!((report.outputs[1].mean, report.outputs[1].max), (0.0625, 0.25));
+        let most: Vec<_> = report.most_changed.iter().map(|changed| (changed.offset, changed.change)).collect();
         assert_eq!(most, [(2, 0.5), (1, 0.25), (3, 0.25)]);
     }
 
     #[test]
     fn nothing_compared_has_no_shares() {
         let difference = regression();
-        let told = difference.told();
-        assert_eq!((told.compared, told.agreement, told.identical), (0, None, None));
-        assert_eq!((told.outputs[0].mean, told.outputs[0].p99, told.outputs[0].max), (0.0, 0.0, 0.0));
+        let report = difference.report();
+        assert_eq!((report.compared, report.agreement, report.identical), (0, None, None));
+        assert_eq!((report.outputs[0].mean, report.outputs[0].p99, report.outputs[0].max), (0.0, 0.0, 0.0));
     }
 
     proptest! {
@@ -262,13 +262,13 @@ mod tests {
                 changes.push(((f64::from(*a) - f64::from(*b)).abs(), offset as i64));
             }
             changes.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-            let told = difference.told();
-            let most: Vec<_> = told.most_changed.iter().map(|changed| (changed.change, changed.offset)).collect();
+            let report = difference.report();
+            let most: Vec<_> = report.most_changed.iter().map(|changed| (changed.change, changed.offset)).collect();
             let expected: Vec<_> = changes.iter().copied().filter(|(change, _)| *change > 0.0).take(MOST_CHANGED).collect();
             prop_assert_eq!(most, expected);
-            prop_assert_eq!(told.outputs[0].max, changes[0].0);
+            prop_assert_eq!(report.outputs[0].max, changes[0].0);
             let exact = changes[changes.len() / 100].0;
-            let p99 = told.outputs[0].p99;
+            let p99 = report.outputs[0].p99;
             prop_assert!(exact <= p99 && p99 <= exact * 1.01, "{} {}", exact, p99);
         }
     }

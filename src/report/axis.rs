@@ -68,7 +68,7 @@ impl Axis {
         (value.clamp(self.low, self.high) - self.low) / (self.high - self.low)
     }
 
-    /// How a tick is written, with the digits that tell it from the next one.
+    /// How a tick is written, with the digits that distinguish it from the next one.
     pub(super) fn text(&self, tick: f64) -> String {
         let text = match self.unit {
             Unit::Times(size, name) => format!("{:.*}{name}", decimals(self.step / size), tick / size),

@@ -183,14 +183,14 @@ fn section(page: &mut String, subject: &Subject<'_>) {
         class_table(page, classes, evaluation);
     }
     page.push_str("<div class=\"cards\">");
-    let told = |metrics: &BTreeMap<String, f64>| -> Vec<(String, String)> {
+    let rows = |metrics: &BTreeMap<String, f64>| -> Vec<(String, String)> {
         metric::in_order(metrics).into_iter().map(|(name, value)| (words(name), number(value))).collect()
     };
-    facts(page, "All rows", told(&evaluation.metrics).into_iter());
+    facts(page, "All rows", rows(&evaluation.metrics).into_iter());
     if let Some(Detail::Regression { outputs }) = &evaluation.detail
         && outputs.len() > 1
     {
-        outputs.iter().for_each(|output| facts(page, &output.name, told(&output.metrics).into_iter()));
+        outputs.iter().for_each(|output| facts(page, &output.name, rows(&output.metrics).into_iter()));
     }
     page.push_str("</div>");
 }
@@ -241,8 +241,8 @@ fn model(page: &mut String, manifest: &Manifest) {
     about.extend(parent.map(|parent| ("made from version".to_owned(), parent.to_string())));
     facts(page, "Model", about.into_iter());
     let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), String::from);
-    let told = training.recipe.iter().filter(|(_, value)| !value.is_null());
-    facts(page, "Training", told.map(|(name, value)| (words(name), text(value))));
+    let recipe = training.recipe.iter().filter(|(_, value)| !value.is_null());
+    facts(page, "Training", recipe.map(|(name, value)| (words(name), text(value))));
     let features = signature.features.iter().map(|feature| {
         let kind = match &feature.kind {
             Kind::Numeric => "number".into(),

@@ -40,7 +40,7 @@ impl Plot {
         let _ = write!(self.marks, r#"<path class="guide" d="{}"/>"#, self.path(&[from, to]));
     }
 
-    /// A mark at each point; `show` gives its radius and says what is told on hovering. Of `many` marks each is half
+    /// A mark at each point; `show` gives its radius and says what is shown on hovering. Of `many` marks each is half
     /// transparent.
     pub(super) fn dots(
         &mut self,
@@ -52,22 +52,22 @@ impl Plot {
         let class = if many { "dots" } else { "dot" };
         let _ = write!(self.marks, r#"<g class="{class} {}">"#, colour_class(colour));
         for (index, point) in points.iter().enumerate() {
-            let ((x, y), (radius, told)) = (self.at(*point), show(index));
+            let ((x, y), (radius, title)) = (self.at(*point), show(index));
             let _ = write!(self.marks, r#"<circle cx="{x:.1}" cy="{y:.1}" r="{radius:.1}">"#);
-            let _ = write!(self.marks, "<title>{}</title></circle>", Escaped(&told));
+            let _ = write!(self.marks, "<title>{}</title></circle>", Escaped(&title));
         }
         self.marks.push_str("</g>");
     }
 
     /// A bar that stands on the x axis, `height` of the plot high, between two values of x.
-    pub(super) fn bar(&mut self, from: f64, to: f64, height: f64, tell: &str) {
+    pub(super) fn bar(&mut self, from: f64, to: f64, height: f64, title: &str) {
         let (left, right) = (self.at([from, self.y.low]).0, self.at([to, self.y.low]).0);
         let (width, height) = (right - left - 2.0, height * SIDE);
         let (left, top) = (left + 1.0, TOP + SIDE - height);
         let _ = write!(
             self.marks,
             r#"<rect class="bar" x="{left:.1}" y="{top:.1}" width="{width:.1}" height="{height:.1}"><title>{}</title></rect>"#,
-            Escaped(tell)
+            Escaped(title)
         );
     }
 

@@ -97,14 +97,14 @@ fn pages_bear_what_an_evaluation_may_lack() {
     let of_one = classification(&["a".into(), "b".into()], &[0], array![[0.5, 0.5]].view());
     let constant = regression(&["y".into()], array![[5.0], [5.0]].view(), array![[5.0], [5.0]].view());
     let huge = regression(&["y".into()], array![[1e308], [-1e308]].view(), array![[0.0], [1.0]].view());
-    let told = |evaluation: &Evaluation| page(Subject { manifest: &manifest, evaluation }, &[]);
+    let html = |evaluation: &Evaluation| page(Subject { manifest: &manifest, evaluation }, &[]);
     for evaluation in [&Evaluation::default(), &of_many, &of_one, &constant, &huge] {
-        let page = told(evaluation);
+        let page = html(evaluation);
         assert!(!page.contains("NaN") && !page.contains("inf"), "{page}");
     }
-    assert!(told(&Evaluation::default()).contains("There were no rows to test on."));
-    assert!(!told(&of_many).contains("Confusion matrix") && told(&of_many).contains("class 59"));
-    assert!(!told(&of_one).contains("<h3>ROC</h3>") && told(&of_one).contains("<h3>Calibration</h3>"));
+    assert!(html(&Evaluation::default()).contains("There were no rows to test on."));
+    assert!(!html(&of_many).contains("Confusion matrix") && html(&of_many).contains("class 59"));
+    assert!(!html(&of_one).contains("<h3>ROC</h3>") && html(&of_one).contains("<h3>Calibration</h3>"));
 }
 
 #[test]

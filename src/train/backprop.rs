@@ -17,7 +17,7 @@ mod slice;
 use ndarray::{Array2, ArrayView2, Axis, s};
 
 pub(super) use self::network::Network;
-use self::packed::Packed;
+use self::packed::PackedWeights;
 use self::part::Part;
 use self::slice::Slice;
 use super::distributed::{Ranks, Workers};
@@ -43,7 +43,7 @@ pub(super) struct Pass<'a> {
     x: &'a Inputs,
     ranks: &'a Ranks,
     team: Team,
-    packed: Vec<Packed>,
+    packed: Vec<PackedWeights>,
     /// One for each thread.
     parts: Vec<Part>,
     /// All parameters, in their order.
@@ -62,7 +62,7 @@ impl<'a> Pass<'a> {
         Pass {
             x,
             ranks: &workers.ranks,
-            packed: network.shapes.iter().enumerate().map(|(at, shape)| Packed::new(at, shape, x)).collect(),
+            packed: network.shapes.iter().enumerate().map(|(at, shape)| PackedWeights::new(at, shape, x)).collect(),
             parts: (0..team.threads()).map(|_| Part::new(network, x, rows_of_part)).collect(),
             slices: slice::all(network, x),
             gradient: vec![0.0; network.parameters.len()],

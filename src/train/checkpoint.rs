@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use super::backprop::Truth;
 use super::descent::Descent;
-use super::optimizer::Memory;
+use super::optimizer::OptimizerState;
 use crate::model::preprocess::Transform;
 use crate::model::signature::Signature;
 
@@ -149,7 +149,7 @@ impl Identity {
         Identity { recipe, rows: rows.nrows(), features: rows.ncols(), digest }
     }
 
-    /// A number that tells trainings of so many epochs apart.
+    /// A number that distinguishes trainings of so many epochs.
     pub(super) fn fingerprint(&self, max_iter: usize) -> u64 {
         let meaning = serde_json::to_vec(&(self, max_iter));
         let digest = Sha256::digest(meaning.unwrap_or_else(|_| unreachable!("it is written into every checkpoint")));
@@ -258,7 +258,7 @@ impl<'a> Keeper<'a> {
         let position = header.generator.parse().map_err(|_| foreign("no position of the generator".into()))?;
 
         descent.network.parameters = parameters;
-        descent.optimizer.memory = Memory { rate: header.rate, steps: header.steps, first, second };
+        descent.optimizer.memory = OptimizerState { rate: header.rate, steps: header.steps, first, second };
         descent.rng.set_word_pos(position);
         descent.losses = losses;
         descent.scores = scores;
@@ -298,7 +298,7 @@ impl<'a> Keeper<'a> {
     }
 
     fn encode(&self, descent: &Descent) -> io::Result<Vec<u8>> {
-        let Memory { rate, steps, first, second } = &descent.optimizer.memory;
+        let OptimizerState { rate, steps, first, second } = &descent.optimizer.memory;
         let header = Header {
             format: FORMAT,
             identity: self.identity.clone(),

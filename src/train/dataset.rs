@@ -6,7 +6,7 @@
 //! The rows are those of [`crate::record`], except that a category's index counts in the table's own list of
 //! categories, which may hold some that the training rows don't: [`examples`] translates them to a signature's.
 //!
-//! A file is a `source` of cells; `plan` reads it once to tell what the columns are, `decode` once more for the values.
+//! A file is a `source` of cells; `plan` reads it once to learn what the columns are, `decode` once more for the values.
 
 pub mod examples;
 
@@ -21,7 +21,7 @@ use std::path::PathBuf;
 
 use ndarray::{Array2, Axis};
 
-use self::decode::Decoded;
+use self::decode::DecodedTable;
 pub use self::error::{DatasetError, Place};
 pub use self::examples::{Examples, Truth};
 pub use self::files::{files, open};
@@ -153,8 +153,8 @@ impl Table {
         Table::of(Plan::like(self, time).decode(&sources)?, self.target.name.clone(), paths)
     }
 
-    fn of(decoded: Decoded, target: String, paths: &[PathBuf]) -> Result<Table, DatasetError> {
-        let Decoded { features, rows, targets, classes, times, without_target } = decoded;
+    fn of(decoded: DecodedTable, target: String, paths: &[PathBuf]) -> Result<Table, DatasetError> {
+        let DecodedTable { features, rows, targets, classes, times, without_target } = decoded;
         if targets.is_empty() {
             return Err(DatasetError::Empty { path: paths[0].clone(), without_target });
         }

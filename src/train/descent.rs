@@ -17,7 +17,7 @@ use super::{Epoch, OnEpoch, Stop, TrainError};
 
 /// What is to be learnt.
 #[derive(Clone, Copy)]
-pub(super) struct Lesson<'a> {
+pub(super) struct TrainingData<'a> {
     /// The network's input for each row.
     pub(super) x: &'a Inputs,
     pub(super) truth: &'a Truth,
@@ -75,15 +75,15 @@ impl Descent {
     /// it is the first, since there is nothing to keep then.
     pub(super) fn run(
         &mut self,
-        lesson: &Lesson<'_>,
+        training_data: &TrainingData<'_>,
         recipe: &Recipe,
         workers: &Workers,
         keeper: Option<&Keeper<'_>>,
         on_epoch: OnEpoch<'_>,
     ) -> Result<Stop, TrainError> {
-        let rows = lesson.division.learn.len();
+        let rows = training_data.division.learn.len();
         let batch_size = recipe.batch_size.of(rows);
-        let mut pass = Pass::new(&self.network, lesson.x, batch_size, workers);
+        let mut pass = Pass::new(&self.network, training_data.x, batch_size, workers);
         let mut order = Vec::with_capacity(rows);
         let mut good = Vec::new();
         let ranks = &workers.ranks;
@@ -99,9 +99,9 @@ impl Descent {
             }
             good.clone_from(&self.network.parameters);
             // Always from the same order: so a checkpoint needs none.
-            order.clone_from(&lesson.division.learn);
+            order.clone_from(&training_data.division.learn);
             // All ranks go by the first one's figures: theirs may differ in the last digit.
-            let loss = ranks.of_first(self.epoch(lesson, recipe, &mut pass, batch_size, &mut order));
+            let loss = ranks.of_first(self.epoch(training_data, recipe, &mut pass, batch_size, &mut order));
             if ranks.any(!loss.is_finite() || self.network.parameters.iter().any(|value| !value.is_finite())) {
                 if self.losses.is_empty() {
                     return Err(TrainError::Diverged { epoch: 1 });
@@ -109,7 +109,7 @@ impl Descent {
                 self.network.parameters = good;
                 break Stop::Diverged;
             }
-            let score = || ranks.of_first(validation::score(&self.network, lesson, &mut pass, batch_size));
+            let score = || ranks.of_first(validation::score(&self.network, training_data, &mut pass, batch_size));
             let score = recipe.early_stopping.then(score);
             self.epoch_ends(loss, score, recipe, rows);
 
@@ -139,7 +139,7 @@ impl Descent {
     /// One pass over the rows; the mean loss as it went along.
     fn epoch(
         &mut self,
-        lesson: &Lesson<'_>,
+        training_data: &TrainingData<'_>,
         recipe: &Recipe,
         pass: &mut Pass<'_>,
         batch_size: usize,
@@ -148,7 +148,7 @@ impl Descent {
         if recipe.shuffle {
             order.shuffle(&mut self.rng);
         }
-        let Lesson { truth, sample_weight, .. } = *lesson;
+        let TrainingData { truth, sample_weight, .. } = *training_data;
         let mut sum = 0.0;
         for batch in order.chunks(batch_size) {
             sum += pass.run(&self.network, truth, sample_weight, batch, recipe.alpha) * batch.len() as f64;

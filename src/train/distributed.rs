@@ -12,7 +12,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
 
-/// The variables by which a launcher of MPI programs tells a process that it is one of several.
+/// The variables by which a launcher of MPI programs lets a process know that it is one of several.
 const LAUNCHED: [&str; 3] = ["OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_SIZE"];
 
 /// The threads and processes that train one model together.
@@ -186,21 +186,21 @@ impl Ranks {
         self.others.as_ref().map_or(mine, |others| others.total(mine))
     }
 
-    /// Ends a training that has failed. `tell` says why, and is called on one rank.
+    /// Ends a training that has failed. `report` says why, and is called on one rank.
     ///
-    /// What all know of is told by the rank where it happened, and the others wait for that. Where a rank fails by itself
+    /// What all know of is reported by the rank where it happened, and the others wait for that. Where a rank fails by itself
     /// the others wait for it somewhere else, and it ends them all.
-    pub fn fail(&self, tell: impl FnOnce()) {
-        let Some(others) = &self.others else { return tell() };
+    pub fn fail(&self, report: impl FnOnce()) {
+        let Some(others) = &self.others else { return report() };
         match self.failed.get() {
             Some(rank) => {
                 if rank == others.rank() {
-                    tell();
+                    report();
                 }
                 others.least(0);
             }
             None => {
-                tell();
+                report();
                 others.abort();
             }
         }

@@ -26,7 +26,7 @@ pub use crate::model::evaluation::Evaluation;
 use crate::model::evaluation::{ClassDetail, Classes, Curves, Detail, OutputDetail, Point};
 use crate::model::signature::Target;
 
-/// With more than two classes so many have curves: more can't be told apart in a plot.
+/// With more than two classes so many have curves: more can't be distinguished in a plot.
 const MAX_CURVES: usize = 10;
 
 /// Points that a curve keeps at most, and how far the others may be from it (both axes go from 0 to 1).

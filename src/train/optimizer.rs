@@ -16,12 +16,12 @@ const LEAST_RATE: f64 = 1e-6;
 #[derive(Debug)]
 pub(super) struct Optimizer {
     rule: Rule,
-    pub(super) memory: Memory,
+    pub(super) memory: OptimizerState,
 }
 
 /// What an optimizer knows of the steps so far: all that a checkpoint has to keep of it.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Memory {
+pub(super) struct OptimizerState {
     /// The step size now; adam corrects it in each step.
     pub(super) rate: f64,
     /// How many steps there were, as far as adam needs to know.
@@ -57,13 +57,13 @@ impl Optimizer {
                 (Rule::Adam { beta_1, beta_2, epsilon: epsilon as f32 }, vec![0.0; parameters])
             }
         };
-        let memory = Memory { rate: recipe.learning_rate_init, steps: 0, first: vec![0.0; parameters], second };
+        let memory = OptimizerState { rate: recipe.learning_rate_init, steps: 0, first: vec![0.0; parameters], second };
         Optimizer { rule, memory }
     }
 
     /// Moves the parameters one step.
     pub(super) fn step(&mut self, team: &Team, parameters: &mut [f32], gradient: &[f32]) {
-        let Memory { rate, steps, first, second } = &mut self.memory;
+        let OptimizerState { rate, steps, first, second } = &mut self.memory;
         match self.rule {
             Rule::Sgd { momentum, nesterov, .. } => {
                 Momentum { rate: *rate as f32, momentum, nesterov }.step(team, parameters, gradient, first);

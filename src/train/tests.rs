@@ -59,7 +59,7 @@ pub(super) fn halves(table: &Table) -> (Table, Table) {
     (table.select(&train), table.select(&test))
 }
 
-fn train(table: &Table, recipe: &Recipe) -> Result<Trained, TrainError> {
+fn train(table: &Table, recipe: &Recipe) -> Result<TrainedModel, TrainError> {
     let (train, test) = halves(table);
     fit(&train, &test, recipe, &mut |_| ControlFlow::Continue(()))
 }

@@ -8,7 +8,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::backprop::{Network, Pass, Truth};
-use super::descent::Lesson;
+use super::descent::TrainingData;
 use super::split::{cut, stratify, test_rows};
 use super::{TrainError, evaluate};
 use crate::engine::predicted_class;
@@ -72,8 +72,13 @@ fn check_classes(of_rows: &[usize], classes: &[String], wanted: usize) -> Result
 
 /// The accuracy of a classifier, each row counting as its weight says, or a regression's R²; NaN where an answer isn't
 /// finite.
-pub(super) fn score(network: &Network, lesson: &Lesson<'_>, pass: &mut Pass<'_>, batch_size: usize) -> f64 {
-    let Lesson { truth, sample_weight, division, .. } = lesson;
+pub(super) fn score(
+    network: &Network,
+    training_data: &TrainingData<'_>,
+    pass: &mut Pass<'_>,
+    batch_size: usize,
+) -> f64 {
+    let TrainingData { truth, sample_weight, division, .. } = training_data;
     let (mut right, mut total) = (0.0, 0.0);
     let (mut actual, mut predicted) = (Vec::new(), Vec::new());
     for batch in division.validate.chunks(batch_size) {

@@ -11,13 +11,13 @@ use serde_json::{Map, Value};
 use super::backprop::{Network, Truth};
 use super::dataset::Table;
 use super::dataset::examples;
-use super::{Material, Taught, TrainError, taught};
+use super::{Material, TrainError, TrainingTarget, taught};
 use crate::engine::{Activation, Output};
 use crate::model::bundle::Draft;
 use crate::model::preprocess::Transform;
 use crate::model::signature::{Signature, Target};
 
-/// What a recipe says of preprocessing and shape: here the parent's recipe has the say.
+/// What a recipe says of preprocessing and shape: here the parent's recipe counts.
 const INHERITED: [&str; 3] = ["preparation", "hidden_layer_sizes", "activation"];
 
 /// The version that a training starts from.
@@ -109,7 +109,7 @@ impl Parent {
             return refuse(format!("it would reject each of the {} training rows", table.len()));
         }
         let rows: Array2<f64> = rows.select(Axis(0), &keep);
-        let Taught { target, mut truth, scale } = taught(&table.select(&keep).target)?;
+        let TrainingTarget { target, mut truth, scale } = taught(&table.select(&keep).target)?;
         let target = match (&known.target, target) {
             (Target::Classification { classes: theirs, .. }, Target::Classification { name, classes: ours }) => {
                 if let Some(class) = ours.iter().find(|class| !theirs.contains(class)) {

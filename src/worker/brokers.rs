@@ -13,8 +13,8 @@ use super::ports::{Clients, GroupConsumer, OutputProducer, Surroundings};
 use super::sink::Refusals;
 use super::source::RouteQueue;
 use super::transaction::Transaction;
-use super::{Pulse, Stop, WorkerError};
-use crate::http::Condition;
+use super::{Heartbeat, Stop, WorkerError};
+use crate::health::ReadinessCheck;
 use crate::kafka::KafkaError;
 use crate::kafka::consumer::{Start, TopicPartition};
 use crate::kafka::pending::Pending;
@@ -69,8 +69,8 @@ pub(super) struct Brokers<'c, K: Clients> {
     /// Batches that partitions no longer list.
     pub(super) unlisted: Vec<usize>,
     pub(super) metrics: WorkerMetrics,
-    pub(super) ready: &'c Condition,
-    pub(super) pulse: &'c Pulse,
+    pub(super) ready: &'c ReadinessCheck,
+    pub(super) heartbeat: &'c Heartbeat,
     pub(super) stop: Arc<Stop>,
     membership: Membership,
     /// What to do when the brokers deny it membership in its group.
@@ -98,8 +98,8 @@ pub(super) struct Parts<'c, K: Clients> {
     pub(super) producers: &'c dyn Fn() -> Result<K::Producer, KafkaError>,
     pub(super) surroundings: &'c dyn Surroundings,
     pub(super) metrics: WorkerMetrics,
-    pub(super) ready: &'c Condition,
-    pub(super) pulse: &'c Pulse,
+    pub(super) ready: &'c ReadinessCheck,
+    pub(super) heartbeat: &'c Heartbeat,
     pub(super) stop: Arc<Stop>,
     pub(super) transaction: Option<Transaction>,
     pub(super) commit_interval: Duration,
@@ -138,7 +138,7 @@ impl<'c, K: Clients> Brokers<'c, K> {
             unlisted: Vec::new(),
             metrics: parts.metrics,
             ready: parts.ready,
-            pulse: parts.pulse,
+            heartbeat: parts.heartbeat,
             stop: parts.stop,
             membership: Membership::default(),
             denial: parts.denial,
@@ -175,7 +175,7 @@ impl<'c, K: Clients> Brokers<'c, K> {
     pub(super) fn wait_a_moment(&mut self) -> Result<(), WorkerError> {
         self.producer.flush();
         self.surroundings.wait(WAIT_STEP);
-        self.pulse.polled(self.now());
+        self.heartbeat.polled(self.now());
         self.consumer.serve()?;
         Ok(())
     }
@@ -194,7 +194,7 @@ impl<'c, K: Clients> Brokers<'c, K> {
         self.report_readiness(now, refused);
     }
 
-    /// Tells readiness what this worker waits for.
+    /// Reports to readiness what this worker waits for.
     pub(super) fn report_readiness(&mut self, now: Instant, refused: &[String]) {
         let in_flight = self.ledger.in_flight();
         let stuck = if in_flight > 0 { now.saturating_duration_since(self.progressed_at) } else { Duration::ZERO };

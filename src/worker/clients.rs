@@ -7,12 +7,13 @@ use std::sync::Arc;
 use super::planted;
 use super::ports::{Clients, GroupConsumer, InputRecord, OutputProducer};
 use crate::kafka::consumer::{
-    Commit, Consumer, Fetched, GroupCommits, GroupEvent, GroupMetadata, Position, Record, Start, TopicPartition,
+    Commit, Consumer, FetchEvent, GroupCommits, GroupEvent, GroupMetadata, Position, Record, Start, TopicPartition,
     TopicTag,
 };
 use crate::kafka::pending::Pending;
 use crate::kafka::producer::{
-    Acknowledged, DeliveryError, NotSent, Outgoing, Producer, STEP_TIMEOUT, Step, TransactionError, Undelivered,
+    Acknowledgement, DeliveryError, NotSent, Outgoing, Producer, STEP_TIMEOUT, Step, TransactionError,
+    UndeliveredRecord,
 };
 use crate::kafka::{Headers, KafkaError};
 use crate::record::Origin;
@@ -91,7 +92,7 @@ impl GroupConsumer for Consumer {
         self.is_member()
     }
 
-    fn fetch<'c>(&'c self, queue: usize, into: &mut VecDeque<Fetched<Record<'c>>>) {
+    fn fetch<'c>(&'c self, queue: usize, into: &mut VecDeque<FetchEvent<Record<'c>>>) {
         self.fetch(queue, into);
     }
 
@@ -165,8 +166,8 @@ impl OutputProducer for Producer {
 
     fn take_reports(
         &self,
-        acknowledged: &mut Vec<Acknowledged>,
-        undelivered: &mut Vec<Undelivered>,
+        acknowledged: &mut Vec<Acknowledgement>,
+        undelivered: &mut Vec<UndeliveredRecord>,
     ) -> Result<(), DeliveryError> {
         self.take_reports(acknowledged, undelivered)
     }

@@ -20,7 +20,7 @@ const LEAST_RECORDS: u64 = 100;
 /// Shared by all workers of a process.
 #[derive(Debug)]
 pub struct Gate {
-    /// The largest share of rejections that is borne; from 1 on the gate never closes by itself.
+    /// The largest share of rejections that is allowed; from 1 on the gate never closes by itself.
     max_ratio: f64,
     step: Duration,
     created: Instant,
@@ -47,7 +47,7 @@ pub struct Excess {
 }
 
 impl Gate {
-    /// An open gate that bears this share of rejections over `window`.
+    /// An open gate that allows this share of rejections over `window`.
     pub fn new(max_ratio: f64, window: Duration, now: Instant) -> Gate {
         Gate {
             max_ratio,
@@ -127,11 +127,11 @@ mod tests {
         let after = |seconds| start + Duration::from_secs(seconds);
         let gate = Gate::new(0.5, WINDOW, start);
         assert_eq!(gate.observe(start, 99, 99), None, "too few to say");
-        assert_eq!(gate.observe(after(1), 99, 0), None, "half of them is borne");
+        assert_eq!(gate.observe(after(1), 99, 0), None, "half of them is allowed");
         assert!(!gate.is_closed());
         assert_eq!(gate.observe(after(2), 1, 1), Some(Excess { records: 199, rejected: 100 }));
         assert!(gate.is_closed());
-        assert_eq!(gate.observe(after(2), 10, 10), None, "it is told once");
+        assert_eq!(gate.observe(after(2), 10, 10), None, "it is reported once");
         assert!(gate.open(WaitReason::Ratio) && !gate.is_closed() && !gate.open(WaitReason::Ratio));
         assert_eq!(gate.observe(after(3), 100, 50), None, "what was before is forgotten");
     }

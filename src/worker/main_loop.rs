@@ -15,9 +15,9 @@ use super::pipeline::{PendingBatch, Route, RoutePipeline};
 use super::ports::{Clients, GroupConsumer, InputRecord, OutputProducer, Surroundings};
 use super::refusal::Refusal;
 use super::transaction::Transaction;
-use super::{Activity, Delivery, Pulse, Stop, WorkerConfig, WorkerError, WorkerExit};
+use super::{Activity, Delivery, Heartbeat, Stop, WorkerConfig, WorkerError, WorkerExit};
 use crate::batch::BatchConfig;
-use crate::http::Condition;
+use crate::health::ReadinessCheck;
 use crate::kafka::admin::{AdminError, OutputLimits, TopicId};
 use crate::kafka::consumer::{Consumer, GroupEvent, TopicPartition};
 use crate::kafka::producer::{Producer, STEP_TIMEOUT, TransactionError};
@@ -64,17 +64,23 @@ pub struct Setup {
 }
 
 /// Runs a worker on this thread until it is asked to stop, needs other clients, or fails. `number` distinguishes the workers of a process; `ready` says
-/// whether it has its partitions, `pulse` what it is doing.
-pub fn run(setup: &Setup, number: usize, ready: &Condition, pulse: &Pulse) -> Result<WorkerExit, WorkerError> {
-    pulse.enter(Activity::Start);
-    pulse.polled(Instant::now());
+/// whether it has its partitions, `heartbeat` what it is doing.
+pub fn run(
+    setup: &Setup,
+    number: usize,
+    ready: &ReadinessCheck,
+    heartbeat: &Heartbeat,
+) -> Result<WorkerExit, WorkerError> {
+    heartbeat.enter(Activity::Start);
+    heartbeat.polled(Instant::now());
     let snapshot = setup.topics.snapshot();
     let outputs = setup.routes.iter().flat_map(|route| route.config.outputs());
     let limits = OutputLimits::over(outputs.filter_map(|topic| snapshot.topics.get(topic)));
     let transactional_id = setup.worker.transactional_id(&setup.kafka.group_id, number);
     let producers = || Producer::new(&setup.kafka, &limits, transactional_id.clone());
     let producer = producers()?;
-    if setup.worker.delivery == Delivery::ExactlyOnce && !take_over_transactions(&producer, &setup.stop, ready, pulse)?
+    if setup.worker.delivery == Delivery::ExactlyOnce
+        && !take_over_transactions(&producer, &setup.stop, ready, heartbeat)?
     {
         return Ok(WorkerExit::Stopped);
     }
@@ -91,7 +97,7 @@ pub fn run(setup: &Setup, number: usize, ready: &Condition, pulse: &Pulse) -> Re
             surroundings: &surroundings,
             metrics: setup.metrics.worker(topics),
             ready,
-            pulse,
+            heartbeat,
             stop: setup.stop.clone(),
             transaction: (setup.worker.delivery == Delivery::ExactlyOnce).then(Transaction::default),
             commit_interval: setup.worker.commit_interval(),
@@ -119,13 +125,13 @@ fn input_topics(routes: &[Route]) -> impl Iterator<Item = (&str, usize)> {
 fn take_over_transactions(
     producer: &Producer,
     stop: &Stop,
-    ready: &Condition,
-    pulse: &Pulse,
+    ready: &ReadinessCheck,
+    heartbeat: &Heartbeat,
 ) -> Result<bool, WorkerError> {
     let mut step = producer.init_transactions(STEP_TIMEOUT)?;
     while !stop.requested() {
         // There is no group to poll yet.
-        pulse.polled(Instant::now());
+        heartbeat.polled(Instant::now());
         match step.wait(IDLE_WAIT) {
             None => {}
             Some(Ok(())) => {
@@ -257,7 +263,7 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
 
     /// Polls each route until its batch is full or nothing more has come. Returns whether anything came.
     fn poll(&mut self, now: Instant) -> bool {
-        self.brokers.pulse.enter(Activity::Poll);
+        self.brokers.heartbeat.enter(Activity::Poll);
         let (mut any, mut is_behind) = (false, true);
         for (route, pipeline) in self.pipelines.iter_mut().enumerate() {
             self.takes[route] = pipeline.is_open(now);
@@ -310,7 +316,7 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
         pipeline.metrics.consumed.inc_by(records.len() as u64);
         pipeline.metrics.batch_rows.observe(records.len() as f64);
         pipeline.metrics.stage(Stage::Batch).observe(now.saturating_duration_since(first_at).as_secs_f64());
-        self.brokers.pulse.enter(Activity::Score);
+        self.brokers.heartbeat.enter(Activity::Score);
         pipeline.score(&records);
         let timestamps = records.iter().filter_map(|held| held.record.timestamp_ms());
         let slot = self.brokers.ledger.open(route, now, timestamps);
@@ -331,7 +337,7 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
     fn send(&mut self, route: usize) -> Result<bool, WorkerError> {
         let pipeline = &mut self.pipelines[route];
         let Some(mut pending) = pipeline.pending.take() else { return Ok(false) };
-        self.brokers.pulse.enter(Activity::Produce);
+        self.brokers.heartbeat.enter(Activity::Produce);
         let first = pending.next;
         let mut has_suspect_in_flight = pipeline.has_suspect_in_flight;
         let is_complete = send_records(&mut self.brokers, pipeline, &mut pending, route, &mut has_suspect_in_flight)?;
@@ -388,7 +394,7 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
     /// Serves the group, and answers what it has decided. Before partitions go, what the worker holds of them is finished. Returns
     /// whether everything was served.
     fn serve_group(&mut self, now: Instant) -> Result<bool, WorkerError> {
-        self.brokers.pulse.polled(now);
+        self.brokers.heartbeat.polled(now);
         let is_served = self.brokers.consumer.serve()?;
         while let Some(event) = self.brokers.consumer.next_event() {
             let finished = match &event {

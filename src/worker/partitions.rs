@@ -69,7 +69,7 @@ pub(crate) struct NewLog {
 
 /// A silent partition that is fetched anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Woken {
+pub(crate) struct WokenPartition {
     /// How many offsets it has that were not fetched.
     pub(crate) records: i64,
     /// How often it has been fetched anew for this end.
@@ -78,7 +78,7 @@ pub(crate) struct Woken {
 
 /// What becomes of a record that was fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Polled {
+pub(crate) enum PollOutcome {
     /// It is the next record of its partition.
     Next(Lease),
     /// Its partition is not consumed from there any more, or not at all.
@@ -130,7 +130,7 @@ struct Entry {
     topic: usize,
     partition: i32,
     state: State,
-    /// Whether librdkafka has been told to pause it.
+    /// Whether librdkafka has paused it.
     is_paused: bool,
     lease: u64,
     books: u64,
@@ -267,7 +267,7 @@ impl PartitionTable {
         }
     }
 
-    /// Notes where an assigned partition begins; `is_assigned_there` says that librdkafka has been told already.
+    /// Notes where an assigned partition begins; `is_assigned_there` says that librdkafka consumes it from there already.
     pub(crate) fn start(&mut self, partition: &TopicPartition, start: Start, is_assigned_there: bool, now: Instant) {
         let Some(slot) = self.find(partition) else { return };
         let number = self.next_number();
@@ -352,18 +352,18 @@ impl PartitionTable {
         offset: i64,
         leader_epoch: Option<i32>,
         fetched_under: u64,
-    ) -> Polled {
-        let Some(slot) = self.slot(topic, partition) else { return Polled::Stale };
+    ) -> PollOutcome {
+        let Some(slot) = self.slot(topic, partition) else { return PollOutcome::Stale };
         let entry = self.entries[slot as usize].as_mut().expect("a slot that is listed has an entry");
         let Some(cursor) = entry.cursor.filter(|_| entry.is_open() && entry.lease <= fetched_under) else {
-            return Polled::Stale;
+            return PollOutcome::Stale;
         };
         if offset < cursor.offset {
-            return Polled::LogWentBack { from: cursor.offset };
+            return PollOutcome::LogWentBack { from: cursor.offset };
         }
         entry.cursor = Some(Position { offset: offset + 1, leader_epoch });
         (entry.heard, entry.wakes) = (true, 0);
-        Polled::Next(Lease { slot, number: entry.lease })
+        PollOutcome::Next(Lease { slot, number: entry.lease })
     }
 
     /// Whether a record that was polled under this lease may still go out.

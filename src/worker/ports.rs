@@ -8,9 +8,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::kafka::consumer::{Commit, Fetched, GroupCommits, GroupEvent, Position, Start, TopicPartition, TopicTag};
+use crate::kafka::consumer::{Commit, FetchEvent, GroupCommits, GroupEvent, Position, Start, TopicPartition, TopicTag};
 use crate::kafka::pending::Pending;
-use crate::kafka::producer::{Acknowledged, DeliveryError, NotSent, Outgoing, Step, TransactionError, Undelivered};
+use crate::kafka::producer::{
+    Acknowledgement, DeliveryError, NotSent, Outgoing, Step, TransactionError, UndeliveredRecord,
+};
 use crate::kafka::watch::TopicSnapshot;
 use crate::kafka::{Headers, KafkaError};
 use crate::record::Origin;
@@ -59,7 +61,7 @@ pub(crate) trait GroupConsumer {
     /// Whether it is a member of the group now, with whatever partitions.
     fn is_member(&self) -> bool;
     /// Appends what has been fetched for a queue.
-    fn fetch<'c>(&'c self, queue: usize, into: &mut VecDeque<Fetched<Self::Record<'c>>>);
+    fn fetch<'c>(&'c self, queue: usize, into: &mut VecDeque<FetchEvent<Self::Record<'c>>>);
     /// Has what is fetched of a partition come to this queue.
     fn attach(&self, queue: usize, partition: &TopicPartition);
     /// Begins to consume partitions.
@@ -103,8 +105,8 @@ pub(crate) trait OutputProducer {
     /// Appends what became of records. An error is the client's end.
     fn take_reports(
         &self,
-        acknowledged: &mut Vec<Acknowledged>,
-        undelivered: &mut Vec<Undelivered>,
+        acknowledged: &mut Vec<Acknowledgement>,
+        undelivered: &mut Vec<UndeliveredRecord>,
     ) -> Result<(), DeliveryError>;
     /// Takes over the transactional id.
     fn init_transactions(&self) -> Result<Step, TransactionError>;

@@ -22,7 +22,7 @@ const STARTS_RETRY: Duration = Duration::from_millis(500);
 impl<K: Clients> Brokers<'_, K> {
     /// Answers a group event. Whatever the caller could finish before is finished.
     pub(super) fn answer(&mut self, event: GroupEvent) -> Result<(), WorkerError> {
-        self.pulse.enter(Activity::Rebalance);
+        self.heartbeat.enter(Activity::Rebalance);
         let finished = match &event {
             GroupEvent::Revoke(_) => self.commit_now(self.now() + REVOKE_TIMEOUT),
             #[cfg(feature = "planted-bugs")]
@@ -130,7 +130,7 @@ impl<K: Clients> Brokers<'_, K> {
         }
     }
 
-    /// Notes where an assigned partition begins; `is_assigned_there` says that librdkafka has been told already.
+    /// Notes where an assigned partition begins; `is_assigned_there` says that librdkafka consumes it from there already.
     fn start(&mut self, partition: &TopicPartition, start: Start, is_assigned_there: bool, now: Instant) {
         if let StartPoint::Recreated(offset) = start.point {
             let TopicPartition { topic, partition } = partition;

@@ -4,7 +4,7 @@
 //! Checked on every commit: everything before the committed offset has come out. Checked at the end, when all faults are over: every
 //! record has its outcome, with exactly-once just one, which is counted once, and the worker doesn't stand still.
 //!
-//! The faults that were mended are put back one by one, and have to be found.
+//! The faults that were fixed are put back one by one, and have to be found.
 //!
 //! `make simulate` tries as many seeds as one likes: `WEIR_SEEDS=100000`, `WEIR_SEED=17` for one of them with its trace.
 
@@ -24,9 +24,9 @@ use self::world::{Kind, ROUTES, World};
 use super::brokers::Parts;
 use super::main_loop::WorkerLoop;
 use super::transaction::Transaction;
-use super::{Pulse, Route, Stop};
+use super::{Heartbeat, Route, Stop};
 use crate::batch::BatchConfig;
-use crate::http::Health;
+use crate::health::Health;
 use crate::model::Model;
 use crate::model::testing;
 use crate::monitor::metrics::Metrics;
@@ -76,7 +76,7 @@ fn no_seed_loses_doubles_or_stops_records() {
 }
 
 #[test]
-fn each_fault_that_was_mended_is_found_when_it_is_put_back() {
+fn each_fixed_fault_is_found_when_it_is_put_back() {
     const SEEDS: u64 = 5_000;
     let stage = Stage::new();
     for &put_back in PutBack::ALL {
@@ -162,7 +162,7 @@ impl Stage {
             let world = world.borrow();
             (world.is_exactly_once, world.now)
         };
-        let (ready, pulse) = (self.health.condition("worker", ""), Pulse::new(began));
+        let (ready, heartbeat) = (self.health.readiness_check("worker", ""), Heartbeat::new(began));
         let parts = Parts {
             consumer: &consumer,
             producer: producers().expect("a producer"),
@@ -170,7 +170,7 @@ impl Stage {
             surroundings: &surroundings,
             metrics: self.metrics.worker([]),
             ready: &ready,
-            pulse: &pulse,
+            heartbeat: &heartbeat,
             stop: Arc::new(Stop::new(Duration::from_secs(1 << 32))),
             transaction: is_exactly_once.then(Transaction::default),
             denial: "denied",

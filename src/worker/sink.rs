@@ -6,7 +6,7 @@ use super::WorkerError;
 use super::brokers::Brokers;
 use super::ledger::Load;
 use super::ports::{Clients, OutputProducer};
-use crate::kafka::producer::{Acknowledged, DeliveryError, Undelivered};
+use crate::kafka::producer::{Acknowledgement, DeliveryError, UndeliveredRecord};
 use crate::kafka::refusal::DeliveryFailure;
 
 /// How many records a worker may have in flight. At 300,000 records/s that is 60 ms of acknowledgements; beyond it, the brokers
@@ -22,8 +22,8 @@ pub(super) const REFUSED_RETRY: Duration = Duration::from_secs(5);
 /// What the last reports said, until the loop looks at it.
 #[derive(Default)]
 pub(super) struct Refusals {
-    acknowledged: Vec<Acknowledged>,
-    undelivered: Vec<Undelivered>,
+    acknowledged: Vec<Acknowledgement>,
+    undelivered: Vec<UndeliveredRecord>,
     /// Routes whose output refuses everything, with the reason.
     pub(super) routes: Vec<(usize, String)>,
 }
@@ -34,7 +34,7 @@ impl<K: Clients> Brokers<'_, K> {
         let before = self.ledger.in_flight();
         let Refusals { acknowledged, undelivered, .. } = &mut self.refusals;
         let client = self.producer.take_reports(acknowledged, undelivered);
-        for Acknowledged { batch, records } in self.refusals.acknowledged.drain(..) {
+        for Acknowledgement { batch, records } in self.refusals.acknowledged.drain(..) {
             if self.ledger.acknowledge(batch, records, &mut self.partitions) {
                 self.finished.push(batch);
             }
@@ -59,8 +59,8 @@ impl<K: Clients> Brokers<'_, K> {
 
     /// A record was not delivered. Its partition is consumed again from the end of what is done, and what was refused is
     /// remembered.
-    fn not_delivered(&mut self, undelivered: &Undelivered) -> Result<(), WorkerError> {
-        let Undelivered { ticket, topic, source } = undelivered;
+    fn not_delivered(&mut self, undelivered: &UndeliveredRecord) -> Result<(), WorkerError> {
+        let UndeliveredRecord { ticket, topic, source } = undelivered;
         let lost = self.ledger.lose(*ticket);
         let failure = DeliveryFailure::of(source);
         let now = self.now();
@@ -79,7 +79,7 @@ impl<K: Clients> Brokers<'_, K> {
             }
         }
         let is_about_topic = match failure {
-            // Even its dead letter is refused: that has to be mended at the topic.
+            // Even its dead letter is refused: that has to be fixed at the topic.
             DeliveryFailure::Record => self.partitions.refuse(&lost, format!("topic {topic} refuses it: {source}")),
             failure => failure == DeliveryFailure::Topic,
         };

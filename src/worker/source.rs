@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::WorkerError;
 use super::brokers::Brokers;
-use super::partitions::{Lease, NewLog, Polled, SILENT_AFTER, Woken};
+use super::partitions::{Lease, NewLog, PollOutcome, SILENT_AFTER, WokenPartition};
 use super::ports::{Clients, GroupConsumer, InputRecord};
-use crate::kafka::consumer::{FetchError, Fetched, Position, TopicPartition, TopicTag};
+use crate::kafka::consumer::{FetchError, FetchEvent, Position, TopicPartition, TopicTag};
 use crate::kafka::refusal::is_unreadable;
 use crate::kafka::watch::TopicSnapshot;
 
@@ -29,7 +29,7 @@ pub(super) struct PolledRecord<R> {
 
 /// What was fetched of a route's topics and not handed out yet.
 pub(super) struct RouteQueue<R> {
-    fetched: VecDeque<Fetched<R>>,
+    fetched: VecDeque<FetchEvent<R>>,
     /// How many leases there had been then.
     fetched_under: u64,
     /// The last record's topic and its number: mostly also the next one's. Forgotten with each fetch, since a tag
@@ -62,8 +62,8 @@ impl<'c, K: Clients> Brokers<'c, K> {
                 queue.last_topic = None;
             }
             let record = match queue.fetched.pop_front()? {
-                Fetched::Record(record) => record,
-                Fetched::Error(error) => {
+                FetchEvent::Record(record) => record,
+                FetchEvent::Error(error) => {
                     self.fetch_failed(&error, now);
                     continue;
                 }
@@ -79,9 +79,9 @@ impl<'c, K: Clients> Brokers<'c, K> {
             };
             let (partition, offset, leader_epoch) = (record.partition(), record.offset(), record.leader_epoch());
             match self.partitions.poll(topic, partition, offset, leader_epoch, queue.fetched_under) {
-                Polled::Next(lease) => return Some(PolledRecord { record, lease, topic }),
-                Polled::Stale => {}
-                Polled::LogWentBack { from } => {
+                PollOutcome::Next(lease) => return Some(PolledRecord { record, lease, topic }),
+                PollOutcome::Stale => {}
+                PollOutcome::LogWentBack { from } => {
                     self.log_went_back(topic, partition, from, Position { offset, leader_epoch }, now);
                 }
             }
@@ -176,7 +176,7 @@ impl<'c, K: Clients> Brokers<'c, K> {
             if !self.queues[route].fetched.is_empty() {
                 continue;
             }
-            if let Some(Woken { records, times }) = self.partitions.wake(partition, end, now) {
+            if let Some(WokenPartition { records, times }) = self.partitions.wake(partition, end, now) {
                 let TopicPartition { topic, partition } = partition;
                 tracing::info!(topic, partition, records, times, "nothing has come for a while; fetching again");
             }

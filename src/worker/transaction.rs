@@ -116,7 +116,7 @@ impl<K: Clients> Brokers<'_, K> {
         if !self.is_in_transaction() || self.is_in_doubt() {
             return Ok(());
         }
-        self.pulse.enter(Activity::Commit);
+        self.heartbeat.enter(Activity::Commit);
         let points = self.partitions.handed_over(self.commits_starts());
         let commits = self.partitions.commits(&points);
         let Some(member) = self.consumer.member() else {
@@ -168,7 +168,7 @@ impl<K: Clients> Brokers<'_, K> {
             return Ok(());
         };
         tracing::info!(cause, "a transaction is aborted; its records are consumed again");
-        self.pulse.enter(Activity::Commit);
+        self.heartbeat.enter(Activity::Commit);
         self.abort()
     }
 
@@ -367,7 +367,7 @@ impl<K: Clients> Brokers<'_, K> {
         self.producer.flush();
         self.surroundings.wait(WAIT_STEP);
         let now = self.now();
-        self.pulse.polled(now);
+        self.heartbeat.polled(now);
         self.consumer.serve()?;
         while let Some(event) = self.consumer.next_event() {
             self.accept(event)?;

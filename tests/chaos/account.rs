@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::records::{self, Records, What};
 
-/// How many examples of each trouble are told.
+/// How many examples of each trouble are shown.
 const EXAMPLES: usize = 8;
 
 /// What each version must answer for each row of the pool: the prediction without its id.
@@ -264,7 +264,7 @@ impl Account {
 
 impl Partition {
     /// Where on each topic the first of these records is that came out there: a gap in the offsets on both sides of
-    /// what is missing tells that it was there.
+    /// what is missing shows that it was there.
     fn neighbours(&self, sequences: impl Iterator<Item = usize> + Clone) -> String {
         let came = [0, IS_DEAD_LETTER].into_iter().filter_map(|topic| {
             let mut there = sequences.clone().filter(|&sequence| self.times[sequence] > 0);

@@ -26,7 +26,7 @@ pub(crate) fn end_aside(client: impl Send + 'static) {
 pub(crate) struct Cluster {
     nodes: Vec<Node>,
     links: [Arc<Link>; NAMES.len()],
-    /// By process: the brokers' addresses as it is told them.
+    /// By process: the brokers' addresses as it knows them.
     bootstraps: [String; NAMES.len()],
 }
 
@@ -70,7 +70,7 @@ impl Cluster {
         addresses.join(",")
     }
 
-    /// The brokers' addresses as a process is told them.
+    /// The brokers' addresses as a process knows them.
     pub(crate) fn bootstrap(&self, process: usize) -> &str {
         &self.bootstraps[process]
     }

@@ -1,6 +1,6 @@
 //! Chaos: weir among faults, on a real Kafka, and an account of every record.
 //!
-//! A feeder produces records that a function of partition and sequence number tells ([`records`]). One to three weir
+//! A feeder produces records that are a function of partition and sequence number ([`records`]). One to three weir
 //! processes score them, each behind a network of its own ([`support::proxy`]). Faults are drawn from a seed ([`fault`]) and met
 //! one after the other, the next when outputs have come since the last ([`run`]). A verifier reads outputs and dead
 //! letters with read_committed, straight from the brokers ([`reader`]), and books each id ([`account`]): how often it came
@@ -56,7 +56,7 @@ use cluster::Cluster;
 use fault::{Fault, Kind};
 use models::{Models, VERSIONS};
 use records::Records;
-use report::Told;
+use report::Summary;
 use run::{Delivery, PARTITIONS, Plan, Report, run};
 
 /// How many processes there are at the start.
@@ -175,7 +175,7 @@ fn everything(options: &Options, folder: &std::path::Path) -> bool {
             folder: folder.join(delivery.as_str()),
         };
         let report = run(&mut cluster, &plan);
-        let told = Told {
+        let summary = Summary {
             delivery,
             seed: options.seed,
             brokers: options.brokers,
@@ -184,10 +184,10 @@ fn everything(options: &Options, folder: &std::path::Path) -> bool {
             report: &report,
             command: &options.command(Some(delivery)),
         };
-        pages.push(told.page());
-        all_right &= told.is_right();
+        pages.push(summary.page());
+        all_right &= summary.is_right();
         if let Some(results) = &options.results {
-            told.keep(results);
+            summary.keep(results);
         }
     }
     if options.delivery.is_none() {

@@ -111,7 +111,7 @@ impl Reader {
     /// the faults itself has seen of it.
     pub(crate) fn finish(self) -> Findings {
         // A read_committed consumer sees these when it has seen all that is before them, and when no transaction is
-        // left open there. Nothing else tells the end: offsets have gaps.
+        // left open there. Nothing else shows the end: offsets have gaps.
         for topic in &self.topics {
             let end = |partition| Record { partition: partition as i32, key: Some(END.into()), ..Record::default() };
             produce(&self.brokers, topic, (0..self.progress.seen.len()).map(end));

@@ -1,4 +1,4 @@
-//! What goes in: the record of a partition and a sequence number, told from these two alone.
+//! What goes in: the record of a partition and a sequence number, made from these two alone.
 //!
 //! So neither the feeder nor the verifier keeps records: five million of them are a function. The bodies are rows of a
 //! pool of real flights, chosen by a hash of the seed, the partition and the sequence number; the same hash makes one

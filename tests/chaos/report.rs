@@ -1,4 +1,4 @@
-//! What is told at the end: tables in Markdown, with all that it takes to run it again.
+//! What is printed at the end: tables in Markdown, with all that it takes to run it again.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -10,7 +10,7 @@ use crate::run::{Delivery, Report};
 use crate::support::provenance::{commit, machine, today};
 
 /// A run that is to be right.
-pub(crate) struct Told<'t> {
+pub(crate) struct Summary<'t> {
     pub(crate) delivery: Delivery,
     pub(crate) seed: u64,
     pub(crate) brokers: usize,
@@ -21,10 +21,10 @@ pub(crate) struct Told<'t> {
     pub(crate) command: &'t str,
 }
 
-impl Told<'_> {
+impl Summary<'_> {
     /// As a page.
     pub(crate) fn page(&self) -> String {
-        let Told { delivery, seed, brokers, records, faults, report, command } = self;
+        let Summary { delivery, seed, brokers, records, faults, report, command } = self;
         let verdict = &report.verdict;
         let mut page = format!("# Chaos, `{}`, {}\n\n", delivery.as_str(), today());
         let brokers = if *brokers == 1 { "one broker".to_owned() } else { format!("{brokers} brokers") };

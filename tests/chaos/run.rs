@@ -381,7 +381,7 @@ impl<'w> World<'w> {
     /// Waits until everything has come out, stops everything, and judges.
     fn end(mut self) -> (Verdict, Vec<String>) {
         let all = vec![self.plan.per_partition; PARTITIONS];
-        // What is committed won't come any more, whether it came or not: the verdict will tell.
+        // What is committed won't come any more, whether it came or not: the verdict will show it.
         self.wait("everything has come out", |world| {
             world.reader.progress().seen() == all || world.committed().as_ref() == Ok(&all)
         });
@@ -429,7 +429,7 @@ impl<'w> World<'w> {
         }
     }
 
-    /// Up to where the group has committed, or why that isn't told: a commit may be pending.
+    /// Up to where the group has committed, or why that isn't known: a commit may be pending.
     fn committed(&self) -> Result<Vec<usize>, String> {
         let mut partitions = TopicPartitionList::new();
         partitions.add_partition_range(&self.input, 0, PARTITIONS as i32 - 1);

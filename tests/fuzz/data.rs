@@ -53,7 +53,7 @@ fn parquet_is_read_or_refused() {
         .flat_map(|codec| [parquet(codec, true), parquet(codec, false)]);
     let words: &[&[u8]] =
         &[b"PAR1", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\xff\x0f", b"\x15\x00", b"\x00\x00\x00\x00"];
-    // The reader's own panics are caught by weir and told as an error; shown each time, they would bury what matters.
+    // The reader's own panics are caught by weir and reported as an error; shown each time, they would bury what matters.
     super::quietly("/parquet-", || {
         fuzz(Target { name: "parquet", share: 5, seeds: seeds.collect(), words, run: &mut reader("data.parquet") });
     });

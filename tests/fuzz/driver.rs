@@ -114,7 +114,7 @@ pub(super) fn search(target: Target<'_>, cases: u64, seed: u64) -> Result<usize,
         watch.end();
         let allowed = MOST_BYTES + BYTES_PER_BYTE * input.len() as u64;
         match answer {
-            Some(Err(_)) | None => Err("it panicked, as told above".into()),
+            Some(Err(_)) | None => Err("it panicked, as shown above".into()),
             _ if memory.bytes_max > allowed => Err(format!("it made weir hold {} bytes", memory.bytes_max)),
             Some(Ok(answer)) => answer,
         }

@@ -428,7 +428,7 @@ impl Reader {
 
     /// Everything that comes until the end of each partition as it is now.
     pub(crate) fn rest(&self) -> Vec<Record> {
-        // Assigned anew, every partition tells of its end. Offsets can't: a transaction's markers have some, too.
+        // Assigned anew, every partition reports its end. Offsets can't: a transaction's markers have some, too.
         let mut assignment = TopicPartitionList::new();
         for element in self.consumer.position().unwrap().elements() {
             let next = match element.offset() {

@@ -1,7 +1,7 @@
 //! The network between a weir process and the brokers, as a TCP proxy that can be cut, held up and slowed down.
 //!
 //! Each process has a [`Link`] of its own, over which it reaches every broker: brokers have a listener per process that
-//! tells clients to connect to that process's proxy. Requests are passed on whole, so that produce requests can be told
+//! has clients connect to that process's proxy. Requests are passed on whole, so that produce requests can be distinguished
 //! from others: to hold these alone is what a slow disk does.
 
 use std::io::{self, Read, Write};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Report;
+use super::CheckReport;
 use crate::config::Config;
 use crate::kafka::reader::{Extent, Next, ReadError, Reader};
 use crate::logging::chain;
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const STEP: Duration = Duration::from_millis(100);
 
 /// Warns if all of a route's newest records lack the same feature or field, or would all be rejected.
-pub(super) fn check_records(config: &Config, route: &RouteConfig, model: &Arc<Model>, report: &mut Report) {
+pub(super) fn check_records(config: &Config, route: &RouteConfig, model: &Arc<Model>, report: &mut CheckReport) {
     let subject = format!("route {}, its records", route.name);
     let mut newest =
         Newest { scorer: Scorer::new(model.clone(), &route.score_options()), read: 0, refused: 0, first: None };

@@ -15,7 +15,7 @@ use crate::cli::range::{self, RangeArgs};
 use crate::cli::reading::Reading;
 use crate::cli::topics;
 use crate::config::Config;
-use crate::dead_letter::survey::{Counted, Group, Sample, Survey};
+use crate::dead_letter::survey::{Group, LetterGroup, Sample, Survey};
 use crate::kafka::reader::{Extent, Next, Reader};
 use crate::report::{count, plain};
 
@@ -54,14 +54,14 @@ struct Entry<'s> {
     #[serde(flatten)]
     group: &'s Group,
     #[serde(flatten)]
-    counted: &'s Counted,
+    counted: &'s LetterGroup,
 }
 
 pub(super) fn run(args: Args, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let config = Config::load(&args.config)?;
     let routes = topics::routes(&config, args.route.as_deref())?;
     let interrupt = Interrupt::listen(Some(SIGNALS))?;
-    // Its group is asked nothing and told nothing.
+    // It neither asks nor changes its group.
     let reader = Reader::new(&config.kafka, &config.kafka.group_id)?;
     let mut survey = Survey::default();
     let mut read: Vec<(&str, Vec<Extent>)> = Vec::new();
@@ -115,7 +115,7 @@ fn write_json(
 
 fn write_text(survey: &Survey, read: &[(&str, Vec<Extent>)], out: &mut impl Write) -> anyhow::Result<()> {
     for (topic, extents) in read {
-        writeln!(out, "{topic}: {}", range::tell(extents))?;
+        writeln!(out, "{topic}: {}", range::describe(extents))?;
     }
     writeln!(out, "{} dead letters", count(survey.letters()))?;
     if survey.letters() > 0 {
@@ -136,7 +136,7 @@ fn write_text(survey: &Survey, read: &[(&str, Vec<Extent>)], out: &mut impl Writ
     Ok(())
 }
 
-/// A line per group below the heads; topics, routes and models are told where they differ.
+/// A line per group below the heads; topics, routes and models are named where they differ.
 fn table(survey: &Survey) -> Vec<Vec<String>> {
     let common = |group: &Group| {
         let Group { dead_letter_topic, route, model, version, .. } = group;
@@ -152,7 +152,7 @@ fn table(survey: &Survey) -> Vec<Vec<String>> {
     let heads = ["REASON", "LETTERS", "ATTEMPTS", "FIRST", "LAST"];
     let mut rows = vec![row(["TOPIC", "ROUTE", "MODEL"].map(String::from), heads.map(String::from))];
     for (common, (group, counted)) in groups.iter().zip(&survey.groups) {
-        let Counted { letters, attempts, first_ms, last_ms, .. } = counted;
+        let LetterGroup { letters, attempts, first_ms, last_ms, .. } = counted;
         let own = [plain(&group.reason), count(*letters), attempts.to_string(), time(*first_ms), time(*last_ms)];
         rows.push(row(common.clone(), own));
     }

@@ -15,8 +15,8 @@ use crate::cli::range::{self, RangeArgs};
 use crate::cli::reading::Reading;
 use crate::cli::topics::{self, usage};
 use crate::config::Config;
-use crate::dead_letter::memory::Part;
-use crate::dead_letter::redrive::{Beginning, Kept, Plan, Redrive, Tally};
+use crate::dead_letter::progress::Part;
+use crate::dead_letter::redrive::{Beginning, KeepReason, Plan, Redrive, Tally};
 use crate::kafka::admin::{OutputLimits, Topic};
 use crate::kafka::producer::Producer;
 use crate::kafka::reader::{Extent, Reader};
@@ -60,7 +60,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     max_attempts: u32,
 
-    /// Send them; without this it is only told what would be sent.
+    /// Send them; without this, only what would be sent is printed.
     #[arg(long)]
     execute: bool,
 
@@ -191,7 +191,7 @@ fn write_beginning(
         Beginning::Remembered => format!("where the last run ended, as group {group} remembers"),
         Beginning::Fresh => format!("from the start: group {group} remembers nothing"),
     };
-    writeln!(out, "{topic}: {}\n  {why}", range::tell(extents))
+    writeln!(out, "{topic}: {}\n  {why}", range::describe(extents))
 }
 
 fn write_tally(tally: &Tally, executed: bool, out: &mut impl Write) -> io::Result<()> {
@@ -208,18 +208,18 @@ fn write_tally(tally: &Tally, executed: bool, out: &mut impl Write) -> io::Resul
     Ok(())
 }
 
-fn why(kept: Kept) -> &'static str {
+fn why(kept: KeepReason) -> &'static str {
     match kept {
-        Kept::SentBefore => "sent by a run before",
-        Kept::TriedTooOften => "tried too often (--max-attempts)",
-        Kept::Incomplete => {
+        KeepReason::SentBefore => "sent by a run before",
+        KeepReason::TriedTooOften => "tried too often (--max-attempts)",
+        KeepReason::Incomplete => {
             "the dead-letter topic was too small for their values, which must come from their source again"
         }
-        Kept::TooLarge => "larger than the topic takes that they would go to",
-        Kept::OtherTopic => "from topics that their routes don't read any more (--output sends them elsewhere)",
-        Kept::OtherReason => "of other reasons",
-        Kept::OtherRoute => "of other routes",
-        Kept::Foreign => "no dead letters of weir's",
+        KeepReason::TooLarge => "larger than the topic takes that they would go to",
+        KeepReason::OtherTopic => "from topics that their routes don't read any more (--output sends them elsewhere)",
+        KeepReason::OtherReason => "of other reasons",
+        KeepReason::OtherRoute => "of other routes",
+        KeepReason::Foreign => "no dead letters of weir's",
     }
 }
 

@@ -20,7 +20,7 @@ pub struct Args {
     /// NAME@VERSION, NAME@ALIAS or NAME@latest
     #[arg(value_name = "MODEL_REF")]
     reference: ModelRef,
-    /// The ONNX file to write; one that is there already is replaced
+    /// The ONNX file to write; an existing one is replaced
     #[arg(long, value_name = "FILE")]
     onnx: PathBuf,
     /// Where the models are.

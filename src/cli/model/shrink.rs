@@ -98,7 +98,7 @@ impl Method {
 
 /// What `--json` prints.
 #[derive(Serialize)]
-struct Report {
+struct ShrinkReport {
     model: String,
     version: u64,
     parent: u64,
@@ -181,7 +181,7 @@ pub(super) fn publish(args: &Args, method: Method, out: &mut impl Write) -> anyh
     if let Some(alias) = &args.promote {
         store.promote(name, alias, version)?;
     }
-    let report = Report {
+    let report = ShrinkReport {
         model: name.clone(),
         version,
         parent,
@@ -215,7 +215,10 @@ fn compare(before: &Model, after: &Model, examples: &Examples, draft: &mut Draft
     };
     let found = ["accuracy", "r2"].into_iter().find_map(|metric| both(metric).map(|change| (metric, change)));
     let Some((metric, change)) = found else {
-        bail!("{} rows are too few to tell what is lost, or their answers aren't finite: give others", examples.len());
+        bail!(
+            "{} rows are too few to measure what is lost, or their answers aren't finite: give others",
+            examples.len()
+        );
     };
     ensure!(
         new.not_finite <= old.not_finite,
@@ -284,8 +287,8 @@ fn parse_points(text: &str) -> Result<f64, String> {
     }
 }
 
-fn write(report: &Report, out: &mut impl Write) -> anyhow::Result<()> {
-    let Report { model, version, parent, what, weight_bytes, rows_per_second, .. } = report;
+fn write(report: &ShrinkReport, out: &mut impl Write) -> anyhow::Result<()> {
+    let ShrinkReport { model, version, parent, what, weight_bytes, rows_per_second, .. } = report;
     writeln!(out, "{model} version {version}: version {parent} with {what}")?;
     let (bytes, speeds) = (weight_bytes, rows_per_second);
     let mut rows = vec![

@@ -24,7 +24,7 @@ impl HostedServer {
     fn start(limits: ServerLimits) -> HostedServer {
         let slot = Arc::new(Slot::new());
         slot.store(Arc::new(flights(7)));
-        let served = Served {
+        let served = ServedRoute {
             route: "flights".into(),
             reference: ModelRef { name: "flights".into(), selector: Selector::Latest },
             slot,

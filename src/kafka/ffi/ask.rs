@@ -19,7 +19,7 @@ use crate::kafka::consumer::TopicPartition;
 pub(crate) struct TopicAnswer {
     /// The number of its partitions, or why it can't be described.
     pub(crate) partitions: Result<i32, RDKafkaErrorCode>,
-    /// What tells it apart from another topic that had or gets the same name.
+    /// What distinguishes it from another topic that had or gets the same name.
     pub(crate) id: Option<u128>,
     /// What this client may do with it.
     pub(crate) allowed: Allowed,
@@ -38,7 +38,7 @@ pub(crate) enum Isolation {
 pub(crate) enum Allowed {
     /// These operations, by Kafka's own numbers.
     Operations(Vec<rd::rd_kafka_AclOperation_t>),
-    /// The brokers don't even tell whether it exists.
+    /// The brokers don't even say whether it exists.
     Nothing,
     /// The brokers gave no answer to that: it doesn't exist, or they are too old.
     Unknown,

@@ -106,8 +106,8 @@ pub(crate) fn flush<C: ClientContext>(client: &Client<C>, timeout: Duration) {
     unsafe { rd::rd_kafka_flush(client.native_ptr(), millis(timeout)) };
 }
 
-/// What a producer tells of a record that it took.
-pub(crate) struct Report<'e> {
+/// What a producer reports of a record that it took.
+pub(crate) struct DeliveryReport<'e> {
     /// What the record was sent with.
     pub(crate) opaque: usize,
     /// Why it wasn't delivered, and the topic that it was for.
@@ -129,7 +129,7 @@ impl ReportQueue {
         &self,
         client: &Client<C>,
         timeout: Duration,
-        mut take: impl FnMut(Report<'_>),
+        mut take: impl FnMut(DeliveryReport<'_>),
     ) {
         let mut timeout = timeout;
         while let Some(event) = self.0.poll(timeout) {
@@ -154,7 +154,7 @@ impl ReportQueue {
                                 Some((code, topic.to_str().unwrap_or_default()))
                             }
                         };
-                        take(Report { opaque: (*message)._private as usize, failure });
+                        take(DeliveryReport { opaque: (*message)._private as usize, failure });
                     }
                 }
             }

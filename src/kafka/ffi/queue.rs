@@ -104,7 +104,7 @@ unsafe extern "C" fn unpark(_: *mut rd::rd_kafka_t, thread: *mut c_void) {
 pub(super) struct Event(NonNull<rd::rd_kafka_event_t>);
 
 impl Event {
-    /// The error that it is, or tells of.
+    /// The error that it is, or reports.
     pub(super) fn error(&self) -> Result<(), RDKafkaErrorCode> {
         // SAFETY: the event is alive.
         match RDKafkaErrorCode::from(unsafe { rd::rd_kafka_event_error(self.0.as_ptr()) }) {

@@ -10,7 +10,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use super::headers::Headers;
 use crate::record::Origin;
 
-/// Tells topics apart, among records that are held at the same time: comparing names takes longer.
+/// Distinguishes topics, among records that are held at the same time: comparing names takes longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicTag(usize);
 
@@ -45,7 +45,7 @@ impl<'c> Record<'c> {
         Origin { topic: self.topic(), partition: self.partition(), offset: self.offset() }
     }
 
-    /// What tells its topic from that of other records that are held meanwhile.
+    /// What distinguishes its topic from that of other records that are held meanwhile.
     pub fn topic_tag(&self) -> TopicTag {
         TopicTag(self.message().rkt.addr())
     }
@@ -143,7 +143,7 @@ impl<'c> Record<'c> {
         self.each_header().map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len) + HEADER_OVERHEAD).sum()
     }
 
-    /// What it tells instead of being a record: librdkafka reports trouble with a partition among its records.
+    /// What it reports instead of being a record: librdkafka reports trouble with a partition among its records.
     pub(crate) fn error(&self) -> Option<KafkaError> {
         match RDKafkaErrorCode::from(self.message().err) {
             RDKafkaErrorCode::NoError => None,

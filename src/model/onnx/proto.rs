@@ -61,7 +61,7 @@ pub(crate) struct Function {
     /// Attributes with a default.
     #[prost(message, repeated, tag = "11")]
     pub(crate) attribute_proto: Vec<Attribute>,
-    /// Tells functions of the same name apart.
+    /// Distinguishes functions of the same name.
     #[prost(string, tag = "13")]
     pub(crate) overload: String,
 }

@@ -7,7 +7,7 @@
 //!
 //! What the format can't say: a record that weir rejects. A number without a substitute stays NaN; a category that the
 //! model neither knows nor forgives makes the runtime refuse the batch, as OneHotEncoder does for scikit-learn. JSON
-//! tells `null` from `""`, a tensor of strings doesn't: the empty string is a missing category, unless the model has a
+//! distinguishes `null` from `""`, a tensor of strings doesn't: the empty string is a missing category, unless the model has a
 //! category of that name.
 
 mod graph;

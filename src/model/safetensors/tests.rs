@@ -89,8 +89,8 @@ fn tensors_of_others_are_named_one_by_one() {
     let imported = import(&file, &description(linear(true))).unwrap();
     assert_eq!(imported.signature.features[1].name, "x1");
     assert_eq!(score(imported, &[vec![10.0, 100.0]])[[0, 0]], 320.5);
-    let told = mistakes(&file, &description(linear(false)));
-    assert!(told.contains("2 × 1 (outputs × inputs), 2 inputs come to it; is it transposed = true?"), "{told}");
+    let message = mistakes(&file, &description(linear(false)));
+    assert!(message.contains("2 × 1 (outputs × inputs), 2 inputs come to it; is it transposed = true?"), "{message}");
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn every_mistake_is_told_at_once() {
         .replace("\"0\"", "\"00\"")
         .replace("{ linear = \"3\" }", "{ linear = \"4\" }")
         .replace("\"7\"", "{ weight = \"7.bias\" }");
-    let told = mistakes(F32, &described);
+    let message = mistakes(F32, &described);
     for part in [
         "for 4 reasons:",
         "tensor \"00.weight\" isn't in the file",
@@ -172,10 +172,10 @@ fn every_mistake_is_told_at_once() {
         "tensor \"7.bias\" has the shape [3], a matrix is needed",
         "the file has 13 tensors: 0.bias, 0.weight, 1.bias",
     ] {
-        assert!(told.contains(part), "{part:?} is missing in:\n{told}");
+        assert!(message.contains(part), "{part:?} is missing in:\n{message}");
     }
 
-    let told = mistakes(
+    let message = mistakes(
         F32,
         r#"
         target = { name = "y", names = ["y"] }
@@ -210,7 +210,7 @@ fn every_mistake_is_told_at_once() {
         "layers, entry 3, activation: unknown activation \"relux\"",
         "layers, entry 4: one of",
     ] {
-        assert!(told.contains(part), "{part:?} is missing in:\n{told}");
+        assert!(message.contains(part), "{part:?} is missing in:\n{message}");
     }
     assert!(mistakes(F32, "").contains("features is missing"));
     assert!(mistakes(F32, "layers = []").contains("layers: at least one"));

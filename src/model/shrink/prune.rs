@@ -8,7 +8,7 @@ use crate::engine::{Layer, Weights};
 /// The same layers without some of each hidden layer's neurons, `share` of them (rounded down; one stays).
 ///
 /// The smallest ones go: those whose weights into the neuron times those out of it, each as a Euclidean norm, have the
-/// smallest product. It doesn't change when one side is scaled up and the other down, as relu allows. What a neuron told
+/// smallest product. It doesn't change when one side is scaled up and the other down, as relu allows. What a neuron gave
 /// the next layer on average goes into that one's bias: its mean over `inputs` of the network, rows × columns, or
 /// without these what it says where the layer before it is silent. Layers with a norm keep their neurons.
 ///

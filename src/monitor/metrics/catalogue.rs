@@ -14,7 +14,7 @@ pub struct Entry {
     pub kind: Kind,
     /// The names of the labels.
     pub labels: &'static [&'static str],
-    /// What it tells.
+    /// What it means.
     pub help: &'static str,
 }
 

@@ -148,7 +148,7 @@ impl Drop for RouteMetrics {
     }
 }
 
-/// What one worker tells about its present state, over all routes.
+/// What one worker reports about its present state, over all routes.
 #[derive(Debug)]
 pub struct WorkerMetrics {
     /// Records in flight, as the shared gauge knows them.
@@ -159,7 +159,7 @@ pub struct WorkerMetrics {
     partitions: BTreeSet<(String, i32)>,
     /// How the first transaction ended since [`WorkerMetrics::take_transaction_end`] was last called.
     ended: Option<CommitOutcome>,
-    /// Tells this worker apart from the others, for the age of commits.
+    /// Distinguishes this worker from the others, for the age of commits.
     number: u64,
     metrics: Metrics,
 }

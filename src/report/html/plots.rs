@@ -90,8 +90,8 @@ fn calibration(figures: &mut String, curves: &[Curves]) {
     if let [curves] = curves {
         for bin in &curves.calibration {
             let from = (bin.predicted * 10.0 - 1e-9).floor().clamp(0.0, 9.0) / 10.0;
-            let tell = format!("{from:.1} to {:.1}: {} rows", from + 0.1, count(bin.rows));
-            plot.bar(from, from + 0.1, 0.18 * bin.rows as f64 / most as f64, &tell);
+            let title = format!("{from:.1} to {:.1}: {} rows", from + 0.1, count(bin.rows));
+            plot.bar(from, from + 0.1, 0.18 * bin.rows as f64 / most as f64, &title);
         }
     }
     plot.guide([0.0, 0.0], [1.0, 1.0]);
@@ -103,10 +103,10 @@ fn calibration(figures: &mut String, curves: &[Curves]) {
         plot.line(colour, &points, many);
         plot.dots(colour, &points, false, |at| {
             let (bin, rows) = (bins[at], count(bins[at].rows));
-            let told =
+            let title =
                 format!("{}: {:.3} predicted, {:.3} actual, {rows} rows", curves.class, bin.predicted, bin.actual);
             // A bin of few rows says little.
-            (2.0 + 3.5 * (bin.rows as f64 / most as f64).sqrt(), told)
+            (2.0 + 3.5 * (bin.rows as f64 / most as f64).sqrt(), title)
         });
         legend.push((Some(colour), curves.class.clone()));
     }

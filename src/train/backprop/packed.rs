@@ -12,24 +12,24 @@ use crate::train::inputs::Inputs;
 const PIECE: usize = 4096;
 
 #[derive(Debug)]
-pub(super) struct Packed {
+pub(super) struct PackedWeights {
     /// Inputs × outputs; of the first layer only the inputs that are numbers, and not those that choose a row.
     pub(super) forward: Matrix,
     /// Outputs × inputs: the transposed. The first layer needs none.
     pub(super) backward: Option<Matrix>,
 }
 
-impl Packed {
+impl PackedWeights {
     /// Of the layer `at` this place.
-    pub(super) fn new(at: usize, shape: &Shape, x: &Inputs) -> Packed {
+    pub(super) fn new(at: usize, shape: &Shape, x: &Inputs) -> PackedWeights {
         let inputs = if at == 0 { x.number_columns().len() } else { shape.inputs };
         let backward = (at > 0).then(|| Matrix::zeros(shape.outputs, shape.inputs));
-        Packed { forward: Matrix::zeros(inputs, shape.outputs), backward }
+        PackedWeights { forward: Matrix::zeros(inputs, shape.outputs), backward }
     }
 }
 
 /// Fills them with the network's weights.
-pub(super) fn pack(packed: &mut [Packed], network: &Network, x: &Inputs, team: &Team) {
+pub(super) fn pack(packed: &mut [PackedWeights], network: &Network, x: &Inputs, team: &Team) {
     let mut pieces = Vec::new();
     for (at, (packed, shape)) in packed.iter_mut().zip(&network.shapes).enumerate() {
         let weights = shape.weights(&network.parameters);

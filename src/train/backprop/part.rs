@@ -4,7 +4,7 @@ use ndarray::{ArrayView2, ArrayViewMut2};
 
 use super::Truth;
 use super::network::{Network, Shape};
-use super::packed::Packed;
+use super::packed::PackedWeights;
 use crate::engine::training::{Matrix, Start, multiply, sum_chosen};
 use crate::engine::{Activation, Output};
 use crate::train::inputs::Inputs;
@@ -66,7 +66,7 @@ impl Part {
     }
 
     /// Takes these rows of the table through all layers.
-    pub(super) fn forward(&mut self, network: &Network, packed: &[Packed], x: &Inputs, rows: &[usize]) {
+    pub(super) fn forward(&mut self, network: &Network, packed: &[PackedWeights], x: &Inputs, rows: &[usize]) {
         self.rows.clear();
         self.rows.extend_from_slice(rows);
         x.copy(rows, &mut self.numbers, &mut self.ones);
@@ -127,7 +127,7 @@ impl Part {
     }
 
     /// Takes the delta back to the first layer.
-    pub(super) fn backward(&mut self, network: &Network, packed: &[Packed]) {
+    pub(super) fn backward(&mut self, network: &Network, packed: &[PackedWeights]) {
         let rows = self.rows();
         for (at, packed) in packed.iter().enumerate().rev() {
             let (before, rest) = self.levels.split_at_mut(at);

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::engine::{Activation, Output};
-use crate::train::descent::{Descent, Lesson};
+use crate::train::descent::{Descent, TrainingData};
 use crate::train::distributed::tests::on_ranks;
 use crate::train::recipe::{BatchSize, Recipe, Solver};
 use crate::train::validation::Division;
@@ -74,9 +74,9 @@ fn the_loss_falls_as_scikit_learns_does() {
         };
         let division = Division { learn: (0..20).collect(), validate: vec![] };
         let x = Inputs::of_numbers(x);
-        let lesson = Lesson { x: &x, truth: &truth, sample_weight: None, division: &division };
+        let training_data = TrainingData { x: &x, truth: &truth, sample_weight: None, division: &division };
         let mut descent = Descent::new(network, &recipe, ChaCha8Rng::seed_from_u64(0));
-        descent.run(&lesson, &recipe, &Workers::default(), None, &mut |_| ControlFlow::Continue(())).unwrap();
+        descent.run(&training_data, &recipe, &Workers::default(), None, &mut |_| ControlFlow::Continue(())).unwrap();
         let losses = descent.losses;
         for (epoch, expected) in [(1, first), (20, last)] {
             let found = losses[epoch - 1];

@@ -4,7 +4,7 @@ use super::*;
 use crate::train::dataset::Table;
 use crate::train::recipe::{LearningRate, Recipe, Solver};
 use crate::train::tests::{halves, recipe, regression, table};
-use crate::train::{Session, Stop, TrainError, Trained, fit_in};
+use crate::train::{Session, Stop, TrainError, TrainedModel, fit_in};
 
 /// A training that may use the file, and may end after an epoch.
 fn train(
@@ -12,7 +12,7 @@ fn train(
     recipe: &Recipe,
     checkpoints: Option<&Checkpoints>,
     mut after: impl FnMut(usize) -> bool,
-) -> Result<Trained, TrainError> {
+) -> Result<TrainedModel, TrainError> {
     let session = Session { checkpoints, ..Session::default() };
     fit_in(session, train, test, recipe, &mut |epoch| {
         if after(epoch.number) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

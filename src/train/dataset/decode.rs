@@ -4,14 +4,14 @@ use std::collections::HashMap;
 
 use ndarray::Array2;
 
-use super::plan::{self, Plan, Planned};
+use super::plan::{self, Plan, PlannedColumn};
 use super::source::{Cell, Source, Spot};
 use super::{Column, DatasetError, MAX_CATEGORIES, Times, memory};
 use crate::record::Gap;
 use crate::train::time::Scale;
 
 /// What was read, before it is known what it is for.
-pub(super) struct Decoded {
+pub(super) struct DecodedTable {
     /// One per planned feature, with its categories in order.
     pub(super) features: Vec<Column>,
     /// Rows × features.
@@ -27,7 +27,7 @@ pub(super) struct Decoded {
 
 impl Plan {
     /// Reads the files.
-    pub(super) fn decode(self, sources: &[Source]) -> Result<Decoded, DatasetError> {
+    pub(super) fn decode(self, sources: &[Source]) -> Result<DecodedTable, DatasetError> {
         let mut reading = Reading {
             rows: Vec::new(),
             labels: self.features.iter().map(|_| Interner::default()).collect(),
@@ -113,7 +113,7 @@ impl Reading {
         plan: &Plan,
         source: &Source,
         spot: Spot,
-        planned: &Planned,
+        planned: &PlannedColumn,
         cell: Cell<'_>,
     ) -> Result<f64, DatasetError> {
         if cell == Cell::Missing || !planned.categorical {
@@ -145,7 +145,7 @@ impl Reading {
         time.ok_or_else(|| format!("{text:?} isn't {}", scale.as_str()))
     }
 
-    fn finish(self, planned: Vec<Planned>) -> Decoded {
+    fn finish(self, planned: Vec<PlannedColumn>) -> DecodedTable {
         let width = planned.len();
         let rows = Array2::from_shape_vec((self.rows.len() / width, width), self.rows);
         let mut rows = rows.unwrap_or_else(|_| unreachable!("each row brought {width} values"));
@@ -165,7 +165,7 @@ impl Reading {
             classes = names;
         }
         let times = self.scale.map(|scale| Times { scale, rows: self.times });
-        Decoded { features, rows, targets, classes, times, without_target: self.without_target }
+        DecodedTable { features, rows, targets, classes, times, without_target: self.without_target }
     }
 }
 

@@ -213,13 +213,13 @@ pub enum DatasetError {
 }
 
 /// How many faults are named one by one.
-const TOLD: usize = 20;
+const MAX_LISTED: usize = 20;
 
 fn listed(errors: &[DatasetError]) -> String {
     let mut text = format!("the data can't be used, for {} reasons:", errors.len());
-    errors.iter().take(TOLD).for_each(|error| text.push_str(&format!("\n  - {error}")));
-    if errors.len() > TOLD {
-        text.push_str(&format!("\n  - and {} more", errors.len() - TOLD));
+    errors.iter().take(MAX_LISTED).for_each(|error| text.push_str(&format!("\n  - {error}")));
+    if errors.len() > MAX_LISTED {
+        text.push_str(&format!("\n  - and {} more", errors.len() - MAX_LISTED));
     }
     text
 }

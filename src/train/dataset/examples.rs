@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use ndarray::{Array2, ArrayView2, Axis};
 
-use super::decode::Decoded;
+use super::decode::DecodedTable;
 use super::plan::Plan;
 use super::source::Cell;
 use super::{Column, DatasetError, Table, TargetValues, open_all};
@@ -22,7 +22,7 @@ pub struct Examples {
     pub rows: Array2<f64>,
     /// One per row.
     pub truth: Truth,
-    /// Which of the rows with a target each one is, from 0, ascending: it tells rows apart for models with the same
+    /// Which of the rows with a target each one is, from 0, ascending: it distinguishes rows for models with the same
     /// target, which may reject different ones.
     pub places: Vec<usize>,
     /// How many rows were left out since the signature rejects them.
@@ -42,7 +42,7 @@ pub enum Truth {
 
 /// Rows that a model accepts.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Unlabelled {
+pub struct UnlabelledRows {
     /// As in [`Examples`].
     pub rows: Array2<f64>,
     /// How many rows were left out since the signature rejects them.
@@ -85,14 +85,14 @@ impl Examples {
     /// # Errors
     ///
     /// A feature that has no column, and data of which the model can use no row.
-    pub fn read_unlabelled(paths: &[PathBuf], signature: &Signature) -> Result<Unlabelled, DatasetError> {
+    pub fn read_unlabelled(paths: &[PathBuf], signature: &Signature) -> Result<UnlabelledRows, DatasetError> {
         let decoded = read(paths, signature, false)?;
         let rows = decode(&decoded.features, decoded.rows.view(), &signature.features)?;
         let keep: Vec<usize> = (0..rows.nrows()).filter(|&row| accepts(signature, &rows, row)).collect();
         let rejected = rows.nrows() - keep.len();
         match keep.len() {
             0 => Err(DatasetError::Unusable { path: paths[0].clone(), rejected, without_target: 0 }),
-            _ => Ok(Unlabelled { rows: rows.select(Axis(0), &keep), rejected }),
+            _ => Ok(UnlabelledRows { rows: rows.select(Axis(0), &keep), rejected }),
         }
     }
 
@@ -149,7 +149,7 @@ enum Labels {
     Numbers(Array2<f64>),
 }
 
-fn read(paths: &[PathBuf], signature: &Signature, labelled: bool) -> Result<Decoded, DatasetError> {
+fn read(paths: &[PathBuf], signature: &Signature, labelled: bool) -> Result<DecodedTable, DatasetError> {
     let sources = open_all(paths)?;
     for source in &sources {
         let names = signature.features.iter().map(|feature| &feature.name);

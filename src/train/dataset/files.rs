@@ -1,4 +1,4 @@
-//! Which files, and what is in them: patterns are resolved, compression is told by the first bytes.
+//! Which files, and what is in them: patterns are resolved, compression is recognised by the first bytes.
 
 use std::collections::HashSet;
 use std::fs::File;

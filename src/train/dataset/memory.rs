@@ -1,4 +1,4 @@
-//! Whether data fits into memory: told before it is read into it, and not by the system's killer.
+//! Whether data fits into memory: reported before it is read, and not by the system's OOM killer.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use super::DatasetError;
 pub(super) fn available() -> u64 {
     let mut system = System::new();
     system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
-    // 0 where the system doesn't tell.
+    // 0 where the system doesn't say.
     let machine = Some(system.available_memory()).filter(|&bytes| bytes > 0).unwrap_or(u64::MAX);
     system.cgroup_limits().map_or(machine, |group| machine.min(group.free_memory))
 }

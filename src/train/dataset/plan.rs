@@ -1,4 +1,4 @@
-//! Which columns are read as what. The first reading of the files tells numbers from categories, so that in the second
+//! Which columns are read as what. The first reading of the files distinguishes numbers from categories, so that in the second
 //! a column is never half numbers, half text.
 
 use std::collections::BTreeSet;
@@ -17,8 +17,8 @@ const KNOWN: usize = 50;
 
 /// The columns to read.
 pub(super) struct Plan {
-    pub(super) features: Vec<Planned>,
-    pub(super) targets: Vec<Planned>,
+    pub(super) features: Vec<PlannedColumn>,
+    pub(super) targets: Vec<PlannedColumn>,
     pub(super) time: Option<String>,
     /// Whether all classes of a categorical target are numbers: then "1", "1.0" and "01" are one.
     pub(super) classes_are_numbers: bool,
@@ -29,7 +29,7 @@ pub(super) struct Plan {
 }
 
 /// A column to read.
-pub(super) struct Planned {
+pub(super) struct PlannedColumn {
     pub(super) name: String,
     pub(super) categorical: bool,
 }
@@ -76,15 +76,15 @@ impl Plan {
         }
         let mut features = Vec::with_capacity(names.len());
         for (name, sight) in names.into_iter().zip(sights) {
-            let told = |names: &[String]| names.contains(&name);
-            let categorical = told(&columns.categorical) || (sight.category && !told(&columns.numeric));
+            let is_listed = |names: &[String]| names.contains(&name);
+            let categorical = is_listed(&columns.categorical) || (sight.category && !is_listed(&columns.numeric));
             if !categorical {
                 faults.extend(sight.must_be_numbers(sources, &name).err());
             }
-            features.push(Planned { name, categorical });
+            features.push(PlannedColumn { name, categorical });
         }
         DatasetError::all(faults)?;
-        let target = Planned { name: columns.target.clone(), categorical: task == Task::Classification };
+        let target = PlannedColumn { name: columns.target.clone(), categorical: task == Task::Classification };
         Ok(Plan {
             features,
             targets: vec![target],
@@ -97,14 +97,15 @@ impl Plan {
 
     /// The columns of a table.
     pub(super) fn like(table: &Table, time: Option<&str>) -> Plan {
-        let plan = |column: &Column| Planned { name: column.name.clone(), categorical: column.categories.is_some() };
+        let plan =
+            |column: &Column| PlannedColumn { name: column.name.clone(), categorical: column.categories.is_some() };
         let classes = match &table.target.values {
             TargetValues::Classes { names, .. } => Some(&**names),
             TargetValues::Numbers(_) => None,
         };
         Plan {
             features: table.features.iter().map(plan).collect(),
-            targets: vec![Planned { name: table.target.name.clone(), categorical: classes.is_some() }],
+            targets: vec![PlannedColumn { name: table.target.name.clone(), categorical: classes.is_some() }],
             time: time.map(String::from),
             classes_are_numbers: classes.is_some_and(all_numbers),
             most_categories: MAX_RARE_CATEGORIES,
@@ -114,7 +115,7 @@ impl Plan {
 
     /// The columns that a model takes, and those of its target if they are wanted.
     pub(super) fn of(signature: &Signature, labelled: bool) -> Plan {
-        let features = signature.features.iter().map(|feature| Planned {
+        let features = signature.features.iter().map(|feature| PlannedColumn {
             name: feature.name.clone(),
             categorical: matches!(feature.kind, Kind::Categorical { .. }),
         });
@@ -122,7 +123,7 @@ impl Plan {
             Target::Classification { name, classes } => (std::slice::from_ref(name), true, classes),
             Target::Regression { names } => (names, false, &[]),
         };
-        let targets = targets.iter().filter(|_| labelled).map(|name| Planned { name: name.clone(), categorical });
+        let targets = targets.iter().filter(|_| labelled).map(|name| PlannedColumn { name: name.clone(), categorical });
         Plan {
             features: features.collect(),
             targets: targets.collect(),
@@ -136,7 +137,7 @@ impl Plan {
     /// A column of categories, and no other.
     pub(super) fn of_categories(name: &str) -> Plan {
         Plan {
-            features: vec![Planned { name: name.into(), categorical: true }],
+            features: vec![PlannedColumn { name: name.into(), categorical: true }],
             targets: Vec::new(),
             time: None,
             classes_are_numbers: false,

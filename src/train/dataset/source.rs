@@ -88,7 +88,7 @@ pub(super) enum Spot {
 pub(super) type Visit<'a> = dyn FnMut(Spot, &[Cell<'_>]) -> Result<(), DatasetError> + 'a;
 
 impl Source {
-    /// Opens a file, tells its format and reads its header.
+    /// Opens a file, recognises its format and reads its header.
     pub(super) fn open(path: &Path) -> Result<Source, DatasetError> {
         let unreadable = |source| read_error(path, source);
         let mut text = open(path).map_err(unreadable)?;

@@ -35,13 +35,13 @@ d,2013-01-04,2e1, AA ,10,no
 
 #[test]
 fn kinds_are_inferred_and_missing_values_are_gaps() {
-    let told = Columns {
+    let options = Columns {
         id: Some("id".into()),
         time: Some("when".into()),
         categorical: vec!["gate".into()],
         ..columns("late")
     };
-    let table = read(FLIGHTS, &told).unwrap();
+    let table = read(FLIGHTS, &options).unwrap();
     let categories = |names: &[&str]| Some(names.iter().map(|name| name.to_string()).collect::<Vec<_>>());
     let kinds: Vec<_> = table.features.iter().map(|column| (column.name.as_str(), column.categories.clone())).collect();
     assert_eq!(
@@ -138,8 +138,8 @@ fn a_thousand_categories_are_enough() {
 
 #[test]
 fn a_second_file_follows_the_first() {
-    let told = Columns { time: Some("when".into()), drop: vec!["id".into()], ..columns("late") };
-    let table = read(FLIGHTS, &told).unwrap();
+    let options = Columns { time: Some("when".into()), drop: vec!["id".into()], ..columns("late") };
+    let table = read(FLIGHTS, &options).unwrap();
     // Other columns, another order, and a carrier that looks like a number.
     let second = "late,note,gate,carrier,delay,when\nyes,x,1,9,0.5,2014-01-01\n";
     let second = table.read_like(&[file(second).path().into()], Some("when")).unwrap();
@@ -202,8 +202,8 @@ fn lines_are_counted_as_an_editor_counts_them() {
 #[test]
 fn rare_categories_are_read_where_they_may_be_many() {
     let lines: String = (0..MAX_CATEGORIES + 5).map(|row| format!("v{row},{}\n", row % 2)).collect();
-    let told = Columns { rare_categories: true, ..columns("y") };
-    let table = read(&format!("x,y\n{lines}"), &told).unwrap();
+    let options = Columns { rare_categories: true, ..columns("y") };
+    let table = read(&format!("x,y\n{lines}"), &options).unwrap();
     assert_eq!(table.features[0].categories.as_ref().unwrap().len(), MAX_CATEGORIES + 5);
     let classes = problem(&format!("y,x\n{lines}"), &columns("y"));
     assert!(classes.contains(r#"the target "y" has more than 1000 different values, such as "v1000" in line 1002"#));

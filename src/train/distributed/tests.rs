@@ -118,9 +118,9 @@ impl From<OtherRank> for Error {
 fn one_rank_tells_what_all_know() {
     let agreed = on_ranks(3, |ranks| {
         let mine = if ranks.is_first() { Ok(()) } else { Err(Error::Own(ranks.rank())) };
-        let (agreed, told) = (ranks.agree(mine), Cell::new(false));
-        ranks.fail(|| told.set(true));
-        (agreed, told.get())
+        let (agreed, reported) = (ranks.agree(mine), Cell::new(false));
+        ranks.fail(|| reported.set(true));
+        (agreed, reported.get())
     });
     let other = || Err(Error::Other(1));
     assert_eq!(agreed, [(other(), false), (Err(Error::Own(1)), true), (other(), false)]);
@@ -130,10 +130,10 @@ fn one_rank_tells_what_all_know() {
 #[test]
 fn a_rank_that_fails_alone_ends_all() {
     let ended = on_ranks(2, |ranks| {
-        let told = Cell::new(false);
-        let fail = std::panic::AssertUnwindSafe(|| ranks.fail(|| told.set(true)));
+        let reported = Cell::new(false);
+        let fail = std::panic::AssertUnwindSafe(|| ranks.fail(|| reported.set(true)));
         let aborted = ranks.is_first() && std::panic::catch_unwind(fail).is_err();
-        (aborted, told.get())
+        (aborted, reported.get())
     });
     assert_eq!(ended, [(true, true), (false, false)]);
 }

@@ -7,7 +7,7 @@ use crate::engine::{Norm, NormPlace};
 use crate::train::dataset::TargetValues;
 use crate::train::recipe::Recipe;
 use crate::train::tests::{dropna, halves, recipe, regression, table};
-use crate::train::{Session, Trained, fit, fit_in};
+use crate::train::{Session, TrainedModel, fit, fit_in};
 
 /// A version as a store takes it apart.
 fn published(table: &Table, recipe: &Recipe) -> Draft {
@@ -16,7 +16,7 @@ fn published(table: &Table, recipe: &Recipe) -> Draft {
     Draft { parent: Some(7), ..trained.into_draft("m", []) }
 }
 
-fn go_on(parent: Draft, table: &Table, recipe: &Recipe) -> Result<Trained, TrainError> {
+fn go_on(parent: Draft, table: &Table, recipe: &Recipe) -> Result<TrainedModel, TrainError> {
     let (train, test) = halves(table);
     let parent = Parent::new(parent)?;
     let session = Session { parent: Some(&parent), ..Session::default() };

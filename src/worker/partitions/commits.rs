@@ -103,7 +103,7 @@ mod tests {
 
     use super::*;
     use crate::kafka::consumer::{Start, StartPoint, TopicPartition};
-    use crate::worker::partitions::Polled;
+    use crate::worker::partitions::PollOutcome;
 
     #[test]
     fn an_offset_is_committed_again_when_the_log_before_it_is_another_one() {
@@ -117,7 +117,7 @@ mod tests {
         table.refetch(&partition, Some(3), now);
         table.orders(now);
         for offset in [3, 4] {
-            let Polled::Next(lease) = table.poll(0, 0, offset, Some(1), table.lease_count()) else {
+            let PollOutcome::Next(lease) = table.poll(0, 0, offset, Some(1), table.lease_count()) else {
                 panic!("it is next")
             };
             table.sent(table.books(lease), 0, offset, Some(1));

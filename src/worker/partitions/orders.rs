@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Entry, Orders, PartitionTable, RETRY, SILENT_AFTER, State, TROUBLE_SHOWN, UNREADABLE_RETRY, Woken};
+use super::{
+    Entry, Orders, PartitionTable, RETRY, SILENT_AFTER, State, TROUBLE_SHOWN, UNREADABLE_RETRY, WokenPartition,
+};
 use crate::kafka::admin::TopicId;
 use crate::kafka::consumer::{Position, TopicPartition};
 
@@ -144,7 +146,7 @@ impl PartitionTable {
 
     /// Whether there is more of a silent partition than librdkafka fetches: then it is fetched anew, up to three times for each
     /// end, one each [`SILENT_AFTER`].
-    pub(crate) fn wake(&mut self, partition: &TopicPartition, end: i64, now: Instant) -> Option<Woken> {
+    pub(crate) fn wake(&mut self, partition: &TopicPartition, end: i64, now: Instant) -> Option<WokenPartition> {
         let slot = self.find(partition)?;
         let entry = self.entry_mut(slot);
         let records = end - entry.cursor?.offset;
@@ -155,7 +157,7 @@ impl PartitionTable {
         }
         (entry.woken_for, entry.wakes) = (Some(end), wakes + 1);
         entry.heard_at = now;
-        let woken = Woken { records, times: entry.wakes };
+        let woken = WokenPartition { records, times: entry.wakes };
         self.refetch_slot(slot, None, now);
         Some(woken)
     }

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::world::{InputData, Kind, Op, Step, World, fetch_error, name};
-use crate::kafka::consumer::{Commit, Fetched, GroupCommits, GroupEvent, Position, Start, TopicPartition, TopicTag};
+use crate::kafka::consumer::{Commit, FetchEvent, GroupCommits, GroupEvent, Position, Start, TopicPartition, TopicTag};
 use crate::kafka::pending::Pending;
-use crate::kafka::producer::{self, Acknowledged, DeliveryError, NotSent, Outgoing, TransactionError, Undelivered};
+use crate::kafka::producer::{
+    self, Acknowledgement, DeliveryError, NotSent, Outgoing, TransactionError, UndeliveredRecord,
+};
 use crate::kafka::simulated::{Fault, fault};
 use crate::kafka::watch::TopicSnapshot;
 use crate::kafka::{Headers, KafkaError};
@@ -124,14 +126,14 @@ impl GroupConsumer for SimulatedConsumer {
         true
     }
 
-    fn fetch(&self, queue: usize, into: &mut VecDeque<Fetched<SimulatedRecord>>) {
+    fn fetch(&self, queue: usize, into: &mut VecDeque<FetchEvent<SimulatedRecord>>) {
         let mut world = self.world.borrow_mut();
         while into.len() < 5
             && let Some((toppar, taken)) = world.take(queue)
         {
             into.push_back(match taken {
-                Op::Record(data) => Fetched::Record(SimulatedRecord::new(toppar, data)),
-                Op::Error(error) => Fetched::Error(fetch_error(toppar, error)),
+                Op::Record(data) => FetchEvent::Record(SimulatedRecord::new(toppar, data)),
+                Op::Error(error) => FetchEvent::Error(fetch_error(toppar, error)),
             });
         }
     }
@@ -229,8 +231,8 @@ impl OutputProducer for SimulatedProducer {
 
     fn take_reports(
         &self,
-        acknowledged: &mut Vec<Acknowledged>,
-        undelivered: &mut Vec<Undelivered>,
+        acknowledged: &mut Vec<Acknowledgement>,
+        undelivered: &mut Vec<UndeliveredRecord>,
     ) -> Result<(), DeliveryError> {
         self.world.borrow_mut().take_reports(acknowledged, undelivered);
         Ok(())

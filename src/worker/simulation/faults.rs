@@ -73,7 +73,7 @@ impl Faults {
     }
 
     fn lasting(self, last: Duration) -> Faults {
-        // Between two snapshots nobody can tell a log that was truncated from one that was created again, so a world has only one
+        // Between two snapshots nobody can distinguish a log that was truncated from one that was created again, so a world has only one
         // of both.
         let truncate = if self.recreate > 0.0 { 0.0 } else { self.truncate };
         Faults { last, truncate, ..self }

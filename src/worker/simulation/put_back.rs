@@ -1,7 +1,7 @@
 //! Faults that weir had once, put back: the simulator has to find each of them. They act between worker and world, as if the worker
 //! still had them.
 
-/// A fault that was mended.
+/// A fault that was fixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PutBack {
     /// A partition goes on where librdkafka's own position is, which errors and pauses move.

@@ -1,7 +1,7 @@
 //! Brokers, a group and time, as a worker meets them: everything that happens is drawn from a seed.
 //!
 //! The model is librdkafka's where weir depends on it: its position moves past errors, a pause outlives its assignment and goes back
-//! to that position, forwarding is undone some time after a partition was let go, and what was fetched before a seek is dropped when
+//! to that position, forwarding is undone some time after a partition was unassigned, and what was fetched before a seek is dropped when
 //! it is taken.
 
 mod consumer;
@@ -23,7 +23,7 @@ use crate::kafka::admin::{Topic, TopicId};
 use crate::kafka::consumer::{
     Commit, FetchError, GroupCommits, GroupEvent, Position, Start, StartPoint, TopicPartition,
 };
-use crate::kafka::producer::{Acknowledged, Ticket, TransactionError, Undelivered};
+use crate::kafka::producer::{Acknowledgement, Ticket, TransactionError, UndeliveredRecord};
 use crate::kafka::simulated::{Fault, fault, fenced, retriable};
 use crate::kafka::watch::TopicSnapshot;
 
@@ -172,8 +172,8 @@ pub(super) struct World {
     leaving: BTreeSet<usize>,
     generation: u64,
     in_flight: VecDeque<InFlight>,
-    acknowledged: Vec<Acknowledged>,
-    undelivered: Vec<Undelivered>,
+    acknowledged: Vec<Acknowledgement>,
+    undelivered: Vec<UndeliveredRecord>,
     later: Vec<(Instant, Later)>,
     commit_results: VecDeque<Result<Vec<(TopicPartition, KafkaError)>, KafkaError>>,
     pub(super) producer: u64,
@@ -572,6 +572,6 @@ pub(super) fn fetch_error(toppar: usize, error: Fault) -> FetchError {
     FetchError { topic, partition, source: fault(error) }
 }
 
-fn undelivered(message: &InFlight, failure: Fault) -> Undelivered {
-    Undelivered { ticket: message.ticket, topic: format!("out-{}", message.route), source: fault(failure) }
+fn undelivered(message: &InFlight, failure: Fault) -> UndeliveredRecord {
+    UndeliveredRecord { ticket: message.ticket, topic: format!("out-{}", message.route), source: fault(failure) }
 }

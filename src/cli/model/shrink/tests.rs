@@ -185,6 +185,6 @@ fn what_makes_no_sense_is_refused() {
     assert!(refusal.contains("have no target that it knows"), "{refusal}");
     fs::write(place.data("delay"), "x,y\n1,1\n").unwrap();
     let refusal = place.refusal(&["quantize", "delay@1", "--to", "int8"], Some("delay"));
-    assert!(refusal.contains("1 rows are too few to tell what is lost"), "{refusal}");
+    assert!(refusal.contains("1 rows are too few to measure what is lost"), "{refusal}");
     assert_eq!(place.store().versions("delay").unwrap(), [1]);
 }

@@ -53,7 +53,7 @@ fn rows_are_decoded_as_records_are() {
     assert_eq!((examples.rejected, examples.without_target), (3, 2));
 
     let unlabelled = Examples::read_unlabelled(&[file("colour,z,x\nred,1,2\nred,,2\n").path().into()], &signature);
-    assert_eq!(unlabelled.unwrap(), Unlabelled { rows: array![[0.0, 2.0, 1.0]], rejected: 1 });
+    assert_eq!(unlabelled.unwrap(), UnlabelledRows { rows: array![[0.0, 2.0, 1.0]], rejected: 1 });
 }
 
 #[test]

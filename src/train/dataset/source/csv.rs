@@ -37,19 +37,19 @@ pub(super) fn visit(path: &Path, wanted: &[usize], visit: &mut Visit<'_>) -> Res
 fn reader(path: &Path) -> Result<(Reader<impl Read + use<>>, Rc<Cell64>), DatasetError> {
     let file = open(path).map_err(|e| read_error(path, e))?;
     let since_row = Rc::new(Cell64::new(0));
-    let bounded = Bounded { inner: file, since_row: since_row.clone() };
+    let bounded = BoundedReader { inner: file, since_row: since_row.clone() };
     Ok((ReaderBuilder::new().trim(csv::Trim::All).from_reader(bounded), since_row))
 }
 
 type Cell64 = std::cell::Cell<u64>;
 
 /// Refuses to go on within a row that has no end.
-struct Bounded<R> {
+struct BoundedReader<R> {
     inner: R,
     since_row: Rc<Cell64>,
 }
 
-impl<R: Read> Read for Bounded<R> {
+impl<R: Read> Read for BoundedReader<R> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         if self.since_row.get() > MOST_ROW_BYTES {
             let problem = format!("a row has more than {} MiB", MOST_ROW_BYTES >> 20);

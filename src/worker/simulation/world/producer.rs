@@ -30,8 +30,8 @@ impl World {
 
     pub(in crate::worker::simulation) fn take_reports(
         &mut self,
-        acknowledged: &mut Vec<Acknowledged>,
-        undelivered: &mut Vec<Undelivered>,
+        acknowledged: &mut Vec<Acknowledgement>,
+        undelivered: &mut Vec<UndeliveredRecord>,
     ) {
         acknowledged.append(&mut self.acknowledged);
         undelivered.append(&mut self.undelivered);
@@ -79,7 +79,8 @@ impl World {
                             let id = message.id;
                             self.trace(|| format!("record {id} is delivered"));
                             self.outputs.push(OutputData { id, is_prediction, transaction });
-                            self.acknowledged.push(Acknowledged { batch: message.ticket.batch as usize, records: 1 });
+                            self.acknowledged
+                                .push(Acknowledgement { batch: message.ticket.batch as usize, records: 1 });
                         }
                     }
                 }

@@ -39,8 +39,8 @@ fn columns() -> Columns {
     Columns { target: "y".into(), ..Columns::default() }
 }
 
-fn read(columns: Vec<(&str, ArrayRef)>, told: &Columns) -> Result<Table, DatasetError> {
-    Table::read(&[write(columns, Compression::SNAPPY).path().into()], told)
+fn read(columns: Vec<(&str, ArrayRef)>, options: &Columns) -> Result<Table, DatasetError> {
+    Table::read(&[write(columns, Compression::SNAPPY).path().into()], options)
 }
 
 fn names(texts: &[&str]) -> Option<Vec<String>> {
@@ -98,7 +98,8 @@ fn types_decide_the_kind() {
 
 #[test]
 fn the_user_overrules_the_types() {
-    let told = Columns { categorical: vec!["gate".into()], numeric: vec!["text".into(), "flag".into()], ..columns() };
+    let options =
+        Columns { categorical: vec!["gate".into()], numeric: vec!["text".into(), "flag".into()], ..columns() };
     let columns = || {
         vec![
             ("gate", array(Int64Array::from(vec![10, 9, 10]))),
@@ -107,28 +108,28 @@ fn the_user_overrules_the_types() {
             ("y", array(StringArray::from(vec!["1", "0", "1"]))),
         ]
     };
-    let table = read(columns(), &told).unwrap();
+    let table = read(columns(), &options).unwrap();
     assert_eq!(table.features[0].categories, names(&["9", "10"]));
     assert_eq!(table.rows.column(1).to_vec(), [1.0, 2.5, -3.0]);
     assert_eq!(table.rows.column(2).to_vec(), [1.0, 0.0, 1.0]);
     assert_eq!(table.task(), Task::Classification);
     let mut broken = columns();
     broken[1].1 = array(StringArray::from(vec!["1", "two", "3"]));
-    let problem = read(broken, &told).unwrap_err().to_string();
+    let problem = read(broken, &options).unwrap_err().to_string();
     assert!(problem.ends_with(r#"row 2, column "text": "two" isn't a number"#), "{problem}");
 }
 
 #[test]
 fn dates_and_timestamps_are_times() {
-    let told = Columns { time: Some("when".into()), ..columns() };
+    let options = Columns { time: Some("when".into()), ..columns() };
     let y = || ("y", array(StringArray::from(vec!["a", "b"])));
     let x = || ("x", array(Int64Array::from(vec![1, 2])));
     // date -d 2013-07-01T06:15:00Z +%s
     let moments = TimestampMillisecondArray::from(vec![1_372_659_300_000, 1_372_659_300_500]).with_timezone("UTC");
-    let times = read(vec![x(), ("when", array(moments.clone())), y()], &told).unwrap().times.unwrap();
+    let times = read(vec![x(), ("when", array(moments.clone())), y()], &options).unwrap().times.unwrap();
     assert_eq!((times.scale, times.rows), (Scale::Iso8601, vec![1_372_659_300.0, 1_372_659_300.5]));
     let dates = Date32Array::from(vec![15_887, 0]);
-    let times = read(vec![x(), ("when", array(dates)), y()], &told).unwrap().times.unwrap();
+    let times = read(vec![x(), ("when", array(dates)), y()], &options).unwrap().times.unwrap();
     assert_eq!(times.rows, [1_372_636_800.0, 0.0]);
 
     let problem = read(vec![x(), ("when", array(moments.clone())), y()], &columns()).unwrap_err().to_string();
@@ -159,7 +160,7 @@ fn every_compression_and_any_order_of_columns() {
         let x = ("x", array(Float64Array::from(values.clone())));
         vec![("y", array(StringArray::from(y.clone()))), ("id", array(Int64Array::from(vec![1; 10_000]))), x]
     };
-    let told = Columns { id: Some("id".into()), ..columns() };
+    let options = Columns { id: Some("id".into()), ..columns() };
     for compression in [
         Compression::UNCOMPRESSED,
         Compression::SNAPPY,
@@ -168,14 +169,14 @@ fn every_compression_and_any_order_of_columns() {
         Compression::ZSTD(ZstdLevel::default()),
     ] {
         let file = write(columns_of(), compression);
-        let table = Table::read(&[file.path().into()], &told).unwrap();
+        let table = Table::read(&[file.path().into()], &options).unwrap();
         assert_eq!(table.rows.column(0).to_vec(), values, "{compression}");
     }
     // The file as a whole, too.
     let plain = write(columns_of(), Compression::UNCOMPRESSED);
     let mut packed = NamedTempFile::new().unwrap();
     packed.write_all(&zstd::encode_all(plain.reopen().unwrap(), 1).unwrap()).unwrap();
-    let table = Table::read(&[packed.path().into()], &told).unwrap();
+    let table = Table::read(&[packed.path().into()], &options).unwrap();
     assert_eq!(table.rows.column(0).to_vec(), values);
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::cli::range;
 use crate::engine::predicted_class;
 use crate::kafka::reader::Extent;
-use crate::replay::difference::{Changed, Difference, Told};
+use crate::replay::difference::{ChangedAnswer, Difference, DifferenceReport};
 use crate::replay::{Replay, Version};
 use crate::report::{count, number, plain, write_table};
 
@@ -18,7 +18,7 @@ const MAX_CLASSES: usize = 50;
 /// Classes with more have a table that is too wide for a terminal.
 const MAX_TABLE: usize = 12;
 
-pub(super) struct Report<'r> {
+pub(super) struct ReplayReport<'r> {
     pub(super) route: &'r str,
     pub(super) ranges: &'r [(&'r str, Vec<Extent>)],
     pub(super) replay: &'r Replay,
@@ -28,7 +28,7 @@ pub(super) struct Report<'r> {
     pub(super) seconds: f64,
 }
 
-impl Report<'_> {
+impl ReplayReport<'_> {
     pub(super) fn write_json(&self, out: &mut dyn Write) -> anyhow::Result<()> {
         let topics: Vec<Value> =
             self.ranges.iter().map(|(topic, extents)| json!({ "topic": topic, "partitions": extents })).collect();
@@ -45,7 +45,7 @@ impl Report<'_> {
             "topics": topics,
             "read": self.replay.read,
             "models": self.replay.versions.iter().map(version).collect::<Vec<_>>(),
-            "difference": self.replay.difference.as_ref().map(Difference::told),
+            "difference": self.replay.difference.as_ref().map(Difference::report),
             "too_large_for_output": self.too_large,
             "interrupted": self.interrupted,
             "seconds": self.seconds,
@@ -56,7 +56,7 @@ impl Report<'_> {
 
     pub(super) fn write_text(&self, out: &mut dyn Write) -> anyhow::Result<()> {
         for (topic, extents) in self.ranges {
-            writeln!(out, "{topic}: {}", range::tell(extents))?;
+            writeln!(out, "{topic}: {}", range::describe(extents))?;
         }
         let names: Vec<String> = self.replay.versions.iter().map(name).collect();
         let read = count(self.replay.read);
@@ -93,32 +93,32 @@ fn name(version: &Version) -> String {
 }
 
 fn write_difference(difference: &Difference, names: &[String], out: &mut dyn Write) -> anyhow::Result<()> {
-    let told = difference.told();
+    let report = difference.report();
     let percent = |share: Option<f64>| share.map_or("-".into(), |share| format!("{:.2} %", share * 100.0));
-    writeln!(out, "{} records predicted by both", count(told.compared))?;
+    writeln!(out, "{} records predicted by both", count(report.compared))?;
     if difference.is_classification() {
-        writeln!(out, "  the same class for {}", percent(told.agreement))?;
+        writeln!(out, "  the same class for {}", percent(report.agreement))?;
     }
-    writeln!(out, "  the same answer to the bit for {}", percent(told.identical))?;
+    writeln!(out, "  the same answer to the bit for {}", percent(report.identical))?;
 
     let of = if difference.is_classification() { "probability" } else { "prediction" };
     writeln!(out, "absolute change of the {of}")?;
     let mut table = vec![["", "mean", "p99", "max"].map(String::from).to_vec()];
-    for output in told.outputs.iter().take(MAX_CLASSES) {
+    for output in report.outputs.iter().take(MAX_CLASSES) {
         table.push(vec![plain(output.name), number(output.mean), number(output.p99), number(output.max)]);
     }
     write_table(out, table)?;
-    if told.outputs.len() > MAX_CLASSES {
-        writeln!(out, "  … and {} more, with --json", told.outputs.len() - MAX_CLASSES)?;
+    if report.outputs.len() > MAX_CLASSES {
+        writeln!(out, "  … and {} more, with --json", report.outputs.len() - MAX_CLASSES)?;
     }
     if difference.is_classification() {
-        write_classes(difference, &told, names, out)?;
+        write_classes(difference, &report, names, out)?;
     }
-    if !told.most_changed.is_empty() {
+    if !report.most_changed.is_empty() {
         writeln!(out, "changed most")?;
         let mut table = vec![["", "change", &names[0], &names[1]].map(String::from).to_vec()];
-        for changed in told.most_changed {
-            let Changed { topic, partition, offset, change, first, second } = changed;
+        for changed in report.most_changed {
+            let ChangedAnswer { topic, partition, offset, change, first, second } = changed;
             let place = format!("{topic}/{partition}/{offset}");
             table.push(vec![place, number(*change), answer(difference, first), answer(difference, second)]);
         }
@@ -129,7 +129,7 @@ fn write_difference(difference: &Difference, names: &[String], out: &mut dyn Wri
 
 fn write_classes(
     difference: &Difference,
-    told: &Told<'_>,
+    report: &DifferenceReport<'_>,
     names: &[String],
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
@@ -142,7 +142,7 @@ fn write_classes(
     let mut table = vec![[String::new()].into_iter().chain(classes.iter().map(|class| plain(class))).collect()];
     for first in &classes {
         let records = |second: &&str| {
-            let found = told.classes.iter().find(|moved| moved.first == *first && moved.second == *second);
+            let found = report.classes.iter().find(|moved| moved.first == *first && moved.second == *second);
             count(found.map_or(0, |moved| moved.records))
         };
         table.push([plain(first)].into_iter().chain(classes.iter().map(records)).collect());

@@ -1,6 +1,6 @@
 //! Up to where the dead letters of a partition have been sent again: pure bookkeeping, kept as the commits of a group.
 //!
-//! A plain offset wouldn't do. Who has mended one thing sends the letters of that reason again and leaves the others,
+//! A plain offset wouldn't do. Who has fixed one thing sends the letters of that reason again and leaves the others,
 //! which must not count as done. So beside the offset up to which everything is done, a note says how much further it
 //! is for some selections of letters.
 
@@ -37,7 +37,7 @@ impl Part {
 
 /// What is remembered of a partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Memory {
+pub struct RedriveProgress {
     /// Every letter before this offset is done.
     next: i64,
     /// Letters of a part that are done further than that.
@@ -51,12 +51,12 @@ struct Ahead {
     next: i64,
 }
 
-impl Memory {
+impl RedriveProgress {
     /// What a commit says; nothing, if there is none.
-    pub fn of(commit: Option<&Commit>) -> Memory {
-        let Some(Commit { next, note }) = commit else { return Memory::default() };
+    pub fn of(commit: Option<&Commit>) -> RedriveProgress {
+        let Some(Commit { next, note }) = commit else { return RedriveProgress::default() };
         // A note in other words is somebody else's; the offset means the same to everybody.
-        Memory { next: *next, ahead: serde_json::from_str(note).unwrap_or_default() }
+        RedriveProgress { next: *next, ahead: serde_json::from_str(note).unwrap_or_default() }
     }
 
     /// The commit that says it.
@@ -119,13 +119,13 @@ mod tests {
     proptest! {
         #[test]
         fn it_remembers_exactly_what_was_done(steps in prop::collection::vec((any_part(), 0..12_i64), 0..12)) {
-            let mut memory = Memory::default();
+            let mut memory = RedriveProgress::default();
             let mut done = Vec::new();
             for (step, to) in steps {
                 memory.advance(std::slice::from_ref(&step), to);
                 done.push((step, to));
                 // As the next run reads it.
-                memory = Memory::of(Some(&memory.commit()));
+                memory = RedriveProgress::of(Some(&memory.commit()));
                 for (route, reason) in ROUTES.iter().flat_map(|route| REASONS.map(|reason| (route, reason))) {
                     let is_done = |offset| done.iter().any(|(part, to)| offset < *to && part.has(route, reason));
                     for offset in 0..12 {
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_part_that_is_done_leaves_the_others() {
-        let mut memory = Memory::of(Some(&Commit { next: 5, note: String::new() }));
+        let mut memory = RedriveProgress::of(Some(&Commit { next: 5, note: String::new() }));
         memory.advance(&[part(None, Some("wrong_type"))], 9);
         assert!(memory.has(8, "a", "wrong_type") && !memory.has(8, "a", "malformed"));
         assert_eq!(memory.start(&[part(None, None)]), 5);
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_note_of_somebody_else_is_no_obstacle() {
-        let memory = Memory::of(Some(&Commit { next: 7, note: "kafka-tool".into() }));
+        let memory = RedriveProgress::of(Some(&Commit { next: 7, note: "kafka-tool".into() }));
         assert_eq!(memory.start(&[part(None, None)]), 7);
     }
 }

@@ -1,4 +1,4 @@
-//! What a worker is doing, for whoever watches it from outside: a worker that hangs can't tell by itself.
+//! What a worker is doing, for whoever watches it from outside: a worker that hangs can't say so itself.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ pub enum Activity {
     Produce,
     /// It ends a transaction, or goes back to the last commit.
     Commit,
-    /// It answers its group: finishes what must go, takes up what comes.
+    /// It answers its group: finishes what must go, starts what comes.
     Rebalance,
     /// It has failed, and its successor isn't there yet.
     Fail,
@@ -49,17 +49,17 @@ impl Activity {
 
 /// What a worker writes down about itself, once a batch and not once a record.
 #[derive(Debug)]
-pub struct Pulse {
+pub struct Heartbeat {
     created: Instant,
     /// Milliseconds from `created` to the last poll.
     polled_ms: AtomicU64,
     activity: AtomicU8,
 }
 
-impl Pulse {
+impl Heartbeat {
     /// Of a worker that starts now.
-    pub fn new(now: Instant) -> Pulse {
-        Pulse { created: now, polled_ms: AtomicU64::new(0), activity: AtomicU8::new(Activity::Start as u8) }
+    pub fn new(now: Instant) -> Heartbeat {
+        Heartbeat { created: now, polled_ms: AtomicU64::new(0), activity: AtomicU8::new(Activity::Start as u8) }
     }
 
     /// The worker polls its group.
@@ -92,13 +92,13 @@ mod tests {
     #[test]
     fn a_worker_tells_when_it_polled_and_what_it_does() {
         let start = Instant::now();
-        let pulse = Pulse::new(start);
-        assert_eq!(pulse.unpolled(start + Duration::from_secs(3)), Duration::from_secs(3));
-        pulse.polled(start + Duration::from_secs(2));
-        assert_eq!(pulse.unpolled(start + Duration::from_secs(3)), Duration::from_secs(1));
+        let heartbeat = Heartbeat::new(start);
+        assert_eq!(heartbeat.unpolled(start + Duration::from_secs(3)), Duration::from_secs(3));
+        heartbeat.polled(start + Duration::from_secs(2));
+        assert_eq!(heartbeat.unpolled(start + Duration::from_secs(3)), Duration::from_secs(1));
         for activity in Activity::ALL {
-            pulse.enter(activity);
-            assert_eq!(pulse.activity(), activity);
+            heartbeat.enter(activity);
+            assert_eq!(heartbeat.activity(), activity);
         }
     }
 }
