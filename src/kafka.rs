@@ -70,6 +70,18 @@ pub(crate) fn is_about_topic(error: &KafkaError) -> bool {
     )
 }
 
+/// Whether the brokers, or the client, don't know a topic: it was deleted, and may have been created again since.
+pub(crate) fn is_unknown_topic(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownTopicId
+        )
+    )
+}
+
 /// Sends librdkafka's own log lines to `tracing`, at their levels.
 pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {

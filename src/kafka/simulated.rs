@@ -18,6 +18,7 @@ pub(crate) enum Fault {
     WrongState,
     Rebalancing,
     Busy,
+    UnknownTopic,
 }
 
 /// The error that librdkafka gives for it.
@@ -33,6 +34,7 @@ pub(crate) fn fault(fault: Fault) -> KafkaError {
         Fault::WrongState => Code::State,
         Fault::Rebalancing => Code::RebalanceInProgress,
         Fault::Busy => Code::Outdated,
+        Fault::UnknownTopic => Code::UnknownTopicOrPartition,
     })
 }
 

@@ -42,6 +42,8 @@ pub struct TopicSnapshot {
     pub topics: BTreeMap<String, Topic>,
     /// Topics that don't exist.
     pub missing: BTreeSet<String>,
+    /// Those of `topics` that the last answer says nothing about: they are missing, or may not be described.
+    pub stale: BTreeSet<String>,
     /// Everything that keeps the routes from working: topics that are missing, rights that are missing, brokers that
     /// don't answer. Each says what to do.
     pub problems: Vec<String>,
@@ -193,6 +195,7 @@ impl TopicSnapshot {
             asked_at: now,
             topics: BTreeMap::new(),
             missing: BTreeSet::new(),
+            stale: BTreeSet::new(),
             problems: vec!["the brokers haven't answered yet".into()],
             unanswered_since: None,
             ends_asked_at: now,
@@ -222,9 +225,11 @@ impl TopicSnapshot {
                     AdminError::NoTopic { topic } => Some(topic.clone()),
                     _ => None,
                 });
+                let stale = topics.keys().filter(|name| !survey.topics.contains_key(*name)).cloned().collect();
                 TopicSnapshot {
                     asked_at,
                     topics,
+                    stale,
                     missing: missing.collect(),
                     problems: survey.errors.iter().map(|error| chain(error)).collect(),
                     unanswered_since: None,
@@ -270,6 +275,7 @@ mod tests {
         assert_eq!(second.topics["in"], large);
         assert_eq!(second.topics["out"], small, "the last facts of a missing topic stay");
         assert_eq!(second.missing, BTreeSet::from(["out".to_owned()]));
+        assert_eq!(second.stale, second.missing);
         assert_eq!(second.problems, ["topic \"out\" doesn't exist: create it, or correct its name"]);
 
         // No answer, and again none.
@@ -280,7 +286,7 @@ mod tests {
 
         let fourth = third.with_survey(after(5), &survey(&[("in", large), ("out", large)], vec![]));
         assert_eq!((fourth.asked_at, fourth.unanswered_since), (after(5), None));
-        assert!(fourth.problems.is_empty() && fourth.missing.is_empty());
+        assert!(fourth.problems.is_empty() && fourth.missing.is_empty() && fourth.stale.is_empty());
     }
 
     #[test]

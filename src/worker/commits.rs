@@ -140,6 +140,9 @@ impl<K: Clients> Brokers<'_, K> {
                 for (partition, error) in refused {
                     points.retain(|point| !self.partitions.is_of(point, partition));
                     self.note_refused_offsets(error);
+                    if kafka::is_unknown_topic(error) {
+                        self.suspect(&partition.topic, self.now());
+                    }
                     let TopicPartition { topic, partition } = partition;
                     tracing::warn!(topic, partition, %error, "the group refuses an offset; it goes with the next commit");
                 }

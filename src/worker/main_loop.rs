@@ -171,6 +171,10 @@ impl Surroundings for LiveSurroundings {
         self.topics.snapshot()
     }
 
+    fn refresh_topics(&self) {
+        self.topics.refresh();
+    }
+
     fn request_ends(&self, partitions: Vec<TopicPartition>) {
         self.topics.request_ends(self.worker, partitions);
     }

@@ -15,6 +15,7 @@
 //! what failed. Offsets have gaps, so every position kept is "the last record's offset plus one".
 
 mod commits;
+mod identity;
 mod orders;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -63,7 +64,7 @@ pub(crate) struct CommitPoint {
 pub(crate) struct NewLog {
     /// Where it is consumed from.
     pub(crate) position: Position,
-    /// The topic that it belongs to, if known.
+    /// The topic that it belongs to, if known. Otherwise the partition waits until it is.
     pub(crate) topic_id: Option<TopicId>,
 }
 
@@ -116,6 +117,8 @@ enum State {
     Open,
     /// Its data can't be read; it is fetched again at `due`.
     Unreadable { reason: String, due: Instant },
+    /// Its topic may have been created again: it waits until a snapshot says which topic it is ([`identity`]).
+    Unidentified,
 }
 
 #[derive(Debug)]
@@ -377,8 +380,8 @@ impl PartitionTable {
     }
 
     /// The log of a partition isn't the one that was consumed before. If records before its position are still to be delivered, it
-    /// ends there: they are consumed again, and the result is true. `from_commits` says that only what is committed counts as
-    /// delivered.
+    /// ends there, and they are consumed again. `from_commits` says that only what is committed counts as delivered. The result
+    /// is true where the open transaction has records that are consumed again.
     pub(crate) fn restart(
         &mut self,
         topic: usize,
@@ -394,10 +397,13 @@ impl PartitionTable {
         let delivered = if from_commits { entry.committed } else { entry.done }.or(entry.start);
         let remains = delivered.is_some_and(|delivered| delivered.offset < position.offset);
         let position = if remains { delivered } else { Some(position) };
+        // Before the topic was known to be another one, records of the new one may have been taken for the old one's.
+        let is_mistaken =
+            from_commits && topic_id.is_some() && entry.handed_over().is_some_and(|it| delivered != Some(it));
         let number = self.numbers + 1;
         let entry = self.entry_mut(slot);
         entry.log = number;
-        (entry.topic_id, entry.identified_after) = (topic_id, now);
+        entry.identify_later(topic_id, now);
         entry.wakes = 0;
         if from_commits {
             entry.done = None;
@@ -410,7 +416,7 @@ impl PartitionTable {
         let forgotten = std::mem::take(&mut entry.refusals).len();
         self.refusals -= forgotten;
         self.go_back(slot, position, now, unlisted);
-        remains
+        remains || is_mistaken
     }
 
     /// A record polled under this lease was handed to the producer, in `batch`. Returns whether the batch is new to the
@@ -479,17 +485,16 @@ impl PartitionTable {
         let is_of_another = |commit: &Commit| {
             commit.topic_id.zip(entry.topic_id).is_some_and(|(committed, present)| committed != present)
         };
+        // A topic's commits are deleted with it.
+        let is_suspect = commit.is_none() && entry.committed.is_some();
         let commit = commit.filter(|commit| !is_of_another(commit));
-        if let Some(topic_id) = commit.as_ref().and_then(|commit| commit.topic_id).filter(|_| entry.topic_id.is_none())
-        {
-            // The log was replaced, and it isn't known yet whether by one of another topic. Then the commit isn't of this one:
-            // the next snapshot says so.
-            (entry.topic_id, entry.identified_after) = (Some(topic_id), now);
-        }
         let committed = commit.map(|commit| commit.position);
         let position = committed.or(entry.start);
         // A start is committed, too.
         (entry.committed, entry.done) = (committed, position.filter(|_| committed.is_none()));
+        if is_suspect {
+            entry.identify_later(None, now);
+        }
         self.go_back(slot, position, now, &mut Vec::new());
     }
 
@@ -499,7 +504,7 @@ impl PartitionTable {
         unlisted.extend(entry.parts.drain(..).map(|part| part.batch));
         (entry.books, entry.lease) = (number, number);
         entry.cursor = position;
-        if position.is_some() && !matches!(entry.state, State::Unreadable { .. }) {
+        if position.is_some() && !matches!(entry.state, State::Unreadable { .. } | State::Unidentified) {
             entry.state = State::Seeking { due: now };
         }
         self.changed.push(slot);
@@ -517,7 +522,8 @@ impl PartitionTable {
         let number = self.next_number();
         let entry = self.entry_mut(slot);
         // What strayed while it is repositioned anyway comes again.
-        if matches!(entry.state, State::Unstarted { .. }) || (offset.is_some() && !entry.is_open()) {
+        let is_waiting = matches!(entry.state, State::Unstarted { .. } | State::Unidentified);
+        if is_waiting || (offset.is_some() && !entry.is_open()) {
             return;
         }
         let from = entry.handed_over().or(entry.committed).or(entry.start);
@@ -588,30 +594,5 @@ impl PartitionTable {
     fn next_number(&mut self) -> u64 {
         self.numbers += 1;
         self.numbers
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_commit_of_the_topic_that_had_the_name_before_is_noticed_when_the_next_snapshot_comes() {
-        let (now, partition) = (Instant::now(), TopicPartition { topic: "t".into(), partition: 0 });
-        let position = Position { offset: 5, leader_epoch: Some(0) };
-        let replaced_where_snapshot_says = |id: u128| {
-            let mut table = PartitionTable::new([("t".to_owned(), 0)]);
-            table.assign(std::slice::from_ref(&partition), now);
-            let start = Start { point: StartPoint::Committed(position), topic_id: Some(TopicId(1)) };
-            table.start(&partition, start, true, now);
-            // Offsets have gone back: of a truncated log or of a new topic, nobody knows yet.
-            let log = NewLog { position: Position::at(0), topic_id: None };
-            table.restart(0, 0, log, true, now, &mut Vec::new());
-            let commit = Commit { partition: partition.clone(), position, topic_id: Some(TopicId(1)) };
-            table.rewind_to(&partition, Some(commit), now);
-            table.identify(0, TopicId(id), now + Duration::from_secs(1))
-        };
-        assert_eq!(replaced_where_snapshot_says(1), [] as [i32; 0]);
-        assert_eq!(replaced_where_snapshot_says(2), [0]);
     }
 }

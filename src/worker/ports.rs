@@ -140,6 +140,8 @@ pub(crate) trait Surroundings {
     fn wait(&self, timeout: Duration);
     /// The topics as they were last seen.
     fn topics(&self) -> Arc<TopicSnapshot>;
+    /// Asks for another snapshot now, and not when the next one is due.
+    fn refresh_topics(&self);
     /// Asks for the ends of these partitions, which come with a later snapshot. Replaces what was asked for before.
     fn request_ends(&self, partitions: Vec<TopicPartition>);
 }

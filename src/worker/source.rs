@@ -7,6 +7,7 @@ use super::WorkerError;
 use super::brokers::Brokers;
 use super::partitions::{Lease, NewLog, PollOutcome, SILENT_AFTER, WokenPartition};
 use super::ports::{Clients, GroupConsumer, InputRecord};
+use crate::kafka;
 use crate::kafka::consumer::{FetchError, FetchEvent, Position, TopicPartition, TopicTag};
 use crate::kafka::refusal::is_unreadable;
 use crate::kafka::watch::TopicSnapshot;
@@ -101,13 +102,23 @@ impl<'c, K: Clients> Brokers<'c, K> {
         );
         self.metrics.offset_reset(&name);
         self.restart(topic, partition, NewLog { position: to, topic_id: None }, now);
+        self.surroundings.refresh_topics();
+    }
+
+    /// A topic may have been deleted, and perhaps created again: its partitions wait until it is known which topic it is.
+    pub(super) fn suspect(&mut self, topic: &str, now: Instant) {
+        if let Some(topic) = self.partitions.topic_number(topic)
+            && self.partitions.suspect(topic, now)
+        {
+            self.surroundings.refresh_topics();
+        }
     }
 
     fn restart(&mut self, topic: usize, partition: i32, log: NewLog, now: Instant) {
         let is_transactional = self.transaction.is_some();
         self.has_new_starts = true;
         if self.partitions.restart(topic, partition, log, is_transactional, now, &mut self.unlisted) {
-            self.doubt_transaction("a log was truncated, and what remains of it is consumed again");
+            self.doubt_transaction("a log was replaced, and records of it are consumed again");
         }
         self.ledger.unlist(&mut self.unlisted);
     }
@@ -117,6 +128,9 @@ impl<'c, K: Clients> Brokers<'c, K> {
         let FetchError { topic, partition, source } = error;
         tracing::warn!(target: "weir::kafka", topic, partition, error = %source, "a partition can't be fetched");
         self.metrics.consumer_error(topic);
+        if kafka::is_unknown_topic(source) {
+            self.suspect(topic, now);
+        }
         let partition = TopicPartition { topic: topic.clone(), partition: *partition };
         self.partitions.failed(&partition, source.to_string(), is_unreadable(source), now);
     }
@@ -162,7 +176,9 @@ impl<'c, K: Clients> Brokers<'c, K> {
         for topic in 0..self.partitions.topic_count() {
             let Some(facts) = snapshot.topics.get(self.partitions.topic(topic)) else { continue };
             self.partitions.note_count(topic, facts.partitions);
-            let Some(id) = facts.id else { continue };
+            let Some(id) = facts.id.filter(|_| !snapshot.stale.contains(self.partitions.topic(topic))) else {
+                continue;
+            };
             for partition in self.partitions.identify(topic, id, snapshot.asked_at) {
                 let name = self.partitions.topic(topic).to_owned();
                 tracing::warn!(topic = name, partition, "the topic was created again; consuming it from its beginning");
@@ -196,6 +212,9 @@ impl<'c, K: Clients> Brokers<'c, K> {
             self.consumer.attach(route, &partition);
         }
         self.surroundings.request_ends(self.partitions.ends_wanted(now, |route| asked[route]));
+        if self.partitions.has_unidentified() {
+            self.surroundings.refresh_topics();
+        }
         debug_assert!(ATTACH_AGAIN_AFTER < SILENT_AFTER);
     }
 

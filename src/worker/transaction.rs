@@ -238,6 +238,9 @@ impl<K: Clients> Brokers<'_, K> {
                         self.has_new_starts |= commit.is_none();
                         self.partitions.rewind_to(&partition, commit, now);
                     }
+                    if self.partitions.has_unidentified() {
+                        self.surroundings.refresh_topics();
+                    }
                     return Ok(());
                 }
                 Some(Err(error)) => {

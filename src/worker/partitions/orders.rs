@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use super::{
     Entry, Orders, PartitionTable, RETRY, SILENT_AFTER, State, TROUBLE_SHOWN, UNREADABLE_RETRY, WokenPartition,
 };
-use crate::kafka::admin::TopicId;
 use crate::kafka::consumer::{Position, TopicPartition};
 
 /// How often a silent partition is fetched anew for the same end: behind its last record there may be only markers.
@@ -18,7 +17,7 @@ impl PartitionTable {
     pub(crate) fn failed(&mut self, partition: &TopicPartition, reason: String, is_unreadable: bool, now: Instant) {
         let Some(slot) = self.find(partition) else { return };
         let entry = self.entry_mut(slot);
-        if is_unreadable && !matches!(entry.state, State::Unstarted { .. }) {
+        if is_unreadable && !matches!(entry.state, State::Unstarted { .. } | State::Unidentified) {
             entry.state = State::Unreadable { reason, due: now + UNREADABLE_RETRY };
         } else {
             entry.trouble = Some((reason, now));
@@ -41,21 +40,6 @@ impl PartitionTable {
         self.iter().filter_map(trouble).collect()
     }
 
-    /// Takes note of which topic has this name, as of a snapshot that was asked for at `asked_at`. Returns the partitions whose
-    /// position belongs to another topic: it was deleted and created again, and they are to be started anew.
-    pub(crate) fn identify(&mut self, topic: usize, id: TopicId, asked_at: Instant) -> Vec<i32> {
-        let mut replaced = Vec::new();
-        for entry in self.entries.iter_mut().flatten().filter(|entry| entry.topic == topic) {
-            if asked_at <= entry.identified_after {
-                continue;
-            }
-            if entry.topic_id.replace(id).is_some_and(|before| before != id) && entry.cursor.is_some() {
-                replaced.push(entry.partition);
-            }
-        }
-        replaced
-    }
-
     /// What the consumer has to do now.
     pub(crate) fn orders(&mut self, now: Instant) -> Orders {
         let mut orders = Orders::default();
@@ -68,13 +52,13 @@ impl PartitionTable {
             let number = self.next_number();
             let entry = self.entry_mut(slot);
             match (&entry.state, entry.cursor) {
-                (State::Unstarted { .. } | State::Unreadable { .. }, _) => {
+                (State::Unstarted { .. } | State::Unreadable { .. } | State::Unidentified, _) => {
                     if !std::mem::replace(&mut entry.is_paused, true) {
                         orders.pause.push(name);
                     }
                     let due = match &self.entry(slot).state {
                         State::Unreadable { due, .. } => *due,
-                        // Whoever learns its start orders what follows.
+                        // What learns its start, or its topic, orders what follows.
                         _ => continue,
                     };
                     if due <= now {

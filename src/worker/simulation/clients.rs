@@ -282,6 +282,10 @@ impl Surroundings for SimulatedSurroundings {
         self.world.borrow().snapshot()
     }
 
+    fn refresh_topics(&self) {
+        self.world.borrow_mut().refresh_snapshot();
+    }
+
     fn request_ends(&self, partitions: Vec<TopicPartition>) {
         self.world.borrow_mut().want_ends(partitions);
     }

@@ -28,6 +28,8 @@ pub(super) struct Faults {
     pub(super) step_refused: f64,
     /// Per transaction that is committed.
     pub(super) markers_lost: f64,
+    /// Whether the client reports that a topic is unknown when it was created again, before it fetches on.
+    pub(super) announces_recreation: bool,
     /// Per record that is purged.
     pub(super) escapes_purge: f64,
     /// Whether some records are refused by the output topic, and whether brokers name the record.
@@ -62,6 +64,7 @@ impl Faults {
             step_retries: rate(0.3),
             step_refused: rate(0.2),
             markers_lost: 0.0,
+            announces_recreation: false,
             escapes_purge: rate(0.3),
             refuse_records: rng.random_bool(0.4),
             refuses_whole_requests: rng.random_bool(0.5),

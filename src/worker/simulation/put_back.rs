@@ -26,6 +26,8 @@ pub(super) enum PutBack {
     TakesPendingForNone,
     /// An abort purges only once.
     PurgesOnce,
+    /// A topic is consumed on although the client doesn't know it any more.
+    ConsumesUnknownTopicsOn,
     /// A producer is used again whose records were purged on their way.
     KeepsProducer,
     /// What is handed to the producer is committed, acknowledged or not.
@@ -49,6 +51,7 @@ impl PutBack {
         PutBack::AttachesOnce,
         PutBack::TakesPendingForNone,
         PutBack::PurgesOnce,
+        PutBack::ConsumesUnknownTopicsOn,
         PutBack::KeepsProducer,
         #[cfg(feature = "planted-bugs")]
         PutBack::CommitsBeforeAcknowledgement,

@@ -36,6 +36,9 @@ const ALL: usize = ROUTES * PARTITIONS;
 /// The generation of who has never joined: nobody is refused in its name.
 pub(super) const NOBODY: u64 = u64::MAX;
 
+/// The partition in an error about all of a topic.
+const ALL_PARTITIONS: i32 = -1;
+
 /// How long a worker may take to settle everything when nothing goes wrong any more.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -83,6 +86,8 @@ pub(super) struct Log {
     pub(super) incarnation: u64,
     unreadable: Option<i64>,
     pub(super) was_created_again: bool,
+    /// Whether the worker was consuming it then, and its client has noticed.
+    pub(super) was_announced: bool,
 }
 
 #[derive(Debug, Default)]
@@ -221,6 +226,7 @@ impl World {
         if later_faults.random_bool(0.4) {
             faults.markers_lost = later_faults.random_range(0.0..0.1);
         }
+        faults.announces_recreation = later_faults.random_bool(0.5);
         let mut world = World {
             rng,
             faults,
@@ -543,6 +549,11 @@ impl World {
 
     pub(super) fn want_ends(&mut self, partitions: Vec<TopicPartition>) {
         self.wanted_ends = partitions;
+    }
+
+    pub(super) fn refresh_snapshot(&mut self) {
+        let soon = self.after(1..=50);
+        self.snapshot_due = self.snapshot_due.min(soon);
     }
 
     fn publish_snapshot(&mut self) {

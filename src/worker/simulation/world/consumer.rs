@@ -9,6 +9,9 @@ impl World {
             if is_in_step && matches!(event, GroupEvent::Revoke(_)) && self.has(PutBack::DropsRevocations) {
                 return self.next_event();
             }
+            if matches!(event, GroupEvent::PartitionError(_)) && self.has(PutBack::ConsumesUnknownTopicsOn) {
+                return self.next_event();
+            }
             return Some(event);
         }
         let QueuedOp { toppar, version, op } = self.strays.pop_front()?;
@@ -27,6 +30,14 @@ impl World {
         for toppar in 0..ALL {
             let Toppar { is_assigned, is_paused, fetch_from, .. } = self.toppars[toppar];
             if !is_assigned || is_paused || !self.rng.random_bool(0.5) {
+                continue;
+            }
+            // Whether the topic is another one is reported before its first record.
+            let is_announced = |event: &GroupEvent| {
+                matches!(event, GroupEvent::PartitionError(error)
+                    if error.partition == ALL_PARTITIONS && error.topic == name(toppar).topic)
+            };
+            if self.events.iter().any(is_announced) {
                 continue;
             }
             let log = &self.logs[toppar];

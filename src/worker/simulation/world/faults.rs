@@ -82,8 +82,14 @@ impl World {
             log.was_created_again = true;
             log.incarnation += 1;
             self.toppars[toppar].is_mistaken = self.toppars[toppar].is_assigned;
+            self.logs[toppar].was_announced = self.faults.announces_recreation && self.toppars[toppar].is_assigned;
             let count = self.rng.random_range(0..40);
             self.append(toppar, count);
+        }
+        if self.faults.announces_recreation {
+            let topic = name(route * PARTITIONS).topic;
+            let error = FetchError { topic, partition: ALL_PARTITIONS, source: fault(Fault::UnknownTopic) };
+            self.events.push_back(GroupEvent::PartitionError(error));
         }
     }
 
