@@ -6,7 +6,8 @@
 //! poll ─ batch ─ decode ─ score ─ encode ─ produce ─ acknowledge ─ commit
 //! ```
 //!
-//! In reading order: [`record`] is what travels; [`codec`] turns payloads into rows and predictions into payloads;
+//! In reading order: [`record`] is what travels; [`limits`] is how much of a file is read; [`codec`] turns payloads into
+//! rows and predictions into payloads;
 //! [`batch`] says when rows go together; [`engine`] is the network; [`model`] is a version of it with all that belongs
 //! to it, on disk and in memory; [`score`] puts these together for a batch; [`kafka`] is all that names rdkafka;
 //! [`worker`] is the line, and [`dead_letter`] what becomes of the records that it rejects; [`replay`] reads a range again,
@@ -24,6 +25,7 @@ pub mod demo;
 pub mod health;
 pub mod http;
 pub mod kafka;
+pub mod limits;
 pub mod logging;
 pub mod model;
 pub mod monitor;

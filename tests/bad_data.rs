@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::process::Command;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -117,7 +118,41 @@ fn a_row_without_end_is_refused_before_it_fills_the_memory() {
     let folder = Folder::with(&[("cell.csv.gz", &cell), ("header.csv.gz", &header)]);
     for file in ["cell.csv.gz", "header.csv.gz"] {
         let said = folder.refused(&[file]);
-        assert!(said.contains("a row has more than 64 MiB"), "{file}: {said}");
+        assert!(said.contains("a row has more than 64 MiB: --limit-factor raises the limit"), "{file}: {said}");
+    }
+    let said = folder.refused(&["cell.csv.gz", "--limit-factor", "2"]);
+    assert!(said.contains("its text is longer than 131072 bytes"), "{said}");
+}
+
+#[test]
+fn long_names_and_texts_are_refused_unless_the_limits_are_raised() {
+    let (name, text) = ("n".repeat(1025), "t".repeat((64 << 10) + 1));
+    let folder = Folder::with(&[
+        ("name.csv", format!("{name},y\n1,a\n2,b\n3,a\n").as_bytes()),
+        ("text.csv", format!("x,y\n{text},a\nu,b\n{text},a\n").as_bytes()),
+        // The table that is shown has no room for it.
+        ("vast.csv", format!("{},y\n1,a\n2,b\n3,a\n", "n".repeat(70_000)).as_bytes()),
+    ]);
+    for (file, words) in [
+        ("name.csv", "column 1: the name \"nnn"),
+        ("text.csv", "its text is longer than 65536 bytes"),
+        ("vast.csv", "has 70000 bytes, 1024 are the limit: --limit-factor raises it"),
+    ] {
+        let said = folder.refused(&[file]);
+        assert!(said.contains(words) && said.len() < 400, "{file}: {} bytes, {said}", said.len());
+    }
+    for (file, factor) in [("name.csv", "2"), ("text.csv", "2"), ("vast.csv", "100")] {
+        folder.taken(&[file, "--limit-factor", factor, "--test-size", "0"]);
+    }
+}
+
+#[test]
+fn a_pipe_is_no_table() {
+    let folder = Folder::with(&[]);
+    assert!(Command::new("mkfifo").arg(folder.0.path().join("pipe.csv")).status().unwrap().success());
+    for file in ["pipe.csv", "/dev/null", "/dev/stdin"] {
+        let said = folder.refused(&[file]);
+        assert!(said.contains("is a pipe or a device") && said.contains("write it to a file first"), "{file}: {said}");
     }
 }
 

@@ -11,6 +11,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
 
+use weir::limits::Limits;
 use weir::model::bundle::Draft;
 use weir::model::preprocess::Preprocess;
 use weir::train::dataset::{Columns, Examples, Table};
@@ -225,7 +226,7 @@ fn fitted(train: &Path, preparation: &Preparation) -> Draft {
 fn matrix(train: &Path, test: &Path, preparation: &Preparation) -> Vec<Vec<f32>> {
     let draft = fitted(train, preparation);
     let preprocess = Preprocess::new(&draft.signature, &draft.preprocessing).unwrap();
-    let examples = Examples::read(&[test.into()], &draft.signature).unwrap();
+    let examples = Examples::read(&[test.into()], &draft.signature, Limits::default()).unwrap();
     let input = |row: ndarray::ArrayView1<'_, f64>| {
         let mut input = vec![0.0; preprocess.width()];
         preprocess.apply(row.as_slice().unwrap(), &mut input);

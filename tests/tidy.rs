@@ -15,9 +15,10 @@ use weir::monitor::metrics::{CATALOGUE, Kind};
 use weir::record::Reason;
 
 /// Modules that are tested without Kafka, without a runtime and without waiting: they take what they need as arguments.
-const PURE: [&str; 17] = [
+const PURE: [&str; 18] = [
     "record",
     "printable",
+    "limits",
     "codec",
     "batch",
     "engine",

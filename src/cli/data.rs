@@ -1,10 +1,12 @@
 //! What the verbs that read data have in common: how files are named, and how a table looks to a person.
 
 use std::io::{self, Write};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::limits::Limits;
 use crate::printable::harmless;
 use crate::train::dataset::{DatasetError, Table, files};
 
@@ -29,6 +31,21 @@ impl DataArgs {
     }
 }
 
+/// How much the files may hold.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct LimitArgs {
+    /// Multiply the limits on what a file may hold by this. docs/reference/limits.md lists them.
+    #[arg(long, value_name = "N", default_value_t = NonZeroU32::MIN)]
+    limit_factor: NonZeroU32,
+}
+
+impl LimitArgs {
+    /// The limits.
+    pub fn limits(self) -> Limits {
+        Limits::times(self.limit_factor)
+    }
+}
+
 /// Names of files without their folders, which mean nothing elsewhere.
 pub fn note(arguments: &[String]) -> Value {
     let name = |argument: &String| Path::new(argument).file_name().map(|name| name.to_string_lossy().into_owned());
@@ -41,7 +58,7 @@ pub fn note(arguments: &[String]) -> Value {
 /// Prints what was taken for what.
 pub fn show(out: &mut dyn Write, table: &Table) -> io::Result<()> {
     writeln!(out, "target     {}, {}", harmless(&table.target.name), table.task().as_str())?;
-    let width = table.features.iter().map(|column| column.name.chars().count()).max().unwrap_or(0).max(7);
+    let width = table.features.iter().map(|column| brief(&column.name).chars().count()).max().unwrap_or(0).max(7);
     writeln!(out, "\n{:width$}  kind         missing  values", "feature")?;
     for (column, values) in table.features.iter().zip(table.rows.columns()) {
         let missing = values.iter().filter(|value| value.is_nan()).count();
@@ -49,7 +66,7 @@ pub fn show(out: &mut dyn Write, table: &Table) -> io::Result<()> {
             Some(categories) => ("categorical", first_few(categories)),
             None => ("numeric", range(values.iter().copied())),
         };
-        writeln!(out, "{:width$}  {kind:11}  {missing:7}  {shown}", harmless(&column.name))?;
+        writeln!(out, "{:width$}  {kind:11}  {missing:7}  {shown}", harmless(brief(&column.name)))?;
     }
     writeln!(out)
 }

@@ -12,6 +12,8 @@ use ndarray::{Array2, Axis};
 use serde_json::{Value, json};
 
 use super::console;
+use super::data::LimitArgs;
+use crate::limits::Limits;
 use crate::model::Model;
 use crate::model::evaluation::Evaluation;
 use crate::model::reference::ModelRef;
@@ -41,6 +43,8 @@ pub struct Args {
     /// Files or patterns such as 'data/*.parquet', with the columns that the model was trained on.
     #[arg(value_name = "DATA", required = true)]
     data: Vec<String>,
+    #[command(flatten)]
+    limits: LimitArgs,
 
     /// Where the bundles live.
     #[arg(long, value_name = "URL", default_value = "file:models")]
@@ -120,8 +124,8 @@ struct TestedModel {
 }
 
 impl TestedModel {
-    fn on(files: &[PathBuf], model: Model) -> anyhow::Result<TestedModel> {
-        let examples = Examples::read(files, model.signature())?;
+    fn on(files: &[PathBuf], model: Model, limits: Limits) -> anyhow::Result<TestedModel> {
+        let examples = Examples::read(files, model.signature(), limits)?;
         let answers = evaluate::answers(&model, examples.rows.view());
         Ok(TestedModel { model, examples, answers })
     }
@@ -179,9 +183,9 @@ impl TestedModel {
 }
 
 fn evaluate_one(args: &Args, store: &Store, files: &[PathBuf], out: &mut dyn Write) -> anyhow::Result<()> {
-    let tested = TestedModel::on(files, load(store, &args.model)?)?;
+    let tested = TestedModel::on(files, load(store, &args.model)?, args.limits.limits())?;
     let evaluation = tested.evaluation(store)?;
-    let drift = args.drift.then(|| drift(files, &tested.model)).transpose()?;
+    let drift = args.drift.then(|| drift(files, &tested.model, args.limits.limits())).transpose()?;
     if args.json {
         let mut json = tested.json(&evaluation);
         json["data"] = json!(files);
@@ -209,8 +213,8 @@ fn evaluate_one(args: &Args, store: &Store, files: &[PathBuf], out: &mut dyn Wri
 
 /// Features and predictions beside the model's training data, in the order of the signature. Rows without a target count,
 /// too, as they do in `weir serve`.
-fn drift(files: &[PathBuf], model: &Model) -> anyhow::Result<Vec<(String, DriftComparison)>> {
-    let rows = Examples::read_unlabelled(files, model.signature())?.rows;
+fn drift(files: &[PathBuf], model: &Model, limits: Limits) -> anyhow::Result<Vec<(String, DriftComparison)>> {
+    let rows = Examples::read_unlabelled(files, model.signature(), limits)?.rows;
     let plan = Plan::new(&model.baseline, model.signature());
     let mut counts = Counts::new(&plan);
     plan.count_rows(rows.view(), &mut counts);
@@ -257,8 +261,8 @@ fn compare(
     let names = [&first, &second].map(|model| format!("{}@{}", model.name(), model.version()));
     let order = same_outputs(&first.signature().target, &second.signature().target);
     let order = order.with_context(|| names.join(" and "))?;
-    let mut first = TestedModel::on(files, first)?;
-    let mut second = TestedModel::on(files, second)?;
+    let mut first = TestedModel::on(files, first, args.limits.limits())?;
+    let mut second = TestedModel::on(files, second, args.limits.limits())?;
     second.answers = second.answers.select(Axis(1), &order);
 
     let of_second: HashMap<usize, usize> = second.answered().collect();

@@ -380,7 +380,8 @@ pub(super) fn write_table(out: &mut impl Write, indent: &str, rows: Vec<Vec<Stri
         let Some((last, padded)) = row.split_last() else { continue };
         write!(out, "{indent}")?;
         for (cell, &width) in padded.iter().zip(&widths) {
-            write!(out, "{cell:width$}  ")?;
+            // Not by a width of the format: it panics beyond 65,535.
+            write!(out, "{cell}{}  ", " ".repeat(width - cell.chars().count()))?;
         }
         writeln!(out, "{last}")?;
     }

@@ -8,15 +8,18 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 
 use super::console::{self, say};
+use super::data::LimitArgs;
 use crate::codec::{self, DecodeOptions, Format, NanPolicy};
+use crate::limits::Limits;
 use crate::model::reference::ModelRef;
 use crate::model::signature::MIN_FEATURES;
 use crate::model::store::Store;
 use crate::score::{Options, Scorer};
 use crate::train::dataset;
 
-/// Lines that are scored together.
+/// Lines that are scored together: so many, or fewer long ones.
 const BATCH: usize = 512;
+const BATCH_BYTES: usize = 16 << 20;
 
 /// Score JSON lines with a published model.
 ///
@@ -57,6 +60,9 @@ pub struct Args {
     /// The share of the model's features that a record must have, from 0 to 1.
     #[arg(long, value_name = "SHARE", default_value_t = MIN_FEATURES)]
     min_features: f64,
+
+    #[command(flatten)]
+    limits: LimitArgs,
 }
 
 /// Runs the verb.
@@ -103,7 +109,7 @@ fn predict(args: &Args, output: &mut dyn Write, rejections: &mut dyn Write) -> a
         Some(path) => dataset::open(path).with_context(cannot_read)?,
         None => Box::new(io::stdin().lock()),
     };
-    let mut lines = Lines::default();
+    let mut lines = Lines { limits: args.limits.limits(), ..Lines::default() };
     let mut tally = Tally::default();
     while lines.fill(&mut input).with_context(cannot_read)? {
         scorer.decode(lines.payloads());
@@ -142,6 +148,7 @@ struct Lines {
     ends: Vec<(usize, u64)>,
     /// How many lines were read so far, empty ones included.
     read: u64,
+    limits: Limits,
 }
 
 impl Lines {
@@ -149,9 +156,9 @@ impl Lines {
     fn fill(&mut self, input: &mut dyn BufRead) -> io::Result<bool> {
         self.bytes.clear();
         self.ends.clear();
-        while self.ends.len() < BATCH {
+        while self.ends.len() < BATCH && self.bytes.len() < BATCH_BYTES {
             let start = self.bytes.len();
-            if input.read_until(b'\n', &mut self.bytes)? == 0 {
+            if self.limits.read_line(input, &mut self.bytes)? == 0 {
                 break;
             }
             self.read += 1;
@@ -229,6 +236,16 @@ mod tests {
             let warnings: Vec<_> = messages.lines().filter(|line| line.starts_with("weir: warning: ")).collect();
             assert!(warnings.len() == 1 && warnings[0].contains(expected), "{records}: {warnings:?}");
         }
+    }
+
+    #[test]
+    fn long_lines_are_few_in_a_batch_and_one_without_end_is_an_error() {
+        let text = format!("{}\n", "x".repeat(1 << 20)).repeat(40);
+        let mut lines = Lines::default();
+        assert!(lines.fill(&mut text.as_bytes()).unwrap());
+        assert_eq!(lines.numbers().count(), 16);
+        let error = lines.fill(&mut io::BufReader::new(io::repeat(b'x'))).unwrap_err();
+        assert!(error.to_string().contains("a line has more than 64 MiB"), "{error}");
     }
 
     #[test]

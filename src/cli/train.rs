@@ -24,7 +24,7 @@ use self::session_options::SessionArgs;
 use self::split_options::SplitArgs;
 use self::training_options::TrainingArgs;
 use super::console::{self, say};
-use super::data::{self, DataArgs, first_few};
+use super::data::{self, DataArgs, LimitArgs, first_few};
 use super::evaluate::{check_report, write_report};
 use super::interrupt::Interrupt;
 use crate::model::bundle::{Draft, Manifest};
@@ -51,6 +51,8 @@ use crate::train::{self, Recipe, Rows, Session, Stop, TrainError, TrainedModel};
 pub struct Args {
     #[command(flatten)]
     data: DataArgs,
+    #[command(flatten)]
+    limits: LimitArgs,
 
     /// The model's name.
     #[arg(long, value_name = "MODEL")]
@@ -247,7 +249,7 @@ impl Args {
         if !self.json {
             data::show(out, &table)?;
         }
-        let (train, test) = self.split.divide(table, columns.time.as_deref(), recipe.random_state)?;
+        let (train, test) = self.split.divide(table, &columns, recipe.random_state)?;
         if !self.json {
             show_rows(out, &train, &test, without_target)?;
         }
@@ -262,7 +264,7 @@ impl Args {
 
     /// What the columns are; those that are a parent's features are what they are to it.
     fn columns(&self, recipe: &Recipe, parent: Option<&Parent>) -> Columns {
-        let columns = self.columns.columns(recipe.preparation.max_categories.is_some());
+        let columns = self.columns.columns(recipe.preparation.max_categories.is_some(), self.limits.limits());
         let Some(signature) = parent.map(Parent::signature) else { return columns };
         let (numeric, categorical): (Vec<_>, Vec<_>) =
             signature.features.iter().partition(|feature| feature.kind == Kind::Numeric);

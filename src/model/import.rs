@@ -15,6 +15,7 @@ use super::onnx::{Difference, Reference};
 use super::preprocess::Transform;
 use super::signature::Signature;
 use crate::engine::{Layer, Output};
+use crate::limits::Limits;
 use crate::monitor::drift::Baseline;
 use crate::printable::shown;
 
@@ -58,6 +59,8 @@ pub struct Hints {
     pub classes: Option<Vec<String>>,
     /// The features, in the order of the inputs.
     pub feature_names: Option<Vec<String>>,
+    /// How much the file may hold.
+    pub limits: Limits,
 }
 
 /// What a model answers.

@@ -93,7 +93,7 @@ pub enum OnnxError {
 pub fn read(path: &Path, hints: &Hints) -> Result<Imported, OnnxError> {
     let model = graph::open(path)?;
     let reader = Reader::new(path);
-    let graph = Graph::new(&model, reader.clone())?;
+    let graph = Graph::new(&model, reader.clone(), hints.limits)?;
     let mut walk = Walk::new(&graph);
     for node in &graph.nodes {
         walk.visit(node).map_err(|reason| OnnxError::Node { node: node.label(), reason })?;

@@ -224,6 +224,11 @@ impl<'a> Keeper<'a> {
     /// Reads the file, if there is one.
     pub(super) fn read(&self) -> Result<Option<Vec<u8>>, CheckpointError> {
         let path = &self.checkpoints.path;
+        // A pipe would be waited for, and a device replaced by a file.
+        if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file");
+            return Err(CheckpointError::Read { path: path.clone(), source });
+        }
         match fs::read(path) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.expect_folder().map(|()| None),
@@ -284,6 +289,8 @@ impl<'a> Keeper<'a> {
     pub(super) fn keep(&self, descent: &Descent) -> Result<(), CheckpointError> {
         let path = &self.checkpoints.path;
         let write = || {
+            // A link stays a link.
+            let path = &fs::canonicalize(path).unwrap_or_else(|_| path.clone());
             let bytes = self.encode(descent)?;
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             let new = path.with_file_name(format!(".{name}.new"));

@@ -28,6 +28,7 @@ pub use self::files::{files, open};
 use self::plan::Plan;
 use self::source::Source;
 use super::time::Scale;
+use crate::limits::Limits;
 
 /// A categorical column or a target with more distinct values than this is most likely an id or broken numbers.
 pub const MAX_CATEGORIES: usize = 1000;
@@ -54,6 +55,8 @@ pub struct Columns {
     pub task: Option<Task>,
     /// Whether a feature may have more than [`MAX_CATEGORIES`], since only its most frequent ones will be kept.
     pub rare_categories: bool,
+    /// How much the files may hold.
+    pub limits: Limits,
 }
 
 /// What is to be predicted.
@@ -140,7 +143,7 @@ impl Table {
     /// Files that can't be read or aren't what they seem, columns that aren't what `columns` says, and data that
     /// doesn't fit into memory.
     pub fn read(paths: &[PathBuf], columns: &Columns) -> Result<Table, DatasetError> {
-        let sources = open_all(paths)?;
+        let sources = open_all(paths, columns.limits)?;
         let plan = Plan::infer(&sources, columns)?;
         Table::of(plan.decode(&sources)?, columns.target.clone(), paths)
     }
@@ -148,8 +151,8 @@ impl Table {
     /// Reads more files with the same features, target and time as `self`; their other columns are ignored.
     ///
     /// `time` is the name of the time column, if there is one.
-    pub fn read_like(&self, paths: &[PathBuf], time: Option<&str>) -> Result<Table, DatasetError> {
-        let sources = open_all(paths)?;
+    pub fn read_like(&self, paths: &[PathBuf], time: Option<&str>, limits: Limits) -> Result<Table, DatasetError> {
+        let sources = open_all(paths, limits)?;
         Table::of(Plan::like(self, time).decode(&sources)?, self.target.name.clone(), paths)
     }
 
@@ -215,13 +218,13 @@ impl Table {
 /// # Errors
 ///
 /// Files that can't be read, that don't have the column, or that have more distinct values in it than a model may have.
-pub fn classes(paths: &[PathBuf], column: &str) -> Result<Vec<String>, DatasetError> {
-    let mut features = Plan::of_categories(column).decode(&open_all(paths)?)?.features;
+pub fn classes(paths: &[PathBuf], column: &str, limits: Limits) -> Result<Vec<String>, DatasetError> {
+    let mut features = Plan::of_categories(column).decode(&open_all(paths, limits)?)?.features;
     Ok(features.pop().and_then(|column| column.categories).unwrap_or_default())
 }
 
-fn open_all(paths: &[PathBuf]) -> Result<Vec<Source>, DatasetError> {
-    paths.iter().map(|path| Source::open(path)).collect()
+fn open_all(paths: &[PathBuf], limits: Limits) -> Result<Vec<Source>, DatasetError> {
+    paths.iter().map(|path| Source::open(path, limits)).collect()
 }
 
 fn pick<T: Copy>(values: &[T], rows: &[usize]) -> Vec<T> {

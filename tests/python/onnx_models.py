@@ -1,8 +1,9 @@
 """Models for tests/import.rs, and what onnxruntime answers for them.
 
 Reads {"folder": where to write, "fixtures": [ONNX files], "rows": how many}. Exports pipelines of scikit-learn by
-skl2onnx and the networks of onnx_networks.py into the folder; writes for each of them and for each fixture sample rows, as `weir model import --check` takes
-them, with the outputs of onnxruntime; prints a list of {"name", "file", "samples", "columns"}.
+skl2onnx and the networks of onnx_networks.py and onnx_keras.py into the folder; writes for each of them and for each
+fixture sample rows, as `weir model import --check` takes them, with the outputs of onnxruntime; prints a list of
+{"name", "file", "samples", "columns"}.
 """
 
 import json
@@ -13,6 +14,7 @@ import warnings
 import numpy as np
 import onnxruntime
 import pandas as pd
+from onnx_keras import keras
 from onnx_networks import CATEGORIES, WIDTH, branched, networks, quantised
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, Int64TensorType, StringTensorType
@@ -219,7 +221,7 @@ def main():
         add(name, file, records, outputs)
 
     written = []
-    for name, network in [*networks(), *quantised(folder), *branched()]:
+    for name, network in [*networks(), *quantised(folder), *branched(), *keras()]:
         written.append(folder / f"{name}.onnx")
         written[-1].write_bytes(network.SerializeToString())
     for file in [*written, *map(pathlib.Path, request["fixtures"])]:

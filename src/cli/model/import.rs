@@ -3,13 +3,15 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use serde::Serialize;
 
 use super::{StoreOption, answers, describe_network, parse_alias};
+use crate::cli::data::LimitArgs;
 use crate::model::bundle::{LayerShape, Network};
 use crate::model::import::{Evidence, Hints, Samples, Task};
 use crate::model::reference::{ReferenceError, check_name};
+use crate::model::signature::Target;
 use crate::model::{onnx, safetensors};
 use crate::printable::listed;
 use crate::train::dataset::{self, Examples};
@@ -66,6 +68,8 @@ pub struct Args {
     /// The most classes or numbers that the model may answer: each of them is in every prediction
     #[arg(long, value_name = "N", default_value_t = 32_768)]
     max_outputs: usize,
+    #[command(flatten)]
+    limits: LimitArgs,
     /// Point this alias to the new version
     #[arg(long, value_name = "ALIAS", value_parser = parse_alias)]
     promote: Option<String>,
@@ -106,7 +110,7 @@ struct Rows {
 /// Makes the version; what was done goes to `out`.
 pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
     let store = args.store.open()?;
-    let hints = args.hints()?;
+    let (hints, limits) = (args.hints()?, args.limits.limits());
     let cannot_import = || format!("can't import {}", args.file.display());
     let mut imported = match &args.layers {
         Some(layers) => safetensors::read(&args.file, layers).with_context(cannot_import)?,
@@ -125,18 +129,24 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
         );
     }
 
+    let target = match &imported.signature.target {
+        Target::Classification { classes: names, .. } | Target::Regression { names } => names.iter(),
+    };
+    for name in imported.signature.features.iter().map(|feature| &feature.name).chain(target) {
+        limits.check_name(name).map_err(|problem| anyhow!("{}: {problem}", cannot_import()))?;
+    }
     if let Some(description) = &args.description {
         imported.recipe.insert("description".into(), description.as_str().into());
     }
     let mut evidence = Evidence::default();
     if let Some(path) = &args.check {
         let file = dataset::open(path).with_context(|| format!("can't read {}", path.display()))?;
-        evidence.samples =
-            Some(Samples::read(file, &imported.signature).with_context(|| format!("can't use {}", path.display()))?);
+        let samples = Samples::read(file, &imported.signature, limits);
+        evidence.samples = Some(samples.with_context(|| format!("can't use {}", path.display()))?);
     }
     let mut baseline = None;
     if !args.baseline.is_empty() {
-        let found = Examples::read_unlabelled(&dataset::files(&args.baseline)?, &imported.signature)?;
+        let found = Examples::read_unlabelled(&dataset::files(&args.baseline)?, &imported.signature, limits)?;
         baseline = Some(Rows { rows: found.rows.nrows(), rejected: found.rejected });
         evidence.rows = Some(found.rows);
     }
@@ -177,12 +187,18 @@ impl Args {
     fn hints(&self) -> anyhow::Result<Hints> {
         let mut classes = self.classes.clone();
         if let (Some(table), Some([target])) = (&self.classes_from, self.target.as_deref()) {
-            classes = Some(dataset::classes(&dataset::files(std::slice::from_ref(table))?, target)?);
+            let files = dataset::files(std::slice::from_ref(table))?;
+            classes = Some(dataset::classes(&files, target, self.limits.limits())?);
         } else if self.classes_from.is_some() {
             bail!("--classes-from takes the classes from one column: give --target one name");
         }
-        let Args { task, target, feature_names, .. } = self;
-        Ok(Hints { task: *task, target: target.clone(), classes, feature_names: feature_names.clone() })
+        Ok(Hints {
+            task: self.task,
+            target: self.target.clone(),
+            classes,
+            feature_names: self.feature_names.clone(),
+            limits: self.limits.limits(),
+        })
     }
 }
 

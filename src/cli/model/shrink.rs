@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{StoreOption, parse_alias, prune, quantize, write_table};
+use crate::cli::data::LimitArgs;
 use crate::engine::{Dtype, Layer};
 use crate::model::Model;
 use crate::model::bundle::Draft;
@@ -38,6 +39,8 @@ pub(super) struct Args {
     /// Labelled rows, as for `weir evaluate`: to calibrate with, and to measure what is lost
     #[arg(long, value_name = "FILE", num_args = 1..)]
     data: Vec<String>,
+    #[command(flatten)]
+    limits: LimitArgs,
     /// How many points of accuracy (a regression: of R², in hundredths) may be lost on the data
     #[arg(long, value_name = "POINTS", default_value_t = 0.5, value_parser = parse_points)]
     max_accuracy_loss: f64,
@@ -143,7 +146,7 @@ pub(super) fn publish(args: &Args, method: Method, out: &mut impl Write) -> anyh
     let mut draft = store.draft(name, parent)?;
     let examples = match &*args.data {
         [] => None,
-        data => Some(Examples::read(&dataset::files(data)?, before.signature())?),
+        data => Some(Examples::read(&dataset::files(data)?, before.signature(), args.limits.limits())?),
     };
 
     let inputs = examples.as_ref().map(|examples| shrink::inputs(&before.preprocess, examples.rows.view()));

@@ -1,5 +1,6 @@
 //! The options that say what the columns are.
 
+use crate::limits::Limits;
 use crate::train::dataset::{Columns, Task};
 
 #[derive(Debug, clap::Args)]
@@ -28,7 +29,7 @@ pub(super) struct ColumnArgs {
 }
 
 impl ColumnArgs {
-    pub(super) fn columns(&self, rare_categories: bool) -> Columns {
+    pub(super) fn columns(&self, rare_categories: bool, limits: Limits) -> Columns {
         Columns {
             target: self.target.clone(),
             id: self.id.clone(),
@@ -38,6 +39,7 @@ impl ColumnArgs {
             numeric: self.numeric.clone(),
             task: self.task,
             rare_categories,
+            limits,
         }
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::cli::data;
-use crate::train::dataset::{Table, files};
+use crate::train::dataset::{Columns, Table, files};
 use crate::train::split::Split;
 
 #[derive(Debug, clap::Args)]
@@ -30,10 +30,10 @@ enum By {
 }
 
 impl SplitArgs {
-    /// The training and the test rows. `time` is the name of the time column.
-    pub(super) fn divide(&self, table: Table, time: Option<&str>, seed: u64) -> anyhow::Result<(Table, Table)> {
+    /// The training and the test rows of a table with these columns.
+    pub(super) fn divide(&self, table: Table, columns: &Columns, seed: u64) -> anyhow::Result<(Table, Table)> {
         if !self.test.is_empty() {
-            let test = table.read_like(&files(&self.test)?, time)?;
+            let test = table.read_like(&files(&self.test)?, columns.time.as_deref(), columns.limits)?;
             return Ok((table, test));
         }
         let test_size = self.test_size;

@@ -12,6 +12,7 @@ use super::names::renamed;
 use super::{ImportError, answers};
 use crate::codec::{DecodeOptions, Decoder, Format};
 use crate::engine::predicted_class;
+use crate::limits::Limits;
 use crate::model::Model;
 use crate::model::signature::{Feature, Signature, Target};
 
@@ -38,25 +39,30 @@ enum Expected {
 
 impl Samples {
     /// Reads JSON lines; empty ones are skipped.
-    pub fn read(input: impl BufRead, signature: &Signature) -> Result<Samples, ImportError> {
+    pub fn read(mut input: impl BufRead, signature: &Signature, limits: Limits) -> Result<Samples, ImportError> {
         let features = signature.features.len();
         let mut decoder = Decoder::new(Format::Json, signature, &DecodeOptions::default());
         let mut samples = Samples { rows: Array2::zeros((0, features)), expected: Vec::new(), lines: Vec::new() };
         let mut rows = Vec::new();
         let mut row = vec![0.0; features];
-        for (index, line) in input.lines().enumerate() {
+        let mut line = Vec::new();
+        for index in 0.. {
             let unusable = |reason: String| ImportError::Sample { line: index + 1, reason };
-            let line = line.map_err(|error| unusable(error.to_string()))?;
+            line.clear();
+            if limits.read_line(&mut input, &mut line).map_err(|error| unusable(error.to_string()))? == 0 {
+                break;
+            }
+            let line = std::str::from_utf8(&line).map_err(|error| unusable(error.to_string()))?;
             if line.trim().is_empty() {
                 continue;
             }
             decoder.decode(line.as_bytes(), &mut row, &mut []).map_err(|rejection| unusable(rejection.to_string()))?;
             if row.iter().any(|value| value.is_nan()) {
-                check_names(&line, signature)?;
+                check_names(line, signature)?;
             }
             signature.check(&row).map_err(|rejection| unusable(rejection.to_string()))?;
             rows.extend_from_slice(&row);
-            samples.expected.push(expected(&line, &signature.target).map_err(unusable)?);
+            samples.expected.push(expected(line, &signature.target).map_err(unusable)?);
             samples.lines.push(index + 1);
         }
         if samples.lines.is_empty() {

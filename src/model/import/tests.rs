@@ -10,7 +10,7 @@ fn imported(draft: Draft) -> Imported {
 }
 
 fn samples(draft: &Draft, lines: &str) -> Result<Samples, ImportError> {
-    Samples::read(lines.as_bytes(), &draft.signature)
+    Samples::read(lines.as_bytes(), &draft.signature, Limits::default())
 }
 
 fn check(draft: Draft, lines: &str) -> Result<Option<f64>, ImportError> {
@@ -49,6 +49,9 @@ fn samples_decide_whether_a_model_is_taken() {
         assert!(error.starts_with("sample 2: ") && error.contains(reason), "{error}");
     }
     assert!(matches!(check(draft(), "\n"), Err(ImportError::NoSamples)));
+    let endless = std::io::BufReader::new(std::io::repeat(b' '));
+    let error = Samples::read(endless, &draft().signature, Limits::default()).unwrap_err().to_string();
+    assert!(error.starts_with("sample 1: a line has more than 64 MiB"), "{error}");
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub(super) fn arrange(chain: &Chain, features: Vec<Feature>, found: Found, hints
     let joined;
     let mut way = chain.way_to(of);
     if matches!(way[0].op, Op::Sum { .. } | Op::Concat { .. }) {
-        joined = branches::chained(chain, of)?;
+        joined = branches::chained(chain, of, hints.limits)?;
         way = joined.iter().collect();
     }
     let Some(Link { op: Op::Source(cells), width, .. }) = way.first() else {

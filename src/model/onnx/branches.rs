@@ -15,6 +15,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::chain::{Chain, Link, Op};
 use super::value::{Cell, LinkId};
+use crate::limits::Limits;
 
 /// Neurons that are computed together.
 #[derive(Debug)]
@@ -39,13 +40,13 @@ enum Function {
 }
 
 /// The links from the columns to this one, in which nothing is joined any more.
-pub(super) fn chained(chain: &Chain, of: LinkId) -> Result<Vec<Link>, String> {
-    let mut network = Network::new(chain, of);
+pub(super) fn chained(chain: &Chain, of: LinkId, limits: Limits) -> Result<Vec<Link>, String> {
+    let mut network = Network::new(chain, of, limits);
     for &id in &network.wanted.clone() {
         network.add(id)?;
     }
-    let answer = network.value(of)?.clone();
-    steps::chain_of(network.cells, &network.blocks, &answer, network.weights)
+    let answer = network.value(of)?.clone().without_zeros();
+    steps::chain_of(network.cells, &network.blocks, &answer, network.weights, limits)
 }
 
 struct Network<'a> {
@@ -59,11 +60,12 @@ struct Network<'a> {
     values: HashMap<LinkId, Affine>,
     /// How many weights the links have.
     weights: usize,
+    limits: Limits,
 }
 
 impl<'a> Network<'a> {
     /// A network with its columns.
-    fn new(chain: &'a Chain, of: LinkId) -> Network<'a> {
+    fn new(chain: &'a Chain, of: LinkId, limits: Limits) -> Network<'a> {
         let (mut wanted, mut uses, mut pending) = (BTreeSet::new(), HashMap::new(), vec![of]);
         while let Some(id) = pending.pop() {
             if !wanted.insert(id) {
@@ -92,7 +94,7 @@ impl<'a> Network<'a> {
         let width = cells.len();
         let columns = Block { sums: Affine::zeros(width), function: Function::Columns, width, depth: 0 };
         let values = sources.into_iter().map(|(id, places)| (id, Affine::of_block(0, width, places))).collect();
-        Network { chain, wanted, uses, cells, blocks: vec![columns], values, weights: 0 }
+        Network { chain, wanted, uses, cells, blocks: vec![columns], values, weights: 0, limits }
     }
 
     fn value(&self, id: LinkId) -> Result<&Affine, String> {
@@ -111,7 +113,7 @@ impl<'a> Network<'a> {
                 if inputs.saturating_mul(outputs) > (inputs + outputs).saturating_mul(weights.nrows()) {
                     self.pass(before)?;
                 }
-                self.value(before)?.times(weights, bias)?
+                self.value(before)?.times(weights, bias, self.limits)?
             }
             Op::Scale { factor, shift } => self.value(before)?.clone().scaled(factor, shift),
             Op::Pick { places } => self.value(before)?.picked(places),
@@ -121,7 +123,7 @@ impl<'a> Network<'a> {
                 self.narrow(&parts.iter().map(|&(part, _)| part).collect::<Vec<_>>())?;
                 let mut sum = Affine::zeros(link.width);
                 for (part, factor) in parts {
-                    sum.add(0, self.value(*part)?, *factor)?;
+                    sum.add(0, self.value(*part)?, *factor, self.limits)?;
                 }
                 sum
             }
@@ -129,7 +131,7 @@ impl<'a> Network<'a> {
                 self.narrow(parts)?;
                 let (mut all, mut start) = (Affine::zeros(link.width), 0);
                 for part in parts {
-                    all.add(start, self.value(*part)?, 1.0)?;
+                    all.add(start, self.value(*part)?, 1.0, self.limits)?;
                     start += self.chain.link(*part).width;
                 }
                 all
@@ -211,6 +213,7 @@ impl<'a> Network<'a> {
     }
 
     fn block_of(&mut self, sums: Affine, function: Function) -> Affine {
+        let sums = sums.without_zeros();
         let (width, depth) = (sums.width(), self.depth(&sums) + 1);
         self.blocks.push(Block { sums, function, width, depth });
         Affine::of_block(self.blocks.len() - 1, width, 0..width)

@@ -11,12 +11,13 @@ use super::functions;
 use super::proto::{self, Attribute, DataType, DimensionValue, Node, ONNX, TypeValue};
 use super::tensor::{Array, Element, Reader, text};
 use super::width::width_of;
+use crate::limits::Limits;
 
 /// The oldest version of the default operator set whose nodes are understood: from here on operands are broadcast as in
 /// NumPy. Where an operator has changed since, the walk takes both forms.
 const OLDEST_OPSET: i64 = 7;
 
-/// Values that one row may have. It bounds what a header can make weir allocate.
+/// Values that one row may have, times what the limits are raised by. It bounds what a header can make weir allocate.
 const MAX_FEATURES: usize = 100_000;
 
 /// Reads a file.
@@ -39,6 +40,7 @@ pub(super) struct Graph {
     /// The types of their elements.
     pub(super) types: HashMap<String, DataType>,
     pub(super) reader: Reader,
+    pub(super) limits: Limits,
     pub(super) opset: i64,
     /// Name and version.
     pub(super) producer: String,
@@ -58,7 +60,7 @@ pub(super) struct Input {
 
 impl Graph {
     /// The graph of a file's message.
-    pub(super) fn new(model: &proto::Model, reader: Reader) -> Result<Graph, OnnxError> {
+    pub(super) fn new(model: &proto::Model, reader: Reader, limits: Limits) -> Result<Graph, OnnxError> {
         let opset = opset(model)?;
         let producer = format!("{} {}", model.producer_name, model.producer_version).trim().to_owned();
         let graph = model.graph.as_ref().ok_or_else(|| OnnxError::Graph("it has no graph".into()))?;
@@ -79,11 +81,13 @@ impl Graph {
             inputs.push(input(info, &nodes, &constants)?);
         }
         let width = inputs.iter().try_fold(0_usize, |sum, input| sum.checked_add(input.width()?));
-        if width.is_none_or(|width| width > MAX_FEATURES) {
-            return Err(OnnxError::Graph(format!("its inputs have more than {MAX_FEATURES} values in a row")));
+        let most = limits.raise(MAX_FEATURES);
+        if width.is_none_or(|width| width > most) {
+            let problem = format!("its inputs have more than {most} values in a row: --limit-factor raises the limit");
+            return Err(OnnxError::Graph(problem));
         }
         check_order(&nodes, &inputs, &constants)?;
-        Ok(Graph { nodes, inputs, outputs, constants, types, reader, opset, producer })
+        Ok(Graph { nodes, inputs, outputs, constants, types, reader, limits, opset, producer })
     }
 }
 

@@ -219,10 +219,12 @@ impl<'a> Walk<'a> {
             let width = match &value {
                 Value::Columns(columns) => columns.cells.len(),
                 Value::Sizes(sizes) => sizes.len(),
+                Value::Inner(inner) => inner.tail.iter().product(),
                 _ => 0,
             };
-            if width > WIDEST {
-                return Err(format!("it gives {width} columns, {WIDEST} are the limit"));
+            let widest = self.graph.limits.raise(WIDEST);
+            if width > widest {
+                return Err(format!("it gives {width} columns, {widest} are the limit: --limit-factor raises it"));
             }
             self.values.insert(name.clone(), value);
         }

@@ -104,8 +104,16 @@ pub(super) enum Moment {
     Mean,
     Centered,
     Squared,
-    Variance { epsilon: f64 },
-    Deviation { epsilon: f64 },
+    Variance {
+        epsilon: f64,
+    },
+    Deviation {
+        epsilon: f64,
+    },
+    /// One divided by the deviation.
+    Inverse {
+        epsilon: f64,
+    },
 }
 
 /// What the network answers.

@@ -136,6 +136,23 @@ fn what_is_no_checkpoint_is_not_read_and_not_overwritten() {
 }
 
 #[test]
+fn a_checkpoint_is_written_through_a_link_and_never_to_a_pipe() {
+    let (data, folder) = (halves(&table(100)), tempfile::tempdir().unwrap());
+    let file = at(&folder, 1);
+    let behind = Checkpoints { path: folder.path().join("behind"), ..file.clone() };
+    train(&data, &recipe(), Some(&behind), |epoch| epoch == 1).unwrap();
+    std::os::unix::fs::symlink(&behind.path, &file.path).unwrap();
+    let before = fs::read(&behind.path).unwrap();
+    let resumed = Checkpoints { resume: true, ..file.clone() };
+    train(&data, &recipe(), Some(&resumed), |epoch| epoch == 2).unwrap();
+    assert!(file.path.is_symlink() && fs::read(&behind.path).unwrap() != before);
+    let pipe = Checkpoints { path: folder.path().join("pipe"), ..file };
+    assert!(std::process::Command::new("mkfifo").arg(&pipe.path).status().unwrap().success());
+    let error = train(&data, &recipe(), Some(&pipe), |_| panic!("it trained")).unwrap_err();
+    assert!(format!("{:#}", anyhow::Error::from(error)).contains("it is no regular file"));
+}
+
+#[test]
 fn a_place_that_cannot_be_written_is_told_before_the_training() {
     let (data, folder) = (halves(&table(100)), tempfile::tempdir().unwrap());
     let nowhere = Checkpoints { path: folder.path().join("no/state"), every: 1, resume: true };

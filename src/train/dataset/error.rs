@@ -29,6 +29,12 @@ pub enum DatasetError {
         /// The folder.
         path: PathBuf,
     },
+    /// A pipe or a device stands where a file should.
+    #[error("{} is a pipe or a device, and weir reads a table several times: write it to a file first", path.display())]
+    Pipe {
+        /// The pipe.
+        path: PathBuf,
+    },
     /// One file is named twice, so its rows would count twice.
     #[error("{} is named twice", path.display())]
     Repeated {

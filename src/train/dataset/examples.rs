@@ -11,6 +11,7 @@ use super::decode::DecodedTable;
 use super::plan::Plan;
 use super::source::Cell;
 use super::{Column, DatasetError, Table, TargetValues, open_all};
+use crate::limits::Limits;
 use crate::model::signature::{Feature, Kind, MIN_FEATURES, Signature, Target};
 use crate::record::Gap;
 
@@ -55,8 +56,8 @@ impl Examples {
     /// # Errors
     ///
     /// A feature or target that has no column, and data of which the model can use no row.
-    pub fn read(paths: &[PathBuf], signature: &Signature) -> Result<Examples, DatasetError> {
-        let decoded = read(paths, signature, true)?;
+    pub fn read(paths: &[PathBuf], signature: &Signature, limits: Limits) -> Result<Examples, DatasetError> {
+        let decoded = read(paths, signature, limits, true)?;
         let rows = decode(&decoded.features, decoded.rows.view(), &signature.features)?;
         let truth = match &signature.target {
             Target::Classification { classes, .. } => {
@@ -85,8 +86,12 @@ impl Examples {
     /// # Errors
     ///
     /// A feature that has no column, and data of which the model can use no row.
-    pub fn read_unlabelled(paths: &[PathBuf], signature: &Signature) -> Result<UnlabelledRows, DatasetError> {
-        let decoded = read(paths, signature, false)?;
+    pub fn read_unlabelled(
+        paths: &[PathBuf],
+        signature: &Signature,
+        limits: Limits,
+    ) -> Result<UnlabelledRows, DatasetError> {
+        let decoded = read(paths, signature, limits, false)?;
         let rows = decode(&decoded.features, decoded.rows.view(), &signature.features)?;
         let keep: Vec<usize> = (0..rows.nrows()).filter(|&row| accepts(signature, &rows, row)).collect();
         let rejected = rows.nrows() - keep.len();
@@ -149,8 +154,8 @@ enum Labels {
     Numbers(Array2<f64>),
 }
 
-fn read(paths: &[PathBuf], signature: &Signature, labelled: bool) -> Result<DecodedTable, DatasetError> {
-    let sources = open_all(paths)?;
+fn read(paths: &[PathBuf], signature: &Signature, limits: Limits, labelled: bool) -> Result<DecodedTable, DatasetError> {
+    let sources = open_all(paths, limits)?;
     for source in &sources {
         let names = signature.features.iter().map(|feature| &feature.name);
         let lacking: Vec<String> = names.filter(|name| source.position(name).is_none()).cloned().collect();

@@ -1,7 +1,7 @@
 //! Which files, and what is in them: patterns are resolved, compression is recognised by the first bytes.
 
 use std::collections::HashSet;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
@@ -42,10 +42,15 @@ pub fn files(arguments: &[String]) -> Result<Vec<PathBuf>, DatasetError> {
     }
     let mut seen = HashSet::new();
     for path in &files {
-        let real = path.canonicalize().map_err(|source| DatasetError::Read { path: path.clone(), source })?;
-        if real.is_dir() {
+        let unreadable = |source| DatasetError::Read { path: path.clone(), source };
+        let metadata = fs::metadata(path).map_err(unreadable)?;
+        if metadata.is_dir() {
             return Err(DatasetError::Directory { path: path.clone() });
         }
+        if !metadata.is_file() {
+            return Err(DatasetError::Pipe { path: path.clone() });
+        }
+        let real = path.canonicalize().map_err(unreadable)?;
         if !seen.insert(real) {
             return Err(DatasetError::Repeated { path: path.clone() });
         }
@@ -68,8 +73,6 @@ pub fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[test]
@@ -90,5 +93,8 @@ mod tests {
         assert!(matches!(names(&[at("nowhere.csv")]), Err(DatasetError::Read { .. })));
         assert!(matches!(names(&[at("*.csv"), at("a.csv")]), Err(DatasetError::Repeated { .. })));
         assert!(matches!(names(&[at("")]), Err(DatasetError::Directory { .. })));
+        // Opening it would wait for somebody to write to it.
+        assert!(std::process::Command::new("mkfifo").arg(at("pipe.csv")).status().unwrap().success());
+        assert!(matches!(names(&[at("pipe.csv")]), Err(DatasetError::Pipe { .. })));
     }
 }

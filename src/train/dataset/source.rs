@@ -13,13 +13,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{DatasetError, Place, open};
+use crate::limits::Limits;
 use crate::printable::shown;
 use crate::record::Gap;
 
 /// The first bytes of Parquet.
 const PARQUET: &[u8] = b"PAR1";
 
-/// The longest text that a column may hold: more is no category, and it would be in every message that quotes it.
+/// The longest text that a column may hold, times what the limits are raised by: more is no category, and it would be in
+/// every message that quotes it.
 const MOST_TEXT_BYTES: usize = 64 << 10;
 
 /// A file to read.
@@ -30,6 +32,7 @@ pub(super) struct Source {
     pub(super) header: Vec<Heading>,
     /// Where each of them is.
     places: HashMap<String, usize>,
+    limits: Limits,
 }
 
 enum Format {
@@ -89,7 +92,7 @@ pub(super) type Visit<'a> = dyn FnMut(Spot, &[Cell<'_>]) -> Result<(), DatasetEr
 
 impl Source {
     /// Opens a file, recognises its format and reads its header.
-    pub(super) fn open(path: &Path) -> Result<Source, DatasetError> {
+    pub(super) fn open(path: &Path, limits: Limits) -> Result<Source, DatasetError> {
         let unreadable = |source| read_error(path, source);
         let mut text = open(path).map_err(unreadable)?;
         let (format, header) = if text.fill_buf().map_err(unreadable)?.starts_with(PARQUET) {
@@ -101,10 +104,10 @@ impl Source {
             let header = parquet::header(path, &file)?;
             (Format::Parquet(file), header)
         } else {
-            (Format::Csv, csv::header(path)?)
+            (Format::Csv, csv::header(path, limits)?)
         };
         let places = header.iter().enumerate().map(|(at, heading)| (heading.name.clone(), at)).collect();
-        let source = Source { path: path.into(), format, header, places };
+        let source = Source { path: path.into(), format, header, places, limits };
         source.check_header()?;
         Ok(source)
     }
@@ -121,6 +124,8 @@ impl Source {
                      to_csv(…, index=False) doesn't)",
                     at + 1
                 ));
+            } else if let Err(problem) = self.limits.check_name(name) {
+                problems.push(format!("column {}: {problem}", at + 1));
             } else if !seen.insert(name) {
                 problems.push(format!("two columns are called {}", shown(name)));
             }
@@ -143,19 +148,22 @@ impl Source {
 
     /// Reads the file; `wanted` are indices of the header.
     pub(super) fn visit(&self, wanted: &[usize], visit: &mut Visit<'_>) -> Result<(), DatasetError> {
-        let mut bounded = |spot, cells: &[Cell<'_>]| match cells.iter().position(Cell::is_too_long) {
+        let most = self.limits.raise(MOST_TEXT_BYTES);
+        let mut bounded = |spot, cells: &[Cell<'_>]| match cells.iter().position(|cell| cell.is_longer_than(most)) {
             Some(at) => Err(self.too_long(spot, &self.header[wanted[at]].name)),
             None => visit(spot, cells),
         };
         match &self.format {
-            Format::Csv => csv::visit(&self.path, wanted, &mut bounded),
-            Format::Parquet(file) => parquet::visit(&self.path, file, wanted, &mut bounded),
+            Format::Csv => csv::visit(&self.path, wanted, self.limits, &mut bounded),
+            Format::Parquet(file) => parquet::visit(&self.path, file, wanted, self.limits, &mut bounded),
         }
     }
 
     fn too_long(&self, spot: Spot, column: &str) -> DatasetError {
         let problem = format!(
-            "its text is longer than {MOST_TEXT_BYTES} bytes, so it is no category: leave the column out (--drop {column})"
+            "its text is longer than {} bytes, so it is no category: leave the column out (--drop {column}), or raise \
+             the limit (--limit-factor)",
+            self.limits.raise(MOST_TEXT_BYTES)
         );
         self.bad_cell(spot, column, problem)
     }
@@ -175,8 +183,8 @@ impl Source {
 }
 
 impl Cell<'_> {
-    fn is_too_long(&self) -> bool {
-        matches!(self, Cell::Untyped(text) | Cell::Text(text) if text.len() > MOST_TEXT_BYTES)
+    fn is_longer_than(&self, bytes: usize) -> bool {
+        matches!(self, Cell::Untyped(text) | Cell::Text(text) if text.len() > bytes)
     }
 
     /// The number that this is or says; for anything else the gap that a codec would leave.

@@ -142,12 +142,13 @@ fn a_second_file_follows_the_first() {
     let table = read(FLIGHTS, &options).unwrap();
     // Other columns, another order, and a carrier that looks like a number.
     let second = "late,note,gate,carrier,delay,when\nyes,x,1,9,0.5,2014-01-01\n";
-    let second = table.read_like(&[file(second).path().into()], Some("when")).unwrap();
+    let second = table.read_like(&[file(second).path().into()], Some("when"), Limits::default()).unwrap();
     let names = |table: &Table| table.features.iter().map(|column| column.name.clone()).collect::<Vec<_>>();
     assert_eq!(names(&second), names(&table));
     assert_eq!(second.features[1].categories, Some(vec!["9".to_owned()]));
     assert_eq!(second.rows.row(0).to_vec(), [0.5, 0.0, 1.0]);
-    let lacking = table.read_like(&[file("late,gate\nyes,1\n").path().into()], None).unwrap_err().to_string();
+    let lacking =
+        table.read_like(&[file("late,gate\nyes,1\n").path().into()], None, Limits::default()).unwrap_err().to_string();
     assert!(lacking.contains(r#"there is no column "delay", which the training data has"#));
 }
 

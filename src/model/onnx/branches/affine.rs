@@ -4,7 +4,9 @@ use std::borrow::Cow;
 
 use ndarray::{Array2, Axis};
 
-/// Elements that one matrix may have: 128 MB.
+use crate::limits::Limits;
+
+/// Elements that one matrix may have, 128 MB, times what the limits are raised by.
 const LARGEST: usize = 1 << 24;
 
 /// The place of a block.
@@ -64,6 +66,12 @@ impl Affine {
         sources.iter().all(|&count| count <= 1)
     }
 
+    /// The same without blocks that cancel out: nothing of them has to be computed or held.
+    pub(super) fn without_zeros(mut self) -> Affine {
+        self.terms.retain(|term| term.used_rows().contains(&true));
+        self
+    }
+
     /// How many numbers of blocks go in.
     pub(super) fn inputs(&self) -> usize {
         self.terms.iter().map(|term| term.used_rows().iter().filter(|used| **used).count()).sum()
@@ -96,10 +104,10 @@ impl Affine {
     }
 
     /// These rows times weights, plus a bias.
-    pub(super) fn times(&self, weights: &Array2<f64>, bias: &[f64]) -> Result<Affine, String> {
+    pub(super) fn times(&self, weights: &Array2<f64>, bias: &[f64], limits: Limits) -> Result<Affine, String> {
         let mut terms = Vec::with_capacity(self.terms.len());
         for term in &self.terms {
-            bounded(term.rows, weights.ncols())?;
+            bounded(term.rows, weights.ncols(), limits)?;
             let matrix = match &term.matrix {
                 Matrix::Dense(matrix) => matrix.dot(weights),
                 Matrix::Picks(picks) => {
@@ -120,7 +128,7 @@ impl Affine {
     }
 
     /// Adds other rows times a factor to the numbers from `start` on.
-    pub(super) fn add(&mut self, start: usize, other: &Affine, factor: f64) -> Result<(), String> {
+    pub(super) fn add(&mut self, start: usize, other: &Affine, factor: f64, limits: Limits) -> Result<(), String> {
         let places = self.shift[start..].iter_mut().zip(&other.shift);
         places.for_each(|(sum, value)| *sum += factor * value);
         let width = self.width();
@@ -129,7 +137,7 @@ impl Affine {
                 self.terms.push(Term { matrix: Matrix::Picks(vec![(0, 0.0); width]), ..*term });
                 self.terms.len() - 1
             });
-            self.terms[at].add(start, term, factor, width)?;
+            self.terms[at].add(start, term, factor, width, limits)?;
         }
         Ok(())
     }
@@ -148,7 +156,7 @@ impl Term {
         }
     }
 
-    fn add(&mut self, start: usize, other: &Term, factor: f64, width: usize) -> Result<(), String> {
+    fn add(&mut self, start: usize, other: &Term, factor: f64, width: usize, limits: Limits) -> Result<(), String> {
         if let (Matrix::Picks(here), Matrix::Picks(there)) = (&mut self.matrix, &other.matrix) {
             let places = &mut here[start..start + there.len()];
             let are_free = places.iter().zip(there).all(|(here, there)| here.1 == 0.0 || there.1 == 0.0);
@@ -159,7 +167,7 @@ impl Term {
                 return Ok(());
             }
         }
-        bounded(self.rows, width)?;
+        bounded(self.rows, width, limits)?;
         let mut sum = dense(&self.matrix, self.rows).into_owned();
         match &other.matrix {
             Matrix::Picks(picks) => {
@@ -191,12 +199,13 @@ pub(super) fn dense(matrix: &Matrix, rows: usize) -> Cow<'_, Array2<f64>> {
 }
 
 /// Refuses matrices that take too much memory.
-pub(super) fn bounded(rows: usize, columns: usize) -> Result<(), String> {
+pub(super) fn bounded(rows: usize, columns: usize, limits: Limits) -> Result<(), String> {
+    let most = limits.raise(LARGEST);
     match rows.checked_mul(columns) {
-        Some(elements) if elements <= LARGEST => Ok(()),
+        Some(elements) if elements <= most => Ok(()),
         _ => Err(format!(
-            "its branches side by side need a layer of {rows} × {columns} weights, {LARGEST} are the limit: make them \
-             narrower"
+            "its branches side by side need a layer of {rows} × {columns} weights, {most} are the limit: make them \
+             narrower, or raise the limit (--limit-factor)"
         )),
     }
 }

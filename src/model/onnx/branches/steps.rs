@@ -8,6 +8,7 @@ use ndarray::{Array2, s};
 use super::affine::{Affine, BlockId, Matrix, bounded, dense};
 use super::{Block, Function};
 use crate::engine::Activation;
+use crate::limits::Limits;
 use crate::model::onnx::chain::{Link, Op};
 use crate::model::onnx::value::Cell;
 
@@ -37,6 +38,7 @@ struct Steps<'a> {
     links: Vec<Link>,
     weights: usize,
     most_weights: usize,
+    limits: Limits,
 }
 
 /// The links from the columns to the answer; `weights` is how many weights the graph has.
@@ -45,13 +47,15 @@ pub(super) fn chain_of(
     blocks: &[Block],
     answer: &Affine,
     weights: usize,
+    limits: Limits,
 ) -> Result<Vec<Link>, String> {
     let width = cells.len();
     let held = vec![Held { block: 0, columns: (0..width).collect(), start: 0 }];
     let source = Link { before: None, op: Op::Source(Rc::new(cells)), width };
-    let most_weights = ALWAYS.max(weights.saturating_mul(MOST_TIMES));
+    let most_weights = limits.raise(ALWAYS.max(weights.saturating_mul(MOST_TIMES)));
     let pending = needed(blocks, answer);
-    let mut steps = Steps { blocks, answer, pending, held, width, links: vec![source], weights: 0, most_weights };
+    let links = vec![source];
+    let mut steps = Steps { blocks, answer, pending, held, width, links, weights: 0, most_weights, limits };
     while !steps.pending.is_empty() {
         let group = steps.next_group()?;
         steps.layer(&group)?;
@@ -184,12 +188,11 @@ impl Steps<'_> {
         let mut bias: Vec<f64> = sums.iter().flat_map(|sums| &sums.shift).copied().collect();
         let computed = bias.len();
         bias.resize(computed + passed.iter().map(|(_, columns)| columns.len()).sum::<usize>(), 0.0);
-        bounded(self.width, bias.len())?;
+        bounded(self.width, bias.len(), self.limits)?;
         let mut weights = Array2::zeros((self.width, bias.len()));
         let mut start = 0;
         for sums in sums {
-            // Of a block that cancels out nothing is held.
-            for term in sums.terms.iter().filter(|term| term.used_rows().contains(&true)) {
+            for term in &sums.terms {
                 let held = self.held(term.block)?;
                 let matrix = dense(&term.matrix, term.rows);
                 for (row, &column) in held.columns.iter().enumerate() {
@@ -219,7 +222,7 @@ impl Steps<'_> {
         if self.weights > self.most_weights {
             return Err(format!(
                 "its branches side by side need layers of more than {} weights, {MOST_TIMES} times those of the \
-                 graph: make the branches fewer, or narrower",
+                 graph or more: make the branches fewer or narrower, or raise the limit (--limit-factor)",
                 self.most_weights
             ));
         }

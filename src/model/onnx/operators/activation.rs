@@ -1,13 +1,13 @@
 //! Activations, and the elementwise functions that they are written with.
 
-use super::arithmetic::{each, per_column};
+use super::arithmetic::{constant, each, per_column};
 use super::{BRANCHES, Walk, computed, encoding};
 use crate::engine::Activation;
 use crate::model::onnx::chain::Op;
 use crate::model::onnx::elementwise::{Function, Piece, clamp, erf};
 use crate::model::onnx::proto::Node;
 use crate::model::onnx::tensor::Array;
-use crate::model::onnx::value::{Cell, Inner, Value};
+use crate::model::onnx::value::{Cell, Inner, Moment, Value};
 use crate::model::preprocess::Step;
 
 /// Bounds are attributes before opset 11, inputs since.
@@ -130,6 +130,14 @@ pub(super) fn choose(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, Str
 
 pub(super) fn unary(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
     let input = walk.input(node, 0)?.clone();
+    match (&*node.op_type, &input) {
+        ("Neg", Value::Constant(array)) => return Ok(vec![constant(array, |x| -x)?]),
+        ("Reciprocal", Value::Constant(array)) => return Ok(vec![constant(array, f64::recip)?]),
+        ("Reciprocal", Value::Moment { of, moment: Moment::Deviation { epsilon } }) => {
+            return Ok(vec![Value::Moment { of: *of, moment: Moment::Inverse { epsilon: *epsilon } }]);
+        }
+        _ => {}
+    }
     if let ("Neg", Value::Columns(columns)) = (&*node.op_type, &input) {
         if columns.cells.iter().any(|cell| matches!(cell, Cell::Computed { .. })) {
             return Ok(vec![Value::Columns(computed::function("Neg", columns)?)]);

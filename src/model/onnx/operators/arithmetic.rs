@@ -6,7 +6,7 @@ use crate::engine::Activation;
 use crate::model::onnx::chain::Op;
 use crate::model::onnx::proto::Node;
 use crate::model::onnx::tensor::{Array, Data, Element};
-use crate::model::onnx::value::{Cell, Columns, Inner, Moment, Value};
+use crate::model::onnx::value::{Cell, Columns, Inner, LinkId, Moment, Value};
 use crate::model::preprocess::Step;
 
 #[derive(Clone, Copy, PartialEq)]
@@ -65,10 +65,14 @@ fn binary(walk: &mut Walk<'_>, node: &Node, operation: Operation) -> Result<Vec<
             }
             Value::Moment { of: *of, moment: Moment::Centered }
         }
-        (Value::Constant(a), Value::Moment { .. }) if matches!(operation, Operation::Add | Operation::Mul) => {
+        (Value::Constant(_), Value::Moment { of, moment }) if matches!(operation, Operation::Add | Operation::Mul) => {
             // Both are the same the other way round.
-            let Value::Moment { of, moment } = b else { return Err("it has no moment".into()) };
-            moment_with(walk, of, moment, &Value::Constant(a.clone()), operation)?
+            moment_with(walk, *of, *moment, &a, operation)?
+        }
+        (Value::Constant(one), Value::Moment { of, moment: Moment::Deviation { epsilon } })
+            if operation == Operation::Div && one.scalar() == Some(1.0) =>
+        {
+            Value::Moment { of: *of, moment: Moment::Inverse { epsilon: *epsilon } }
         }
         (Value::Columns(columns), Value::Constant(array)) if operation != Operation::Pow => {
             Value::Columns(columns_with(columns, array, operation)?)
@@ -254,7 +258,7 @@ fn inner_with(
 /// The steps of layer normalisation behind its mean.
 fn moment_with(
     walk: &mut Walk<'_>,
-    of: usize,
+    of: LinkId,
     moment: Moment,
     other: &Value,
     operation: Operation,
@@ -273,22 +277,45 @@ fn moment_with(
             Moment::Variance { epsilon: epsilon + more }
         }
         (Moment::Centered, Operation::Div, Value::Moment { of: other, moment: Moment::Deviation { epsilon } })
+        | (Moment::Centered, Operation::Mul, Value::Moment { of: other, moment: Moment::Inverse { epsilon } })
             if *other == of =>
         {
-            let width = walk.chain.link(of).width;
-            return Ok(Value::Inner(walk.chain.push(of, Op::Norm { epsilon: *epsilon }, width)));
+            return Ok(norm(walk, of, *epsilon));
+        }
+        (Moment::Inverse { epsilon }, Operation::Mul, Value::Moment { of: other, moment: Moment::Centered })
+            if *other == of =>
+        {
+            return Ok(norm(walk, of, epsilon));
         }
         _ => return Err("it makes something else than a layer normalisation of a row's mean or variance".into()),
     };
     Ok(Value::Moment { of, moment: next })
 }
 
+/// The link's row without its mean, divided by its deviation.
+fn norm(walk: &mut Walk<'_>, of: LinkId, epsilon: f64) -> Value {
+    let width = walk.chain.link(of).width;
+    Value::Inner(walk.chain.push(of, Op::Norm { epsilon }, width))
+}
+
+/// A function of each number of a constant, in f32 if it is.
+pub(super) fn constant(array: &Array, function: impl Fn(f64) -> f64) -> Result<Value, String> {
+    if !matches!(array.data, Data::Numbers(_)) {
+        return Err("it computes with a constant that is no float".into());
+    }
+    let is_float = array.element == Element::Float;
+    let round = |value: f64| if is_float { f64::from(value as f32) } else { value };
+    let values = array.numbers()?.into_iter().map(|value| round(function(value))).collect();
+    Ok(Value::Constant(Array { data: Data::Numbers(values), ..array.clone() }.into()))
+}
+
 pub(super) fn sqrt(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
-    match *walk.input(node, 0)? {
+    match walk.input(node, 0)? {
         Value::Moment { of, moment: Moment::Variance { epsilon } } => {
-            Ok(vec![Value::Moment { of, moment: Moment::Deviation { epsilon } }])
+            Ok(vec![Value::Moment { of: *of, moment: Moment::Deviation { epsilon: *epsilon } }])
         }
-        ref other => Err(format!("it takes the root of {}, not of a layer normalisation's variance", kind(other))),
+        Value::Constant(array) => Ok(vec![constant(array, f64::sqrt)?]),
+        other => Err(format!("it takes the root of {}, not of a layer normalisation's variance", kind(other))),
     }
 }
 

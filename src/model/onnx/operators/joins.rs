@@ -114,14 +114,15 @@ pub(super) fn embedding(walk: &mut Walk<'_>, node: &Node, table: &Array, columns
     if node.int("axis", 0) != 0 || rows == 0 {
         return Err("it looks up columns of a table, not its rows".into());
     }
-    if rows > MOST_EMBEDDED {
+    let (most_rows, most_numbers) = (walk.graph.limits.raise(MOST_EMBEDDED), walk.graph.limits.raise(MOST_LOOKED_UP));
+    if rows > most_rows {
         return Err(format!(
-            "torch.nn.Embedding of {rows} rows: weir takes it for a matrix behind one-hot columns, and {MOST_EMBEDDED} \
-             rows are the limit: give rare categories one row together"
+            "torch.nn.Embedding of {rows} rows: weir takes it for a matrix behind one-hot columns, and {most_rows} \
+             rows are the limit: give rare categories one row together, or raise the limit (--limit-factor)"
         ));
     }
-    if columns.cells.len().saturating_mul(table.len()) > MOST_LOOKED_UP {
-        return Err(format!("it looks up more than {MOST_LOOKED_UP} numbers"));
+    if columns.cells.len().saturating_mul(table.len()) > most_numbers {
+        return Err(format!("it looks up more than {most_numbers} numbers: --limit-factor raises the limit"));
     }
     let values = table.numbers()?;
     let names: Vec<String> = (0..rows).map(|row| row.to_string()).collect();

@@ -2,7 +2,10 @@
 
 use super::exported::{agreed, in_opset, int, number};
 use super::*;
+use std::num::NonZeroU32;
+
 use crate::engine::Layer;
+use crate::limits::Limits;
 use crate::model::signature::Kind;
 
 /// Inputs × outputs, in which no two weights are the same.
@@ -94,6 +97,16 @@ fn one_number_is_added_to_all() {
 }
 
 #[test]
+fn what_cancels_out_is_not_computed() {
+    // z + relu(z) - relu(z), at the end and before an activation.
+    let nodes = || vec![node("Relu", &["z"], "r"), node("Add", &["z", "r"], "s"), node("Sub", &["s", "r"], "d")];
+    let end = vec![node("MatMul", &["d", "v"], "y")];
+    assert_eq!(shape(&layers([nodes(), end].concat(), vec![])), [(2, 3), (3, 1)]);
+    let more = vec![node("Tanh", &["d"], "t"), node("MatMul", &["t", "v"], "y")];
+    assert!(layers([nodes(), more].concat(), vec![]).iter().all(|layer| layer.outputs() <= 3));
+}
+
+#[test]
 fn inputs_with_layers_of_their_own_are_one_layer() {
     let nodes = vec![
         node("MatMul", &["left", "a"], "h"),
@@ -159,6 +172,8 @@ fn an_embedding_is_a_category() {
         error.contains("torch.nn.Embedding of 10001 rows") && error.contains("10000 rows are the limit"),
         "{error}"
     );
+    let raised = Hints { limits: Limits::times(NonZeroU32::new(2).unwrap()), ..Hints::default() };
+    assert_eq!(shape(&import_with(&model, &raised).unwrap().layers), [(20_004, 3), (3, 1)]);
 }
 
 #[test]
@@ -212,4 +227,10 @@ fn branches_as_wide_as_they_can_be_are_refused() {
     let constants = vec![weights("a", 3, 5000), weights("back", 5000, 3), weights("e", 5003, 1)];
     let error = refused(import_with(&in_opset(13, network(wide), constants), &Hints::default()));
     assert!(error.contains("side by side need"), "{error}");
+
+    // Twice as wide each time: a small file would need 77 GB.
+    let concat = |at: usize| int(node("Concat", &[&*format!("c{at}"); 2], &format!("c{}", at + 1)), "axis", 1);
+    let nodes: Vec<Node> = [node("MatMul", &["x", "w"], "c0")].into_iter().chain((0..80).map(concat)).collect();
+    let error = refused(import_with(&in_opset(13, nodes, vec![]), &Hints::default()));
+    assert!(error.contains("1572864 columns, 1048576 are the limit"), "{error}");
 }

@@ -148,6 +148,49 @@ fn activations_are_recognised_where_they_are_written_out() {
 }
 
 #[test]
+fn norms_are_recognised_where_they_are_written_out() {
+    let mean = |from: &str, to: &str| {
+        let axes = |it: &mut Attribute| it.ints = vec![-1];
+        with(node("ReduceMean", &[from], to), "axes", axes)
+    };
+    let start = vec![
+        mean("z", "mean"),
+        node("Sub", &["z", "mean"], "off"),
+        node("Mul", &["off", "off"], "square"),
+        mean("square", "var"),
+        node("Add", &["var", "eps"], "sum"),
+        node("Sqrt", &["sum"], "root"),
+    ];
+    let constants = || vec![number("eps", 1e-3), number("one", 1.0)];
+    for end in [
+        vec![node("Div", &["off", "root"], "y")],
+        vec![node("Reciprocal", &["root"], "inverse"), node("Mul", &["off", "inverse"], "y")],
+        vec![node("Reciprocal", &["root"], "inverse"), node("Mul", &["inverse", "off"], "y")],
+        vec![node("Div", &["one", "root"], "inverse"), node("Mul", &["off", "inverse"], "y")],
+    ] {
+        let draft = agreed(&in_opset(13, network([start.clone(), end].concat()), constants()));
+        assert!(draft.layers.iter().any(|layer| layer.norm.is_some()), "{:?}", draft.layers);
+    }
+    // Of something else than the row.
+    let twice = vec![node("Reciprocal", &["root"], "inverse"), node("Mul", &["z", "inverse"], "y")];
+    let error = refused(import_with(&in_opset(13, network([start, twice].concat()), constants()), &Hints::default()));
+    assert!(error.contains("Mul") && error.contains("mean or variance"), "{error}");
+}
+
+#[test]
+fn a_scale_may_be_computed_from_constants() {
+    let scale = vec![
+        node("Add", &["b2", "eps"], "sum"),
+        node("Sqrt", &["sum"], "root"),
+        node("Reciprocal", &["root"], "inverse"),
+        node("Neg", &["inverse"], "scale"),
+        node("Mul", &["z", "scale"], "y"),
+    ];
+    let constants = vec![tensor("b2", &[3], &[0.25, 1.0, 4.0]), number("eps", 1e-3)];
+    assert_eq!(agreed(&in_opset(13, network(scale), constants)).layers.len(), 1);
+}
+
+#[test]
 fn each_neuron_may_have_its_own_slope() {
     let prelu = |slopes: &[f32]| {
         let nodes = [linear(), vec![node("PRelu", &["z", "slopes"], "a"), node("MatMul", &["a", "v"], "y")]].concat();

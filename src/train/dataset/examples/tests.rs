@@ -44,7 +44,7 @@ fn rows_are_decoded_as_records_are() {
          6,maybe,f,1,red\n\
          7,,g,1,red\n",
     );
-    let examples = Examples::read(&[data.path().into()], &signature).unwrap();
+    let examples = Examples::read(&[data.path().into()], &signature, Limits::default()).unwrap();
     assert_eq!(examples.truth, Truth::Classes(vec![1, 0]));
     assert_eq!(examples.rows.row(0).to_vec(), [1.0, 2.5, 1.0]);
     assert_eq!(Gap::of(examples.rows[[1, 0]]), Some(Gap::Unknown));
@@ -52,7 +52,11 @@ fn rows_are_decoded_as_records_are() {
     // A text, a missing z and an infinity; no target, and one that the model doesn't know.
     assert_eq!((examples.rejected, examples.without_target), (3, 2));
 
-    let unlabelled = Examples::read_unlabelled(&[file("colour,z,x\nred,1,2\nred,,2\n").path().into()], &signature);
+    let unlabelled = Examples::read_unlabelled(
+        &[file("colour,z,x\nred,1,2\nred,,2\n").path().into()],
+        &signature,
+        Limits::default(),
+    );
     assert_eq!(unlabelled.unwrap(), UnlabelledRows { rows: array![[0.0, 2.0, 1.0]], rejected: 1 });
 }
 
@@ -60,9 +64,11 @@ fn rows_are_decoded_as_records_are() {
 fn what_training_forgives_is_the_signatures_to_say() {
     let strict = signature(classes(&["yes", "no"]), Unknown::Reject);
     let data = file("z,y,x,colour\n1,no,2.5,7\n2,yes,1,green\n");
-    let examples = Examples::read(&[data.path().into()], &strict).unwrap();
+    let examples = Examples::read(&[data.path().into()], &strict, Limits::default()).unwrap();
     assert_eq!((examples.len(), examples.rejected), (1, 1));
-    let none = Examples::read(&[file("z,y,x,colour\n2,yes,1,green\n1,,2.5,7\n").path().into()], &strict).unwrap_err();
+    let none =
+        Examples::read(&[file("z,y,x,colour\n2,yes,1,green\n1,,2.5,7\n").path().into()], &strict, Limits::default())
+            .unwrap_err();
     assert!(none.to_string().contains("it rejects 1, and 1 have no target that it knows"), "{none}");
 }
 
@@ -70,7 +76,7 @@ fn what_training_forgives_is_the_signatures_to_say() {
 fn classes_of_numbers_are_told_by_their_value() {
     let signature = signature(classes(&["0", "1"]), Unknown::Zeros);
     let data = file("z,y,x,colour\n1,1.0,1,red\n1,0,1,red\n1,01,1,red\n1,2,1,red\n1,x,1,red\n");
-    let examples = Examples::read(&[data.path().into()], &signature).unwrap();
+    let examples = Examples::read(&[data.path().into()], &signature, Limits::default()).unwrap();
     assert_eq!((examples.truth, examples.without_target), (Truth::Classes(vec![1, 0, 1]), 2));
 }
 
@@ -79,7 +85,7 @@ fn a_regression_may_have_several_targets() {
     let target = Target::Regression { names: vec!["a".into(), "b".into()] };
     let signature = signature(target, Unknown::Zeros);
     let data = file("b,colour,a,x,z\n10,red,1,1,1\n,red,2,1,1\n30,red,none,1,1\n40,red,4,1,1\n");
-    let examples = Examples::read(&[data.path().into()], &signature).unwrap();
+    let examples = Examples::read(&[data.path().into()], &signature, Limits::default()).unwrap();
     assert_eq!(examples.truth, Truth::Numbers(array![[1.0, 10.0], [4.0, 40.0]]));
     assert_eq!((examples.rejected, examples.without_target), (0, 2));
 }
@@ -87,9 +93,12 @@ fn a_regression_may_have_several_targets() {
 #[test]
 fn all_lacking_columns_are_named() {
     let signature = signature(classes(&["yes", "no"]), Unknown::Zeros);
-    let error = Examples::read(&[file("x,y\n1,yes\n").path().into()], &signature).unwrap_err().to_string();
+    let error =
+        Examples::read(&[file("x,y\n1,yes\n").path().into()], &signature, Limits::default()).unwrap_err().to_string();
     assert!(error.ends_with("lacks columns that are features of the model: colour, z"), "{error}");
-    let error = Examples::read(&[file("x,colour,z\n1,red,1\n").path().into()], &signature).unwrap_err().to_string();
+    let error = Examples::read(&[file("x,colour,z\n1,red,1\n").path().into()], &signature, Limits::default())
+        .unwrap_err()
+        .to_string();
     assert!(error.contains(r#"there is no column "y""#), "{error}");
 }
 
@@ -114,8 +123,10 @@ fn a_table_gives_what_its_file_gives() {
         without_target: 9,
     };
     let data = file("z,y,x,colour\n1,no,2.5,7\n2,yes,,green\n,no,1,7\n1,maybe,1,\n");
-    let (of_table, of_file) =
-        (Examples::of(&table, &signature).unwrap(), Examples::read(&[data.path().into()], &signature).unwrap());
+    let (of_table, of_file) = (
+        Examples::of(&table, &signature).unwrap(),
+        Examples::read(&[data.path().into()], &signature, Limits::default()).unwrap(),
+    );
     let bits = |examples: &Examples| examples.rows.map(|value| value.to_bits());
     assert_eq!(bits(&of_table), bits(&of_file));
     assert_eq!((of_table.truth, of_table.rejected, of_table.without_target), (of_file.truth, 1, 1));

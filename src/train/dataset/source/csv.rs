@@ -8,19 +8,16 @@ use csv::{ErrorKind, Reader, ReaderBuilder, StringRecord};
 
 use super::super::{DatasetError, open};
 use super::{Cell, Heading, Holds, Spot, Visit, place, read_error};
+use crate::limits::{Limits, too_long};
 
-/// A row, the header among them, may have so many bytes: the most that is read into memory at once, however little a
-/// compressed file takes on the disk.
-const MOST_ROW_BYTES: u64 = 64 << 20;
-
-pub(super) fn header(path: &Path) -> Result<Vec<Heading>, DatasetError> {
-    let (mut reader, _) = reader(path)?;
+pub(super) fn header(path: &Path, limits: Limits) -> Result<Vec<Heading>, DatasetError> {
+    let (mut reader, _) = reader(path, limits)?;
     let names = reader.headers().map_err(|e| error(path, e))?;
     Ok(names.iter().map(|name| Heading { name: name.into(), holds: Holds::Values }).collect())
 }
 
-pub(super) fn visit(path: &Path, wanted: &[usize], visit: &mut Visit<'_>) -> Result<(), DatasetError> {
-    let (mut reader, since_row) = reader(path)?;
+pub(super) fn visit(path: &Path, wanted: &[usize], limits: Limits, visit: &mut Visit<'_>) -> Result<(), DatasetError> {
+    let (mut reader, since_row) = reader(path, limits)?;
     // Else the place of a first row that isn't UTF-8 would be that of the header.
     reader.byte_headers().map_err(|e| error(path, e))?;
     let mut record = StringRecord::new();
@@ -34,26 +31,27 @@ pub(super) fn visit(path: &Path, wanted: &[usize], visit: &mut Visit<'_>) -> Res
 }
 
 /// A reader, and how much it has read since that was set to 0.
-fn reader(path: &Path) -> Result<(Reader<impl Read + use<>>, Rc<Cell64>), DatasetError> {
+fn reader(path: &Path, limits: Limits) -> Result<(Reader<impl Read + use<>>, Rc<Cell64>), DatasetError> {
     let file = open(path).map_err(|e| read_error(path, e))?;
     let since_row = Rc::new(Cell64::new(0));
-    let bounded = BoundedReader { inner: file, since_row: since_row.clone() };
+    let bounded = BoundedReader { inner: file, since_row: since_row.clone(), most: limits.row_bytes() };
     Ok((ReaderBuilder::new().trim(csv::Trim::All).from_reader(bounded), since_row))
 }
 
 type Cell64 = std::cell::Cell<u64>;
 
-/// Refuses to go on within a row that has no end.
+/// Refuses to go on within a row that has no end: a row is the most that is read into memory at once, however little a
+/// compressed file takes on the disk.
 struct BoundedReader<R> {
     inner: R,
     since_row: Rc<Cell64>,
+    most: usize,
 }
 
 impl<R: Read> Read for BoundedReader<R> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        if self.since_row.get() > MOST_ROW_BYTES {
-            let problem = format!("a row has more than {} MiB", MOST_ROW_BYTES >> 20);
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
+        if self.since_row.get() > self.most as u64 {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, too_long("a row", self.most)));
         }
         let read = self.inner.read(bytes)?;
         self.since_row.set(self.since_row.get() + read as u64);

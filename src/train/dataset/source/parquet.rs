@@ -23,14 +23,15 @@ use parquet::file::metadata::ParquetMetaData;
 
 use super::super::DatasetError;
 use super::{Cell, Heading, Holds, Spot, Visit};
+use crate::limits::Limits;
 use crate::printable::shown;
 
 /// Rows that are decoded at once.
 const BATCH: usize = 4096;
 
-/// Texts of a row group that decompress to more than this many bytes, and to this many times their size, aren't read: no
-/// table needs that, and a file of 16 KB would take as much memory as it likes.
-const MOST_BYTES: i64 = 64 << 20;
+/// Texts of a row group that decompress to more than this many bytes, and to this many times their size, aren't read: few
+/// tables need that, and a file of 16 KB would take as much memory as it likes. The limits may raise the bytes.
+const MOST_BYTES: usize = 64 << 20;
 const MOST_RATIO: i64 = 1_000;
 
 pub(super) fn header(path: &Path, file: &File) -> Result<Vec<Heading>, DatasetError> {
@@ -44,9 +45,15 @@ pub(super) fn rows_claimed(path: &Path, file: &File) -> Result<u64, DatasetError
     u64::try_from(rows).map_err(|_| error(path, ParquetError::General(format!("it claims {rows} rows"))))
 }
 
-pub(super) fn visit(path: &Path, file: &File, wanted: &[usize], visit: &mut Visit<'_>) -> Result<(), DatasetError> {
+pub(super) fn visit(
+    path: &Path,
+    file: &File,
+    wanted: &[usize],
+    limits: Limits,
+    visit: &mut Visit<'_>,
+) -> Result<(), DatasetError> {
     let builder = open(path, file)?;
-    check_sizes(path, &builder, wanted)?;
+    check_sizes(path, &builder, wanted, limits)?;
     let mask = ProjectionMask::roots(builder.parquet_schema(), wanted.iter().copied());
     let mut reader = builder.with_projection(mask).with_batch_size(BATCH).build().map_err(|e| error(path, e))?;
     // A batch has the projected columns in the order of the file.
@@ -75,15 +82,18 @@ fn check_sizes(
     path: &Path,
     builder: &ParquetRecordBatchReaderBuilder<File>,
     wanted: &[usize],
+    limits: Limits,
 ) -> Result<(), DatasetError> {
     let schema = builder.parquet_schema();
+    let most = i64::try_from(limits.raise(MOST_BYTES)).unwrap_or(i64::MAX);
     for (leaf, column) in builder.metadata().row_groups().iter().flat_map(|group| group.columns().iter().enumerate()) {
         let (stored, bytes) = (column.compressed_size().max(1), column.uncompressed_size());
-        let is_bomb = bytes > MOST_BYTES && bytes / stored > MOST_RATIO && column.column_type() == Type::BYTE_ARRAY;
+        let is_bomb = bytes > most && bytes / stored > MOST_RATIO && column.column_type() == Type::BYTE_ARRAY;
         if is_bomb && wanted.contains(&schema.get_column_root_idx(leaf)) {
             let name = column.column_descr().name();
             let problem = format!(
-                "column {} has {stored} bytes, which decompress to {bytes}: leave it out (--drop)",
+                "column {} has {stored} bytes, which decompress to {bytes}: leave it out (--drop), or raise the limit \
+                 (--limit-factor)",
                 shown(name)
             );
             return Err(DatasetError::Header { path: path.into(), problem });
