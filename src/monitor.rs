@@ -11,6 +11,8 @@ pub(crate) mod testing;
 
 use serde::Deserialize;
 
+use crate::route::is_threshold;
+
 /// The `[monitor]` section.
 #[derive(Clone, Debug, Deserialize)]
 pub struct MonitorConfig {
@@ -18,6 +20,8 @@ pub struct MonitorConfig {
     pub drift_window_s: u64,
     /// Who compares features with the training data.
     pub drift: DriftScope,
+    /// The index that counts as drift, unless chance alone may exceed it.
+    pub drift_threshold: f64,
     /// Features of a model that are monitored: the first ones of its signature.
     pub max_features: usize,
     /// Classes of a model with series of their own: the most frequent ones.
@@ -41,6 +45,9 @@ impl MonitorConfig {
     pub fn check(&self, mistakes: &mut Vec<String>) {
         if self.drift_window_s == 0 {
             mistakes.push("monitor.drift_window_s is 0: say at least 1".into());
+        }
+        if !is_threshold(self.drift_threshold) {
+            mistakes.push(format!("monitor.drift_threshold = {}: must be a number above 0", self.drift_threshold));
         }
         for (key, value) in [("max_features", self.max_features), ("max_classes", self.max_classes)] {
             if value == 0 {

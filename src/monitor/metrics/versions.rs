@@ -14,6 +14,7 @@ use super::catalogue::Families;
 use crate::model::Model;
 use crate::monitor::drift::{Column, Counts, DriftComparison, DriftStatus, Plan, Window};
 use crate::monitor::{DriftScope, MonitorConfig};
+use crate::route::RouteDrift;
 
 /// Versions per route and model whose counters stay, beyond those that serve or that a worker still counts for.
 const KEPT: usize = 4;
@@ -28,6 +29,9 @@ pub(super) struct Tally {
     model: String,
     version: String,
     scope: DriftScope,
+    /// The index that counts as drift, where `drift` has none of the feature.
+    threshold: f64,
+    drift: RouteDrift,
     /// The label `created` of `weir_feature_bin_total`. Counters that begin again are other series, so that the counts
     /// of two times can be subtracted from each other.
     created: String,
@@ -42,6 +46,8 @@ pub(super) struct Tally {
 #[derive(Debug)]
 pub(super) struct Versions {
     config: MonitorConfig,
+    /// How each route compares its features.
+    drift: BTreeMap<String, RouteDrift>,
     /// Which version each route serves, and the labels of its `weir_model_info`.
     routes: BTreeMap<String, Route>,
     /// In the order in which they were first used.
@@ -67,7 +73,7 @@ struct Version {
 }
 
 impl Tally {
-    fn new(families: &Families, route: &str, model: &Model, config: &MonitorConfig) -> Tally {
+    fn new(families: &Families, route: &str, model: &Model, config: &MonitorConfig, drift: RouteDrift) -> Tally {
         let (name, version) = (model.name(), model.version().to_string());
         let monitored = config.monitored_features();
         let plan = Plan::within(&model.baseline, model.signature(), monitored, config.max_classes);
@@ -87,18 +93,22 @@ impl Tally {
             model: name.to_owned(),
             version: version.clone(),
             scope: config.drift,
+            threshold: config.drift_threshold,
+            drift,
             created: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis().to_string(),
             bins: Vec::with_capacity(plan.bins()),
             also: vec![None; plan.bins()],
             plan,
         };
+        tally.warn_of_unknown_features();
         for column in tally.plan.columns() {
             for bin in &column.bins {
                 let labels = [route, name, &version, &column.label, bin, &tally.created];
-                tally.bins.push(match config.drift {
-                    DriftScope::Fleet => families.feature_bin.with_label_values(&labels),
+                tally.bins.push(if config.drift == DriftScope::Fleet && !tally.drift.excludes(&column.label) {
+                    families.feature_bin.with_label_values(&labels)
+                } else {
                     // The process counts for itself.
-                    DriftScope::Off | DriftScope::Process => IntCounter::new("bin", "rows").expect("the name is fixed"),
+                    IntCounter::new("bin", "rows").expect("the name is fixed")
                 });
             }
         }
@@ -121,6 +131,17 @@ impl Tally {
             }
         }
         tally
+    }
+
+    /// Another version may have them, so they are no mistake of the configuration.
+    fn warn_of_unknown_features(&self) {
+        let RouteDrift { exclude, threshold } = &self.drift;
+        let is_known = |name: &str| self.plan.columns().iter().any(|column| column.label == name);
+        let unknown: Vec<_> = exclude.iter().chain(threshold.keys()).filter(|name| !is_known(name)).collect();
+        if self.scope != DriftScope::Off && !unknown.is_empty() {
+            let Tally { route, model, version, .. } = self;
+            tracing::warn!(route, model, version, ?unknown, "[route.drift] names features that aren't monitored");
+        }
     }
 
     pub(super) fn plan(&self) -> &Plan {
@@ -148,10 +169,12 @@ impl Tally {
         for column in self.plan.columns() {
             let rows = column.training.iter().sum::<u64>();
             // An imported model without a baseline: shares of nothing would look like a baseline of their own.
-            if rows == 0 {
+            if rows == 0 || self.drift.excludes(&column.label) {
                 continue;
             }
             let labels = [&self.route, &self.model, &self.version, &column.label];
+            let threshold = self.drift.threshold.get(&column.label).copied().unwrap_or(self.threshold);
+            families.drift_threshold.with_label_values(&labels).set(threshold);
             families.baseline_rows.with_label_values(&labels).set(rows as i64);
             families.baseline_bins.with_label_values(&labels).set(column.bins.len() as i64);
             let rows = rows as f64;
@@ -185,6 +208,7 @@ impl Tally {
             let labels = [&self.route, &self.model, &self.version, &column.label];
             forget(families.baseline_rows.remove_label_values(&labels));
             forget(families.baseline_bins.remove_label_values(&labels));
+            forget(families.drift_threshold.remove_label_values(&labels));
             for bin in &column.bins {
                 let labels = [&self.route, &self.model, &self.version, &column.label, bin];
                 forget(families.baseline_bin.remove_label_values(&labels));
@@ -215,8 +239,8 @@ impl Tally {
 fn forget(_removed: Result<(), prometheus::Error>) {}
 
 impl Versions {
-    pub(super) fn new(config: MonitorConfig) -> Versions {
-        Versions { config, routes: BTreeMap::new(), known: Vec::new() }
+    pub(super) fn new(config: MonitorConfig, drift: BTreeMap<String, RouteDrift>) -> Versions {
+        Versions { config, drift, routes: BTreeMap::new(), known: Vec::new() }
     }
 
     /// The counters of `model`, for a worker that is going to score with it for `route`.
@@ -227,7 +251,8 @@ impl Versions {
     fn known(&mut self, families: &Families, route: &str, model: &Model) -> &mut Version {
         let (name, version) = (model.name(), model.version());
         let at = self.known.iter().position(|known| known.is(route, name, version)).unwrap_or_else(|| {
-            let tally = Arc::new(Tally::new(families, route, model, &self.config));
+            let drift = self.drift.get(route).cloned().unwrap_or_default();
+            let tally = Arc::new(Tally::new(families, route, model, &self.config, drift));
             self.known.push(Version {
                 route: route.to_owned(),
                 model: name.to_owned(),
@@ -306,7 +331,10 @@ impl Version {
         let live = self.window.counts();
         self.drift.clear();
         for column in self.tally.plan.columns() {
-            let found = DriftComparison::of(&column.training, &live[column.place.clone()]);
+            let mut found = DriftComparison::of(&column.training, &live[column.place.clone()]);
+            if self.tally.drift.excludes(&column.label) {
+                found = found.excluded();
+            }
             self.tally.set_drift(families, column, Some(found));
             self.drift.extend(found.psi.map(|psi| (column.label.clone(), psi)));
         }
