@@ -479,6 +479,26 @@ mod tests {
     }
 
     #[test]
+    fn drift_has_one_window_or_several() {
+        let load = |windows: &str| load(&format!("{MINIMAL}\n[monitor]\ndrift_windows = {windows}"), &[]);
+        let names = |windows: &str| {
+            let windows = load(windows).unwrap().monitor.drift_windows;
+            windows.into_iter().map(|window| window.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names("[\"10m\", \"1d\", \"1w\"]"), ["10m", "1d", "1w"]);
+        assert_eq!(names("\"1d\""), ["1d"]);
+        for (windows, expected) in [
+            ("[]", "monitor.drift_windows has 0 windows: must be 1 to 8"),
+            ("[\"1d\", \"24h\"]", "monitor.drift_windows has \"1d\" and \"24h\", which are the same: remove one"),
+            ("[\"10 min\"]", "\"10 min\" must be a number with s, m, h, d or w, and a year at most"),
+            ("600", "monitor.drift_windows: invalid type: integer `600`, expected a list"),
+        ] {
+            let told = load(windows).unwrap_err().to_string();
+            assert!(told.contains(expected), "{told}");
+        }
+    }
+
+    #[test]
     fn there_has_to_be_a_route() {
         let told = load("[kafka]\nbrokers = \"b:1\"", &[]).unwrap_err().to_string();
         assert!(told.contains("there is no [[route]]"), "{told}");

@@ -11,13 +11,18 @@ pub(crate) mod testing;
 
 use serde::Deserialize;
 
-use crate::route::is_threshold;
+use self::drift::DriftWindow;
+use crate::route::{is_threshold, one_or_more};
+
+/// Each window keeps 61 copies of a version's bins.
+const MOST_WINDOWS: usize = 8;
 
 /// The `[monitor]` section.
 #[derive(Clone, Debug, Deserialize)]
 pub struct MonitorConfig {
-    /// Seconds over which drift is computed.
-    pub drift_window_s: u64,
+    /// The windows over which drift is computed.
+    #[serde(deserialize_with = "one_or_more")]
+    pub drift_windows: Vec<DriftWindow>,
     /// Who compares features with the training data.
     pub drift: DriftScope,
     /// The index that counts as drift, unless chance alone may exceed it.
@@ -43,8 +48,20 @@ pub enum DriftScope {
 impl MonitorConfig {
     /// Adds what is wrong with this section to `mistakes`.
     pub fn check(&self, mistakes: &mut Vec<String>) {
-        if self.drift_window_s == 0 {
-            mistakes.push("monitor.drift_window_s is 0: say at least 1".into());
+        let windows = &self.drift_windows;
+        if windows.is_empty() || windows.len() > MOST_WINDOWS {
+            mistakes.push(format!(
+                "monitor.drift_windows has {} windows: must be 1 to {MOST_WINDOWS} (monitor.drift = \"off\" disables drift)",
+                windows.len()
+            ));
+        }
+        for (at, window) in windows.iter().enumerate() {
+            if let Some(same) = windows[..at].iter().find(|other| other.span == window.span) {
+                mistakes.push(format!(
+                    "monitor.drift_windows has {:?} and {:?}, which are the same: remove one",
+                    same.name, window.name
+                ));
+            }
         }
         if !is_threshold(self.drift_threshold) {
             mistakes.push(format!("monitor.drift_threshold = {}: must be a number above 0", self.drift_threshold));

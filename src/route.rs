@@ -208,7 +208,7 @@ pub(crate) fn is_threshold(value: f64) -> bool {
 }
 
 /// A list, or the only element of one: `topics = "flights"` can mean nothing else.
-fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value: D) -> Result<Vec<T>, D::Error> {
+pub(crate) fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value: D) -> Result<Vec<T>, D::Error> {
     struct List<T>(PhantomData<T>);
 
     impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {

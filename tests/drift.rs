@@ -70,17 +70,17 @@ fn process_fleet_and_evaluation_agree() {
         eventually("the rule has all rows", || {
             prometheus.assert_running();
             // The rules that come after this one have been evaluated, too, if it had all rows two seconds ago.
-            let counted = prometheus.by_feature("weir:feature_rows:increase10m offset 2s");
+            let counted = prometheus.by_feature("weir:feature_rows:increase offset 2s");
             (counted.len() == COLUMNS.len() + 2 && counted.values().all(|&count| count == rows as f64)).then_some(())
         });
-        prometheus.by_feature("weir:drift:psi10m")
+        prometheus.by_feature("weir:drift:psi")
     };
     assert_same(&of_fleet(&mut prometheus, 900), &place.drift(&all[..900]));
     assert!(first.stop().success());
     eventually("the other one has all partitions", || (second.partitions().len() == 4).then_some(()));
     place.send(&all[900..]);
     assert_same(&of_fleet(&mut prometheus, 1_500), &place.drift(&all));
-    assert_same(&prometheus.by_feature("weir:drift:threshold10m"), &place.evaluated(&all, "threshold"));
+    assert_same(&prometheus.by_feature("weir:drift:threshold"), &place.evaluated(&all, "threshold"));
 
     // A process that has all rows itself.
     let group = format!("{}-alone", place.setup.group);

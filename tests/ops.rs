@@ -19,6 +19,11 @@ use crate::support::tools::{run_json, tool};
 /// The value sets, by file name in `tests/helm/`.
 const VALUE_SETS: [&str; 4] = ["minimal", "full", "sasl-tls", "operators"];
 
+/// The rules of alerts and of drift, and those of the longer windows.
+const RULE_FILES: [&str; 2] = ["helm/weir/rules/weir.yaml", "helm/weir/rules/windows.yaml"];
+
+const RULE_TESTS: [&str; 2] = ["tests/helm/rules_test.yaml", "tests/helm/windows_test.yaml"];
+
 /// The oldest Kubernetes that the chart says it supports.
 const KUBERNETES: &str = "1.27.0";
 
@@ -34,7 +39,9 @@ pub(crate) fn dashboard_queries() -> Vec<String> {
     });
     let fill = |query: String| {
         let query = query.replace("$__rate_interval", "10s");
-        ["$job", "$route", "$model", "$feature"].iter().fold(query, |query, variable| query.replace(variable, ".*"))
+        ["$job", "$route", "$model", "$feature", "$window"]
+            .iter()
+            .fold(query, |query, variable| query.replace(variable, ".*"))
     };
     panels.chain(variables).map(fill).collect()
 }
@@ -116,7 +123,9 @@ fn custom_resources_say_what_their_operators_need() {
     let rules = chart.only("PrometheusRule");
     assert_eq!(rules["apiVersion"], "monitoring.coreos.com/v1");
     assert_eq!(rules["metadata"]["labels"]["release"], "prometheus");
-    assert_eq!(rules["spec"], yaml_file("helm/weir/rules/weir.yaml"));
+    assert_eq!(rules["spec"]["groups"], json!(rule_groups(&RULE_FILES[..1])));
+    let windows = Chart::render("operators", &["--set", "config.monitor.drift_windows={10m,1d}"]);
+    assert_eq!(windows.only("PrometheusRule")["spec"]["groups"], json!(rule_groups(&RULE_FILES)));
 
     let scaled = chart.only("ScaledObject");
     assert_eq!(scaled["apiVersion"], "keda.sh/v1alpha1");
@@ -316,11 +325,10 @@ fn the_charts_readme_has_every_value() {
 
 #[test]
 fn alerts_are_tested_and_say_what_to_do() {
-    let tests = root().join("tests/helm/rules_test.yaml");
-    succeed(Command::new(tool("promtool")).args(["check", "rules"]).arg(root().join("helm/weir/rules/weir.yaml")));
-    succeed(Command::new(tool("promtool")).args(["test", "rules"]).arg(&tests));
+    succeed(Command::new(tool("promtool")).args(["check", "rules"]).args(RULE_FILES.map(|file| root().join(file))));
+    succeed(Command::new(tool("promtool")).args(["test", "rules"]).args(RULE_TESTS.map(|file| root().join(file))));
 
-    let tests = fs::read_to_string(tests).unwrap();
+    let tests = read(RULE_TESTS[0]);
     for rule in rules().iter().filter(|rule| rule["alert"].is_string()) {
         let name = text(&rule["alert"]);
         let fires = format!(r#"ALERTS{{alertname="{name}", alertstate="firing""#);
@@ -336,7 +344,7 @@ fn alerts_are_tested_and_say_what_to_do() {
 #[test]
 fn the_tests_of_the_rules_have_the_series_that_weir_has() {
     const OTHERS: [&str; 6] = ["job", "group", "instance", "namespace", "pod", "le"];
-    let tests = read("tests/helm/rules_test.yaml");
+    let tests = RULE_TESTS.map(read).concat();
     let series = tests.lines().filter_map(|line| line.split_once("{series: 'weir_")?.1.split_once("}'"));
     let names: Vec<_> = series.map(|(series, _)| series.split_once('{').unwrap()).collect();
     assert!(names.len() > 100, "{} series", names.len());
@@ -418,7 +426,7 @@ impl Prometheus {
         // JSON is YAML.
         let configuration = json!({
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-            "rule_files": [root().join("helm/weir/rules/weir.yaml")],
+            "rule_files": RULE_FILES.map(|file| root().join(file)),
             "scrape_configs": [{"job_name": "weir", "static_configs": [{"targets": targets}]}],
         });
         let file = folder.path().join("prometheus.yml");
@@ -492,8 +500,11 @@ impl Drop for Prometheus {
 
 /// The rules of all groups.
 fn rules() -> Vec<Value> {
-    let groups = yaml_file("helm/weir/rules/weir.yaml");
-    list(&groups["groups"]).iter().flat_map(|group| list(&group["rules"])).cloned().collect()
+    rule_groups(&RULE_FILES).iter().flat_map(|group| list(&group["rules"]).to_vec()).collect()
+}
+
+fn rule_groups(files: &[&str]) -> Vec<Value> {
+    files.iter().flat_map(|file| list(&yaml_file(file)["groups"]).to_vec()).collect()
 }
 
 /// The names of weir's own metrics in the rules.

@@ -28,7 +28,7 @@ use versions::Versions;
 
 use crate::model::Model;
 use crate::model::reference::{ModelRef, Selector};
-use crate::monitor::drift::THRESHOLD;
+use crate::monitor::drift::{DriftWindow, THRESHOLD};
 use crate::monitor::{DriftScope, MonitorConfig};
 use crate::route::RouteDrift;
 
@@ -77,7 +77,7 @@ impl Metrics {
     /// Metrics that all stand at zero. `drift_window` is the time over which drift is computed.
     pub fn new(drift_window: Duration) -> Metrics {
         let config = MonitorConfig {
-            drift_window_s: drift_window.as_secs(),
+            drift_windows: vec![DriftWindow { name: format!("{}s", drift_window.as_secs()), span: drift_window }],
             drift: DriftScope::Fleet,
             drift_threshold: THRESHOLD,
             max_features: usize::MAX,
@@ -207,7 +207,7 @@ impl Metrics {
         self.families().commit_age.with_label_values::<&str>(&[]).set(age.as_secs_f64());
     }
 
-    /// The drift of a serving version as the last [`Metrics::tick`] saw it: features (and the prediction) with their
+    /// The drift of a serving version over the first window, as the last [`Metrics::tick`] saw it: features (and the prediction) with their
     /// population stability index, the strongest first. Empty while the window has too few rows.
     pub fn drift(&self, model: &str, version: u64) -> Vec<(String, f64)> {
         self.versions().drift(model, version)

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ndarray::{Array2, aview2};
 
 use super::*;
-use crate::monitor::drift::Baseline;
+use crate::monitor::drift::{Baseline, DriftWindow};
 use crate::monitor::testing::{arithmetic, flights};
 use crate::record::{Gap, Reason};
 
@@ -25,9 +25,13 @@ fn samples(metrics: &Metrics) -> BTreeMap<String, f64> {
         .collect()
 }
 
+fn window(name: &str) -> DriftWindow {
+    DriftWindow::try_from(name.to_owned()).unwrap()
+}
+
 fn monitoring(drift: DriftScope) -> MonitorConfig {
     MonitorConfig {
-        drift_window_s: WINDOW.as_secs(),
+        drift_windows: vec![window("10m")],
         drift,
         drift_threshold: 0.05,
         max_features: 100,
@@ -286,6 +290,9 @@ fn a_version_has_as_many_series_as_the_documentation_says() {
     assert_eq!(series(monitoring(DriftScope::Fleet)), bins(2) + 3 * classes + 5 + always);
     assert_eq!(series(monitoring(DriftScope::Process)), 4 * 2 + classes + 2 + always);
     assert_eq!(series(monitoring(DriftScope::Off)), classes + always);
+    let two_windows = |drift| MonitorConfig { drift_windows: vec![window("10m"), window("1d")], ..monitoring(drift) };
+    assert_eq!(series(two_windows(DriftScope::Fleet)), series(monitoring(DriftScope::Fleet)) + 3 * 3);
+    assert_eq!(series(two_windows(DriftScope::Process)), series(monitoring(DriftScope::Process)) + 2 * 3);
     let one_of_each = MonitorConfig { max_features: 1, max_classes: 1, ..monitoring(DriftScope::Fleet) };
     // The other class is `other`.
     assert_eq!(series(one_of_each), bins(1) + 3 * 2 + 5 + always);

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use prometheus::IntCounter;
 
@@ -28,9 +28,7 @@ pub(super) struct Tally {
     route: String,
     model: String,
     version: String,
-    scope: DriftScope,
-    /// The index that counts as drift, where `drift` has none of the feature.
-    threshold: f64,
+    config: MonitorConfig,
     drift: RouteDrift,
     /// The label `created` of `weir_feature_bin_total`. Counters that begin again are other series, so that the counts
     /// of two times can be subtracted from each other.
@@ -67,8 +65,9 @@ struct Version {
     model: String,
     version: u64,
     tally: Arc<Tally>,
-    window: Window,
-    /// By column of the plan that has rows enough, the strongest first.
+    /// With their names.
+    windows: Vec<(String, Window)>,
+    /// By column of the plan that has rows enough in the first window, the strongest first.
     drift: Vec<(String, f64)>,
 }
 
@@ -92,8 +91,7 @@ impl Tally {
             route: route.to_owned(),
             model: name.to_owned(),
             version: version.clone(),
-            scope: config.drift,
-            threshold: config.drift_threshold,
+            config: config.clone(),
             drift,
             created: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis().to_string(),
             bins: Vec::with_capacity(plan.bins()),
@@ -138,7 +136,7 @@ impl Tally {
         let RouteDrift { exclude, threshold } = &self.drift;
         let is_known = |name: &str| self.plan.columns().iter().any(|column| column.label == name);
         let unknown: Vec<_> = exclude.iter().chain(threshold.keys()).filter(|name| !is_known(name)).collect();
-        if self.scope != DriftScope::Off && !unknown.is_empty() {
+        if self.config.drift != DriftScope::Off && !unknown.is_empty() {
             let Tally { route, model, version, .. } = self;
             tracing::warn!(route, model, version, ?unknown, "[route.drift] names features that aren't monitored");
         }
@@ -163,7 +161,7 @@ impl Tally {
     }
 
     fn set_baseline(&self, families: &Families) {
-        if self.scope != DriftScope::Fleet {
+        if self.config.drift != DriftScope::Fleet {
             return;
         }
         for column in self.plan.columns() {
@@ -173,10 +171,13 @@ impl Tally {
                 continue;
             }
             let labels = [&self.route, &self.model, &self.version, &column.label];
-            let threshold = self.drift.threshold.get(&column.label).copied().unwrap_or(self.threshold);
-            families.drift_threshold.with_label_values(&labels).set(threshold);
             families.baseline_rows.with_label_values(&labels).set(rows as i64);
             families.baseline_bins.with_label_values(&labels).set(column.bins.len() as i64);
+            let threshold = self.drift.threshold.get(&column.label).unwrap_or(&self.config.drift_threshold);
+            for window in &self.config.drift_windows {
+                let labels = [&self.route, &self.model, &self.version, &column.label, &window.name];
+                families.drift_threshold.with_label_values(&labels).set(*threshold);
+            }
             let rows = rows as f64;
             for (bin, &count) in column.bins.iter().zip(&column.training) {
                 let labels = [&self.route, &self.model, &self.version, &column.label, bin];
@@ -186,14 +187,14 @@ impl Tally {
     }
 
     /// `None` removes what said something about the present.
-    fn set_drift(&self, families: &Families, column: &Column, found: Option<DriftComparison>) {
+    fn set_drift(&self, families: &Families, column: &Column, window: &str, found: Option<DriftComparison>) {
         let [route, model, version, feature] = [&*self.route, &*self.model, &*self.version, &*column.label];
         match found.and_then(|found| found.psi) {
-            Some(psi) => families.drift.with_label_values(&[route, model, version, feature, PSI]).set(psi),
-            None => forget(families.drift.remove_label_values(&[route, model, version, feature, PSI])),
+            Some(psi) => families.drift.with_label_values(&[route, model, version, feature, window, PSI]).set(psi),
+            None => forget(families.drift.remove_label_values(&[route, model, version, feature, window, PSI])),
         }
         for status in DriftStatus::ALL {
-            let labels = [route, model, version, feature, status.as_str()];
+            let labels = [route, model, version, feature, window, status.as_str()];
             match found.filter(|found| found.status == status) {
                 Some(found) => families.drift_rows.with_label_values(&labels).set(found.rows as i64),
                 None => forget(families.drift_rows.remove_label_values(&labels)),
@@ -204,11 +205,14 @@ impl Tally {
     /// Removes what says something about the present.
     fn forget_gauges(&self, families: &Families) {
         for column in self.plan.columns() {
-            self.set_drift(families, column, None);
+            for window in &self.config.drift_windows {
+                self.set_drift(families, column, &window.name, None);
+                let labels = [&self.route, &self.model, &self.version, &column.label, &window.name];
+                forget(families.drift_threshold.remove_label_values(&labels));
+            }
             let labels = [&self.route, &self.model, &self.version, &column.label];
             forget(families.baseline_rows.remove_label_values(&labels));
             forget(families.baseline_bins.remove_label_values(&labels));
-            forget(families.drift_threshold.remove_label_values(&labels));
             for bin in &column.bins {
                 let labels = [&self.route, &self.model, &self.version, &column.label, bin];
                 forget(families.baseline_bin.remove_label_values(&labels));
@@ -253,11 +257,12 @@ impl Versions {
         let at = self.known.iter().position(|known| known.is(route, name, version)).unwrap_or_else(|| {
             let drift = self.drift.get(route).cloned().unwrap_or_default();
             let tally = Arc::new(Tally::new(families, route, model, &self.config, drift));
+            let windows = self.config.drift_windows.iter();
             self.known.push(Version {
                 route: route.to_owned(),
                 model: name.to_owned(),
                 version,
-                window: Window::new(Duration::from_secs(self.config.drift_window_s), tally.plan.bins()),
+                windows: windows.map(|it| (it.name.clone(), Window::new(it.span, tally.plan.bins()))).collect(),
                 tally,
                 drift: Vec::new(),
             });
@@ -327,18 +332,24 @@ impl Version {
     }
 
     fn tick(&mut self, families: &Families, now: Instant) {
-        self.window.push(now, self.tally.cumulative());
-        let live = self.window.counts();
-        self.drift.clear();
-        for column in self.tally.plan.columns() {
-            let mut found = DriftComparison::of(&column.training, &live[column.place.clone()]);
-            if self.tally.drift.excludes(&column.label) {
-                found = found.excluded();
+        let Version { tally, windows, drift, .. } = self;
+        let cumulative = tally.cumulative();
+        drift.clear();
+        for (at, (name, window)) in windows.iter_mut().enumerate() {
+            window.push(now, cumulative.clone());
+            let live = window.counts();
+            for column in tally.plan.columns() {
+                let mut found = DriftComparison::of(&column.training, &live[column.place.clone()]);
+                if tally.drift.excludes(&column.label) {
+                    found = found.excluded();
+                }
+                tally.set_drift(families, column, name, Some(found));
+                if at == 0 {
+                    drift.extend(found.psi.map(|psi| (column.label.clone(), psi)));
+                }
             }
-            self.tally.set_drift(families, column, Some(found));
-            self.drift.extend(found.psi.map(|psi| (column.label.clone(), psi)));
         }
-        self.drift.sort_by(|a, b| b.1.total_cmp(&a.1));
+        drift.sort_by(|a, b| b.1.total_cmp(&a.1));
     }
 
     fn retire(&mut self, families: &Families) {

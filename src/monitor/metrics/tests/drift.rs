@@ -34,7 +34,7 @@ fn drift_is_silent_at_first_and_then_names_the_strongest_feature() {
     let model = flights(7);
     metrics.serving("flights", &production(), &model);
     let mut seen = metrics.route("flights").model(&model);
-    let gauge = "weir_drift{feature=\"origin\",model=\"flights\",route=\"flights\",statistic=\"psi\",version=\"7\"}";
+    let gauge = "weir_drift{feature=\"origin\",model=\"flights\",route=\"flights\",statistic=\"psi\",version=\"7\",window=\"600s\"}";
     let start = Instant::now();
     let mut rows = |number: usize| {
         seen.observe_rows(delays(number, 1.0).view());
@@ -42,7 +42,7 @@ fn drift_is_silent_at_first_and_then_names_the_strongest_feature() {
     };
     let status = |status: &str| {
         let name = format!(
-            "weir_drift_rows{{feature=\"origin\",model=\"flights\",route=\"flights\",status={status:?},version=\"7\"}}"
+            "weir_drift_rows{{feature=\"origin\",model=\"flights\",route=\"flights\",status={status:?},version=\"7\",window=\"600s\"}}"
         );
         samples(&metrics).get(&name).copied()
     };
@@ -81,10 +81,38 @@ fn routes_of_one_model_are_counted_apart() {
     metrics.tick(Instant::now());
     // Together they are as in training, half and half.
     let drift = |route: &str| {
-        let labels = format!(r#"feature="origin",model="flights",route="{route}",statistic="psi",version="1""#);
+        let labels =
+            format!(r#"feature="origin",model="flights",route="{route}",statistic="psi",version="1",window="600s""#);
         samples(&metrics)[&format!("weir_drift{{{labels}}}")]
     };
     assert!(drift("one") > 1.0 && drift("two") > 1.0, "{} {}", drift("one"), drift("two"));
+}
+
+#[test]
+fn each_window_has_its_rows_and_its_index() {
+    let config = MonitorConfig { drift_windows: vec![window("10m"), window("1d")], ..monitoring(DriftScope::Fleet) };
+    let metrics = Metrics::register(Registry::new(), config, BTreeMap::new());
+    let model = flights(7);
+    metrics.serving("flights", &production(), &model);
+    let mut seen = metrics.route("flights").model(&model);
+    let start = Instant::now();
+    for hour in 0..48 {
+        seen.observe_rows(delays(1_000, f64::from(hour % 2)).view());
+        seen.flush();
+        metrics.tick(start + Duration::from_secs(3_600) * hour);
+        // Before the next batch, and after the end of the short window.
+        metrics.tick(start + Duration::from_secs(3_600) * hour + WINDOW * 2);
+    }
+    let samples = samples(&metrics);
+    let of = |metric: &str, window: &str| {
+        let parts = ["feature=\"origin\"".to_owned(), format!("window={window:?}")];
+        let is_it = |name: &&String| name.starts_with(metric) && parts.iter().all(|part| name.contains(part));
+        samples.iter().filter(|(name, _)| is_it(name)).map(|(_, &value)| value).collect::<Vec<_>>()
+    };
+    // One origin an hour, and both in turns over the day, as in training.
+    assert_eq!((of("weir_drift_rows", "10m"), of("weir_drift{", "10m")), (vec![0.0], vec![]));
+    assert_eq!((of("weir_drift_rows", "1d"), of("weir_drift{", "1d")), (vec![24_000.0], vec![0.0]));
+    assert_eq!((of("weir_drift_threshold", "10m"), of("weir_drift_threshold", "1d")), (vec![0.05], vec![0.05]));
 }
 
 #[test]
