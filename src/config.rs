@@ -459,46 +459,6 @@ mod tests {
     }
 
     #[test]
-    fn features_are_excluded_from_drift_by_their_names() {
-        let text = format!(
-            "{MINIMAL}\n[route.drift]\nexclude = [\"Dep Hour\"]\n[route.drift.threshold]\nAge = 0.3\n\"a.b \\\"c\\\"\" = 1\n"
-        );
-        let drift = load(&text, &[]).unwrap().routes[0].drift.clone();
-        assert!(drift.excludes("Dep Hour") && !drift.excludes("dep hour"));
-        assert_eq!(drift.threshold, BTreeMap::from([("Age".to_owned(), 0.3), ("a.b \"c\"".to_owned(), 1.0)]));
-        let text = text.replace("0.3", "0.0").replace("exclude", "excluded") + "[monitor]\ndrift_threshold = -1\n";
-        let told = load(&text, &[]).unwrap_err().mistakes.join("\n");
-        for part in [
-            "route[0].drift.excluded is not a key of weir (`weir check --defaults` prints them all); did you mean exclude?",
-            "route \"flights\": drift.threshold: \"Age\" = 0: must be a number above 0",
-            "monitor.drift_threshold = -1: must be a number above 0",
-        ] {
-            assert!(told.contains(part), "{part:?} is missing in:\n{told}");
-        }
-        assert_eq!(load(MINIMAL, &[]).unwrap().monitor.drift_threshold, crate::monitor::drift::THRESHOLD);
-    }
-
-    #[test]
-    fn drift_has_one_window_or_several() {
-        let load = |windows: &str| load(&format!("{MINIMAL}\n[monitor]\ndrift_windows = {windows}"), &[]);
-        let names = |windows: &str| {
-            let windows = load(windows).unwrap().monitor.drift_windows;
-            windows.into_iter().map(|window| window.name).collect::<Vec<_>>()
-        };
-        assert_eq!(names("[\"10m\", \"1d\", \"1w\"]"), ["10m", "1d", "1w"]);
-        assert_eq!(names("\"1d\""), ["1d"]);
-        for (windows, expected) in [
-            ("[]", "monitor.drift_windows has 0 windows: must be 1 to 8"),
-            ("[\"1d\", \"24h\"]", "monitor.drift_windows has \"1d\" and \"24h\", which are the same: remove one"),
-            ("[\"10 min\"]", "\"10 min\" must be a number with s, m, h, d or w, and a year at most"),
-            ("600", "monitor.drift_windows: invalid type: integer `600`, expected a list"),
-        ] {
-            let told = load(windows).unwrap_err().to_string();
-            assert!(told.contains(expected), "{told}");
-        }
-    }
-
-    #[test]
     fn there_has_to_be_a_route() {
         let told = load("[kafka]\nbrokers = \"b:1\"", &[]).unwrap_err().to_string();
         assert!(told.contains("there is no [[route]]"), "{told}");
