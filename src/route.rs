@@ -1,5 +1,6 @@
 //! A route: input topics, a model, an output topic, a dead-letter topic.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -25,6 +26,9 @@ pub struct RouteConfig {
     pub output: Output,
     /// Where the rejected records go.
     pub dead_letter: DeadLetter,
+    /// How the features are compared with the training data.
+    #[serde(default)]
+    pub drift: RouteDrift,
 }
 
 /// Where the records of a route come from, and how they are read.
@@ -80,6 +84,25 @@ pub struct DeadLetter {
     /// Over how many seconds that share is taken.
     #[serde(default = "a_minute")]
     pub window_s: u64,
+}
+
+/// How the features of a route are compared with the training data. Features go by the label `feature` of the metrics,
+/// so `prediction` is one of them.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct RouteDrift {
+    /// Features that aren't compared.
+    #[serde(default, deserialize_with = "one_or_more")]
+    pub exclude: Vec<String>,
+    /// The index that counts as drift, for features that don't take `monitor.drift_threshold`.
+    #[serde(default)]
+    pub threshold: BTreeMap<String, f64>,
+}
+
+impl RouteDrift {
+    /// Whether the feature isn't compared.
+    pub fn excludes(&self, feature: &str) -> bool {
+        self.exclude.iter().any(|excluded| excluded == feature)
+    }
 }
 
 /// A header that a prediction can carry. None does by default: four of them cost a third to a half of the rate.
@@ -149,6 +172,9 @@ impl RouteConfig {
                 self.output.topic
             ));
         }
+        for (feature, &threshold) in self.drift.threshold.iter().filter(|(_, threshold)| !is_threshold(**threshold)) {
+            wrong(format!("drift.threshold: {feature:?} = {threshold}: must be a number above 0"));
+        }
         if let Err(error) = codec::validate_fields(&self.output.fields) {
             wrong(format!("output.fields: {error}"));
         }
@@ -176,8 +202,13 @@ impl RouteConfig {
     }
 }
 
+/// Whether an index of drift can be compared with it.
+pub(crate) fn is_threshold(value: f64) -> bool {
+    value.is_finite() && value > 0.0
+}
+
 /// A list, or the only element of one: `topics = "flights"` can mean nothing else.
-fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value: D) -> Result<Vec<T>, D::Error> {
+pub(crate) fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value: D) -> Result<Vec<T>, D::Error> {
     struct List<T>(PhantomData<T>);
 
     impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {

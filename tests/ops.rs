@@ -3,21 +3,29 @@
 //!
 //! The value sets and the tests of the rules are in `tests/helm/`. `scripts/setup test` brings the tools.
 
+mod prometheus;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::net::TcpListener;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output};
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use weir::monitor::metrics::CATALOGUE;
 
+pub(crate) use prometheus::Prometheus;
+
 use crate::support::tools::{run_json, tool};
 
 /// The value sets, by file name in `tests/helm/`.
 const VALUE_SETS: [&str; 4] = ["minimal", "full", "sasl-tls", "operators"];
+
+/// The rules of alerts and of drift, and those of the longer windows.
+const RULE_FILES: [&str; 2] = ["helm/weir/rules/weir.yaml", "helm/weir/rules/windows.yaml"];
+
+const RULE_TESTS: [&str; 2] = ["tests/helm/rules_test.yaml", "tests/helm/windows_test.yaml"];
 
 /// The oldest Kubernetes that the chart says it supports.
 const KUBERNETES: &str = "1.27.0";
@@ -34,7 +42,9 @@ pub(crate) fn dashboard_queries() -> Vec<String> {
     });
     let fill = |query: String| {
         let query = query.replace("$__rate_interval", "10s");
-        ["$job", "$route", "$model", "$feature"].iter().fold(query, |query, variable| query.replace(variable, ".*"))
+        ["$job", "$route", "$model", "$feature", "$window"]
+            .iter()
+            .fold(query, |query, variable| query.replace(variable, ".*"))
     };
     panels.chain(variables).map(fill).collect()
 }
@@ -116,7 +126,9 @@ fn custom_resources_say_what_their_operators_need() {
     let rules = chart.only("PrometheusRule");
     assert_eq!(rules["apiVersion"], "monitoring.coreos.com/v1");
     assert_eq!(rules["metadata"]["labels"]["release"], "prometheus");
-    assert_eq!(rules["spec"], yaml_file("helm/weir/rules/weir.yaml"));
+    assert_eq!(rules["spec"]["groups"], json!(rule_groups(&RULE_FILES[..1])));
+    let windows = Chart::render("operators", &["--set", "config.monitor.drift_windows={10m,1d}"]);
+    assert_eq!(windows.only("PrometheusRule")["spec"]["groups"], json!(rule_groups(&RULE_FILES)));
 
     let scaled = chart.only("ScaledObject");
     assert_eq!(scaled["apiVersion"], "keda.sh/v1alpha1");
@@ -316,11 +328,10 @@ fn the_charts_readme_has_every_value() {
 
 #[test]
 fn alerts_are_tested_and_say_what_to_do() {
-    let tests = root().join("tests/helm/rules_test.yaml");
-    succeed(Command::new(tool("promtool")).args(["check", "rules"]).arg(root().join("helm/weir/rules/weir.yaml")));
-    succeed(Command::new(tool("promtool")).args(["test", "rules"]).arg(&tests));
+    succeed(Command::new(tool("promtool")).args(["check", "rules"]).args(RULE_FILES.map(|file| root().join(file))));
+    succeed(Command::new(tool("promtool")).args(["test", "rules"]).args(RULE_TESTS.map(|file| root().join(file))));
 
-    let tests = fs::read_to_string(tests).unwrap();
+    let tests = read(RULE_TESTS[0]);
     for rule in rules().iter().filter(|rule| rule["alert"].is_string()) {
         let name = text(&rule["alert"]);
         let fires = format!(r#"ALERTS{{alertname="{name}", alertstate="firing""#);
@@ -336,7 +347,7 @@ fn alerts_are_tested_and_say_what_to_do() {
 #[test]
 fn the_tests_of_the_rules_have_the_series_that_weir_has() {
     const OTHERS: [&str; 6] = ["job", "group", "instance", "namespace", "pod", "le"];
-    let tests = read("tests/helm/rules_test.yaml");
+    let tests = RULE_TESTS.map(read).concat();
     let series = tests.lines().filter_map(|line| line.split_once("{series: 'weir_")?.1.split_once("}'"));
     let names: Vec<_> = series.map(|(series, _)| series.split_once('{').unwrap()).collect();
     assert!(names.len() > 100, "{} series", names.len());
@@ -403,97 +414,13 @@ impl Chart {
     }
 }
 
-/// A Prometheus of Debian's on a free port, stopped when dropped.
-pub(crate) struct Prometheus {
-    process: Child,
-    folder: tempfile::TempDir,
-    api: String,
-    agent: ureq::Agent,
-}
-
-impl Prometheus {
-    /// Scrapes these (host:port) as one job every second, and evaluates the chart's rules.
-    pub(crate) fn scraping(targets: &[&str]) -> Prometheus {
-        let folder = tempfile::tempdir().unwrap();
-        // JSON is YAML.
-        let configuration = json!({
-            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-            "rule_files": [root().join("helm/weir/rules/weir.yaml")],
-            "scrape_configs": [{"job_name": "weir", "static_configs": [{"targets": targets}]}],
-        });
-        let file = folder.path().join("prometheus.yml");
-        fs::write(&file, configuration.to_string()).unwrap();
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let log = File::create(folder.path().join("log")).unwrap();
-        let process = Command::new(tool("prometheus"))
-            .arg(format!("--config.file={}", file.display()))
-            .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
-            .arg(format!("--web.listen-address={address}"))
-            .arg("--log.level=warn")
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        // An error's body says more than its status.
-        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-        Prometheus { process, folder, api: format!("http://{address}/api/v1"), agent }
-    }
-
-    pub(crate) fn assert_running(&mut self) {
-        if let Some(status) = self.process.try_wait().unwrap() {
-            panic!("prometheus, {status}: {}", fs::read_to_string(self.folder.path().join("log")).unwrap());
-        }
-    }
-
-    /// The data of an answer; `None` as long as Prometheus isn't up.
-    fn get(&self, path: &str, parameters: &[(&str, &str)]) -> Option<Value> {
-        let request = self.agent.get(format!("{}/{path}", self.api)).query_pairs(parameters.iter().copied());
-        let mut answer: Value = request.call().ok()?.body_mut().read_json().ok()?;
-        assert_eq!(answer["status"], "success", "{parameters:?}: {answer}");
-        Some(answer["data"].take())
-    }
-
-    /// Does the query give at least one number? NaN and the infinities are none.
-    fn answers(&self, query: &str) -> bool {
-        let data = self.get("query", &[("query", query)]);
-        let is_number = |series: &Value| text(&series["value"][1]).parse().is_ok_and(f64::is_finite);
-        data.is_some_and(|data| list(&data["result"]).iter().any(is_number))
-    }
-
-    /// The values of a query by the label `feature`.
-    pub(crate) fn by_feature(&self, query: &str) -> BTreeMap<String, f64> {
-        let data = self.get("query", &[("query", query)]).unwrap_or_default();
-        let series = data["result"].as_array().into_iter().flatten();
-        let value = |it: &Value| (text(&it["metric"]["feature"]).to_owned(), text(&it["value"][1]).parse().unwrap());
-        series.map(value).collect()
-    }
-
-    fn metric_names(&self) -> BTreeSet<String> {
-        let names = self.get("label/__name__/values", &[]).unwrap_or_default();
-        names.as_array().into_iter().flatten().map(|name| text(name).to_owned()).collect()
-    }
-
-    fn rules_are_healthy(&self) -> Result<(), String> {
-        let groups = self.get("rules", &[]).ok_or("no answer about the rules")?;
-        let mut rules = list(&groups["groups"]).iter().flat_map(|group| list(&group["rules"]));
-        match rules.find(|rule| rule["health"] != "ok") {
-            Some(rule) => Err(format!("a rule can't be evaluated: {rule}")),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 /// The rules of all groups.
 fn rules() -> Vec<Value> {
-    let groups = yaml_file("helm/weir/rules/weir.yaml");
-    list(&groups["groups"]).iter().flat_map(|group| list(&group["rules"])).cloned().collect()
+    rule_groups(&RULE_FILES).iter().flat_map(|group| list(&group["rules"]).to_vec()).collect()
+}
+
+fn rule_groups(files: &[&str]) -> Vec<Value> {
+    files.iter().flat_map(|file| list(&yaml_file(file)["groups"]).to_vec()).collect()
 }
 
 /// The names of weir's own metrics in the rules.

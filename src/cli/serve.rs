@@ -31,7 +31,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         let listen = &config.http.listen;
         let listener = TcpListener::bind(listen).await.with_context(|| format!("http.listen {listen:?}"))?;
         tracing::info!(version = env!("CARGO_PKG_VERSION"), http = %listener.local_addr()?, "weir starts");
-        let metrics = Metrics::of_group(&config.kafka.group_id, config.monitor.clone());
+        let drift = config.routes.iter().map(|route| (route.name.clone(), route.drift.clone())).collect();
+        let metrics = Metrics::of_group(&config.kafka.group_id, config.monitor.clone(), drift);
         serve::run(config, metrics, listener, asked_to_stop()?).await?;
         anyhow::Ok(())
     });

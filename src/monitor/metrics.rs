@@ -28,7 +28,9 @@ use versions::Versions;
 
 use crate::model::Model;
 use crate::model::reference::{ModelRef, Selector};
+use crate::monitor::drift::{DriftWindow, THRESHOLD};
 use crate::monitor::{DriftScope, MonitorConfig};
+use crate::route::RouteDrift;
 
 /// The content type of [`Metrics::render`].
 pub const TEXT_FORMAT: &str = prometheus::TEXT_FORMAT;
@@ -75,22 +77,25 @@ impl Metrics {
     /// Metrics that all stand at zero. `drift_window` is the time over which drift is computed.
     pub fn new(drift_window: Duration) -> Metrics {
         let config = MonitorConfig {
-            drift_window_s: drift_window.as_secs(),
+            drift_windows: vec![DriftWindow { name: format!("{}s", drift_window.as_secs()), span: drift_window }],
             drift: DriftScope::Fleet,
+            drift_threshold: THRESHOLD,
             max_features: usize::MAX,
             max_classes: usize::MAX,
         };
-        Metrics::register(Registry::new(), config)
+        Metrics::register(Registry::new(), config, BTreeMap::new())
     }
 
     /// Metrics with the consumer group as a label of each series, so that two fleets can share a `job`.
-    pub fn of_group(group: &str, config: MonitorConfig) -> Metrics {
+    ///
+    /// `routes` has how each route compares its features.
+    pub fn of_group(group: &str, config: MonitorConfig, routes: BTreeMap<String, RouteDrift>) -> Metrics {
         let labels = HashMap::from([(GROUP.to_owned(), group.to_owned())]);
         let registry = Registry::new_custom(None, Some(labels)).expect("no prefix to be wrong");
-        Metrics::register(registry, config)
+        Metrics::register(registry, config, routes)
     }
 
-    fn register(registry: Registry, config: MonitorConfig) -> Metrics {
+    fn register(registry: Registry, config: MonitorConfig, routes: BTreeMap<String, RouteDrift>) -> Metrics {
         let families = Families::register(&registry).expect("the catalogue is fixed, and every test registers it");
         families
             .build_info
@@ -115,7 +120,7 @@ impl Metrics {
         for outcome in CommitOutcome::ALL {
             families.commits.with_label_values(&[outcome.as_str()]);
         }
-        let versions = Mutex::new(Versions::new(config));
+        let versions = Mutex::new(Versions::new(config, routes));
         Metrics { shared: Arc::new(Shared { registry, families, versions, present: Mutex::default() }) }
     }
 
@@ -202,7 +207,7 @@ impl Metrics {
         self.families().commit_age.with_label_values::<&str>(&[]).set(age.as_secs_f64());
     }
 
-    /// The drift of a serving version as the last [`Metrics::tick`] saw it: features (and the prediction) with their
+    /// The drift of a serving version over the first window, as the last [`Metrics::tick`] saw it: features (and the prediction) with their
     /// population stability index, the strongest first. Empty while the window has too few rows.
     pub fn drift(&self, model: &str, version: u64) -> Vec<(String, f64)> {
         self.versions().drift(model, version)

@@ -39,12 +39,19 @@ pub enum DriftStatus {
     FewTrainingRows,
     /// The model has no baseline of the feature.
     NoBaseline,
+    /// The route excludes the feature.
+    Excluded,
 }
 
 impl DriftStatus {
     /// Every status, in the order of the documentation.
-    pub const ALL: [DriftStatus; 4] =
-        [DriftStatus::Compared, DriftStatus::FewRows, DriftStatus::FewTrainingRows, DriftStatus::NoBaseline];
+    pub const ALL: [DriftStatus; 5] = [
+        DriftStatus::Compared,
+        DriftStatus::FewRows,
+        DriftStatus::FewTrainingRows,
+        DriftStatus::NoBaseline,
+        DriftStatus::Excluded,
+    ];
 
     /// The value of the label `status`.
     pub fn as_str(self) -> &'static str {
@@ -53,6 +60,7 @@ impl DriftStatus {
             DriftStatus::FewRows => "few_rows",
             DriftStatus::FewTrainingRows => "few_training_rows",
             DriftStatus::NoBaseline => "no_baseline",
+            DriftStatus::Excluded => "excluded",
         }
     }
 }
@@ -69,6 +77,11 @@ impl DriftComparison {
         };
         let psi = (status == DriftStatus::Compared).then(|| psi(training, live));
         DriftComparison { rows, status, psi, threshold: threshold(training.len(), trained, rows) }
+    }
+
+    /// As this, of a feature that isn't to be compared.
+    pub fn excluded(self) -> DriftComparison {
+        DriftComparison { status: DriftStatus::Excluded, psi: None, ..self }
     }
 
     /// Whether the feature has drifted.

@@ -143,16 +143,18 @@ catalogue! {
         "Training rows that the shares are of.";
     baseline_bins: IntGaugeVec = "weir_baseline_bins" {"route", "model", "version", "feature"}
         "Bins of a feature.";
+    drift_threshold: GaugeVec = "weir_drift_threshold" {"route", "model", "version", "feature", "window"}
+        "Index that counts as drift, unless chance alone may exceed it.";
     feature_missing: IntCounterVec = "weir_feature_missing_total" {"route", "model", "version", "feature"}
         "Scored rows without a value of the feature.";
     feature_unseen: IntCounterVec = "weir_feature_unseen_total" {"route", "model", "version", "feature"}
         "Scored rows with a category that training did not see.";
     feature_out_of_range: IntCounterVec = "weir_feature_out_of_range_total" {"route", "model", "version", "feature"}
         "Scored rows with a number below or above what training saw.";
-    drift: GaugeVec = "weir_drift" {"route", "model", "version", "feature", "statistic"}
-        "Distance of the live data from the training data over the drift window.";
-    drift_rows: IntGaugeVec = "weir_drift_rows" {"route", "model", "version", "feature", "status"}
-        "Rows in the drift window, and whether they are compared: compared, few_rows, few_training_rows, no_baseline.";
+    drift: GaugeVec = "weir_drift" {"route", "model", "version", "feature", "window", "statistic"}
+        "Distance of the live data of the window from the training data.";
+    drift_rows: IntGaugeVec = "weir_drift_rows" {"route", "model", "version", "feature", "window", "status"}
+        "Rows in the window, and whether they are compared: compared, few_rows, few_training_rows, no_baseline, excluded.";
 }
 
 /// 10 µs to an hour: scoring a batch takes tens of microseconds, delivering it with a slow broker seconds, and with one that is

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use prometheus::IntCounter;
 
@@ -14,6 +14,7 @@ use super::catalogue::Families;
 use crate::model::Model;
 use crate::monitor::drift::{Column, Counts, DriftComparison, DriftStatus, Plan, Window};
 use crate::monitor::{DriftScope, MonitorConfig};
+use crate::route::RouteDrift;
 
 /// Versions per route and model whose counters stay, beyond those that serve or that a worker still counts for.
 const KEPT: usize = 4;
@@ -27,7 +28,8 @@ pub(super) struct Tally {
     route: String,
     model: String,
     version: String,
-    scope: DriftScope,
+    config: MonitorConfig,
+    drift: RouteDrift,
     /// The label `created` of `weir_feature_bin_total`. Counters that begin again are other series, so that the counts
     /// of two times can be subtracted from each other.
     created: String,
@@ -42,6 +44,8 @@ pub(super) struct Tally {
 #[derive(Debug)]
 pub(super) struct Versions {
     config: MonitorConfig,
+    /// How each route compares its features.
+    drift: BTreeMap<String, RouteDrift>,
     /// Which version each route serves, and the labels of its `weir_model_info`.
     routes: BTreeMap<String, Route>,
     /// In the order in which they were first used.
@@ -61,13 +65,14 @@ struct Version {
     model: String,
     version: u64,
     tally: Arc<Tally>,
-    window: Window,
-    /// By column of the plan that has rows enough, the strongest first.
+    /// With their names.
+    windows: Vec<(String, Window)>,
+    /// By column of the plan that has rows enough in the first window, the strongest first.
     drift: Vec<(String, f64)>,
 }
 
 impl Tally {
-    fn new(families: &Families, route: &str, model: &Model, config: &MonitorConfig) -> Tally {
+    fn new(families: &Families, route: &str, model: &Model, config: &MonitorConfig, drift: RouteDrift) -> Tally {
         let (name, version) = (model.name(), model.version().to_string());
         let monitored = config.monitored_features();
         let plan = Plan::within(&model.baseline, model.signature(), monitored, config.max_classes);
@@ -86,19 +91,22 @@ impl Tally {
             route: route.to_owned(),
             model: name.to_owned(),
             version: version.clone(),
-            scope: config.drift,
+            config: config.clone(),
+            drift,
             created: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis().to_string(),
             bins: Vec::with_capacity(plan.bins()),
             also: vec![None; plan.bins()],
             plan,
         };
+        tally.warn_of_unknown_features();
         for column in tally.plan.columns() {
             for bin in &column.bins {
                 let labels = [route, name, &version, &column.label, bin, &tally.created];
-                tally.bins.push(match config.drift {
-                    DriftScope::Fleet => families.feature_bin.with_label_values(&labels),
+                tally.bins.push(if config.drift == DriftScope::Fleet && !tally.drift.excludes(&column.label) {
+                    families.feature_bin.with_label_values(&labels)
+                } else {
                     // The process counts for itself.
-                    DriftScope::Off | DriftScope::Process => IntCounter::new("bin", "rows").expect("the name is fixed"),
+                    IntCounter::new("bin", "rows").expect("the name is fixed")
                 });
             }
         }
@@ -123,6 +131,17 @@ impl Tally {
         tally
     }
 
+    /// Another version may have them, so they are no mistake of the configuration.
+    fn warn_of_unknown_features(&self) {
+        let RouteDrift { exclude, threshold } = &self.drift;
+        let is_known = |name: &str| self.plan.columns().iter().any(|column| column.label == name);
+        let unknown: Vec<_> = exclude.iter().chain(threshold.keys()).filter(|name| !is_known(name)).collect();
+        if self.config.drift != DriftScope::Off && !unknown.is_empty() {
+            let Tally { route, model, version, .. } = self;
+            tracing::warn!(route, model, version, ?unknown, "[route.drift] names features that aren't monitored");
+        }
+    }
+
     pub(super) fn plan(&self) -> &Plan {
         &self.plan
     }
@@ -142,18 +161,23 @@ impl Tally {
     }
 
     fn set_baseline(&self, families: &Families) {
-        if self.scope != DriftScope::Fleet {
+        if self.config.drift != DriftScope::Fleet {
             return;
         }
         for column in self.plan.columns() {
             let rows = column.training.iter().sum::<u64>();
             // An imported model without a baseline: shares of nothing would look like a baseline of their own.
-            if rows == 0 {
+            if rows == 0 || self.drift.excludes(&column.label) {
                 continue;
             }
             let labels = [&self.route, &self.model, &self.version, &column.label];
             families.baseline_rows.with_label_values(&labels).set(rows as i64);
             families.baseline_bins.with_label_values(&labels).set(column.bins.len() as i64);
+            let threshold = self.drift.threshold.get(&column.label).unwrap_or(&self.config.drift_threshold);
+            for window in &self.config.drift_windows {
+                let labels = [&self.route, &self.model, &self.version, &column.label, &window.name];
+                families.drift_threshold.with_label_values(&labels).set(*threshold);
+            }
             let rows = rows as f64;
             for (bin, &count) in column.bins.iter().zip(&column.training) {
                 let labels = [&self.route, &self.model, &self.version, &column.label, bin];
@@ -163,14 +187,14 @@ impl Tally {
     }
 
     /// `None` removes what said something about the present.
-    fn set_drift(&self, families: &Families, column: &Column, found: Option<DriftComparison>) {
+    fn set_drift(&self, families: &Families, column: &Column, window: &str, found: Option<DriftComparison>) {
         let [route, model, version, feature] = [&*self.route, &*self.model, &*self.version, &*column.label];
         match found.and_then(|found| found.psi) {
-            Some(psi) => families.drift.with_label_values(&[route, model, version, feature, PSI]).set(psi),
-            None => forget(families.drift.remove_label_values(&[route, model, version, feature, PSI])),
+            Some(psi) => families.drift.with_label_values(&[route, model, version, feature, window, PSI]).set(psi),
+            None => forget(families.drift.remove_label_values(&[route, model, version, feature, window, PSI])),
         }
         for status in DriftStatus::ALL {
-            let labels = [route, model, version, feature, status.as_str()];
+            let labels = [route, model, version, feature, window, status.as_str()];
             match found.filter(|found| found.status == status) {
                 Some(found) => families.drift_rows.with_label_values(&labels).set(found.rows as i64),
                 None => forget(families.drift_rows.remove_label_values(&labels)),
@@ -181,7 +205,11 @@ impl Tally {
     /// Removes what says something about the present.
     fn forget_gauges(&self, families: &Families) {
         for column in self.plan.columns() {
-            self.set_drift(families, column, None);
+            for window in &self.config.drift_windows {
+                self.set_drift(families, column, &window.name, None);
+                let labels = [&self.route, &self.model, &self.version, &column.label, &window.name];
+                forget(families.drift_threshold.remove_label_values(&labels));
+            }
             let labels = [&self.route, &self.model, &self.version, &column.label];
             forget(families.baseline_rows.remove_label_values(&labels));
             forget(families.baseline_bins.remove_label_values(&labels));
@@ -215,8 +243,8 @@ impl Tally {
 fn forget(_removed: Result<(), prometheus::Error>) {}
 
 impl Versions {
-    pub(super) fn new(config: MonitorConfig) -> Versions {
-        Versions { config, routes: BTreeMap::new(), known: Vec::new() }
+    pub(super) fn new(config: MonitorConfig, drift: BTreeMap<String, RouteDrift>) -> Versions {
+        Versions { config, drift, routes: BTreeMap::new(), known: Vec::new() }
     }
 
     /// The counters of `model`, for a worker that is going to score with it for `route`.
@@ -227,12 +255,14 @@ impl Versions {
     fn known(&mut self, families: &Families, route: &str, model: &Model) -> &mut Version {
         let (name, version) = (model.name(), model.version());
         let at = self.known.iter().position(|known| known.is(route, name, version)).unwrap_or_else(|| {
-            let tally = Arc::new(Tally::new(families, route, model, &self.config));
+            let drift = self.drift.get(route).cloned().unwrap_or_default();
+            let tally = Arc::new(Tally::new(families, route, model, &self.config, drift));
+            let windows = self.config.drift_windows.iter();
             self.known.push(Version {
                 route: route.to_owned(),
                 model: name.to_owned(),
                 version,
-                window: Window::new(Duration::from_secs(self.config.drift_window_s), tally.plan.bins()),
+                windows: windows.map(|it| (it.name.clone(), Window::new(it.span, tally.plan.bins()))).collect(),
                 tally,
                 drift: Vec::new(),
             });
@@ -302,15 +332,24 @@ impl Version {
     }
 
     fn tick(&mut self, families: &Families, now: Instant) {
-        self.window.push(now, self.tally.cumulative());
-        let live = self.window.counts();
-        self.drift.clear();
-        for column in self.tally.plan.columns() {
-            let found = DriftComparison::of(&column.training, &live[column.place.clone()]);
-            self.tally.set_drift(families, column, Some(found));
-            self.drift.extend(found.psi.map(|psi| (column.label.clone(), psi)));
+        let Version { tally, windows, drift, .. } = self;
+        let cumulative = tally.cumulative();
+        drift.clear();
+        for (at, (name, window)) in windows.iter_mut().enumerate() {
+            window.push(now, cumulative.clone());
+            let live = window.counts();
+            for column in tally.plan.columns() {
+                let mut found = DriftComparison::of(&column.training, &live[column.place.clone()]);
+                if tally.drift.excludes(&column.label) {
+                    found = found.excluded();
+                }
+                tally.set_drift(families, column, name, Some(found));
+                if at == 0 {
+                    drift.extend(found.psi.map(|psi| (column.label.clone(), psi)));
+                }
+            }
         }
-        self.drift.sort_by(|a, b| b.1.total_cmp(&a.1));
+        drift.sort_by(|a, b| b.1.total_cmp(&a.1));
     }
 
     fn retire(&mut self, families: &Families) {

@@ -1,0 +1,145 @@
+//! The distance of live rows from training rows, as the gauges show it.
+
+use super::*;
+
+#[test]
+fn without_a_baseline_nothing_is_compared() {
+    let metrics = Metrics::new(WINDOW);
+    let mut model = flights(1);
+    model.baseline = Baseline::fit(model.signature(), Array2::zeros((0, 2)).view(), Array2::zeros((0, 2)).view());
+    metrics.serving("flights", &production(), &model);
+    let mut route = metrics.route("flights");
+    let mut seen = route.model(&model);
+    seen.observe_rows(delays(2_000, 0.0).view());
+    seen.observe_outputs(Array2::from_elem((2_000, 2), 0.5).view());
+    route.flush();
+    seen.flush();
+    metrics.tick(Instant::now());
+    let samples = samples(&metrics);
+    for (name, value) in &samples {
+        let compares = ["weir_baseline", "weir_drift{", "weir_drift_threshold", "weir_feature_out_of_range_total"];
+        assert!(!value.is_nan() && !compares.iter().any(|metric| name.starts_with(metric)), "{name} {value}");
+        let is_silent = !name.starts_with("weir_drift_rows") || name.contains(r#"status="no_baseline""#);
+        assert!(is_silent, "{name}");
+    }
+    assert_eq!(
+        samples[r#"weir_predictions_total{class="on_time",model="flights",route="flights",version="1"}"#],
+        2_000.0
+    );
+}
+
+#[test]
+fn drift_is_silent_at_first_and_then_names_the_strongest_feature() {
+    let metrics = Metrics::new(WINDOW);
+    let model = flights(7);
+    metrics.serving("flights", &production(), &model);
+    let mut seen = metrics.route("flights").model(&model);
+    let gauge = "weir_drift{feature=\"origin\",model=\"flights\",route=\"flights\",statistic=\"psi\",version=\"7\",window=\"600s\"}";
+    let start = Instant::now();
+    let mut rows = |number: usize| {
+        seen.observe_rows(delays(number, 1.0).view());
+        seen.flush();
+    };
+    let status = |status: &str| {
+        let name = format!(
+            "weir_drift_rows{{feature=\"origin\",model=\"flights\",route=\"flights\",status={status:?},version=\"7\",window=\"600s\"}}"
+        );
+        samples(&metrics).get(&name).copied()
+    };
+    rows(199);
+    metrics.tick(start);
+    assert_eq!(metrics.drift("flights", 7), []);
+    assert_eq!(samples(&metrics).get(gauge), None);
+    assert_eq!((status("few_rows"), status("compared")), (Some(199.0), None));
+    rows(801);
+    metrics.tick(start + Duration::from_secs(1));
+    assert_eq!((status("few_rows"), status("compared")), (None, Some(1_000.0)));
+    let drift = metrics.drift("flights", 7);
+    assert_eq!(drift.iter().map(|(feature, _)| feature.as_str()).collect::<Vec<_>>(), ["origin", "delay"]);
+    // Bins missing, unknown, EWR, JFK: training (0, 0, 50, 50), live (0, 0, 0, 1000).
+    // >>> from math import log
+    // >>> -.5 * log(.005 / .505) + .5 * log(1.005 / .505) - (1/1000 + 1/100) * 3
+    assert!((drift[0].1 - 2.618_652_45).abs() < 1e-6, "{drift:?}");
+    assert_eq!(samples(&metrics)[gauge], drift[0].1);
+    // Nothing comes for a whole window: nothing to say.
+    metrics.tick(start + WINDOW / 30);
+    metrics.tick(start + WINDOW * 2);
+    assert_eq!(metrics.drift("flights", 7), []);
+    assert_eq!(samples(&metrics).get(gauge), None);
+    assert_eq!((status("few_rows"), status("compared")), (Some(0.0), None));
+}
+
+#[test]
+fn routes_of_one_model_are_counted_apart() {
+    let metrics = Metrics::new(WINDOW);
+    let model = flights(1);
+    for (route, origin) in [("one", 0.0), ("two", 1.0)] {
+        metrics.serving(route, &production(), &model);
+        let mut seen = metrics.route(route).model(&model);
+        seen.observe_rows(delays(1_000, origin).view());
+    }
+    metrics.tick(Instant::now());
+    // Together they are as in training, half and half.
+    let drift = |route: &str| {
+        let labels =
+            format!(r#"feature="origin",model="flights",route="{route}",statistic="psi",version="1",window="600s""#);
+        samples(&metrics)[&format!("weir_drift{{{labels}}}")]
+    };
+    assert!(drift("one") > 1.0 && drift("two") > 1.0, "{} {}", drift("one"), drift("two"));
+}
+
+#[test]
+fn each_window_has_its_rows_and_its_index() {
+    let config = MonitorConfig { drift_windows: vec![window("10m"), window("1d")], ..monitoring(DriftScope::Fleet) };
+    let metrics = Metrics::register(Registry::new(), config, BTreeMap::new());
+    let model = flights(7);
+    metrics.serving("flights", &production(), &model);
+    let mut seen = metrics.route("flights").model(&model);
+    let start = Instant::now();
+    for hour in 0..48 {
+        seen.observe_rows(delays(1_000, f64::from(hour % 2)).view());
+        seen.flush();
+        metrics.tick(start + Duration::from_secs(3_600) * hour);
+        // Before the next batch, and after the end of the short window.
+        metrics.tick(start + Duration::from_secs(3_600) * hour + WINDOW * 2);
+    }
+    let samples = samples(&metrics);
+    let of = |metric: &str, window: &str| {
+        let parts = ["feature=\"origin\"".to_owned(), format!("window={window:?}")];
+        let is_it = |name: &&String| name.starts_with(metric) && parts.iter().all(|part| name.contains(part));
+        samples.iter().filter(|(name, _)| is_it(name)).map(|(_, &value)| value).collect::<Vec<_>>()
+    };
+    // One origin an hour, and both in turns over the day, as in training.
+    assert_eq!((of("weir_drift_rows", "10m"), of("weir_drift{", "10m")), (vec![0.0], vec![]));
+    assert_eq!((of("weir_drift_rows", "1d"), of("weir_drift{", "1d")), (vec![24_000.0], vec![0.0]));
+    assert_eq!((of("weir_drift_threshold", "10m"), of("weir_drift_threshold", "1d")), (vec![0.05], vec![0.05]));
+}
+
+#[test]
+fn a_route_excludes_features_and_has_thresholds_of_its_own() {
+    let drift = RouteDrift { exclude: vec!["origin".into()], threshold: BTreeMap::from([("delay".into(), 0.3)]) };
+    let of_routes = BTreeMap::from([("one".to_owned(), drift)]);
+    let metrics = Metrics::register(Registry::new(), monitoring(DriftScope::Fleet), of_routes);
+    let model = flights(7);
+    for route in ["one", "two"] {
+        metrics.serving(route, &production(), &model);
+        metrics.route(route).model(&model).observe_rows(delays(1_000, 1.0).view());
+    }
+    metrics.tick(Instant::now());
+    let samples = samples(&metrics);
+    let of = |metric: &str, route: &str, feature: &str| {
+        let labels = [format!("route={route:?}"), format!("feature={feature:?}")];
+        let is_it = |name: &&String| name.starts_with(metric) && labels.iter().all(|label| name.contains(label));
+        samples.keys().filter(is_it).cloned().collect::<Vec<_>>()
+    };
+    for metric in ["weir_drift{", "weir_drift_threshold", "weir_baseline", "weir_feature_bin_total"] {
+        assert_eq!(of(metric, "one", "origin"), Vec::<String>::new());
+        assert!(!of(metric, "two", "origin").is_empty() && !of(metric, "one", "delay").is_empty(), "{metric}");
+    }
+    let rows = of("weir_drift_rows", "one", "origin");
+    assert!(rows.len() == 1 && rows[0].contains(r#"status="excluded""#) && samples[&rows[0]] == 1_000.0, "{rows:?}");
+    assert!(!of("weir_feature_missing_total", "one", "origin").is_empty(), "its gaps are counted nevertheless");
+    let threshold = |route: &str, feature: &str| samples[&of("weir_drift_threshold", route, feature)[0]];
+    assert_eq!((threshold("one", "delay"), threshold("two", "delay")), (0.3, 0.05));
+    assert_eq!(threshold("one", "prediction"), 0.05);
+}
