@@ -19,6 +19,16 @@ pub(super) struct Function {
     pieces: Option<Vec<Piece>>,
     /// What it gives at [`points`].
     values: Rc<[f64]>,
+    /// If it says of each number whether it is above a threshold, or whether it isn't: the points don't show where exactly.
+    pub(super) threshold: Option<Threshold>,
+}
+
+/// What a function of 1 and 0 tells apart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Threshold {
+    pub(super) at: f64,
+    /// Whether it is 1 above it, and not there and below.
+    pub(super) is_above: bool,
 }
 
 /// A step that the engine has.
@@ -34,35 +44,45 @@ pub(super) enum Piece {
 
 impl Function {
     pub(super) fn identity() -> Function {
-        Function { pieces: Some(Vec::new()), values: points().collect() }
+        Function { pieces: Some(Vec::new()), values: points().collect(), threshold: None }
     }
 
     /// This function, and `then` of its result.
     pub(super) fn then(&self, then: impl Fn(f64) -> f64) -> Function {
-        Function { pieces: None, values: self.values.iter().map(|&value| then(value)).collect() }
+        Function { pieces: None, values: self.values.iter().map(|&value| then(value)).collect(), threshold: None }
     }
 
     /// This function times a factor, plus a shift.
     pub(super) fn scaled(&self, by: f64, plus: f64) -> Function {
         let values = self.values.iter().map(|value| value * by + plus).collect();
-        Function { pieces: self.with_piece(Piece::Affine { factor: by, shift: plus }), values }
+        Function { pieces: self.with_piece(Piece::Affine { factor: by, shift: plus }), values, threshold: None }
     }
 
     /// This function, and an activation of its result.
     pub(super) fn activated(&self, activation: Activation) -> Function {
         let values = engines(activation, self.values.iter().copied()).collect();
-        Function { pieces: self.with_piece(Piece::Activation(activation)), values }
+        Function { pieces: self.with_piece(Piece::Activation(activation)), values, threshold: None }
     }
 
     /// What two functions of the same number make together.
     pub(super) fn with(&self, other: &Function, combine: impl Fn(f64, f64) -> f64) -> Function {
         let values = self.values.iter().zip(&*other.values).map(|(&a, &b)| combine(a, b)).collect();
-        Function { pieces: None, values }
+        Function { pieces: None, values, threshold: None }
     }
 
     /// The steps of the engine that make this function, if there are such.
     pub(super) fn pieces(&self) -> Option<Vec<Piece>> {
         self.pieces.clone().or_else(|| self.recognised())
+    }
+
+    /// Whether it gives the number itself.
+    pub(super) fn is_identity(&self) -> bool {
+        self.pieces.as_ref().is_some_and(Vec::is_empty)
+    }
+
+    /// Whether it is the same for all numbers, and this.
+    pub(super) fn is_constant(&self, value: f64) -> bool {
+        self.values.iter().all(|&found| found == value)
     }
 
     /// Whether this is the engine's function.

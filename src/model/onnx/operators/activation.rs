@@ -4,7 +4,7 @@ use super::arithmetic::{constant, each, per_column};
 use super::{BRANCHES, Walk, computed, encoding};
 use crate::engine::Activation;
 use crate::model::onnx::chain::Op;
-use crate::model::onnx::elementwise::{Function, Piece, clamp, erf};
+use crate::model::onnx::elementwise::{Function, Piece, Threshold, clamp, erf};
 use crate::model::onnx::proto::Node;
 use crate::model::onnx::tensor::Array;
 use crate::model::onnx::value::{Cell, Inner, Moment, Value};
@@ -113,14 +113,34 @@ pub(super) fn compare(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, St
         "Less" => |a, b| a < b,
         _ => |a, b| a <= b,
     };
-    let compared = together(walk, node, [0, 1], |a, b| f64::from(u8::from(holds(a, b))))?;
+    let mut compared = together(walk, node, [0, 1], |a, b| f64::from(u8::from(holds(a, b))))?;
+    compared.function.threshold = threshold(walk, node)?;
     Ok(vec![Value::Inner(compared)])
+}
+
+/// The threshold that numbers of the network themselves are compared with; `None` for those that a number may reach.
+fn threshold(walk: &mut Walk<'_>, node: &Node) -> Result<Option<Threshold>, String> {
+    let (a, b) = (walk.input(node, 0)?.clone(), walk.input(node, 1)?.clone());
+    let (x, array, is_above) = match (&*node.op_type, &a, &b) {
+        ("Greater", x, Value::Constant(array)) | ("Less", Value::Constant(array), x) => (x, array, true),
+        ("LessOrEqual", x, Value::Constant(array)) | ("GreaterOrEqual", Value::Constant(array), x) => (x, array, false),
+        _ => return Ok(None),
+    };
+    let is_itself = walk.chain.inner(x)?.function.is_identity();
+    Ok(array.scalar().filter(|_| is_itself).map(|at| Threshold { at, is_above }))
 }
 
 /// Where: within the network between two functions, before it another value for some.
 pub(super) fn choose(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
     let Value::Inner(_) = walk.input(node, 0)? else { return encoding::replace(walk, node) };
     let [which, a, b] = function_operands(walk, node, [0, 1, 2])?;
+    if let Some(Threshold { at, is_above }) = which.function.threshold {
+        let (above, below) = if is_above { (&a, &b) } else { (&b, &a) };
+        if above.function.is_identity() && below.function.is_constant(0.0) && at != 0.0 {
+            let function = activated(&above.function, Activation::ThresholdedRelu { alpha: at as f32 })?;
+            return Ok(vec![Value::Inner(Inner { function, ..which })]);
+        }
+    }
     let chosen = which.function.with(&a.function, |which, a| if which == 0.0 { f64::NAN } else { a });
     // What is chosen where it doesn't hold.
     let function = which.function.with(&b.function, |which, b| if which == 0.0 { b } else { f64::NAN });

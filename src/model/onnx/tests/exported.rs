@@ -143,6 +143,16 @@ fn activations_are_recognised_where_they_are_written_out() {
     // Beta: softplus of twice the number, halved.
     let steep = vec![node("Mul", &["z", "two"], "t"), node("Softplus", &["t"], "s"), node("Div", &["s", "two"], "a")];
     assert_eq!(activation(13, steep, vec![number("two", 2.0)]), Activation::Softplus);
+    // PyTorch's threshold is a number between those that functions are compared at.
+    for (operator, inputs, choice) in [
+        ("LessOrEqual", ["z", "slope"], ["which", "zero", "z"]),
+        ("Greater", ["z", "slope"], ["which", "z", "zero"]),
+        ("Less", ["slope", "z"], ["which", "z", "zero"]),
+        ("GreaterOrEqual", ["slope", "z"], ["which", "zero", "z"]),
+    ] {
+        let threshold = vec![node(operator, &inputs, "which"), node("Where", &choice, "a")];
+        assert_eq!(activation(16, threshold, constants()), Activation::ThresholdedRelu { alpha: 0.2 });
+    }
     let quick = vec![node("Mul", &["z", "factor"], "f"), node("Sigmoid", &["f"], "s"), node("Mul", &["z", "s"], "a")];
     assert_eq!(activation(13, quick, vec![number("factor", 1.702)]), Activation::Silu);
 }
