@@ -97,13 +97,13 @@ mod tests {
         assert!(drift.excludes("Dep Hour") && !drift.excludes("dep hour"));
         assert_eq!(drift.threshold, BTreeMap::from([("Age".to_owned(), 0.3), ("a.b \"c\"".to_owned(), 1.0)]));
         let text = text.replace("0.3", "0.0").replace("exclude", "excluded") + "[monitor]\ndrift_threshold = -1\n";
-        let told = Config::parse(&text).unwrap_err().mistakes.join("\n");
+        let message = Config::parse(&text).unwrap_err().mistakes.join("\n");
         for part in [
             "route[0].drift.excluded is not a key of weir (`weir check --defaults` prints them all); did you mean exclude?",
             "route \"flights\": drift.threshold: \"Age\" = 0: must be a number above 0",
             "monitor.drift_threshold = -1: must be a number above 0",
         ] {
-            assert!(told.contains(part), "{part:?} is missing in:\n{told}");
+            assert!(message.contains(part), "{part:?} is missing in:\n{message}");
         }
         assert_eq!(Config::parse(MINIMAL).unwrap().monitor.drift_threshold, drift::THRESHOLD);
     }
@@ -123,8 +123,8 @@ mod tests {
             ("[\"10 min\"]", "\"10 min\" must be a number with s, m, h, d or w, and a year at most"),
             ("600", "monitor.drift_windows: invalid type: integer `600`, expected a list"),
         ] {
-            let told = load(windows).unwrap_err().to_string();
-            assert!(told.contains(expected), "{told}");
+            let message = load(windows).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
         }
     }
 }

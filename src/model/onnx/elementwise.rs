@@ -23,7 +23,7 @@ pub(super) struct Function {
     pub(super) threshold: Option<Threshold>,
 }
 
-/// What a function of 1 and 0 tells apart.
+/// What a function of 1 and 0 distinguishes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Threshold {
     pub(super) at: f64,

@@ -94,8 +94,8 @@ mod tests {
         }
         for text in ["", "10", "m", "0m", "-1m", "1.5h", "10 m", "10min", "10M", "53w", "99999999999999999999w", "1é"]
         {
-            let told = seconds(text).unwrap_err();
-            assert!(told.starts_with(&format!("{text:?} must be")), "{told}");
+            let message = seconds(text).unwrap_err();
+            assert!(message.starts_with(&format!("{text:?} must be")), "{message}");
         }
     }
 

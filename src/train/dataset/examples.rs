@@ -154,7 +154,12 @@ enum Labels {
     Numbers(Array2<f64>),
 }
 
-fn read(paths: &[PathBuf], signature: &Signature, limits: Limits, labelled: bool) -> Result<DecodedTable, DatasetError> {
+fn read(
+    paths: &[PathBuf],
+    signature: &Signature,
+    limits: Limits,
+    labelled: bool,
+) -> Result<DecodedTable, DatasetError> {
     let sources = open_all(paths, limits)?;
     for source in &sources {
         let names = signature.features.iter().map(|feature| &feature.name);
