@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_is_told_at_once() {
+    fn every_mistake_is_reported_at_once() {
         let text = r#"
             [kafka]
             brokers = ""
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wrong_value_is_told_at_once_with_what_to_write() {
+    fn every_wrong_value_is_reported_at_once_with_what_to_write() {
         let text = r#"
             [kafka]
             brokers = ["a:9092", "b:9092"]

@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn own_headers_are_told_from_others_of_the_same_names() {
+    fn own_headers_are_distinguished_from_others_of_the_same_names() {
         let forged = named(&["weir-error-omitted", "weir-error-reason", "x", "weir-error-attempt"]);
         assert_eq!(own_headers(&written(false)), Some(0..9));
         assert_eq!(own_headers(&written(true)), Some(0..10));

@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_tells_each_cause_once() {
+    fn a_chain_names_each_cause_once() {
         let disk = Cause { text: "no space left", source: None };
         let file = Cause { text: "can't write: no space left", source: Some(Box::new(disk)) };
         let outer = Cause { text: "the version isn't published", source: Some(Box::new(file)) };

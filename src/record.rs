@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gap_is_told_from_every_number_and_every_other_gap() {
+    fn a_gap_differs_from_every_number_and_every_other_gap() {
         for gap in Gap::ALL {
             assert_eq!(Gap::of(gap.value()), Some(gap));
         }

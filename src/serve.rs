@@ -399,7 +399,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_worker_that_has_not_polled_for_long_takes_readiness_and_its_activity_is_told() {
+    async fn a_worker_that_has_not_polled_for_long_takes_readiness_and_its_activity_is_reported() {
         let (metrics, health, stopping) =
             (Metrics::new(Duration::from_secs(60)), Health::default(), CancellationToken::new());
         let heartbeat = Arc::new(Heartbeat::new(Instant::now() - STUCK_AFTER * 2));

@@ -73,7 +73,7 @@ fn columns_that_are_not_what_was_said() {
 }
 
 /// What is said of one CSV file with several faults.
-fn assert_all_told(csv: &str, options: &[&str], words: &[&str]) {
+fn assert_all_reported(csv: &str, options: &[&str], words: &[&str]) {
     let folder = Folder::with(&[("data.csv", csv.as_bytes())]);
     let fixed = ["train", "data.csv", "--name", "m", "--store", "file:store"];
     let output = command().args(fixed).args(options).current_dir(folder.0.path()).output().unwrap();
@@ -87,18 +87,18 @@ fn assert_all_told(csv: &str, options: &[&str], words: &[&str]) {
 }
 
 #[test]
-fn all_faults_of_the_columns_are_told_at_once() {
-    assert_all_told(
+fn all_faults_of_the_columns_are_reported_at_once() {
+    assert_all_reported(
         "a,,b,a,\n1,2,3,4,5\n",
         &["--target", "b"],
         &["column 2 has no name", "two columns are called \"a\"", "column 5 has no name"],
     );
-    assert_all_told(
+    assert_all_reported(
         GOOD,
         &["--target", "z", "--drop", "u,v", "--categorical", "x", "--numeric", "x"],
         &["\"z\" (--target)", "\"u\" (--drop)", "\"v\" (--drop)", "both --categorical and --numeric"],
     );
-    assert_all_told(
+    assert_all_reported(
         "x,colour,z,y\n1,red,1,yes\ninf,blue,2,no\n3,red,NAN,yes\n",
         &["--target", "y", "--task", "regression", "--numeric", "colour"],
         &["line 2, column \"y\"", "line 3, column \"x\"", "line 2, column \"colour\"", "line 4, column \"z\""],
@@ -121,7 +121,7 @@ fn a_row_without_end_is_refused_before_it_fills_the_memory() {
         assert!(said.contains("a row has more than 64 MiB: --limit-factor raises the limit"), "{file}: {said}");
     }
     let said = folder.refused(&["cell.csv.gz", "--limit-factor", "2"]);
-    assert!(said.contains("its text is longer than 131072 bytes"), "{said}");
+    assert!(said.contains("line 3: 1 cells, but the header has 2"), "the row is read: {said}");
 }
 
 #[test]

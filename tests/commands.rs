@@ -103,7 +103,7 @@ fn every_verb_has_help_with_an_example() {
 }
 
 #[test]
-fn predict_tells_which_line_it_rejects() {
+fn predict_names_the_line_that_it_rejects() {
     let setup = Setup::named("unused:1");
     promote(&setup.store(), "production", publish(&setup.store(), 1, Preparation::default()));
     let lines = setup.folder.path().join("lines.jsonl");

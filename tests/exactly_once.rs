@@ -164,7 +164,7 @@ fn a_process_that_joins_and_one_that_leaves_double_nothing() {
 }
 
 #[test]
-fn two_processes_of_one_name_are_told_so() {
+fn two_processes_of_one_name_are_reported() {
     let mut setup = setup();
     let first = start(&mut setup, "same");
     let second = start(&mut setup, "same");

@@ -44,7 +44,7 @@ fn a_partition_that_went_while_it_was_paused_is_consumed_when_it_comes_back() {
 }
 
 #[test]
-fn a_route_pauses_when_too_much_is_rejected_and_goes_on_when_told_or_with_a_new_version() {
+fn a_route_pauses_when_too_much_is_rejected_and_resumes_by_hand_or_with_a_new_version() {
     let setup = Setup::on_kafka(1);
     promote(&setup.store(), "production", publish(&setup.store(), 1, Preparation::default()));
     let config = config(&setup);

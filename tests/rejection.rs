@@ -113,7 +113,7 @@ fn every_kind_of_poison_becomes_a_dead_letter() {
 }
 
 #[test]
-fn a_value_that_the_dead_letter_topic_does_not_take_is_left_out_and_said_so() {
+fn a_value_that_the_dead_letter_topic_does_not_take_is_left_out_and_reported() {
     let setup = Setup::named(crate::support::kafka::brokers());
     create_topic(&setup.brokers, &setup.input, 1, &[]);
     create_topic(&setup.brokers, &setup.output, 1, &[]);

@@ -119,11 +119,11 @@ fn two_versions_differ_as_weir_predict_says() {
     assert!(agreeing < 5_000, "they differ");
     assert_eq!(difference["agreement"], agreeing as f64 / 5_000.0);
     assert_eq!(difference["compared"], 5_000);
-    let told_moves = difference["classes"].as_array().unwrap().iter().map(|moved| {
+    let reported_moves = difference["classes"].as_array().unwrap().iter().map(|moved| {
         let name = |of: &str| moved[of].as_str().unwrap().to_owned();
         ((name("first"), name("second")), moved["records"].as_u64().unwrap())
     });
-    assert_eq!(told_moves.collect::<BTreeMap<_, _>>(), moves);
+    assert_eq!(reported_moves.collect::<BTreeMap<_, _>>(), moves);
     for output in difference["outputs"].as_array().unwrap() {
         let class = CLASSES.iter().position(|class| output["name"] == *class).unwrap();
         let mut of_class: Vec<f64> = changes.iter().map(|(change, ..)| change[class]).collect();

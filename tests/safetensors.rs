@@ -58,7 +58,7 @@ fn a_state_dict_is_imported_checked_and_predicts() {
 }
 
 #[test]
-fn what_is_wrong_is_told_and_nothing_is_published() {
+fn what_is_wrong_is_reported_and_nothing_is_published() {
     let folder = tempfile::tempdir().unwrap();
     let (store, layers) = (folder.path().join("models"), fixture("layers.toml"));
     let refused = |file: &Path, layers: &Path, more: &[&str]| {

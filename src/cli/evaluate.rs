@@ -457,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_told_is_one_clear_line() {
+    fn what_cannot_be_evaluated_is_one_clear_line() {
         let folder = folder();
         let error = |arguments: &[&str]| format!("{:#}", weir_evaluate(&folder, arguments).unwrap_err());
         let other_data = error(&["line@1", "colours.csv"]);

@@ -461,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn show_tells_what_a_version_is() {
+    fn show_prints_what_a_version_is() {
         let store = store();
         let text = weir_model(&store, &["show", "flights@production"]).unwrap();
         for part in [
@@ -484,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn show_tells_how_good_a_version_was_found_to_be() {
+    fn show_prints_how_good_a_version_was_found_to_be() {
         let folder = store();
         let store = Store::open(folder.path().to_str().unwrap()).unwrap();
         let probabilities = ndarray::array![[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]];
@@ -537,7 +537,7 @@ mod tests {
     }
 
     #[test]
-    fn an_age_is_told_in_its_largest_unit() {
+    fn an_age_is_printed_in_its_largest_unit() {
         let now = humantime::parse_rfc3339("2026-03-10T12:00:00Z").unwrap();
         assert_eq!(age("2026-03-07T12:00:00Z", now), "3 days");
         assert_eq!(age("2026-03-10T11:59:15Z", now), "45 seconds");

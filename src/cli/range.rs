@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn many_partitions_are_told_shortly() {
+    fn many_partitions_are_described_shortly() {
         let extents: Vec<_> = (0..10).map(|partition| Extent { partition, from: 1, to: 1_001 }).collect();
         assert_eq!(describe(&extents[..1]), "partition 0 from 1 to 1001");
         assert_eq!(describe(&extents[..2]), "partitions 0 from 1 to 1001, 1 from 1 to 1001");

@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_that_cannot_be_written_is_told_before_the_training() {
+    fn a_report_that_cannot_be_written_is_refused_before_the_training() {
         let words = ["no-such.csv", "--target", "y", "--name", "m", "--report", "no/such/place.html"];
         let error = train(&parse(&words).unwrap(), &Ranks::alone(), &|| false, &mut Vec::new()).unwrap_err();
         assert!(error.to_string().contains("can't write no/such/place.html: no/such is no directory"), "{error}");

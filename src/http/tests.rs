@@ -220,7 +220,7 @@ async fn metadata_names_inputs_and_outputs() {
 }
 
 #[tokio::test]
-async fn who_asks_for_what_is_not_there_is_told() {
+async fn a_request_for_what_does_not_exist_is_refused() {
     let server = Server::start().await;
     for path in ["/v2/models/zebra", "/v2/models/flights/versions/8", "/v2/models/flights/versions/x/ready", "/zebra"] {
         let (status, body) = server.get(path).await;

@@ -374,7 +374,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_offset_reset_is_told_by_its_topic() {
+    fn an_offset_reset_is_reported_with_its_topic() {
         let context = Context::default();
         // The form is librdkafka's, in rd_kafka_offset_reset.
         let reset = "a.topic [3]: offset reset (at offset 7 (leader epoch 0), broker 1) to offset BEGINNING (leader epoch \

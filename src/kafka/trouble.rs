@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_librdkafka_says_is_told_apart() {
+    fn messages_of_librdkafka_are_distinguished() {
         use RDKafkaErrorCode as Code;
         // As librdkafka 2.12.1 and OpenSSL 3 say it to Kafka 4.3.1.
         for (code, words, trouble) in [

@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn an_indicator_tells_what_was_imputed() {
+    fn an_indicator_says_what_was_imputed() {
         let transform = || Transform::Numeric { steps: vec![], indicator: true };
         let feature = || number(Missing::MostFrequent { value: 7.0 });
         assert_eq!(columns(feature(), transform(), Gap::Missing.value()), [7.0, 1.0]);

@@ -252,7 +252,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn changes_are_told_as_a_sorted_list_of_them_would(
+        fn changes_are_summed_up_as_a_sorted_list_of_them_would(
             pairs in prop::collection::vec((-1e3_f32..1e3, prop::num::f32::NORMAL | prop::num::f32::ZERO), 1..400)
         ) {
             let mut difference = regression();

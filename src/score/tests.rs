@@ -154,7 +154,7 @@ fn a_record_without_a_feature_is_rejected_with_what_it_has() {
 }
 
 #[test]
-fn what_all_of_the_first_thousand_records_lack_is_told_once() {
+fn what_all_of_the_first_thousand_records_lack_is_reported_once() {
     let fields = vec!["id".to_owned(), "key".into()];
     let mut scorer = lenient(DecodeOptions { fields, ..DecodeOptions::default() });
     let one = |scorer: &mut Scorer, payload: &str| scorer.decode([Some(payload.as_bytes())]);

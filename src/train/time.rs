@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scale_is_told_by_a_value() {
+    fn the_scale_is_recognised_by_a_value() {
         assert_eq!(Scale::of("1372659300"), Some(Scale::Number));
         assert_eq!(Scale::of("2013-07-01"), Some(Scale::Iso8601));
         for text in ["", "July", "2013-13-01", "2013-07-01T25:00", "2013-07-01T06:15+99:00", "inf", "2013-07-0é"] {

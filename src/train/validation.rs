@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn too_few_rows_are_told_with_what_helps() {
+    fn too_few_rows_are_reported_with_what_helps() {
         let message =
             |truth, classes, fraction| divide(&truth, &names(classes), fraction, &mut rng(0)).unwrap_err().to_string();
         assert!(message(Truth::Numbers(vec![0.0; 10]), 0, 0.1).contains("--validation-fraction"));

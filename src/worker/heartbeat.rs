@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_worker_tells_when_it_polled_and_what_it_does() {
+    fn a_worker_records_when_it_polled_and_what_it_does() {
         let start = Instant::now();
         let heartbeat = Heartbeat::new(start);
         assert_eq!(heartbeat.unpolled(start + Duration::from_secs(3)), Duration::from_secs(3));

@@ -256,7 +256,7 @@ fn probes_are_answered_while_inference_is_saturated() {
 }
 
 #[test]
-fn who_waits_for_a_place_too_long_is_told_to_come_again() {
+fn a_request_that_waits_too_long_for_a_place_is_refused() {
     let limits = ServerLimits { places: 0, place_wait: Duration::from_millis(50), ..ServerLimits::DEFAULT };
     let server = HostedServer::start(limits);
     let answer = server.exchange(infer_head(1 << 20));

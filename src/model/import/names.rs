@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn names_with_replaced_characters_are_told_from_others() {
+    fn names_with_replaced_characters_are_distinguished_from_others() {
         for name in ["petal_length__cm_", "_2nd", "width_", "a__b"] {
             assert!(looks_replaced(name), "{name}");
         }

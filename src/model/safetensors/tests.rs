@@ -159,7 +159,7 @@ fn a_batch_norm_of_raw_numbers_keeps_their_digits() {
 }
 
 #[test]
-fn every_mistake_is_told_at_once() {
+fn every_mistake_is_reported_at_once() {
     let described = LAYERS
         .replace("\"0\"", "\"00\"")
         .replace("{ linear = \"3\" }", "{ linear = \"4\" }")
@@ -217,7 +217,7 @@ fn every_mistake_is_told_at_once() {
 }
 
 #[test]
-fn a_file_that_is_none_is_told_in_a_line() {
+fn a_file_that_is_none_is_reported_in_a_line() {
     let huge = |header: &str| [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 8]].concat();
     let elements = 1_u64 << 60;
     let files = [

@@ -181,7 +181,7 @@ fn what_workers_count_arrives_with_the_flush_and_not_before() {
 }
 
 #[test]
-fn a_worker_tells_of_its_present_state_and_takes_it_back() {
+fn a_worker_reports_its_present_state_and_takes_it_back() {
     let metrics = Metrics::new(WINDOW);
     let (mut one, mut two) = (metrics.worker([("topic", "r")]), metrics.worker([("topic", "r")]));
     let value = |name: &str| samples(&metrics).get(name).copied();

@@ -153,7 +153,7 @@ fn a_checkpoint_is_written_through_a_link_and_never_to_a_pipe() {
 }
 
 #[test]
-fn a_place_that_cannot_be_written_is_told_before_the_training() {
+fn a_place_that_cannot_be_written_is_refused_before_the_training() {
     let (data, folder) = (halves(&table(100)), tempfile::tempdir().unwrap());
     let nowhere = Checkpoints { path: folder.path().join("no/state"), every: 1, resume: true };
     let error = train(&data, &recipe(), Some(&nowhere), |_| panic!("it trained")).unwrap_err();

@@ -115,7 +115,7 @@ impl From<OtherRank> for Error {
 }
 
 #[test]
-fn one_rank_tells_what_all_know() {
+fn one_rank_reports_what_all_know() {
     let agreed = on_ranks(3, |ranks| {
         let mine = if ranks.is_first() { Ok(()) } else { Err(Error::Own(ranks.rank())) };
         let (agreed, reported) = (ranks.agree(mine), Cell::new(false));

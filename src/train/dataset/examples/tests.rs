@@ -73,7 +73,7 @@ fn what_training_forgives_is_the_signatures_to_say() {
 }
 
 #[test]
-fn classes_of_numbers_are_told_by_their_value() {
+fn classes_of_numbers_are_recognised_by_their_value() {
     let signature = signature(classes(&["0", "1"]), Unknown::Zeros);
     let data = file("z,y,x,colour\n1,1.0,1,red\n1,0,1,red\n1,01,1,red\n1,2,1,red\n1,x,1,red\n");
     let examples = Examples::read(&[data.path().into()], &signature, Limits::default()).unwrap();
