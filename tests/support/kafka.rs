@@ -23,7 +23,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::PATIENCE;
+use super::{PATIENCE, eventually};
 
 /// A broker started by `scripts/kafka`; it stops when this is dropped, or when the test process ends in whatever way.
 pub(crate) struct Kafka {
@@ -160,6 +160,14 @@ pub(crate) fn unique(name: &str) -> String {
 /// Creates a topic on one broker.
 pub(crate) fn create_topic(brokers: &str, name: &str, partitions: i32, settings: &[(&str, &str)]) {
     create_replicated_topic(brokers, name, partitions, 1, settings);
+    // A broker that is busy answers for some time that there is no such topic.
+    let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
+    eventually(&format!("topic {name} has leaders"), || {
+        let metadata = consumer.fetch_metadata(None, PATIENCE).ok()?;
+        let found = metadata.topics().iter().find(|topic| topic.name() == name)?;
+        let led = found.partitions().iter().filter(|partition| partition.leader() >= 0).count();
+        (led == partitions as usize).then_some(())
+    });
 }
 
 /// Creates a topic on so many brokers.
