@@ -522,8 +522,7 @@ impl PartitionTable {
         let number = self.next_number();
         let entry = self.entry_mut(slot);
         // What strayed while it is repositioned anyway comes again.
-        let is_waiting = matches!(entry.state, State::Unstarted { .. } | State::Unidentified);
-        if is_waiting || (offset.is_some() && !entry.is_open()) {
+        if entry.is_waiting() || (offset.is_some() && !entry.is_open()) {
             return;
         }
         let from = entry.handed_over().or(entry.committed).or(entry.start);

@@ -102,14 +102,20 @@ impl<'c, K: Clients> Brokers<'c, K> {
         );
         self.metrics.offset_reset(&name);
         self.restart(topic, partition, NewLog { position: to, topic_id: None }, now);
-        self.surroundings.refresh_topics();
+        self.ask_for_identities();
     }
 
     /// A topic may have been deleted, and perhaps created again: its partitions wait until it is known which topic it is.
     pub(super) fn suspect(&mut self, topic: &str, now: Instant) {
-        if let Some(topic) = self.partitions.topic_number(topic)
-            && self.partitions.suspect(topic, now)
-        {
+        if let Some(topic) = self.partitions.topic_number(topic) {
+            self.partitions.suspect(topic, now);
+            self.ask_for_identities();
+        }
+    }
+
+    /// Asks for a snapshot now, if partitions wait for one to say which topic they belong to.
+    pub(super) fn ask_for_identities(&self) {
+        if self.partitions.has_unidentified() {
             self.surroundings.refresh_topics();
         }
     }
@@ -212,9 +218,7 @@ impl<'c, K: Clients> Brokers<'c, K> {
             self.consumer.attach(route, &partition);
         }
         self.surroundings.request_ends(self.partitions.ends_wanted(now, |route| asked[route]));
-        if self.partitions.has_unidentified() {
-            self.surroundings.refresh_topics();
-        }
+        self.ask_for_identities();
         debug_assert!(ATTACH_AGAIN_AFTER < SILENT_AFTER);
     }
 

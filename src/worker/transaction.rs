@@ -238,9 +238,7 @@ impl<K: Clients> Brokers<'_, K> {
                         self.has_new_starts |= commit.is_none();
                         self.partitions.rewind_to(&partition, commit, now);
                     }
-                    if self.partitions.has_unidentified() {
-                        self.surroundings.refresh_topics();
-                    }
+                    self.ask_for_identities();
                     return Ok(());
                 }
                 Some(Err(error)) => {

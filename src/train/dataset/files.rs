@@ -93,7 +93,7 @@ mod tests {
         assert!(matches!(names(&[at("nowhere.csv")]), Err(DatasetError::Read { .. })));
         assert!(matches!(names(&[at("*.csv"), at("a.csv")]), Err(DatasetError::Repeated { .. })));
         assert!(matches!(names(&[at("")]), Err(DatasetError::Directory { .. })));
-        // Opening it would wait for somebody to write to it.
+        // Opening it would wait until a process writes to it.
         assert!(std::process::Command::new("mkfifo").arg(at("pipe.csv")).status().unwrap().success());
         assert!(matches!(names(&[at("pipe.csv")]), Err(DatasetError::Pipe { .. })));
     }

@@ -11,6 +11,11 @@ use super::{Entry, PartitionTable, State};
 use crate::kafka::admin::TopicId;
 
 impl Entry {
+    /// Whether nothing is known yet that it could be consumed from.
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self.state, State::Unstarted { .. } | State::Unidentified)
+    }
+
     /// The topic is this one from now on, as far as that is known. Otherwise the partition waits for a snapshot that is asked for
     /// later, unless the brokers have no ids.
     pub(super) fn identify_later(&mut self, topic_id: Option<TopicId>, now: Instant) {
@@ -26,22 +31,15 @@ impl Entry {
 
 impl PartitionTable {
     /// The topic may have been deleted, and perhaps created again. What was fetched of it and not handed over yet is dropped.
-    /// Returns whether partitions wait now until a snapshot says which topic it is.
-    pub(crate) fn suspect(&mut self, topic: usize, now: Instant) -> bool {
-        let number = self.next_number();
-        let mut any = false;
-        for (slot, entry) in self.entries.iter_mut().enumerate() {
-            let Some(entry) = entry.as_mut().filter(|entry| entry.topic == topic) else { continue };
-            if matches!(entry.state, State::Unstarted { .. } | State::Unidentified) || entry.topic_id.is_none() {
-                continue;
+    /// Its partitions wait until a snapshot says which topic it is, if the brokers have ids.
+    pub(crate) fn suspect(&mut self, topic: usize, now: Instant) {
+        let is_meant = |entry: &Entry| entry.topic == topic && !entry.is_waiting() && entry.topic_id.is_some();
+        for slot in 0..self.entries.len() as u32 {
+            if self.entries[slot as usize].as_ref().is_some_and(is_meant) {
+                self.refetch_slot(slot, None, now);
+                self.entry_mut(slot).identify_later(None, now);
             }
-            entry.cursor = entry.handed_over().or(entry.committed).or(entry.start);
-            entry.lease = number;
-            entry.identify_later(None, now);
-            self.changed.push(slot as u32);
-            any = true;
         }
-        any
     }
 
     /// Whether partitions wait until a snapshot says which topic they belong to.
@@ -97,7 +95,8 @@ mod tests {
         let now = Instant::now();
         let later = now + Duration::from_secs(1);
         let mut table = table(now);
-        assert!(table.suspect(0, now) && table.has_unidentified());
+        table.suspect(0, now);
+        assert!(table.has_unidentified());
         assert_eq!(table.orders(now).pause, [partition()]);
         assert_eq!(table.poll(0, 0, 5, Some(0), table.lease_count()), PollOutcome::Stale);
         assert_eq!(table.identify(0, TopicId(1), now), [] as [i32; 0]);
@@ -111,7 +110,8 @@ mod tests {
     fn a_suspect_topic_that_is_another_one_is_started_anew() {
         let now = Instant::now();
         let mut table = table(now);
-        assert!(table.suspect(0, now));
+        table.suspect(0, now);
+        assert!(table.has_unidentified());
         assert_eq!(table.identify(0, TopicId(2), now + Duration::from_secs(1)), [0]);
     }
 

@@ -17,7 +17,7 @@ impl PartitionTable {
     pub(crate) fn failed(&mut self, partition: &TopicPartition, reason: String, is_unreadable: bool, now: Instant) {
         let Some(slot) = self.find(partition) else { return };
         let entry = self.entry_mut(slot);
-        if is_unreadable && !matches!(entry.state, State::Unstarted { .. } | State::Unidentified) {
+        if is_unreadable && !entry.is_waiting() {
             entry.state = State::Unreadable { reason, due: now + UNREADABLE_RETRY };
         } else {
             entry.trouble = Some((reason, now));
