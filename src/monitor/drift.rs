@@ -3,7 +3,7 @@
 //! A model version carries its [`Baseline`]: for each feature, and for the predictions, a few bins and how many
 //! training rows fell into each. A [`Plan`] is the baseline made ready for counting live rows into the same bins
 //! ([`Counts`]). With a [`Cycle`], a baseline has such bins for each hour of day or day of week. A [`DriftComparison`] of the two histograms is the population stability index ([`psi`]) over a sliding
-//! [`Window`] of time, beside the threshold that it must exceed to be drift.
+//! [`Window`], beside the threshold that it must exceed to be drift.
 //!
 //! Nothing here reads a clock: time is passed in.
 
@@ -19,4 +19,4 @@ pub use baseline::{Baseline, Bins, Histogram};
 pub use bins::{Column, Counts, Plan};
 pub use comparison::{DriftComparison, DriftStatus, MIN_ROWS, MIN_TRAINING_ROWS, THRESHOLD, psi, threshold};
 pub use cycle::{Cycle, Periods};
-pub use window::{DriftWindow, Window};
+pub use window::{DriftWindow, Window, WindowSpan};

@@ -12,7 +12,9 @@ use prometheus::{Counter, IntCounter};
 
 use super::catalogue::Families;
 use crate::model::Model;
-use crate::monitor::drift::{Column, Counts, DriftComparison, DriftStatus, Periods, Plan, Window};
+use crate::monitor::drift::{
+    Column, Counts, DriftComparison, DriftStatus, DriftWindow, Periods, Plan, Window, WindowSpan,
+};
 use crate::monitor::{DriftScope, MonitorConfig};
 use crate::route::RouteDrift;
 
@@ -67,8 +69,9 @@ struct Version {
     model: String,
     version: u64,
     tally: Arc<Tally>,
-    /// With their names.
-    windows: Vec<(String, Window)>,
+    windows: Vec<(DriftWindow, Window)>,
+    /// When the windows began.
+    began: Option<Instant>,
     /// By column of the plan that has rows enough in the first window, the strongest first.
     drift: Vec<(String, f64)>,
 }
@@ -318,7 +321,8 @@ impl Versions {
                 route: route.to_owned(),
                 model: name.to_owned(),
                 version,
-                windows: windows.map(|it| (it.name.clone(), Window::new(it.span, tally.plan.counts()))).collect(),
+                windows: windows.map(|it| (it.clone(), Window::new(it.span, tally.plan.counts()))).collect(),
+                began: None,
                 tally,
                 drift: Vec::new(),
             });
@@ -388,11 +392,18 @@ impl Version {
     }
 
     fn tick(&mut self, families: &Families, now: Instant) {
-        let Version { tally, windows, drift, .. } = self;
+        let Version { tally, windows, began, drift, .. } = self;
         let cumulative = tally.cumulative();
+        let age = now.duration_since(*began.get_or_insert(now));
+        // Each column has all rows.
+        let rows = tally.plan.columns().first().map_or(0, |column| cumulative[column.place.clone()].iter().sum());
         drift.clear();
-        for (at, (name, window)) in windows.iter_mut().enumerate() {
-            window.push(now, cumulative.clone());
+        for (at, (DriftWindow { name, span }, window)) in windows.iter_mut().enumerate() {
+            let position = match span {
+                WindowSpan::Time(_) => age.as_millis() as u64,
+                WindowSpan::Rows(_) => rows,
+            };
+            window.push(position, cumulative.clone());
             let live = window.counts();
             for column in tally.plan.columns() {
                 let found = match tally.drift.excludes(&column.label) {

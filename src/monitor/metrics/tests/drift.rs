@@ -116,6 +116,31 @@ fn each_window_has_its_rows_and_its_index() {
 }
 
 #[test]
+fn a_window_of_rows_waits_for_them() {
+    let config =
+        MonitorConfig { drift_windows: vec![window("10m"), window("1000rows")], ..monitoring(DriftScope::Fleet) };
+    let metrics = Metrics::register(Registry::new(), config, BTreeMap::new());
+    let model = flights(7);
+    metrics.serving("flights", &production(), &model);
+    let mut seen = metrics.route("flights").model(&model);
+    let rows = |name: &str, start: Instant, hour: u64| {
+        metrics.tick(start + Duration::from_secs(3_600) * hour as u32);
+        let parts = ["weir_drift_rows".to_owned(), "feature=\"origin\"".to_owned(), format!("window={name:?}")];
+        let samples = samples(&metrics);
+        let mut found = samples.iter().filter(|(name, _)| parts.iter().all(|part| name.contains(part)));
+        *found.next().unwrap().1
+    };
+    // A few rows an hour.
+    let start = Instant::now();
+    for hour in 0..40 {
+        seen.observe_rows(delays(50, 1.0).view());
+        seen.flush();
+        metrics.tick(start + Duration::from_secs(3_600) * hour);
+    }
+    assert_eq!((rows("10m", start, 40), rows("1000rows", start, 40)), (0.0, 1_000.0));
+}
+
+#[test]
 fn a_route_excludes_features_and_has_thresholds_of_its_own() {
     let drift = RouteDrift { exclude: vec!["origin".into()], threshold: BTreeMap::from([("delay".into(), 0.3)]) };
     let of_routes = BTreeMap::from([("one".to_owned(), drift)]);
