@@ -138,7 +138,7 @@ catalogue! {
     feature_bin: IntCounterVec = "weir_feature_bin_total" {"route", "model", "version", "feature", "bin", "created"}
         "Scored rows per bin of a feature, or of the prediction, since the Unix time `created` in milliseconds.";
     feature_expected: CounterVec = "weir_feature_expected_total" {"route", "model", "version", "feature", "bin", "created"}
-        "Rows per bin that training foretells for the hours or weekdays of the scored rows, for a model of --baseline-by.";
+        "Rows expected per bin, from the training rows of the same hours or weekdays, for a model of --baseline-by.";
     period_rows: IntCounterVec = "weir_period_rows_total" {"route", "model", "version", "period", "created"}
         "Scored rows per hour or weekday, for a model of --baseline-by.";
     baseline_period: GaugeVec = "weir_baseline_period_ratio" {"route", "model", "version", "period"}

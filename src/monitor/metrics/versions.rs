@@ -38,7 +38,7 @@ pub(super) struct Tally {
     plan: Plan,
     /// One per count of the plan.
     bins: Vec<IntCounter>,
-    /// One per bin of the plan, if a fleet needs it: how many rows training foretells, at the times of the live rows.
+    /// One per bin of the plan, if a fleet needs it: the rows expected from training, at the times of the live rows.
     expected: Vec<Option<Counter>>,
     /// What else a bin counts for: `weir_predictions_total`, `weir_feature_missing_total` and their like.
     also: Vec<Option<IntCounter>>,
