@@ -16,7 +16,7 @@ use weir::train::preparation::Preparation;
 
 use crate::delivery::{PARTITIONS, records};
 use crate::support::kafka::{
-    Kafka, Reader, Record, add_partitions, alter_topic, create_topic, delete_topic, open_transaction, produce,
+    self, Kafka, Reader, Record, add_partitions, alter_topic, create_topic, delete_topic, open_transaction, produce,
 };
 use crate::support::models::{promote, publish, year};
 use crate::support::weir::{Setup, Weir, command};
@@ -77,6 +77,25 @@ fn a_check_creates_no_topic() {
         assert!(said.contains(&format!("topic {topic:?} doesn't exist")), "{said}");
         assert!(!existing_topics(&setup.brokers).contains(topic), "weir check created {topic}");
     }
+}
+
+#[test]
+fn a_check_creates_missing_topics_when_it_is_asked_to() {
+    let setup = Setup::named(kafka::brokers());
+    promote(&setup.store(), "production", publish(&setup.store(), 1, Preparation::default()));
+    let config = setup.config("");
+    let check =
+        || command().args(["check", "--create-topics", "--partitions", "3", "-c"]).arg(&config).output().unwrap();
+    let output = check();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    for (topic, partitions) in [(&setup.input, 3), (&setup.output, 3), (&setup.dead_letter, 1)] {
+        assert!(said.contains(&format!("topic {topic}: created")), "{said}");
+        assert!(said.contains(&format!("topic {topic}: {partitions} partitions")), "{said}");
+    }
+    let output = check();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && !said.contains("created"), "what is there stays: {said}");
 }
 
 #[test]
