@@ -118,7 +118,13 @@ impl Consumer {
     /// may park when it has found all queues empty that it wants something from, as long as it doesn't block on anything
     /// else in between.
     pub fn new(config: &KafkaConfig, group_instance_id: Option<&str>, queues: usize) -> Result<Consumer, KafkaError> {
-        let settings = config.consumer(group_instance_id, queues);
+        let mut settings = config.consumer(group_instance_id, queues);
+        let reset = OffsetReset::of(&settings);
+        if reset == OffsetReset::Latest {
+            // Where a partition without a commit begins is asked for (`ask_starts`). librdkafka resets where the log has lost the
+            // next offset, to retention mostly: what is left of the log has to come out.
+            settings.set("auto.offset.reset", "earliest");
+        }
         let inner: BaseConsumer<Context> = settings.create_with_context(Context::default())?;
         Ok(Consumer {
             commits: CommitQueue::new(&inner),
@@ -126,7 +132,7 @@ impl Consumer {
             group: GroupQueue::new(inner.client()),
             inner: Arc::new(inner),
             owner: std::thread::current(),
-            reset: OffsetReset::of(&settings),
+            reset,
             #[cfg(feature = "planted-bugs")]
             outsider: config.consumer(None, 1).create()?,
         })
