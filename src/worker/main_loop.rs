@@ -14,6 +14,7 @@ use super::ledger::Load;
 use super::pipeline::{PendingBatch, Route, RoutePipeline};
 use super::ports::{Clients, GroupConsumer, InputRecord, OutputProducer, Surroundings};
 use super::refusal::Refusal;
+use super::source::PolledRecord;
 use super::transaction::Transaction;
 use super::{Activity, Delivery, Heartbeat, Stop, WorkerConfig, WorkerError, WorkerExit};
 use crate::batch::BatchConfig;
@@ -353,11 +354,11 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
             }
             pipeline.observe(pending.records.len(), pending.rejected);
             pipeline.batch.reuse(pending.records);
-            self.observe_finished();
         } else {
             pipeline.waits_for_room = true;
             pipeline.pending = Some(pending);
         }
+        self.observe_finished();
         Ok(any)
     }
 
@@ -554,8 +555,12 @@ fn send_records<'c, K: Clients>(
         }
         let refusal = brokers.partitions.refusal(held.lease, held.record.offset(), held.record.leader_epoch()).cloned();
         let must_be_alone = refusal.is_some();
-        if (must_be_alone || *has_suspect_in_flight) && brokers.ledger.load(route).records > 0 {
-            return Ok(false);
+        if must_be_alone || *has_suspect_in_flight {
+            if brokers.ledger.load(route).records > 0 {
+                return Ok(false);
+            }
+            // Everything before it is acknowledged, and doesn't have to come again if this one is refused.
+            pending.slot = split_batch(brokers, pending.slot, &pending.records[..pending.next]);
         }
         let refused = match &refusal {
             Some(Refusal::Refused(reason)) => Some(reason.as_str()),
@@ -596,4 +601,22 @@ fn send_records<'c, K: Clients>(
         pending.next += 1;
     }
     Ok(true)
+}
+
+/// Makes the rest of a batch, behind the records that were sent, a batch of its own, so that what was sent counts as done when it
+/// is acknowledged. Returns the slot of the rest.
+fn split_batch<'c, K: Clients>(
+    brokers: &mut Brokers<'c, K>,
+    slot: usize,
+    sent: &[PolledRecord<RecordOf<'c, K>>],
+) -> usize {
+    if brokers.ledger.is_unsent(slot) {
+        return slot;
+    }
+    let sent_timestamps = sent.iter().filter(|held| held.record.timestamp_ms().is_some()).count();
+    let rest = brokers.ledger.split(slot, sent_timestamps, brokers.surroundings.now());
+    if brokers.ledger.close(slot, &mut brokers.partitions) {
+        brokers.finished.push(slot);
+    }
+    rest
 }
