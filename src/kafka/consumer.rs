@@ -178,10 +178,11 @@ impl Consumer {
         Ok(())
     }
 
-    /// Whether the client is a member of its group now, with whatever partitions: with `group.protocol = consumer` the
-    /// first assignment brings no event where it is empty.
-    pub fn is_member(&self) -> bool {
-        ffi::is_group_member(self.inner.client())
+    /// The generation of its group that the client is a member of, with whatever partitions: with `group.protocol = consumer`
+    /// the first assignment brings no event where it is empty. A member whose session is over keeps its generation until it
+    /// has joined again.
+    pub fn generation(&self) -> Option<i32> {
+        ffi::group_generation(self.inner.client())
     }
 
     /// Appends what has been fetched for one queue, up to 256 records and errors. Never waits. Returns whether the queue

@@ -122,8 +122,8 @@ impl GroupConsumer for SimulatedConsumer {
         self.world.borrow_mut().next_event()
     }
 
-    fn is_member(&self) -> bool {
-        true
+    fn generation(&self) -> Option<i32> {
+        Some(1)
     }
 
     fn fetch(&self, queue: usize, into: &mut VecDeque<FetchEvent<SimulatedRecord>>) {
