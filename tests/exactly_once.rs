@@ -210,3 +210,21 @@ fn a_rebalance_while_offsets_are_pending_starts_nothing_over() {
     assert_exactly_once(&setup, &expected, Vec::new(), &reader);
     assert!(first.stop().success() && second.stop().success());
 }
+
+#[test]
+fn records_that_come_now_and_then_wait_for_no_connection() {
+    let setup = Setup { worker: "delivery = \"exactly_once\"".into(), threads: 1, ..setup() };
+    let weir = Weir::ready(&setup.config(""));
+    let reader = Reader::new(&setup.brokers, &setup.output);
+    let mut latencies = Vec::new();
+    for record in records(&year()[..7]) {
+        // Long enough for the producer to close its connections.
+        assert_eq!(reader.next(Duration::from_millis(3_500)), None);
+        let sent = Instant::now();
+        produce(&setup.brokers, &setup.input, [record]);
+        reader.take(1);
+        latencies.push(sent.elapsed());
+    }
+    assert!(latencies.iter().all(|latency| *latency < Duration::from_secs(3)), "{latencies:?}");
+    assert!(weir.stop().success());
+}
