@@ -151,7 +151,16 @@ fn many_records_that_are_refused_cost_few_repeats() {
 
 #[test]
 fn a_route_waits_while_write_is_denied_on_its_output() {
-    let routes = Routes::new(guarded_brokers(), "at_least_once", &[], &[]);
+    a_route_waits_without_the_right_to_write("at_least_once");
+}
+
+#[test]
+fn a_route_waits_while_write_is_denied_on_its_output_exactly_once() {
+    a_route_waits_without_the_right_to_write("exactly_once");
+}
+
+fn a_route_waits_without_the_right_to_write(delivery: &str) {
+    let routes = Routes::new(guarded_brokers(), delivery, &[], &[]);
     let Setup { brokers, input, output, .. } = &routes.refusing;
     let weir = Weir::ready(&routes.config);
     produce(brokers, input, keyed("before", 10));

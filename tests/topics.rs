@@ -103,7 +103,7 @@ fn the_snapshot_follows_the_topics() {
     let setup = Setup::on_kafka(PARTITIONS);
     let watch = Watching::start(&setup);
     let first = watch.until("every topic is described", |snapshot| snapshot.problems.is_empty());
-    assert!(first.missing.is_empty() && first.unanswered_since.is_none());
+    assert!(first.unusable.is_empty() && first.unanswered_since.is_none());
     let described = |snapshot: &TopicSnapshot, topic: &str| snapshot.topics[topic];
     let [input, output] = [&setup.input, &setup.output].map(|topic| described(&first, topic));
     assert_eq!((input.partitions, output.partitions), (PARTITIONS, PARTITIONS));
@@ -126,7 +126,7 @@ fn the_snapshot_follows_the_topics() {
     watch.until("the limit is seen", |snapshot| described(snapshot, &setup.output).max_message_bytes == 1_000);
 
     delete_topic(&setup.brokers, &setup.output);
-    let gone = watch.until("the topic is missing", |snapshot| snapshot.missing.contains(&setup.output));
+    let gone = watch.until("the topic is missing", |snapshot| snapshot.unusable.contains_key(&setup.output));
     assert_eq!(described(&gone, &setup.output).max_message_bytes, 1_000, "the last facts stay");
     create_topic(&setup.brokers, &setup.output, 2, &[]);
     let again = watch.until("the topic is there again", |snapshot| snapshot.problems.is_empty());

@@ -168,6 +168,8 @@ impl<K: Clients> Brokers<'_, K> {
             return Ok(());
         };
         tracing::info!(cause, "a transaction is aborted; its records are consumed again");
+        // Where an output is the cause, its route has to wait, so that the next transaction is spared it.
+        self.surroundings.refresh_topics();
         self.heartbeat.enter(Activity::Commit);
         self.abort()
     }
