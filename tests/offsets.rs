@@ -291,6 +291,21 @@ fn with_a_reset_to_latest_what_retention_has_left_comes_out() {
 }
 
 #[test]
+fn a_stop_that_cannot_commit_says_so() {
+    // Less than weir notes beside each offset.
+    let kafka = Kafka::start(0, None, &["offset.metadata.max.bytes=8"]);
+    let setup = setup_with_model(&kafka.brokers, 1);
+    let weir = Weir::ready(&setup.config(""));
+    produce(&setup.brokers, &setup.input, keyed("uncommitted", 10));
+    Reader::new(&setup.brokers, &setup.output).take(10);
+    eventually("commits are refused", || (weir.metric("weir_commits_total", "failed") >= 1.0).then_some(()));
+    weir.signal("TERM");
+    let log = eventually("it says so", || Some(weir.log()).filter(|log| log.contains("the last commit")));
+    assert!(!log.contains("everything consumed is delivered and committed"), "{log}");
+    assert!(!weir.stop().success());
+}
+
+#[test]
 fn a_partition_that_is_added_is_consumed_from_its_start() {
     an_added_partition_is_consumed_from_its_start("earliest");
 }

@@ -466,12 +466,13 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
         let held = self.finish_held(drain_until);
         let finished = if self.brokers.transaction.is_some() {
             let committed = held.and_then(|()| self.brokers.commit_transaction(drain_until));
-            if committed.is_err() || self.brokers.is_in_doubt() {
+            let doubt = self.brokers.doubt();
+            if committed.is_err() || doubt.is_some() {
                 // Nothing of it was delivered for a reader, or committed: whoever comes next consumes it.
                 self.drop_pending();
                 self.brokers.abort()?;
             }
-            committed
+            committed.and(doubt.map_or(Ok(()), |cause| Err(WorkerError::NotCommitted { cause })))
         } else {
             let drained = held.and_then(|()| self.brokers.drain(drain_until));
             drained.and(self.brokers.commit_offsets(deadline))
@@ -480,7 +481,13 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
         self.flush();
         finished?;
         let in_flight = self.brokers.ledger.in_flight();
-        if in_flight > 0 { Err(WorkerError::DrainTimeout { in_flight }) } else { Ok(()) }
+        if in_flight > 0 {
+            return Err(WorkerError::DrainTimeout { in_flight });
+        }
+        if self.brokers.transaction.is_none() && !self.brokers.partitions.committable(false).is_empty() {
+            return Err(WorkerError::NotCommitted { cause: "the group has not taken the last commit".into() });
+        }
+        Ok(())
     }
 
     fn note_topics_if_new(&mut self, now: Instant) {
