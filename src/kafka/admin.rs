@@ -1,12 +1,14 @@
 //! What the topics are like (do they exist, how many partitions, how large a record they take), and whether the
 //! brokers let this client do what it has to.
 
+mod create;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::bindings::rd_kafka_AclOperation_t;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
@@ -27,9 +29,6 @@ const RECORD_OVERHEAD: usize = 512;
 
 /// How long one question to the brokers may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The number of partitions or replicas that stands for the brokers' own default.
-const BROKER_DEFAULT: i32 = -1;
 
 /// The pause before a question is put again whose connection broke.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
@@ -425,25 +424,6 @@ impl Admin {
             }
         }
         Ok(survey)
-    }
-
-    /// Creates topics, each with so many partitions, or as many as the brokers' default where none are given. Blocks for up to
-    /// 5 s.
-    pub async fn create_topics(&self, topics: &[(&str, Option<i32>)]) -> Result<(), AdminError> {
-        let wanted: Vec<_> = topics
-            .iter()
-            .map(|&(name, partitions)| {
-                NewTopic::new(name, partitions.unwrap_or(BROKER_DEFAULT), TopicReplication::Fixed(BROKER_DEFAULT))
-            })
-            .collect();
-        let options = AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));
-        let answers = self.client.create_topics(&wanted, &options).await.map_err(|_| self.unreachable())?;
-        for answer in answers {
-            if let Err((topic, code)) = answer {
-                return Err(AdminError::NotCreated { topic, source: KafkaError::AdminOp(code) });
-            }
-        }
-        Ok(())
     }
 
     /// Asks, at once, where these partitions end for this client's consumers. No partition may be named twice; those

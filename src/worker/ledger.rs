@@ -95,11 +95,10 @@ impl Ledger {
         slot
     }
 
-    /// Opens another batch for the rest of an open one, of which the first `sent_timestamps` timestamps belong to what was sent.
-    /// Returns its slot.
-    pub(crate) fn split(&mut self, slot: usize, sent_timestamps: usize, now: Instant) -> usize {
+    /// Opens another batch for the rest of an open one, which has the last so many of its timestamps. Returns its slot.
+    pub(crate) fn split(&mut self, slot: usize, timestamps: usize, now: Instant) -> usize {
         let batch = &mut self.batches[slot];
-        let (route, rest) = (batch.route, batch.timestamps.split_off(sent_timestamps));
+        let (route, rest) = (batch.route, batch.timestamps.split_off(batch.timestamps.len() - timestamps));
         self.open(route, now, rest.into_iter())
     }
 

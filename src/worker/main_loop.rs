@@ -13,8 +13,7 @@ use super::clients::KafkaClients;
 use super::ledger::Load;
 use super::pipeline::{PendingBatch, Route, RoutePipeline};
 use super::ports::{Clients, GroupConsumer, InputRecord, OutputProducer, Surroundings};
-use super::refusal::Refusal;
-use super::source::PolledRecord;
+use super::sink::send_records;
 use super::transaction::Transaction;
 use super::{Activity, Delivery, Heartbeat, Stop, WorkerConfig, WorkerError, WorkerExit};
 use crate::batch::BatchConfig;
@@ -22,7 +21,6 @@ use crate::health::ReadinessCheck;
 use crate::kafka::admin::{AdminError, OutputLimits, TopicId};
 use crate::kafka::consumer::{Consumer, GroupEvent, TopicPartition};
 use crate::kafka::producer::{Producer, STEP_TIMEOUT, TransactionError};
-use crate::kafka::refusal::DeliveryFailure;
 use crate::kafka::settings::KafkaConfig;
 use crate::kafka::watch::{TopicSnapshot, TopicWatch};
 use crate::monitor::metrics::{CommitOutcome, Metrics, Stage, WaitReason};
@@ -181,7 +179,7 @@ impl Surroundings for LiveSurroundings {
     }
 }
 
-type RecordOf<'c, K> = <<K as Clients>::Consumer as GroupConsumer>::Record<'c>;
+pub(super) type RecordOf<'c, K> = <<K as Clients>::Consumer as GroupConsumer>::Record<'c>;
 
 /// A worker: its routes, and both ends.
 pub(super) struct WorkerLoop<'c, K: Clients> {
@@ -539,91 +537,4 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
             }
         }
     }
-}
-
-/// Sends the outcomes of a scored batch, from the next record on. Returns whether it is complete.
-fn send_records<'c, K: Clients>(
-    brokers: &mut Brokers<'c, K>,
-    pipeline: &RoutePipeline<RecordOf<'c, K>>,
-    pending: &mut PendingBatch<RecordOf<'c, K>>,
-    route: usize,
-    has_suspect_in_flight: &mut bool,
-) -> Result<bool, WorkerError> {
-    if !brokers.begin_if_needed(pending.records.len() - pending.next)? {
-        return Ok(false);
-    }
-    let now_ms = brokers.surroundings.wall_clock_ms();
-    for result in pipeline.results(pending.next) {
-        let held = &pending.records[pending.next];
-        if !brokers.partitions.holds(held.lease) {
-            // It went to another worker, or comes again.
-            pending.next += 1;
-            continue;
-        }
-        let refusal = brokers.partitions.refusal(held.lease, held.record.offset(), held.record.leader_epoch()).cloned();
-        let must_be_alone = refusal.is_some();
-        if must_be_alone || *has_suspect_in_flight {
-            if brokers.ledger.load(route).records > 0 {
-                return Ok(false);
-            }
-            // Everything before it is acknowledged, and doesn't have to come again if this one is refused.
-            pending.slot = split_batch(brokers, pending.slot, &pending.records[..pending.next]);
-        }
-        let refused = match &refusal {
-            Some(Refusal::Refused(reason)) => Some(reason.as_str()),
-            _ => None,
-        };
-        let ticket = brokers.ledger.next_ticket(pending.slot);
-        let outcome = pipeline.outcome(held, result, refused, ticket, now_ms);
-        match brokers.producer.send(outcome.outgoing) {
-            Ok(()) => {}
-            Err(not_sent) if not_sent.queue_is_full() && brokers.ledger.in_flight() > 0 => return Ok(false),
-            Err(not_sent) if not_sent.transaction_is_over() && brokers.transaction.is_some() => {
-                brokers.doubt_transaction(not_sent.error.to_string());
-                return Ok(false);
-            }
-            Err(not_sent) => {
-                let (topic, error) = (not_sent.record.topic, not_sent.error);
-                match DeliveryFailure::of(&error) {
-                    // The client knows already that the topic doesn't take the record: its dead letter is sent next.
-                    DeliveryFailure::Record if refused.is_none() => {
-                        let reason = format!("topic {topic} refuses it: {error}");
-                        let (offset, epoch) = (held.record.offset(), held.record.leader_epoch());
-                        brokers.partitions.refuse_unsent(held.lease, offset, epoch, reason);
-                    }
-                    // Or that it takes nothing: the rest of the batch waits with its route.
-                    DeliveryFailure::Record | DeliveryFailure::Topic => {
-                        brokers.refusals.routes.push((route, format!("topic {topic} refuses its outputs: {error}")));
-                    }
-                    _ => return Err(error.into()),
-                }
-                return Ok(false);
-            }
-        }
-        let position = (held.record.offset(), held.record.leader_epoch());
-        brokers.ledger.sent(pending.slot, held.lease, position, outcome.bytes, &mut brokers.partitions);
-        pipeline.count(outcome.rejected);
-        pending.rejected += usize::from(outcome.rejected.is_some());
-        *has_suspect_in_flight = must_be_alone;
-        pending.next += 1;
-    }
-    Ok(true)
-}
-
-/// Makes the rest of a batch, behind the records that were sent, a batch of its own, so that what was sent counts as done when it
-/// is acknowledged. Returns the slot of the rest.
-fn split_batch<'c, K: Clients>(
-    brokers: &mut Brokers<'c, K>,
-    slot: usize,
-    sent: &[PolledRecord<RecordOf<'c, K>>],
-) -> usize {
-    if brokers.ledger.is_unsent(slot) {
-        return slot;
-    }
-    let sent_timestamps = sent.iter().filter(|held| held.record.timestamp_ms().is_some()).count();
-    let rest = brokers.ledger.split(slot, sent_timestamps, brokers.surroundings.now());
-    if brokers.ledger.close(slot, &mut brokers.partitions) {
-        brokers.finished.push(slot);
-    }
-    rest
 }

@@ -88,7 +88,7 @@ impl InputRecord for SimulatedRecord {
     }
 
     fn timestamp_ms(&self) -> Option<i64> {
-        None
+        Some(0)
     }
 
     fn headers(&self) -> Option<Headers> {
