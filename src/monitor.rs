@@ -117,10 +117,11 @@ mod tests {
         };
         assert_eq!(names("[\"10m\", \"1d\", \"1w\"]"), ["10m", "1d", "1w"]);
         assert_eq!(names("\"1d\""), ["1d"]);
+        assert_eq!(names("[\"10m\", \"5000rows\"]"), ["10m", "5000rows"]);
         for (windows, expected) in [
             ("[]", "monitor.drift_windows has 0 windows: must be 1 to 8"),
             ("[\"1d\", \"24h\"]", "monitor.drift_windows has \"1d\" and \"24h\", which are the same: remove one"),
-            ("[\"10 min\"]", "\"10 min\" must be a number with s, m, h, d or w, and a year at most"),
+            ("[\"10 min\"]", "\"10 min\" must be a number with s, m, h, d, w or rows, and a year at most"),
             ("600", "monitor.drift_windows: invalid type: integer `600`, expected a list"),
         ] {
             let message = load(windows).unwrap_err().to_string();

@@ -222,6 +222,11 @@ impl Scorer {
         }
     }
 
+    /// Whether each payload of the batch is among [`Scorer::rows`], in order. [`Scorer::encode`] rejects some of them.
+    pub fn accepted(&self) -> impl Iterator<Item = bool> + '_ {
+        self.fates.iter().map(Result::is_ok)
+    }
+
     /// What came out for each payload of the batch, in order; complete after [`Scorer::encode`].
     pub fn results(&self) -> impl ExactSizeIterator<Item = Result<Prediction<'_>, &Rejection>> {
         self.fates.iter().map(|fate| {

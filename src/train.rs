@@ -36,7 +36,7 @@ use serde_json::{Map, Value};
 use self::backprop::{Network, Truth};
 use self::checkpoint::{Checkpoints, Identity, Keeper};
 use self::dataset::examples::{self, Examples};
-use self::dataset::{Table, Target as TableTarget, TargetValues};
+use self::dataset::{Table, Target as TableTarget, TargetValues, Times};
 use self::descent::{Descent, TrainingData};
 use self::distributed::Workers;
 pub use self::error::TrainError;
@@ -187,10 +187,13 @@ pub fn fit_in(
     recipe: &Recipe,
     on_epoch: OnEpoch<'_>,
 ) -> Result<TrainedModel, TrainError> {
+    if recipe.baseline_by.is_some() && (train.times.is_none() || test.times.is_none()) {
+        return Err(TrainError::NoTimeOfBaseline);
+    }
     let ranks = &session.workers.ranks;
     let ready = ranks.agree(Ready::new(&session, train, recipe))?;
     let Ready { material, preprocess, x, output, division, sample_weight, mut described, mut descent } = ready;
-    let Material { signature, preprocessing, rows, truth, scale } = &material;
+    let Material { signature, preprocessing, rows, times, truth, scale } = &material;
 
     let identity = || Identity::new(described.clone(), signature, preprocessing, rows.view(), truth);
     if ranks.count() > 1 && !ranks.have_same(identity().fingerprint(recipe.max_iter)) {
@@ -211,8 +214,13 @@ pub fn fit_in(
     }
 
     let mlp = Mlp::new(network.layers(), output)?;
-    let (mut evaluation, answers) = evaluate_on(&mlp, &preprocess, signature, test)?;
-    let baseline = Baseline::fit(signature, rows.view(), answers.view());
+    let (mut evaluation, answers, test_times) = evaluate_on(&mlp, &preprocess, signature, test)?;
+    let baseline = match (recipe.baseline_by, times, &test_times) {
+        (Some(cycle), Some(times), Some(test_times)) => {
+            Baseline::fit_by(cycle, signature, (rows.view(), times), (answers.view(), test_times))
+        }
+        _ => Baseline::fit(signature, rows.view(), answers.view()),
+    };
     evaluation.losses.clone_from(&losses);
     evaluation.validation_scores.clone_from(&scores);
     let counts = Rows {
@@ -298,6 +306,8 @@ struct Material {
     preprocessing: Vec<Transform>,
     /// The training rows, decoded for the signature.
     rows: Array2<f64>,
+    /// When they happened, in seconds since 1970, if the table says so.
+    times: Option<Vec<i64>>,
     truth: Truth,
     /// The mean and deviation that were taken out of a regression's target.
     scale: Option<(f64, f64)>,
@@ -309,7 +319,8 @@ fn material(train: &Table, recipe: &Recipe) -> Result<Material, TrainError> {
     let TrainingTarget { target, truth, scale } = taught(&train.target)?;
     let (features, preprocessing) = preprocessing::fit(train, &recipe.preparation)?;
     let rows = examples::decode(&train.features, train.rows.view(), &features)?;
-    Ok(Material { signature: Signature { features, target }, preprocessing, rows, truth, scale })
+    let times = train.times.as_ref().map(Times::unix_seconds);
+    Ok(Material { signature: Signature { features, target }, preprocessing, rows, times, truth, scale })
 }
 
 fn random_network(
@@ -413,17 +424,20 @@ fn predict(mlp: &Mlp, x: &Inputs) -> Array2<f32> {
     outputs
 }
 
-/// How good the model is on those test rows that it takes and whose class it knows, and its answers for them.
+/// How good the model is on those test rows that it takes and whose class it knows, its answers for them, and when they
+/// happened, in seconds since 1970.
 fn evaluate_on(
     mlp: &Mlp,
     preprocess: &Preprocess,
     signature: &Signature,
     test: &Table,
-) -> Result<(Evaluation, Array2<f32>), TrainError> {
+) -> Result<(Evaluation, Array2<f32>, Option<Vec<i64>>), TrainError> {
     let examples = Examples::of(test, signature)?;
     let outputs = predict(mlp, &Inputs::new(preprocess, signature, examples.rows.view()));
     let evaluation = evaluate::evaluation(&signature.target, &examples.truth, outputs.mapv(f64::from).view());
-    Ok((evaluation, outputs))
+    let times = test.times.as_ref().map(Times::unix_seconds);
+    let times = times.map(|times| examples.places.iter().map(|&row| times[row]).collect());
+    Ok((evaluation, outputs, times))
 }
 
 /// Rows spread over the training rows, a quarter of them (where there are so many) with missing values.

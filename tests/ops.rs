@@ -25,7 +25,8 @@ const VALUE_SETS: [&str; 4] = ["minimal", "full", "sasl-tls", "operators"];
 /// The rules of alerts and of drift, and those of the longer windows.
 const RULE_FILES: [&str; 2] = ["helm/weir/rules/weir.yaml", "helm/weir/rules/windows.yaml"];
 
-const RULE_TESTS: [&str; 2] = ["tests/helm/rules_test.yaml", "tests/helm/windows_test.yaml"];
+const RULE_TESTS: [&str; 3] =
+    ["tests/helm/rules_test.yaml", "tests/helm/windows_test.yaml", "tests/helm/week_test.yaml"];
 
 /// The oldest Kubernetes that the chart says it supports.
 const KUBERNETES: &str = "1.27.0";

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::error::ErrorKind;
 use ndarray::{Array2, Axis};
 use serde_json::{Value, json};
@@ -21,6 +21,7 @@ use crate::model::signature::Target;
 use crate::model::store::Store;
 use crate::monitor::drift::{Column, Counts, DriftComparison, Plan};
 use crate::report::{self, Subject};
+use crate::train::dataset::examples::UnlabelledRows;
 use crate::train::dataset::{self, Examples, Truth};
 use crate::train::evaluate::{self, Comparison};
 
@@ -61,6 +62,10 @@ pub struct Args {
     /// Compare the rows with the model's training data: the drift that `weir serve` would report for them.
     #[arg(long)]
     drift: bool,
+
+    /// When the row happened, for --drift of a model that was trained with --baseline-by.
+    #[arg(long, value_name = "COLUMN", requires = "drift")]
+    time: Option<String>,
 }
 
 /// Runs the verb.
@@ -185,7 +190,7 @@ impl TestedModel {
 fn evaluate_one(args: &Args, store: &Store, files: &[PathBuf], out: &mut dyn Write) -> anyhow::Result<()> {
     let tested = TestedModel::on(files, load(store, &args.model)?, args.limits.limits())?;
     let evaluation = tested.evaluation(store)?;
-    let drift = args.drift.then(|| drift(files, &tested.model, args.limits.limits())).transpose()?;
+    let drift = args.drift.then(|| drift(args, files, &tested.model)).transpose()?;
     if args.json {
         let mut json = tested.json(&evaluation);
         json["data"] = json!(files);
@@ -213,13 +218,21 @@ fn evaluate_one(args: &Args, store: &Store, files: &[PathBuf], out: &mut dyn Wri
 
 /// Features and predictions beside the model's training data, in the order of the signature. Rows without a target count,
 /// too, as they do in `weir serve`.
-fn drift(files: &[PathBuf], model: &Model, limits: Limits) -> anyhow::Result<Vec<(String, DriftComparison)>> {
-    let rows = Examples::read_unlabelled(files, model.signature(), limits)?.rows;
+fn drift(args: &Args, files: &[PathBuf], model: &Model) -> anyhow::Result<Vec<(String, DriftComparison)>> {
+    if let (Some(cycle), None) = (model.baseline.cycle, &args.time) {
+        let name = args.model.to_string();
+        bail!("{name} compares rows by {}: name the column with their times (--time)", cycle.as_str());
+    }
+    let limits = args.limits.limits();
+    let UnlabelledRows { rows, times, .. } =
+        Examples::read_unlabelled(files, model.signature(), args.time.as_deref(), limits)?;
     let plan = Plan::new(&model.baseline, model.signature());
     let mut counts = Counts::new(&plan);
     plan.count_rows(rows.view(), &mut counts);
     plan.count_outputs(evaluate::answers(model, rows.view()).mapv(|answer| answer as f32).view(), &mut counts);
-    let compared = |column: &Column| (column.label.clone(), DriftComparison::of(&column.training, counts.of(column)));
+    let times = times.into_iter().flatten().map(|seconds| Some(seconds.saturating_mul(1_000)));
+    plan.count_times(times, &mut counts);
+    let compared = |column: &Column| (column.label.clone(), plan.compare(column, counts.all()));
     Ok(plan.columns().iter().map(compared).collect())
 }
 

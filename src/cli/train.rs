@@ -277,7 +277,8 @@ impl Args {
     }
 
     fn recipe(&self) -> Result<Recipe, TrainError> {
-        Ok(Recipe { preparation: self.preprocessing.preparation()?, ..self.training.recipe() })
+        let (preparation, baseline_by) = (self.preprocessing.preparation()?, self.columns.baseline_by);
+        Ok(Recipe { preparation, baseline_by, ..self.training.recipe() })
     }
 
     /// What the bundle's recipe should say about the data.
@@ -343,6 +344,7 @@ mod tests {
     use clap::{Args as _, Command, FromArgMatches};
 
     use super::*;
+    use crate::monitor::drift::Histogram;
 
     fn parse(arguments: &[&str]) -> Result<Args, clap::Error> {
         let command = Args::augment_args(Command::new("train"));
@@ -360,6 +362,8 @@ mod tests {
     fn options_that_contradict_each_other_are_refused() {
         let parse = |more: &[&str]| parse(&[&["data.csv", "--target", "y", "--name", "m"], more].concat());
         assert!(parse(&["--test-from", "2013-07-01"]).is_err());
+        assert!(parse(&["--baseline-by", "hour"]).is_err());
+        assert!(parse(&["--baseline-by", "minute", "--time", "t"]).is_err());
         assert!(parse(&["--test", "other.csv", "--test-size", "0.5"]).is_err());
         assert!(parse(&["--test-size", "1"]).is_err());
         assert!(parse(&["--activation", "sigmoid"]).is_err());
@@ -386,6 +390,8 @@ mod tests {
             "t",
             "--test-from",
             "150",
+            "--baseline-by",
+            "weekday",
             "--learning-rate-init",
             "0.01",
             "--promote",
@@ -406,6 +412,11 @@ mod tests {
         let model = store.load("m", 1).unwrap();
         assert_eq!(model.manifest.training.recipe["split"], json!({ "test_from": "150" }));
         assert_eq!(model.manifest.training.recipe["data"], "data.csv");
+        // All rows are of the first minutes of 1970, a Thursday.
+        let rows =
+            |histogram: &Histogram| histogram.periods.iter().map(|counts| counts.iter().sum()).collect::<Vec<u64>>();
+        assert_eq!(rows(&model.baseline.features[0]), [0, 0, 0, 150, 0, 0, 0]);
+        assert_eq!(rows(&model.baseline.predictions[0]), [0, 0, 0, 50, 0, 0, 0]);
 
         let evaluation = store.evaluation("m", 1).unwrap().unwrap();
         assert_eq!((evaluation.rows, &json!(evaluation.losses)), (50, &summary["losses"]));

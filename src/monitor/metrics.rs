@@ -28,7 +28,7 @@ use versions::Versions;
 
 use crate::model::Model;
 use crate::model::reference::{ModelRef, Selector};
-use crate::monitor::drift::{DriftWindow, THRESHOLD};
+use crate::monitor::drift::{DriftWindow, THRESHOLD, WindowSpan};
 use crate::monitor::{DriftScope, MonitorConfig};
 use crate::route::RouteDrift;
 
@@ -77,7 +77,10 @@ impl Metrics {
     /// Metrics that all stand at zero. `drift_window` is the time over which drift is computed.
     pub fn new(drift_window: Duration) -> Metrics {
         let config = MonitorConfig {
-            drift_windows: vec![DriftWindow { name: format!("{}s", drift_window.as_secs()), span: drift_window }],
+            drift_windows: vec![DriftWindow {
+                name: format!("{}s", drift_window.as_secs()),
+                span: WindowSpan::Time(drift_window),
+            }],
             drift: DriftScope::Fleet,
             drift_threshold: THRESHOLD,
             max_features: usize::MAX,

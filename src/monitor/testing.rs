@@ -7,7 +7,7 @@ use crate::model::Model;
 use crate::model::bundle::{LayerShape, Manifest, Network, Training};
 use crate::model::preprocess::{Preprocess, Step, Transform};
 use crate::model::signature::{Feature, Kind, Missing, Signature, Target, Unknown};
-use crate::monitor::drift::Baseline;
+use crate::monitor::drift::{Baseline, Cycle};
 
 /// `late` from `delay` (a number that may be missing: it is then 0) and `origin` (EWR or JFK; missing is rejected,
 /// another one is neither). The logit is `delay`, and 100 more from JFK. Trained, so to say, on the delays 0 to 99,
@@ -32,6 +32,19 @@ pub(crate) fn flights(version: u64) -> Model {
         Transform::OneHot,
     ];
     model("flights", version, signature, transforms, layer, Output::Logistic, &rows)
+}
+
+/// [`flights`] with a baseline by hour: 200 rows in each hour, from EWR before noon and then from JFK.
+pub(crate) fn flights_by_hour(version: u64) -> Model {
+    let mut model = flights(version);
+    let hour = |row: usize| row / 200;
+    let value = |(row, column): (usize, usize)| if column == 0 { row % 100 } else { hour(row) / 12 } as f64;
+    let (rows, outputs) = (Array2::from_shape_fn((4_800, 2), value), Array2::from_elem((4_800, 2), 0.5));
+    let times: Vec<i64> = (0..4_800).map(|row| 3_600 * hour(row) as i64).collect();
+    let (rows, outputs) = ((rows.view(), &*times), (outputs.view(), &*times));
+    model.baseline = Baseline::fit_by(Cycle::Hour, model.signature(), rows, outputs);
+    model.baseline.validate(model.signature()).unwrap();
+    model
 }
 
 /// `sum = a + b` and `difference = a - b` from two numbers that must be there.

@@ -135,6 +135,20 @@ pub struct Times {
     pub rows: Vec<f64>,
 }
 
+impl Times {
+    /// The rows' times in seconds since 1970. A number is one of seconds, or from 1e11 on of milliseconds.
+    pub fn unix_seconds(&self) -> Vec<i64> {
+        (0..self.rows.len()).map(|row| self.unix_seconds_of(row)).collect()
+    }
+
+    /// The time of one row, as [`Times::unix_seconds`] has it.
+    pub(super) fn unix_seconds_of(&self, row: usize) -> i64 {
+        let time = self.rows[row];
+        let seconds = if self.scale == Scale::Number && time.abs() >= 1e11 { time / 1e3 } else { time };
+        seconds.floor() as i64
+    }
+}
+
 impl Table {
     /// Reads files that have the same columns, as if they were one.
     ///

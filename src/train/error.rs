@@ -14,6 +14,9 @@ pub enum TrainError {
     /// A split by time of a table without times.
     #[error("a split by time needs a time column (--time)")]
     NoTime,
+    /// A baseline by hour or weekday of a table without times.
+    #[error("a baseline by hour or weekday needs a time column (--time)")]
+    NoTimeOfBaseline,
     /// A stratified split of a regression.
     #[error("a stratified split needs classes, and {target:?} has numbers (--task classification makes it some)")]
     NoStrata {

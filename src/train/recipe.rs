@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use super::class_weight::ClassWeight;
 use super::preparation::Preparation;
 use crate::engine::Activation;
+use crate::monitor::drift::Cycle;
 
 /// Everything that training depends on besides the data.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -58,6 +59,9 @@ pub struct Recipe {
     pub class_weight: Option<ClassWeight>,
     /// Whether each epoch takes the rows in a new order.
     pub shuffle: bool,
+    /// The cycle of which each period gets a drift baseline of its own, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub baseline_by: Option<Cycle>,
     /// The seed of everything random: the first weights, the order of the rows, and the random splits.
     pub random_state: u64,
 }
@@ -86,6 +90,7 @@ impl Default for Recipe {
             validation_fraction: 0.1,
             class_weight: None,
             shuffle: true,
+            baseline_by: None,
             random_state: 0,
         }
     }

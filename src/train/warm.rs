@@ -137,6 +137,7 @@ impl Parent {
             signature: Signature { features: known.features.clone(), target },
             preprocessing: self.preprocessing.clone(),
             rows,
+            times: table.times.as_ref().map(|times| keep.iter().map(|&row| times.unix_seconds_of(row)).collect()),
             truth,
             scale,
         })

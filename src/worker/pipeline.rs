@@ -206,6 +206,10 @@ impl<R: InputRecord> RoutePipeline<R> {
         let decoded = Instant::now();
         scorer.score();
         let scored = Instant::now();
+        if metrics.counts_times() {
+            let accepted = records.iter().zip(scorer.accepted()).filter(|(_, is_accepted)| *is_accepted);
+            metrics.observe_times(accepted.map(|(held, _)| held.record.timestamp_ms()));
+        }
         scorer.encode(payloads());
         for (stage, time) in
             [(Stage::Decode, decoded - started), (Stage::Score, scored - decoded), (Stage::Encode, scored.elapsed())]

@@ -126,7 +126,7 @@ pub(crate) fn trial(
     let rows = (0..live_rows).map(|_| column.decoded(live.draw(&mut rng))).collect();
     plan.count_rows(matrix(rows).view(), &mut counts);
     let feature = &plan.features()[0];
-    DriftComparison::of(&feature.training, counts.of(feature))
+    plan.compare(feature, counts.all())
 }
 
 /// In how many of `windows` drift is found, each with training rows of its own.

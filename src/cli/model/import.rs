@@ -146,7 +146,7 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
     }
     let mut baseline = None;
     if !args.baseline.is_empty() {
-        let found = Examples::read_unlabelled(&dataset::files(&args.baseline)?, &imported.signature, limits)?;
+        let found = Examples::read_unlabelled(&dataset::files(&args.baseline)?, &imported.signature, None, limits)?;
         baseline = Some(Rows { rows: found.rows.nrows(), rejected: found.rejected });
         evidence.rows = Some(found.rows);
     }

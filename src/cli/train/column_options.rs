@@ -1,6 +1,7 @@
 //! The options that say what the columns are.
 
 use crate::limits::Limits;
+use crate::monitor::drift::Cycle;
 use crate::train::dataset::{Columns, Task};
 
 #[derive(Debug, clap::Args)]
@@ -23,6 +24,10 @@ pub(super) struct ColumnArgs {
     /// When the row happened, a number, an ISO 8601 text, a date or a timestamp; not a feature.
     #[arg(long, value_name = "COLUMN")]
     pub(super) time: Option<String>,
+    /// Compute drift by hour of day or day of week, in UTC: hour or weekday. Live rows are then compared with the training
+    /// rows of the same hours or weekdays, so that a cycle in the training data is no drift.
+    #[arg(long, value_name = "CYCLE", value_parser = cycle, requires = "time")]
+    pub(super) baseline_by: Option<Cycle>,
     /// What the target is: classification or regression [default: as its values suggest].
     #[arg(long, value_parser = task)]
     task: Option<Task>,
@@ -42,6 +47,11 @@ impl ColumnArgs {
             limits,
         }
     }
+}
+
+fn cycle(text: &str) -> Result<Cycle, String> {
+    let named = [Cycle::Hour, Cycle::Weekday].into_iter().find(|cycle| cycle.as_str() == text);
+    named.ok_or_else(|| "expected hour or weekday".into())
 }
 
 fn task(text: &str) -> Result<Task, String> {

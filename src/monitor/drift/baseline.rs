@@ -1,16 +1,20 @@
 //! What the training data looked like: `baseline.json`.
 
-use ndarray::{ArrayView1, ArrayView2};
+use ndarray::{ArrayView1, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
 use super::bins::{Counts, Plan, category_bins};
+use super::cycle::Cycle;
 use super::edges::{MAX_BINS, edges};
 use super::levels::{levels, without_singleton};
 use crate::model::signature::{Feature, Kind, Signature, Target};
 
 /// The format of `baseline.json` that is written. Format 1, which didn't state its number, had closed first bins and
-/// one bin for all rare categories.
+/// one bin for all rare categories. Format 3 has periods, and only baselines with periods are written in it.
 const FORMAT: u32 = 2;
+
+/// The format with periods.
+const FORMAT_OF_PERIODS: u32 = 3;
 
 /// Bins and frequencies of the training data, per feature and for the predictions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,6 +24,8 @@ pub struct Baseline {
     pub features: Vec<Histogram>,
     /// What the model answers for rows that it wasn't trained on: one for the class, or one per output of a regression.
     pub predictions: Vec<Histogram>,
+    /// The cycle of which each period has counts of its own, if any.
+    pub cycle: Option<Cycle>,
 }
 
 /// The bins of one feature or output, and how many rows to expect in each if as many come as the training had.
@@ -33,6 +39,9 @@ pub struct Histogram {
     /// The training rows in each bin, in the order that [`Bins`] says. The categories that training saw only once are
     /// counted as unknown (see `levels.rs`), since so many rows of categories that it didn't see are to be expected.
     pub counts: Vec<u64>,
+    /// The same for each period of the baseline's cycle. Empty: nothing is known of the periods.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub periods: Vec<Vec<u64>>,
 }
 
 /// How values fall into bins.
@@ -77,7 +86,7 @@ impl Baseline {
                     .collect()
             }
         };
-        let mut baseline = Baseline { features, predictions };
+        let mut baseline = Baseline { features, predictions, cycle: None };
         // Counted by the code that will count the live rows, so the two can't disagree about a bin.
         let plan = Plan::new(&baseline, signature);
         let mut counts = Counts::new(&plan);
@@ -89,18 +98,42 @@ impl Baseline {
         }
         for ((histogram, feature), column) in baseline.features.iter_mut().zip(&signature.features).zip(rows.columns())
         {
-            if let (Bins::Categorical { categories, shared }, Kind::Categorical { categories: all, .. }) =
-                (&histogram.bins, &feature.kind)
-            {
-                let bins = category_bins(categories, shared, all);
-                for (bin, rows) in bins.into_iter().zip(rows_by_category(all.len(), column)) {
-                    let lent = rows - without_singleton(rows);
-                    histogram.counts[bin] -= lent;
-                    histogram.counts[UNKNOWN] += lent;
-                }
-            }
+            let rows = rows_by_category(feature, column);
+            lend_singletons(&histogram.bins, feature, (&rows, &rows), &mut histogram.counts);
         }
         baseline
+    }
+
+    /// As [`Baseline::fit`], with the counts of each period of a cycle. `rows` and `outputs` come with their times, in
+    /// seconds since 1970.
+    pub fn fit_by(
+        cycle: Cycle,
+        signature: &Signature,
+        (rows, row_times): (ArrayView2<'_, f64>, &[i64]),
+        (outputs, output_times): (ArrayView2<'_, f32>, &[i64]),
+    ) -> Baseline {
+        let mut baseline = Baseline::fit(signature, rows, outputs);
+        let plan = Plan::new(&baseline, signature);
+        let features = || signature.features.iter().enumerate();
+        let all: Vec<_> = features().map(|(at, feature)| rows_by_category(feature, rows.column(at))).collect();
+        for period in 0..cycle.periods() {
+            let within = |times: &[i64]| -> Vec<usize> {
+                (0..times.len()).filter(|&row| cycle.period(times[row]) == period).collect()
+            };
+            let rows_within = rows.select(Axis(0), &within(row_times));
+            let mut counts = Counts::new(&plan);
+            plan.count_rows(rows_within.view(), &mut counts);
+            plan.count_outputs(outputs.select(Axis(0), &within(output_times)).view(), &mut counts);
+            let histograms = baseline.features.iter_mut().chain(&mut baseline.predictions);
+            for (histogram, column) in histograms.zip(plan.columns()) {
+                histogram.periods.push(counts.of(column).to_vec());
+            }
+            for (histogram, (at, feature)) in baseline.features.iter_mut().zip(features()) {
+                let here = rows_by_category(feature, rows_within.column(at));
+                lend_singletons(&histogram.bins, feature, (&all[at], &here), &mut histogram.periods[period]);
+            }
+        }
+        Baseline { cycle: Some(cycle), ..baseline }
     }
 
     /// What is wrong with this baseline for a model of this signature, if anything: a file may say what no training
@@ -120,10 +153,11 @@ impl Baseline {
                     histogram.name, feature.name
                 ));
             }
-            histogram.validate(match &feature.kind {
+            let values = match &feature.kind {
                 Kind::Numeric => Values::Numbers,
                 Kind::Categorical { categories, .. } => Values::OneOf(categories),
-            })?;
+            };
+            histogram.validate(values, self.cycle)?;
         }
         let predictions = match &signature.target {
             Target::Classification { classes, .. } => vec![Values::Class(classes.len())],
@@ -136,7 +170,10 @@ impl Baseline {
                 predictions.len()
             ));
         }
-        self.predictions.iter().zip(predictions).try_for_each(|(histogram, values)| histogram.validate(values))
+        self.predictions
+            .iter()
+            .zip(predictions)
+            .try_for_each(|(histogram, values)| histogram.validate(values, self.cycle))
     }
 }
 
@@ -149,6 +186,8 @@ const UNKNOWN: usize = 1;
 struct StoredBaseline {
     #[serde(default = "first_format")]
     format: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cycle: Option<Cycle>,
     features: Vec<Histogram>,
     predictions: Vec<Histogram>,
 }
@@ -158,8 +197,9 @@ fn first_format() -> u32 {
 }
 
 impl From<Baseline> for StoredBaseline {
-    fn from(Baseline { features, predictions }: Baseline) -> StoredBaseline {
-        StoredBaseline { format: FORMAT, features, predictions }
+    fn from(Baseline { features, predictions, cycle }: Baseline) -> StoredBaseline {
+        let format = if cycle.is_some() { FORMAT_OF_PERIODS } else { FORMAT };
+        StoredBaseline { format, cycle, features, predictions }
     }
 }
 
@@ -167,10 +207,10 @@ impl TryFrom<StoredBaseline> for Baseline {
     type Error = String;
 
     fn try_from(stored: StoredBaseline) -> Result<Baseline, String> {
-        let StoredBaseline { format, features, predictions } = stored;
-        let mut baseline = Baseline { features, predictions };
+        let StoredBaseline { format, cycle, features, predictions } = stored;
+        let mut baseline = Baseline { features, predictions, cycle };
         match format {
-            FORMAT => {}
+            FORMAT | FORMAT_OF_PERIODS => {}
             // The first bin was [lower, upper].
             1 => baseline.features.iter_mut().chain(&mut baseline.predictions).for_each(|histogram| {
                 if let Bins::Numeric { edges } = &mut histogram.bins
@@ -179,7 +219,11 @@ impl TryFrom<StoredBaseline> for Baseline {
                     *first = first.next_down().max(f64::MIN);
                 }
             }),
-            _ => return Err(format!("it has format {format}, and this weir reads up to {FORMAT}: upgrade weir")),
+            _ => {
+                return Err(format!(
+                    "it has format {format}, and this weir reads up to {FORMAT_OF_PERIODS}: upgrade weir"
+                ));
+            }
         }
         Ok(baseline)
     }
@@ -194,7 +238,7 @@ enum Values<'a> {
 }
 
 impl Histogram {
-    fn validate(&self, values: Values<'_>) -> Result<(), String> {
+    fn validate(&self, values: Values<'_>, cycle: Option<Cycle>) -> Result<(), String> {
         let name = &self.name;
         let expected = match (&self.bins, values) {
             (Bins::Numeric { edges }, Values::Numbers) => {
@@ -226,30 +270,56 @@ impl Histogram {
         if self.counts.len() != expected {
             return Err(format!("the baseline of {name:?} has {} counts for {expected} bins", self.counts.len()));
         }
-        match self.counts.iter().try_fold(0_u64, |sum, &count| sum.checked_add(count)) {
-            Some(_) => Ok(()),
-            None => Err(format!("the baseline of {name:?} counts more rows than there can be")),
+        if self.counts.iter().try_fold(0_u64, |sum, &count| sum.checked_add(count)).is_none() {
+            return Err(format!("the baseline of {name:?} counts more rows than there can be"));
         }
+        let periods = cycle.map_or(0, Cycle::periods);
+        if !self.periods.is_empty() && self.periods.len() != periods {
+            return Err(format!("the baseline of {name:?} has {} periods of {periods}", self.periods.len()));
+        }
+        let rows_of = |bin: usize| self.periods.iter().map(|counts| u128::from(counts[bin])).sum::<u128>();
+        if self.periods.iter().any(|counts| counts.len() != expected)
+            || self.counts.iter().enumerate().any(|(bin, &count)| rows_of(bin) > u128::from(count))
+        {
+            return Err(format!("the baseline of {name:?} has periods that aren't parts of its counts"));
+        }
+        Ok(())
     }
 }
 
 fn empty(name: &str, bins: Bins) -> Histogram {
-    Histogram { name: name.to_owned(), bins, counts: Vec::new() }
+    Histogram { name: name.to_owned(), bins, counts: Vec::new(), periods: Vec::new() }
 }
 
 fn feature_bins(feature: &Feature, column: ArrayView1<'_, f64>) -> Bins {
     match &feature.kind {
         Kind::Numeric => Bins::Numeric { edges: edges(column.iter().copied()) },
         Kind::Categorical { categories, .. } => {
-            let levels = levels(&rows_by_category(categories.len(), column));
+            let levels = levels(&rows_by_category(feature, column));
             let own = levels.own.into_iter().map(|at| categories[at].clone()).collect();
             Bins::Categorical { categories: own, shared: levels.shared }
         }
     }
 }
 
-fn rows_by_category(categories: usize, column: ArrayView1<'_, f64>) -> Vec<u64> {
-    let mut rows = vec![0; categories];
+/// Counts as unknown, in the counts of some training rows, the categories that all of them have only once.
+fn lend_singletons(bins: &Bins, feature: &Feature, (all_rows, some_rows): (&[u64], &[u64]), counts: &mut [u64]) {
+    let (Bins::Categorical { categories, shared }, Kind::Categorical { categories: all, .. }) = (bins, &feature.kind)
+    else {
+        return;
+    };
+    for (bin, (&rows, here)) in category_bins(categories, shared, all).into_iter().zip(all_rows.iter().zip(some_rows)) {
+        if without_singleton(rows) == 0 {
+            counts[bin] -= here;
+            counts[UNKNOWN] += here;
+        }
+    }
+}
+
+/// None of a feature without categories.
+fn rows_by_category(feature: &Feature, column: ArrayView1<'_, f64>) -> Vec<u64> {
+    let Kind::Categorical { categories, .. } = &feature.kind else { return Vec::new() };
+    let mut rows = vec![0; categories.len()];
     for &value in column.iter().filter(|value| !value.is_nan()) {
         rows[value as usize] += 1;
     }
@@ -340,9 +410,37 @@ mod tests {
         plan.count_rows(ndarray::aview2(&[[0.0, 0.0], [0.1, 1.0], [1.5, 2.0], [-0.1, 1.0], [1.6, 1.0]]), &mut counts);
         assert_eq!(counts.of(&plan.columns()[0]), [0, 1, 1, 2, 1]);
         assert_eq!(counts.of(&plan.columns()[1]), [0, 0, 3, 2]);
-        let newer = stored.replacen('{', r#"{"format": 3, "#, 1);
+        let newer = stored.replacen('{', r#"{"format": 4, "#, 1);
         let error = serde_json::from_str::<Baseline>(&newer).unwrap_err().to_string();
-        assert!(error.contains("format 3") && error.contains("upgrade weir"), "{error}");
+        assert!(error.contains("format 4") && error.contains("upgrade weir"), "{error}");
+    }
+
+    #[test]
+    fn each_hour_has_counts_of_its_own() {
+        let signature = signature(3);
+        // 100 rows of c0 at midnight, 50 of c1 at noon, and one of c2 at one.
+        let rows: Vec<_> = (0..151).map(|at| [f64::from(at), f64::from(at / 100 + at / 150)]).collect();
+        let times: Vec<i64> = (0..151).map(|at| [0, 12, 1][(at / 100 + at / 150) as usize] * 3_600).collect();
+        let flat = Array2::from_shape_fn((151, 2), |(row, column)| rows[row][column]);
+        let outputs = Array2::from_shape_fn((60, 1), |(row, _)| row as f32);
+        let noon = vec![12 * 3_600; 60];
+        let by_hour = (flat.view(), &*times);
+        let baseline = Baseline::fit_by(Cycle::Hour, &signature, by_hour, (outputs.view(), &noon));
+        assert_eq!(baseline.validate(&signature), Ok(()));
+        let c = &baseline.features[1];
+        assert_eq!((c.periods.len(), c.counts.as_slice()), (24, [0, 1, 100, 50, 0].as_slice()));
+        assert_eq!((&c.periods[0][..], &c.periods[12][..]), (&[0, 0, 100, 0, 0][..], &[0, 0, 0, 50, 0][..]));
+        assert_eq!((&c.periods[1][..], &c.periods[5][..]), (&[0, 1, 0, 0, 0][..], &[0; 5][..]), "seen once: unknown");
+        assert_eq!(baseline.predictions[0].periods[12], baseline.predictions[0].counts);
+        let json = serde_json::to_string(&baseline).unwrap();
+        assert!(json.starts_with(r#"{"format":3,"cycle":"hour","#), "{json}");
+        assert_eq!(serde_json::from_str::<Baseline>(&json).unwrap(), baseline);
+        let without = Baseline { cycle: None, ..baseline.clone() };
+        let mut more = baseline;
+        more.features[1].periods[0][2] += 1;
+        for baseline in [without, more] {
+            assert!(baseline.validate(&signature).is_err());
+        }
     }
 
     #[test]

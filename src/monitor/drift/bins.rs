@@ -13,6 +13,8 @@ use std::ops::Range;
 use ndarray::ArrayView2;
 
 use super::baseline::{Baseline, Bins, Histogram};
+use super::comparison::{DriftComparison, MIN_TRAINING_ROWS};
+use super::cycle::{Cycle, Periods};
 use crate::engine::predicted_class;
 use crate::model::signature::{Kind, Signature, Target};
 use crate::record::Gap;
@@ -25,7 +27,9 @@ pub struct Plan {
     /// What the bins are called, in the same order.
     columns: Vec<Column>,
     features: usize,
-    bins: usize,
+    /// What is counted: the rows per bin of the columns, and after them per period.
+    counts: usize,
+    periods: Option<Periods>,
 }
 
 /// The bins of one feature, or of a prediction.
@@ -45,6 +49,9 @@ pub struct Column {
     pub unknown: Option<usize>,
     /// The bins below and above what training saw, for numbers.
     pub outside: Option<[usize; 2]>,
+    /// The share of the training rows in each bin, by period and at last of all rows, if the baseline has periods and
+    /// there were training rows.
+    pub shares: Vec<Vec<f64>>,
 }
 
 impl Column {
@@ -57,7 +64,7 @@ impl Column {
 /// Live rows per bin: one per thread. They only grow; add them up, or drain them into something shared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counts {
-    bins: Vec<u64>,
+    counts: Vec<u64>,
 }
 
 impl Plan {
@@ -69,14 +76,19 @@ impl Plan {
     /// As [`Plan::new`], but only of the first `max_features` features, and with bins for the `max_classes` most frequent
     /// classes; the other classes share one.
     pub fn within(baseline: &Baseline, signature: &Signature, max_features: usize, max_classes: usize) -> Plan {
-        let mut plan = Plan { finders: Vec::new(), columns: Vec::new(), features: 0, bins: 0 };
+        let mut plan = Plan { finders: Vec::new(), columns: Vec::new(), features: 0, counts: 0, periods: None };
         let mut taken = HashSet::new();
         for (histogram, feature) in baseline.features.iter().zip(&signature.features).take(max_features) {
             let categories = match &feature.kind {
                 Kind::Numeric => &[],
                 Kind::Categorical { categories, .. } => categories.as_slice(),
             };
-            plan.push(distinct(histogram.name.clone(), &mut taken), histogram, categories, max_classes);
+            plan.push(
+                distinct(histogram.name.clone(), &mut taken),
+                (histogram, baseline.cycle),
+                categories,
+                max_classes,
+            );
         }
         plan.features = plan.columns.len();
         for histogram in &baseline.predictions {
@@ -85,8 +97,10 @@ impl Plan {
                 Target::Regression { names } if names.len() == 1 => ("prediction".to_owned(), [].as_slice()),
                 Target::Regression { .. } => (format!("prediction.{}", histogram.name), [].as_slice()),
             };
-            plan.push(distinct(label, &mut taken), histogram, classes, max_classes);
+            plan.push(distinct(label, &mut taken), (histogram, baseline.cycle), classes, max_classes);
         }
+        plan.periods = Periods::of(baseline, plan.counts);
+        plan.counts += plan.periods.as_ref().map_or(0, |periods| periods.place.len());
         plan
     }
 
@@ -100,15 +114,50 @@ impl Plan {
         &self.columns[..self.features]
     }
 
-    /// How many bins all columns have together.
-    pub fn bins(&self) -> usize {
-        self.bins
+    /// How many counts it needs: one for each bin of all columns, and one for each period.
+    pub fn counts(&self) -> usize {
+        self.counts
+    }
+
+    /// The hours or weekdays that have baselines of their own, if there are any.
+    pub fn periods(&self) -> Option<&Periods> {
+        self.periods.as_ref()
+    }
+
+    /// Compares a column with its training data. `live` is all that was counted by this plan.
+    pub fn compare(&self, column: &Column, live: &[u64]) -> DriftComparison {
+        DriftComparison::of(&self.expected(column, live), &live[column.place.clone()])
+    }
+
+    /// The training rows in each bin of a column, mixed as the periods of the live rows are.
+    fn expected(&self, column: &Column, live: &[u64]) -> Vec<f64> {
+        let all = || column.training.iter().map(|&rows| rows as f64);
+        let Some(periods) = self.periods.as_ref().filter(|_| !column.shares.is_empty()) else { return all().collect() };
+        let live = &live[periods.place.clone()];
+        let rows = live.iter().sum::<u64>() as f64;
+        if rows == 0.0 {
+            return all().collect();
+        }
+        let trained = all().sum::<f64>() / periods.design_effect(live);
+        let mut expected = vec![0.0; column.bins.len()];
+        for (&count, shares) in live.iter().zip(&column.shares).filter(|(count, _)| **count > 0) {
+            let weight = count as f64 / rows * trained;
+            expected.iter_mut().zip(shares).for_each(|(bin, share)| *bin += weight * share);
+        }
+        expected
+    }
+
+    /// Counts when rows happened, by their timestamps in milliseconds since 1970. Only a plan with periods needs it.
+    pub fn count_times(&self, timestamps_ms: impl Iterator<Item = Option<i64>>, counts: &mut Counts) {
+        if let Some(periods) = &self.periods {
+            timestamps_ms.for_each(|millis| counts.counts[periods.place_of(millis)] += 1);
+        }
     }
 
     /// Counts decoded rows: rows × features, as [`crate::record`] describes them.
     pub fn count_rows(&self, rows: ArrayView2<'_, f64>, counts: &mut Counts) {
         for (at, (find, column)) in self.finders.iter().zip(self.features()).enumerate() {
-            find.count(rows.column(at).iter().copied(), &mut counts.bins[column.place.clone()]);
+            find.count(rows.column(at).iter().copied(), &mut counts.counts[column.place.clone()]);
         }
     }
 
@@ -117,7 +166,7 @@ impl Plan {
     pub fn count_outputs(&self, outputs: ArrayView2<'_, f32>, counts: &mut Counts) {
         let predictions = self.finders.iter().zip(&self.columns).skip(self.features);
         for (at, (find, column)) in predictions.enumerate() {
-            let bins = &mut counts.bins[column.place.clone()];
+            let bins = &mut counts.counts[column.place.clone()];
             let finite = outputs.rows().into_iter().filter(|row| row.iter().all(|value| value.is_finite()));
             match find {
                 Find::Class { bins: of } => finite.for_each(|row| bins[of[predicted_class(row)]] += 1),
@@ -126,8 +175,18 @@ impl Plan {
         }
     }
 
-    fn push(&mut self, label: String, histogram: &Histogram, names: &[String], max_classes: usize) {
+    fn push(
+        &mut self,
+        label: String,
+        (histogram, cycle): (&Histogram, Option<Cycle>),
+        names: &[String],
+        max_classes: usize,
+    ) {
         let mut training = histogram.counts.clone();
+        let mut by_period = histogram.periods.clone();
+        if let (true, Some(cycle)) = (by_period.is_empty(), cycle) {
+            by_period = vec![vec![0; training.len()]; cycle.periods()];
+        }
         let (find, bins) = match &histogram.bins {
             Bins::Numeric { edges } => (Find::number(edges), number_labels(edges)),
             Bins::Categorical { categories, shared } => {
@@ -137,8 +196,11 @@ impl Plan {
             Bins::Classes => {
                 let (of, bins) = class_bins(&histogram.counts, names, max_classes);
                 if names.len() > max_classes && !training.is_empty() {
-                    training = vec![0; bins.len()];
-                    of.iter().zip(&histogram.counts).for_each(|(&bin, count)| training[bin] += count);
+                    for counts in by_period.iter_mut().chain([&mut training]) {
+                        let mut shared = vec![0; bins.len()];
+                        of.iter().zip(counts.iter()).for_each(|(&bin, count)| shared[bin] += count);
+                        *counts = shared;
+                    }
                 }
                 (Find::Class { bins: of }, bins)
             }
@@ -150,33 +212,39 @@ impl Plan {
             Find::Category { .. } => (Some(0), Some(1), None),
             Find::Class { .. } => (None, None, None),
         };
-        let place = self.bins..self.bins + bins.len();
-        self.bins = place.end;
+        let place = self.counts..self.counts + bins.len();
+        self.counts = place.end;
         self.finders.push(find);
-        self.columns.push(Column { label, bins, training, place, missing, unknown, outside });
+        let shares = shares(&training, &by_period);
+        self.columns.push(Column { label, bins, training, place, missing, unknown, outside, shares });
     }
 }
 
 impl Counts {
     /// Nothing counted yet.
     pub fn new(plan: &Plan) -> Counts {
-        Counts { bins: vec![0; plan.bins] }
+        Counts { counts: vec![0; plan.counts] }
     }
 
     /// The counts of one column of the plan.
     pub fn of(&self, column: &Column) -> &[u64] {
-        &self.bins[column.place.clone()]
+        &self.counts[column.place.clone()]
+    }
+
+    /// All counts of the plan.
+    pub fn all(&self) -> &[u64] {
+        &self.counts
     }
 
     /// Adds what another thread counted by the same plan.
     pub fn add(&mut self, other: &Counts) {
-        self.bins.iter_mut().zip(&other.bins).for_each(|(bin, more)| *bin += more);
+        self.counts.iter_mut().zip(&other.counts).for_each(|(count, more)| *count += more);
     }
 
-    /// Hands out each bin that isn't zero, as its place among all bins and its count, and sets it to zero.
+    /// Hands out each count that isn't zero, with its place among all, and sets it to zero.
     pub fn drain(&mut self, mut into: impl FnMut(usize, u64)) {
-        for (at, bin) in self.bins.iter_mut().enumerate().filter(|(_, bin)| **bin > 0) {
-            into(at, std::mem::take(bin));
+        for (at, count) in self.counts.iter_mut().enumerate().filter(|(_, count)| **count > 0) {
+            into(at, std::mem::take(count));
         }
     }
 }
@@ -238,6 +306,21 @@ fn count_numbers(edges: &[f64], mut values: impl Iterator<Item = f64>, bins: &mu
             return;
         }
     }
+}
+
+/// See [`Column::shares`]. A period with too few rows has those of all.
+fn shares(training: &[u64], by_period: &[Vec<u64>]) -> Vec<Vec<f64>> {
+    let trained: u64 = training.iter().sum();
+    if by_period.is_empty() || trained == 0 {
+        return Vec::new();
+    }
+    let share = |counts: &[u64]| {
+        let rows = counts.iter().sum::<u64>() as f64;
+        counts.iter().map(|&count| count as f64 / rows).collect()
+    };
+    let is_enough = |counts: &[u64]| counts.iter().sum::<u64>() >= MIN_TRAINING_ROWS;
+    let periods = by_period.iter().map(|counts| share(if is_enough(counts) { counts } else { training }));
+    periods.chain([share(training)]).collect()
 }
 
 fn number_labels(edges: &[f64]) -> Vec<String> {
@@ -332,6 +415,7 @@ mod tests {
             name: if bins == Bins::Classes { "y" } else { "prediction" }.into(),
             bins,
             counts: vec![],
+            periods: vec![],
         };
         let kept = kept.iter().map(|&name| name.to_owned()).collect();
         let baseline = Baseline {
@@ -340,6 +424,7 @@ mod tests {
                 Histogram { name: "c".into(), ..histogram(Bins::Categorical { categories: kept, shared: vec![] }) },
             ],
             predictions: vec![histogram(Bins::Classes)],
+            cycle: None,
         };
         Plan::new(&baseline, &signature(categories, target))
     }
@@ -406,10 +491,12 @@ mod tests {
             name: name.into(),
             bins: Bins::Numeric { edges: vec![0.0, 1.0] },
             counts: vec![0, 1, 2, 3],
+            periods: vec![],
         };
         let baseline = Baseline {
             features: vec![number("prediction"), number("c")],
-            predictions: vec![Histogram { name: "y".into(), bins: Bins::Classes, counts: vec![1, 5, 3, 4] }],
+            predictions: vec![Histogram { counts: vec![1, 5, 3, 4], bins: Bins::Classes, ..number("y") }],
+            cycle: None,
         };
         let plan = Plan::within(&baseline, &signature(&[], target), 1, 2);
         let [feature, prediction] = plan.columns() else { panic!("{:?}", plan.columns()) };

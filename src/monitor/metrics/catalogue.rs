@@ -3,7 +3,7 @@
 //! The table declares each metric once. Registration, the fields that the code counts into, [`CATALOGUE`] and so the
 //! table in docs/reference/metrics.md all come from it.
 
-use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{CounterVec, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 /// One metric: what a scraper sees of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +137,12 @@ catalogue! {
         "Predictions per class.";
     feature_bin: IntCounterVec = "weir_feature_bin_total" {"route", "model", "version", "feature", "bin", "created"}
         "Scored rows per bin of a feature, or of the prediction, since the Unix time `created` in milliseconds.";
+    feature_expected: CounterVec = "weir_feature_expected_total" {"route", "model", "version", "feature", "bin", "created"}
+        "Rows expected per bin, from the training rows of the same hours or weekdays, for a model of --baseline-by.";
+    period_rows: IntCounterVec = "weir_period_rows_total" {"route", "model", "version", "period", "created"}
+        "Scored rows per hour or weekday, for a model of --baseline-by.";
+    baseline_period: GaugeVec = "weir_baseline_period_ratio" {"route", "model", "version", "period"}
+        "Share of the training rows in an hour or weekday; 1 for rows that are compared with all of training (`other`).";
     baseline_bin: GaugeVec = "weir_baseline_bin_ratio" {"route", "model", "version", "feature", "bin"}
         "Share of the training rows in the same bin; of the test rows for a prediction.";
     baseline_rows: IntGaugeVec = "weir_baseline_rows" {"route", "model", "version", "feature"}
@@ -188,6 +194,13 @@ impl Family for IntCounterVec {
     const KIND: Kind = Kind::Counter;
     fn new(name: &str, help: &str, labels: &[&str], _buckets: &[f64]) -> Result<Self, prometheus::Error> {
         IntCounterVec::new(Opts::new(name, help), labels)
+    }
+}
+
+impl Family for CounterVec {
+    const KIND: Kind = Kind::Counter;
+    fn new(name: &str, help: &str, labels: &[&str], _buckets: &[f64]) -> Result<Self, prometheus::Error> {
+        CounterVec::new(Opts::new(name, help), labels)
     }
 }
 

@@ -273,6 +273,16 @@ impl ModelMetrics {
         self.tally.plan().count_rows(rows, &mut self.counts);
     }
 
+    /// Whether [`ModelMetrics::observe_times`] is needed: hours or weekdays have baselines of their own.
+    pub fn counts_times(&self) -> bool {
+        self.tally.plan().periods().is_some()
+    }
+
+    /// Counts when the rows of a scored batch happened, by their timestamps in milliseconds since 1970.
+    pub fn observe_times(&mut self, timestamps_ms: impl Iterator<Item = Option<i64>>) {
+        self.tally.plan().count_times(timestamps_ms, &mut self.counts);
+    }
+
     /// Counts what the model answered for a batch: rows × outputs, probabilities or numbers. A row with a NaN or an
     /// infinity, which is rejected, isn't counted.
     pub fn observe_outputs(&mut self, outputs: ArrayView2<'_, f32>) {

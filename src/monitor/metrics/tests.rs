@@ -4,7 +4,7 @@ use ndarray::{Array2, aview2};
 
 use super::*;
 use crate::monitor::drift::{Baseline, DriftWindow};
-use crate::monitor::testing::{arithmetic, flights};
+use crate::monitor::testing::{arithmetic, flights, flights_by_hour};
 use crate::record::{Gap, Reason};
 
 mod drift;
@@ -47,7 +47,7 @@ fn delays(rows: usize, origin: f64) -> Array2<f64> {
 /// Uses everything once, with labels of each metric's own.
 fn everything() -> (Metrics, WorkerMetrics, RouteMetrics, ModelMetrics) {
     let metrics = Metrics::new(WINDOW);
-    let model = flights(7);
+    let model = flights_by_hour(7);
     metrics.serving("flights", &production(), &model);
     metrics.worker_restarted();
     metrics.model_loaded("flights", Duration::from_millis(20));
@@ -67,6 +67,7 @@ fn everything() -> (Metrics, WorkerMetrics, RouteMetrics, ModelMetrics) {
     route.delivered(1_000, 1_004);
     route.batch_rows.observe(200.0);
     seen.observe_rows(delays(2_000, 0.0).view());
+    seen.observe_times([None; 2_000].into_iter());
     seen.observe_outputs(Array2::from_shape_fn((2_000, 2), |(_, class)| [0.25, 0.75][class]).view());
     seen.produced.inc_by(1_999);
     route.flush();

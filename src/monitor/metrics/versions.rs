@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use prometheus::IntCounter;
+use prometheus::{Counter, IntCounter};
 
 use super::catalogue::Families;
 use crate::model::Model;
-use crate::monitor::drift::{Column, Counts, DriftComparison, DriftStatus, Plan, Window};
+use crate::monitor::drift::{
+    Column, Counts, DriftComparison, DriftStatus, DriftWindow, Periods, Plan, Window, WindowSpan,
+};
 use crate::monitor::{DriftScope, MonitorConfig};
 use crate::route::RouteDrift;
 
@@ -34,8 +36,10 @@ pub(super) struct Tally {
     /// of two times can be subtracted from each other.
     created: String,
     plan: Plan,
-    /// One per bin of the plan.
+    /// One per count of the plan.
     bins: Vec<IntCounter>,
+    /// One per bin of the plan, if a fleet needs it: the rows expected from training, at the times of the live rows.
+    expected: Vec<Option<Counter>>,
     /// What else a bin counts for: `weir_predictions_total`, `weir_feature_missing_total` and their like.
     also: Vec<Option<IntCounter>>,
 }
@@ -65,8 +69,9 @@ struct Version {
     model: String,
     version: u64,
     tally: Arc<Tally>,
-    /// With their names.
-    windows: Vec<(String, Window)>,
+    windows: Vec<(DriftWindow, Window)>,
+    /// When the windows began.
+    began: Option<Instant>,
     /// By column of the plan that has rows enough in the first window, the strongest first.
     drift: Vec<(String, f64)>,
 }
@@ -94,8 +99,9 @@ impl Tally {
             config: config.clone(),
             drift,
             created: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis().to_string(),
-            bins: Vec::with_capacity(plan.bins()),
-            also: vec![None; plan.bins()],
+            bins: Vec::with_capacity(plan.counts()),
+            expected: Vec::new(),
+            also: vec![None; plan.counts()],
             plan,
         };
         tally.warn_of_unknown_features();
@@ -105,11 +111,11 @@ impl Tally {
                 tally.bins.push(if config.drift == DriftScope::Fleet && !tally.drift.excludes(&column.label) {
                     families.feature_bin.with_label_values(&labels)
                 } else {
-                    // The process counts for itself.
-                    IntCounter::new("bin", "rows").expect("the name is fixed")
+                    uncollected()
                 });
             }
         }
+        tally.register_periods(families);
         for column in tally.plan.features() {
             let labels = [route, name, &version, &column.label];
             let mut also = |bin: usize, counter: IntCounter| tally.also[column.place.start + bin] = Some(counter);
@@ -131,6 +137,27 @@ impl Tally {
         tally
     }
 
+    /// Counters of the periods, which follow those of the bins.
+    fn register_periods(&mut self, families: &Families) {
+        let Tally { route, model, version, created, config, drift, plan, .. } = &*self;
+        let Some(periods) = plan.periods() else { return };
+        let is_fleet = config.drift == DriftScope::Fleet;
+        let rows = periods.labels().map(|period| match is_fleet {
+            true => families.period_rows.with_label_values(&[route, model, version, &period, created]),
+            false => uncollected(),
+        });
+        let expected = plan.columns().iter().flat_map(|column| {
+            let is_exported = is_fleet && !column.shares.is_empty() && !drift.excludes(&column.label);
+            column.bins.iter().map(move |bin| {
+                let labels = [route, model, version, &column.label, bin, created];
+                is_exported.then(|| families.feature_expected.with_label_values(&labels))
+            })
+        });
+        let (rows, expected): (Vec<_>, Vec<_>) = (rows.collect(), expected.collect());
+        self.bins.extend(rows);
+        self.expected = expected;
+    }
+
     /// Another version may have them, so they are no mistake of the configuration.
     fn warn_of_unknown_features(&self) {
         let RouteDrift { exclude, threshold } = &self.drift;
@@ -148,12 +175,25 @@ impl Tally {
 
     /// Takes over what a worker counted; its counts are zero afterwards.
     pub(super) fn add(&self, counts: &mut Counts) {
+        let mut by_period = vec![0; self.plan.periods().map_or(0, |periods| periods.place.len())];
         counts.drain(|bin, count| {
             self.bins[bin].inc_by(count);
             if let Some(also) = &self.also[bin] {
                 also.inc_by(count);
             }
+            if let Some(period) = self.plan.periods().and_then(|periods| bin.checked_sub(periods.place.start)) {
+                by_period[period] += count;
+            }
         });
+        for (period, &rows) in by_period.iter().enumerate().filter(|(_, rows)| **rows > 0) {
+            for column in self.plan.columns().iter().filter(|column| !column.shares.is_empty()) {
+                for (expected, share) in self.expected[column.place.clone()].iter().zip(&column.shares[period]) {
+                    if let Some(expected) = expected {
+                        expected.inc_by(rows as f64 * share);
+                    }
+                }
+            }
+        }
     }
 
     fn cumulative(&self) -> Vec<u64> {
@@ -164,6 +204,7 @@ impl Tally {
         if self.config.drift != DriftScope::Fleet {
             return;
         }
+        self.for_each_period(|labels, ratio| families.baseline_period.with_label_values(&labels).set(ratio));
         for column in self.plan.columns() {
             let rows = column.training.iter().sum::<u64>();
             // An imported model without a baseline: shares of nothing would look like a baseline of their own.
@@ -186,6 +227,14 @@ impl Tally {
         }
     }
 
+    /// Calls `each` with the labels and the ratio of the periods.
+    fn for_each_period(&self, each: impl Fn([&str; 4], f64)) {
+        let Some(periods) = self.plan.periods() else { return };
+        for (period, &ratio) in periods.labels().zip(&periods.ratios) {
+            each([&self.route, &self.model, &self.version, &period], ratio);
+        }
+    }
+
     /// `None` removes what said something about the present.
     fn set_drift(&self, families: &Families, column: &Column, window: &str, found: Option<DriftComparison>) {
         let [route, model, version, feature] = [&*self.route, &*self.model, &*self.version, &*column.label];
@@ -204,6 +253,7 @@ impl Tally {
 
     /// Removes what says something about the present.
     fn forget_gauges(&self, families: &Families) {
+        self.for_each_period(|labels, _| forget(families.baseline_period.remove_label_values(&labels)));
         for column in self.plan.columns() {
             for window in &self.config.drift_windows {
                 self.set_drift(families, column, &window.name, None);
@@ -223,10 +273,14 @@ impl Tally {
     fn forget_counters(&self, families: &Families) {
         let [route, model, version] = [&self.route, &self.model, &self.version];
         forget(families.produced.remove_label_values(&[route, model, version]));
+        for period in self.plan.periods().into_iter().flat_map(Periods::labels) {
+            forget(families.period_rows.remove_label_values(&[route, model, version, &period, &self.created]));
+        }
         for column in self.plan.columns() {
             for bin in &column.bins {
                 let labels = [route, model, version, &column.label, bin, &self.created];
                 forget(families.feature_bin.remove_label_values(&labels));
+                forget(families.feature_expected.remove_label_values(&labels));
                 if column.is_classes() {
                     forget(families.predictions.remove_label_values(&[route, model, version, bin]));
                 }
@@ -237,6 +291,11 @@ impl Tally {
             }
         }
     }
+}
+
+/// A counter of which only the process knows.
+fn uncollected() -> IntCounter {
+    IntCounter::new("bin", "rows").expect("the name is fixed")
 }
 
 /// Removing fails only where there is no such series, which is what is wanted.
@@ -262,7 +321,8 @@ impl Versions {
                 route: route.to_owned(),
                 model: name.to_owned(),
                 version,
-                windows: windows.map(|it| (it.name.clone(), Window::new(it.span, tally.plan.bins()))).collect(),
+                windows: windows.map(|it| (it.clone(), Window::new(it.span, tally.plan.counts()))).collect(),
+                began: None,
                 tally,
                 drift: Vec::new(),
             });
@@ -332,17 +392,24 @@ impl Version {
     }
 
     fn tick(&mut self, families: &Families, now: Instant) {
-        let Version { tally, windows, drift, .. } = self;
+        let Version { tally, windows, began, drift, .. } = self;
         let cumulative = tally.cumulative();
+        let age = now.duration_since(*began.get_or_insert(now));
+        // Each column has all rows.
+        let rows = tally.plan.columns().first().map_or(0, |column| cumulative[column.place.clone()].iter().sum());
         drift.clear();
-        for (at, (name, window)) in windows.iter_mut().enumerate() {
-            window.push(now, cumulative.clone());
+        for (at, (DriftWindow { name, span }, window)) in windows.iter_mut().enumerate() {
+            let position = match span {
+                WindowSpan::Time(_) => age.as_millis() as u64,
+                WindowSpan::Rows(_) => rows,
+            };
+            window.push(position, cumulative.clone());
             let live = window.counts();
             for column in tally.plan.columns() {
-                let mut found = DriftComparison::of(&column.training, &live[column.place.clone()]);
-                if tally.drift.excludes(&column.label) {
-                    found = found.excluded();
-                }
+                let found = match tally.drift.excludes(&column.label) {
+                    true => DriftComparison::excluded(&live[column.place.clone()]),
+                    false => tally.plan.compare(column, &live),
+                };
                 tally.set_drift(families, column, name, Some(found));
                 if at == 0 {
                     drift.extend(found.psi.map(|psi| (column.label.clone(), psi)));

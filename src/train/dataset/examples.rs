@@ -46,6 +46,8 @@ pub enum Truth {
 pub struct UnlabelledRows {
     /// As in [`Examples`].
     pub rows: Array2<f64>,
+    /// When they happened, in seconds since 1970, if a time column was named.
+    pub times: Option<Vec<i64>>,
     /// How many rows were left out since the signature rejects them.
     pub rejected: usize,
 }
@@ -57,7 +59,7 @@ impl Examples {
     ///
     /// A feature or target that has no column, and data of which the model can use no row.
     pub fn read(paths: &[PathBuf], signature: &Signature, limits: Limits) -> Result<Examples, DatasetError> {
-        let decoded = read(paths, signature, limits, true)?;
+        let decoded = read(paths, Plan::of(signature, true), signature, limits)?;
         let rows = decode(&decoded.features, decoded.rows.view(), &signature.features)?;
         let truth = match &signature.target {
             Target::Classification { classes, .. } => {
@@ -81,7 +83,7 @@ impl Examples {
         }
     }
 
-    /// Reads the features of a signature; other columns are ignored.
+    /// Reads the features of a signature, and the time column of this name; other columns are ignored.
     ///
     /// # Errors
     ///
@@ -89,15 +91,20 @@ impl Examples {
     pub fn read_unlabelled(
         paths: &[PathBuf],
         signature: &Signature,
+        time: Option<&str>,
         limits: Limits,
     ) -> Result<UnlabelledRows, DatasetError> {
-        let decoded = read(paths, signature, limits, false)?;
+        let plan = Plan { time: time.map(String::from), ..Plan::of(signature, false) };
+        let decoded = read(paths, plan, signature, limits)?;
         let rows = decode(&decoded.features, decoded.rows.view(), &signature.features)?;
         let keep: Vec<usize> = (0..rows.nrows()).filter(|&row| accepts(signature, &rows, row)).collect();
         let rejected = rows.nrows() - keep.len();
         match keep.len() {
             0 => Err(DatasetError::Unusable { path: paths[0].clone(), rejected, without_target: 0 }),
-            _ => Ok(UnlabelledRows { rows: rows.select(Axis(0), &keep), rejected }),
+            _ => {
+                let times = decoded.times.map(|times| keep.iter().map(|&row| times.unix_seconds_of(row)).collect());
+                Ok(UnlabelledRows { rows: rows.select(Axis(0), &keep), times, rejected })
+            }
         }
     }
 
@@ -154,12 +161,7 @@ enum Labels {
     Numbers(Array2<f64>),
 }
 
-fn read(
-    paths: &[PathBuf],
-    signature: &Signature,
-    limits: Limits,
-    labelled: bool,
-) -> Result<DecodedTable, DatasetError> {
+fn read(paths: &[PathBuf], plan: Plan, signature: &Signature, limits: Limits) -> Result<DecodedTable, DatasetError> {
     let sources = open_all(paths, limits)?;
     for source in &sources {
         let names = signature.features.iter().map(|feature| &feature.name);
@@ -168,7 +170,7 @@ fn read(
             return Err(DatasetError::NoFeatures { path: source.path.clone(), names: lacking });
         }
     }
-    Plan::of(signature, labelled).decode(&sources)
+    plan.decode(&sources)
 }
 
 /// Rows as a codec would decode them for these features: columns by name, categories by the features' own lists.

@@ -116,6 +116,31 @@ fn each_window_has_its_rows_and_its_index() {
 }
 
 #[test]
+fn a_window_of_rows_waits_for_them() {
+    let config =
+        MonitorConfig { drift_windows: vec![window("10m"), window("1000rows")], ..monitoring(DriftScope::Fleet) };
+    let metrics = Metrics::register(Registry::new(), config, BTreeMap::new());
+    let model = flights(7);
+    metrics.serving("flights", &production(), &model);
+    let mut seen = metrics.route("flights").model(&model);
+    let rows = |name: &str, start: Instant, hour: u64| {
+        metrics.tick(start + Duration::from_secs(3_600) * hour as u32);
+        let parts = ["weir_drift_rows".to_owned(), "feature=\"origin\"".to_owned(), format!("window={name:?}")];
+        let samples = samples(&metrics);
+        let mut found = samples.iter().filter(|(name, _)| parts.iter().all(|part| name.contains(part)));
+        *found.next().unwrap().1
+    };
+    // A few rows an hour.
+    let start = Instant::now();
+    for hour in 0..40 {
+        seen.observe_rows(delays(50, 1.0).view());
+        seen.flush();
+        metrics.tick(start + Duration::from_secs(3_600) * hour);
+    }
+    assert_eq!((rows("10m", start, 40), rows("1000rows", start, 40)), (0.0, 1_000.0));
+}
+
+#[test]
 fn a_route_excludes_features_and_has_thresholds_of_its_own() {
     let drift = RouteDrift { exclude: vec!["origin".into()], threshold: BTreeMap::from([("delay".into(), 0.3)]) };
     let of_routes = BTreeMap::from([("one".to_owned(), drift)]);
@@ -142,4 +167,60 @@ fn a_route_excludes_features_and_has_thresholds_of_its_own() {
     let threshold = |route: &str, feature: &str| samples[&of("weir_drift_threshold", route, feature)[0]];
     assert_eq!((threshold("one", "delay"), threshold("two", "delay")), (0.3, 0.05));
     assert_eq!(threshold("one", "prediction"), 0.05);
+}
+
+#[test]
+fn rows_are_compared_with_the_training_rows_of_their_hour() {
+    const HOUR_MS: i64 = 3_600_000;
+    let metrics = Metrics::register(Registry::new(), monitoring(DriftScope::Fleet), BTreeMap::new());
+    let model = flights_by_hour(7);
+    metrics.serving("flights", &production(), &model);
+    let mut seen = metrics.route("flights").model(&model);
+    let start = Instant::now();
+    let of_origin = |samples: &BTreeMap<String, f64>, metric: &str, more: &str| {
+        let is_it =
+            |name: &&String| name.starts_with(metric) && name.contains("feature=\"origin\"") && name.contains(more);
+        samples.iter().find(|(name, _)| is_it(name)).map(|(_, &value)| value)
+    };
+    // From EWR, as always at three.
+    seen.observe_rows(delays(1_000, 0.0).view());
+    seen.observe_times([Some(3 * HOUR_MS); 1_000].into_iter());
+    seen.flush();
+    metrics.tick(start);
+    let at_three = samples(&metrics);
+    assert_eq!(of_origin(&at_three, "weir_drift{", ""), Some(0.0));
+    assert_eq!(of_origin(&at_three, "weir_feature_expected_total", "bin=\"EWR\""), Some(1_000.0));
+    let of_period = |metric: &str, period: &str| {
+        let is_it = |name: &&String| name.starts_with(metric) && name.contains(&format!("period={period:?}"));
+        at_three.iter().find(|(name, _)| is_it(name)).map(|(_, &value)| value)
+    };
+    assert_eq!(of_period("weir_period_rows_total", "03"), Some(1_000.0));
+    assert_eq!(
+        (of_period("weir_period_rows_total", "15"), of_period("weir_period_rows_total", "24")),
+        (Some(0.0), None)
+    );
+    assert_eq!(of_period("weir_baseline_period_ratio", "03"), Some(1.0 / 24.0));
+    // What docs/reference/metrics.md says about cost.
+    let series = |metric: &str| at_three.keys().filter(|name| name.starts_with(metric)).count();
+    assert_eq!(series("weir_feature_expected_total"), series("weir_feature_bin_total"));
+    assert_eq!(series("weir_period_rows_total") + series("weir_baseline_period_ratio"), 50);
+    // From EWR in the afternoon: half of the rows are not where they belong.
+    seen.observe_rows(delays(1_000, 0.0).view());
+    seen.observe_times([Some(15 * HOUR_MS); 1_000].into_iter());
+    seen.flush();
+    metrics.tick(start + Duration::from_secs(1));
+    let both = samples(&metrics);
+    assert_eq!(of_origin(&both, "weir_feature_expected_total", "bin=\"JFK\""), Some(1_000.0));
+    // Bins missing, unknown, EWR, JFK: live (0, 0, 2000, 0), and and half and half of what 4800 / 12 = 400 training rows had.
+    // >>> from math import log
+    // >>> .5 * log((1 + 1/800) / (.5 + 1/800)) - .5 * log(1/800 / (.5 + 1/800)) - (1/2000 + 1/400) * 3
+    let index = of_origin(&both, "weir_drift{", "").unwrap();
+    assert!((index - 3.333_930_47).abs() < 1e-6, "{index}");
+    drop(seen);
+    for version in 8..14 {
+        metrics.serving("flights", &production(), &flights_by_hour(version));
+    }
+    let gone = samples(&metrics);
+    let of_the_first = |name: &&String| name.contains("version=\"7\"") && !name.starts_with("weir_records_");
+    assert_eq!(gone.keys().filter(of_the_first).collect::<Vec<_>>(), [""; 0]);
 }

@@ -55,9 +55,14 @@ fn rows_are_decoded_as_records_are() {
     let unlabelled = Examples::read_unlabelled(
         &[file("colour,z,x\nred,1,2\nred,,2\n").path().into()],
         &signature,
+        None,
         Limits::default(),
     );
-    assert_eq!(unlabelled.unwrap(), UnlabelledRows { rows: array![[0.0, 2.0, 1.0]], rejected: 1 });
+    assert_eq!(unlabelled.unwrap(), UnlabelledRows { rows: array![[0.0, 2.0, 1.0]], times: None, rejected: 1 });
+    // 2013-07-01T06:15, the row that is left.
+    let (data, timed) = (file("t,colour,z,x\n1372659300000,red,1,2\n1,red,,2\n"), Some("t"));
+    let timed = Examples::read_unlabelled(&[data.path().into()], &signature, timed, Limits::default());
+    assert_eq!(timed.unwrap().times, Some(vec![1_372_659_300]));
 }
 
 #[test]
