@@ -9,6 +9,7 @@ pub mod evaluate;
 mod interrupt;
 pub mod model;
 pub mod predict;
+mod predictions;
 mod range;
 mod reading;
 pub mod replay;
