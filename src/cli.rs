@@ -11,6 +11,7 @@ pub mod init;
 mod interrupt;
 pub mod model;
 pub mod predict;
+mod predictions;
 pub mod produce;
 mod range;
 mod reading;

@@ -83,6 +83,7 @@ pub async fn run(
         slot: route.slot.clone(),
         gate: route.gate.clone(),
         min_features: route.config.input.min_features,
+        threshold: route.config.threshold,
     });
     let state = http::State {
         metrics: metrics.clone(),

@@ -156,6 +156,10 @@ fn check_models<'c>(config: &'c Config, report: &mut CheckReport) -> Models<'c> 
         let loaded = store.resolve(&route.model).and_then(|version| store.load(&route.model.name, version));
         match loaded {
             Ok(model) => {
+                if route.threshold.is_some() && model.signature().target.outputs() != 2 {
+                    let reason = "the route has a threshold, which only a model of two classes can have: remove it";
+                    report.failed(subject.clone(), reason);
+                }
                 let detail = format!("version {}, digest {}, goldens pass", model.version(), model.short_digest());
                 report.ok(subject, detail);
                 models.insert(&route.name, Arc::new(model));
