@@ -82,9 +82,14 @@ fn a_zombie_whose_partitions_are_taken_over_commits_nothing_more() {
     let (early, late) = inputs.split_at(40_000);
     let reader = Reader::new(&setup.brokers, &setup.output);
     let zombie = start(&mut setup, "zombie");
-    produce(&setup.brokers, &setup.input, early.iter().cloned());
+    // Meanwhile, so that it holds something when it stops.
+    let feeder = thread::spawn({
+        let (brokers, topic, early) = (setup.brokers.clone(), setup.input.clone(), early.to_vec());
+        move || produce(&brokers, &topic, early)
+    });
     let mut outputs = reader.take(2_000);
     zombie.signal("STOP");
+    feeder.join().unwrap();
     let heir = start(&mut setup, "heir");
     eventually("the heir has all partitions", || (heir.partitions().len() == PARTITIONS as usize).then_some(()));
     outputs.extend(reader.take(10_000));
