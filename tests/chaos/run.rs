@@ -27,7 +27,7 @@ use crate::support::rights::{lift_restrictions, restrict};
 /// As many as workers in three processes.
 pub(crate) const PARTITIONS: usize = 6;
 
-/// What librdkafka logs when its assignor has a bug of its own: whoever restarts the process loses nothing.
+/// What librdkafka logs when its assignor has a bug of its own. A process that is started again loses nothing.
 const ASSIGNOR_ASSERTS: &str = "rdkafka_sticky_assignor.c";
 
 /// What weir promises.
