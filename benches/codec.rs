@@ -16,6 +16,7 @@ use std::time::Instant;
 
 use serde::Deserialize;
 use weir::codec::{DecodeOptions, Decoder, Encoder, Format, Span};
+use weir::model::decision::ClassDecision;
 use weir::model::signature::{Feature, Kind, Missing, Signature, Target, Unknown};
 
 use typed::{Flight, Named, Positional, Prediction, Probabilities};
@@ -69,7 +70,7 @@ fn decode<'a, T: Deserialize<'a>>(rounds: usize, name: &str, features: &[Feature
 /// Writes the prediction for a flight by turns, and prints a line.
 fn encode(rounds: usize) {
     let target = signature(Vec::new()).target;
-    let encoder = Encoder::new(Format::Json, "flights", 7, &target, &["id".into()]);
+    let encoder = Encoder::new(Format::Json, "flights", 7, &target, ClassDecision::default(), &["id".into()]);
     let (payload, id) = (FLIGHT.as_bytes(), [Span { start: 6, end: 32 }]);
     let outputs = [0.213_498_7, 0.786_501_3];
     let [on_time, late] = outputs;

@@ -125,6 +125,7 @@ fn run(store: &Path, stage: &str, batches: usize) {
         decode: DecodeOptions { fields: vec!["id".into()], ..DecodeOptions::default() },
         max_bytes: 1 << 20,
         min_features: 0.5,
+        threshold: None,
         output: Format::Json,
     };
     let mut rng = ChaCha8Rng::seed_from_u64(1);

@@ -2,13 +2,17 @@
 
 pub mod check;
 mod console;
+pub mod consume;
 pub mod data;
 pub mod dead_letter;
 pub mod demo;
 pub mod evaluate;
+pub mod init;
 mod interrupt;
 pub mod model;
 pub mod predict;
+mod predictions;
+pub mod produce;
 mod range;
 mod reading;
 pub mod replay;
@@ -43,6 +47,9 @@ enum Verb {
     Train(train::Args),
     Evaluate(evaluate::Args),
     Predict(predict::Args),
+    Init(init::Args),
+    Produce(produce::Args),
+    Consume(consume::Args),
     /// Pause and resume routes of a running `weir serve`
     #[command(subcommand)]
     Route(route::RouteCommand),
@@ -65,6 +72,9 @@ pub fn run() -> ExitCode {
         Verb::Train(args) => train::run(args),
         Verb::Evaluate(args) => evaluate::run(args),
         Verb::Predict(args) => predict::run(args),
+        Verb::Init(args) => init::run(args),
+        Verb::Produce(args) => produce::run(args),
+        Verb::Consume(args) => consume::run(args),
         Verb::Route(command) => route::run(&command),
         Verb::Replay(args) => replay::run(args),
         Verb::DeadLetter(command) => dead_letter::run(command),

@@ -8,7 +8,9 @@ pub mod json;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::decision::ClassDecision;
 use crate::model::signature::{Signature, Target};
+use crate::model::target_scale::TargetScale;
 use crate::record::Rejection;
 
 /// The formats of a record's value.
@@ -111,9 +113,23 @@ pub enum Encoder {
 
 impl Encoder {
     /// The encoder for the predictions of this model version; `fields` are the names of the copied members.
-    pub fn new(format: Format, model: &str, version: u64, target: &Target, fields: &[String]) -> Encoder {
+    pub fn new(
+        format: Format,
+        model: &str,
+        version: u64,
+        target: &Target,
+        decision: ClassDecision,
+        fields: &[String],
+    ) -> Encoder {
         match format {
-            Format::Json => Encoder::Json(json::Encoder::new(model, version, target, fields)),
+            Format::Json => Encoder::Json(json::Encoder::new(model, version, target, decision, fields)),
+        }
+    }
+
+    /// For numbers on this scale.
+    pub fn with_scale(self, scale: Option<TargetScale>) -> Encoder {
+        match self {
+            Encoder::Json(encoder) => Encoder::Json(encoder.with_scale(scale)),
         }
     }
 

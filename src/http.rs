@@ -77,6 +77,8 @@ pub struct ServedRoute {
     pub gate: Arc<Gate>,
     /// The share of the model's features that a row must have.
     pub min_features: f64,
+    /// From which probability on the positive class is predicted, in place of the model's own threshold.
+    pub threshold: Option<f64>,
 }
 
 /// Serves until `shutdown` is ready. Open requests may then finish, but only for five seconds.

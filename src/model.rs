@@ -5,6 +5,7 @@
 //! through a [`Slot`](slot::Slot) by the [`Rollout`](rollout::Rollout).
 
 pub mod bundle;
+pub mod decision;
 pub mod evaluation;
 pub mod import;
 pub mod onnx;
@@ -16,6 +17,7 @@ pub mod shrink;
 pub mod signature;
 pub mod slot;
 pub mod store;
+pub mod target_scale;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -24,6 +26,7 @@ use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, Slice};
 
 use crate::engine::{self, Mlp};
 use crate::monitor::drift::Baseline;
+use crate::record::Rejection;
 
 /// A loaded, checked and warm model version. Immutable; shared by `Arc`.
 #[derive(Debug)]
@@ -38,6 +41,10 @@ pub struct Model {
     pub mlp: Mlp,
     /// Bins and frequencies of the training data.
     pub baseline: Baseline,
+    /// Which class its probabilities stand for.
+    pub decision: decision::ClassDecision,
+    /// What the answers of a regression stand for, if the network doesn't answer on the target's own scale.
+    pub target_scale: Option<target_scale::TargetScale>,
 }
 
 /// The buffers that one thread needs for [`Model::score`], of one model version.
@@ -69,6 +76,13 @@ impl Model {
         self.digest.get(..12).unwrap_or(&self.digest)
     }
 
+    /// Decides whether a decoded record may be scored: by [`Signature::check_record`](signature::Signature::check_record),
+    /// and by what the preprocessing can compute.
+    pub fn check_record(&self, row: &[f64], min_features: f64) -> Result<(), Rejection> {
+        self.signature().check_record(row, min_features)?;
+        self.preprocess.check(self.signature(), row)
+    }
+
     /// Buffers for [`Model::score`]; they are this version's, another one needs its own.
     pub fn scratch(&self) -> Scratch {
         Scratch { input: Array2::zeros((0, self.preprocess.width())), engine: self.mlp.scratch() }
@@ -78,7 +92,7 @@ impl Model {
     /// network.
     ///
     /// `rows` is rows × features and `out` rows × outputs, both in standard layout. An answer may be NaN or infinite,
-    /// which is the caller's to reject.
+    /// which is the caller's to reject, and a number is on the scale of [`Model::target_scale`].
     ///
     /// # Panics
     /// When the shapes or layouts are others.

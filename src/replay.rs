@@ -16,6 +16,7 @@ use crate::kafka::delivery::{Delivery, UndeliveredError};
 use crate::kafka::producer::{Outgoing, Ticket};
 use crate::kafka::reader::{Extent, Next, Pass, ReadError, Reader};
 use crate::model::Model;
+use crate::model::target_scale::TargetScale;
 use crate::record::Rejection;
 use crate::replay::difference::Difference;
 use crate::route::OutputHeader;
@@ -94,7 +95,11 @@ impl Replay {
     /// A replay through `first`, and `second` if there is one: beside it stands where the outputs of the first are
     /// among its own.
     pub fn new(first: Arc<Model>, second: Option<(Arc<Model>, Vec<usize>)>, options: &Options) -> Replay {
-        let difference = second.as_ref().map(|_| Difference::new(&first.signature().target));
+        let difference = second.as_ref().map(|(second, order)| {
+            let decisions = [first.decision, second.decision.reordered(order)];
+            let decisions = decisions.map(|decision| decision.with_threshold(options.threshold));
+            Difference::new(&first.signature().target).deciding(decisions)
+        });
         let (second, order) = second.unzip();
         let version = |model| Version { scorer: Scorer::new(model, options), predicted: 0, rejected: BTreeMap::new() };
         let versions = [first].into_iter().chain(second).map(version).collect();
@@ -147,12 +152,16 @@ impl Replay {
             }
         }
         let (Some(difference), [first, second]) = (&mut self.difference, &self.versions[..]) else { return };
-        let mut in_order = Vec::with_capacity(self.order.len());
+        let scales = [first, second].map(|version| version.model().target_scale);
+        let (mut in_units, mut in_order) = (Vec::new(), Vec::with_capacity(self.order.len()));
         for ((record, first), second) in batch.iter().zip(first.results()).zip(second.results()) {
             let (Ok(first), Ok(second)) = (first, second) else { continue };
             in_order.clear();
-            in_order.extend(self.order.iter().map(|&output| second.outputs[output]));
-            difference.add(record.origin(), first.outputs, &in_order);
+            let [of_first, of_second] = scales;
+            in_order.extend(self.order.iter().map(|&output| on_scale(second.outputs[output], of_second)));
+            in_units.clear();
+            in_units.extend(first.outputs.iter().map(|&output| on_scale(output, of_first)));
+            difference.add(record.origin(), &in_units, &in_order);
         }
     }
 
@@ -178,6 +187,11 @@ impl Replay {
         }
         Ok(())
     }
+}
+
+/// An answer in the target's own unit, to the digits of an f32.
+fn on_scale(output: f32, scale: Option<TargetScale>) -> f32 {
+    scale.map_or(output, |scale| scale.undo(output) as f32)
 }
 
 impl Version {

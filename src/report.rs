@@ -12,9 +12,16 @@ mod text;
 
 pub use self::html::{Subject, comparison_page, page};
 pub(crate) use self::text::{plain, write_table};
-pub use self::text::{write_comparison, write_detail, write_evaluation, write_metrics};
+pub use self::text::{
+    write_comparison, write_detail, write_evaluation, write_metrics, write_notes, write_reference, write_undefined,
+    write_warnings,
+};
 
+use crate::model::evaluation::{Classes, ReferenceScore, ThresholdRow};
 use crate::train::evaluate::{Comparison, Disagreement};
+
+/// Recalls for which a threshold is shown.
+const SHOWN_RECALLS: [f64; 11] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99];
 
 /// A number for people: a handful of digits, whatever its size.
 pub(crate) fn number(value: f64) -> String {
@@ -55,6 +62,26 @@ fn verdict(comparison: &Comparison, [first, second]: [&str; 2]) -> String {
             format!("The two predictions differ by {} in the mean.", number(*mean_difference))
         }
     }
+}
+
+/// A model beside the commonest class or the mean, in words.
+fn against_reference(ReferenceScore { metric, answer, value, model }: &ReferenceScore) -> String {
+    let verdict = if model > value { "better" } else { "no better" };
+    match metric.as_str() {
+        "r2" => format!("always answering the mean has an R² of 0, the model {model:.4}: {verdict}"),
+        _ => format!("always answering {answer:?} has an accuracy of {value:.4}, the model {model:.4}: {verdict}"),
+    }
+}
+
+/// The thresholds that reach some recalls, from the highest on, and the one that is used; beside each whether it is that.
+fn shown_thresholds(classes: &Classes) -> Vec<(&ThresholdRow, bool)> {
+    let all = &classes.thresholds;
+    let used = classes.threshold.and_then(|threshold| all.iter().rposition(|row| row.threshold >= threshold));
+    let reaching = |recall: &f64| all.iter().position(|row| row.recall >= *recall);
+    let mut shown: Vec<usize> = SHOWN_RECALLS.iter().filter_map(reaching).chain(used).collect();
+    shown.sort_unstable();
+    shown.dedup();
+    shown.into_iter().map(|at| (&all[at], Some(at) == used)).collect()
 }
 
 /// A count with its thousands apart.

@@ -9,6 +9,7 @@ use serde::de::{self, IntoDeserializer as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::codec::{self, DecodeOptions, Format, NanPolicy};
+use crate::model::decision::check_threshold;
 use crate::model::reference::ModelRef;
 use crate::model::signature::MIN_FEATURES;
 use crate::score;
@@ -26,6 +27,9 @@ pub struct RouteConfig {
     pub output: Output,
     /// Where the rejected records go.
     pub dead_letter: DeadLetter,
+    /// From which probability on the positive class is predicted, in place of the model's own threshold.
+    #[serde(default, deserialize_with = "model_or_number")]
+    pub threshold: Option<f64>,
     /// How the features are compared with the training data.
     #[serde(default)]
     pub drift: RouteDrift,
@@ -151,6 +155,9 @@ impl RouteConfig {
         if !(0.0..=1.0).contains(&self.input.min_features) {
             wrong(format!("input.min_features = {}: must be a share between 0 and 1", self.input.min_features));
         }
+        if let Some(problem) = self.threshold.and_then(|threshold| check_threshold(threshold).err()) {
+            wrong(format!("threshold: {problem}"));
+        }
         for (key, topic) in [("output.topic", &self.output.topic), ("dead_letter.topic", &self.dead_letter.topic)] {
             if topic.is_empty() {
                 wrong(format!("{key} is empty"));
@@ -197,6 +204,7 @@ impl RouteConfig {
             },
             max_bytes: self.input.max_bytes,
             min_features: self.input.min_features,
+            threshold: self.threshold,
             output: self.output.format,
         }
     }
@@ -228,6 +236,24 @@ pub(crate) fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value:
     }
 
     value.deserialize_any(List(PhantomData))
+}
+
+/// A number, or `"model"` for none.
+fn model_or_number<'de, D: Deserializer<'de>>(value: D) -> Result<Option<f64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected \"model\" or a number between 0 and 1")]
+    enum Threshold {
+        Number(f64),
+        Text(String),
+    }
+
+    match Threshold::deserialize(value)? {
+        Threshold::Number(number) => Ok(Some(number)),
+        Threshold::Text(text) if text == "model" => Ok(None),
+        Threshold::Text(text) => text.parse().map(Some).map_err(|_| {
+            de::Error::custom(format!("threshold = {text:?}: write \"model\" or a number between 0 and 1"))
+        }),
+    }
 }
 
 fn json() -> Format {

@@ -35,6 +35,8 @@ pub struct Options {
     pub max_bytes: usize,
     /// Records with a smaller share of the model's features are rejected as `missing_feature`.
     pub min_features: f64,
+    /// From which probability on the positive class is predicted, in place of the model's own threshold.
+    pub threshold: Option<f64>,
     /// The format of the predictions.
     pub output: Format,
 }
@@ -83,7 +85,8 @@ struct DecodedPayload {
 pub struct Prediction<'a> {
     /// The prediction record.
     pub record: &'a [u8],
-    /// The model's answer: a probability per class, or a number per target column.
+    /// The model's answer: a probability per class, or a number per target column, on the scale of
+    /// [`Model::target_scale`].
     pub outputs: &'a [f32],
 }
 
@@ -98,8 +101,10 @@ impl Scorer {
                 model.name(),
                 model.version(),
                 &signature.target,
+                model.decision.with_threshold(options.threshold),
                 &options.decode.fields,
-            ),
+            )
+            .with_scale(model.target_scale),
             max_bytes: options.max_bytes,
             min_features: options.min_features,
             first: FirstRecords::new(signature.features.len(), options.decode.fields.len()),
@@ -159,7 +164,7 @@ impl Scorer {
         if self.first.is_counting() {
             self.first.count(values, spans);
         }
-        match self.model.signature().check_record(values, self.min_features) {
+        match self.model.check_record(values, self.min_features) {
             Ok(()) => Ok(DecodedPayload { row, record: 0..0 }),
             Err(rejection) => Err(self.explained(rejection, payload, row)),
         }

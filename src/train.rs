@@ -15,8 +15,10 @@ pub mod recipe;
 pub mod split;
 pub mod time;
 pub mod warm;
+pub mod warnings;
 
 mod backprop;
+mod decision;
 mod descent;
 mod error;
 mod inputs;
@@ -40,19 +42,27 @@ use self::dataset::{Table, Target as TableTarget, TargetValues, Times};
 use self::descent::{Descent, TrainingData};
 use self::distributed::Workers;
 pub use self::error::TrainError;
-use self::evaluate::Evaluation;
+use self::evaluate::{Evaluation, Judgement};
 use self::inputs::Inputs;
 pub use self::recipe::Recipe;
+use self::recipe::TargetScaling;
 use self::validation::Division;
 use self::warm::Parent;
 use crate::engine::{Mlp, Output};
+use crate::model::Model;
 use crate::model::bundle::{Draft, Training};
+use crate::model::decision::{ClassDecision, Decision};
+use crate::model::evaluation::Warning;
 use crate::model::preprocess::{Preprocess, Transform};
 use crate::model::signature::{Signature, Target};
+use crate::model::target_scale::TargetScale;
 use crate::monitor::drift::Baseline;
 
 /// How many training rows a bundle keeps to check the model with when it is loaded.
 const GOLDEN_ROWS: usize = 32;
+
+/// Training rows that are predicted at most, to compare them with the test rows.
+const GAP_ROWS: usize = 5000;
 
 /// Rows per call of the engine where all of a table is predicted.
 const PREDICT_ROWS: usize = 1024;
@@ -138,9 +148,20 @@ pub struct TrainedModel {
     pub stop: Stop,
     /// How many rows went where.
     pub rows: Rows,
+    /// The deviation that the target of a regression was divided by, so that the loss has no unit.
+    pub target_std: Option<f64>,
+    /// What is good to know about the training, and no warning.
+    pub notes: Vec<Warning>,
 }
 
 impl TrainedModel {
+    /// Adds warnings about the data before those about the model.
+    pub fn add_warnings(&mut self, warnings: Vec<Warning>) {
+        let evaluation = self.draft.evaluation.get_or_insert_default();
+        let about_model = std::mem::replace(&mut evaluation.warnings, warnings);
+        evaluation.warnings.extend(about_model);
+    }
+
     /// The features and the target.
     pub fn signature(&self) -> &Signature {
         &self.draft.signature
@@ -173,7 +194,8 @@ impl TrainedModel {
 ///
 /// `on_epoch` is called after each epoch and may end the training there; the model is then what it has become.
 ///
-/// A regression trains on the standardised target, and its loss is of that; the last layer undoes it at the end.
+/// A regression trains on the standardised target, and its loss is of that; the last layer undoes it at the end, or the
+/// draft's target scale where an f32 couldn't.
 pub fn fit(train: &Table, test: &Table, recipe: &Recipe, on_epoch: OnEpoch<'_>) -> Result<TrainedModel, TrainError> {
     fit_in(Session::default(), train, test, recipe, on_epoch)
 }
@@ -192,7 +214,8 @@ pub fn fit_in(
     }
     let ranks = &session.workers.ranks;
     let ready = ranks.agree(Ready::new(&session, train, recipe))?;
-    let Ready { material, preprocess, x, output, division, sample_weight, mut described, mut descent } = ready;
+    let Ready { material, preprocess, x, output, division, sample_weight, positive, mut described, mut descent } =
+        ready;
     let Material { signature, preprocessing, rows, times, truth, scale } = &material;
 
     let identity = || Identity::new(described.clone(), signature, preprocessing, rows.view(), truth);
@@ -206,15 +229,29 @@ pub fn fit_in(
         let resumed = ranks.bytes_of_first(file).map_or(Ok(()), |file| keeper.resume(&file, &mut descent));
         ranks.agree(resumed.map_err(TrainError::from))?;
     }
-    let training_data = TrainingData { x: &x, truth, sample_weight: sample_weight.as_deref(), division: &division };
+    let training_data = TrainingData {
+        x: &x,
+        truth,
+        sample_weight: sample_weight.as_deref(),
+        division: &division,
+        target_scale: *scale,
+    };
     let stop = descent.run(&training_data, recipe, &session.workers, keeper.as_ref(), on_epoch)?;
     let Descent { mut network, losses, scores, best_figure, .. } = descent;
-    if let &Some((mean, std)) = scale {
+    let target_scale = scale.and_then(|(mean, std)| TargetScale::of(mean, std));
+    if let (Some((mean, std)), None) = (*scale, target_scale) {
         network.rescale(mean, std);
     }
 
     let mlp = Mlp::new(network.layers(), output)?;
-    let (mut evaluation, answers, test_times) = evaluate_on(&mlp, &preprocess, signature, test)?;
+    let (decision, unreached) = decision::decide(recipe, &signature.target, positive, &mlp, &x, truth, &division);
+    let decision_of = decision.as_ref();
+    let tested =
+        Tested { mlp: &mlp, preprocess: &preprocess, signature, recipe, decision: decision_of, scale: target_scale };
+    let TestedRows { mut evaluation, outputs: answers, times: test_times } = tested.on_table(test)?;
+    evaluation.warnings = unreached.into_iter().chain(tested.warnings(&x, truth, &evaluation)).collect();
+    evaluation.warnings.extend(warnings::of_split(train, test));
+    evaluation.warnings.extend(warnings::of_course(&scores));
     let baseline = match (recipe.baseline_by, times, &test_times) {
         (Some(cycle), Some(times), Some(test_times)) => {
             Baseline::fit_by(cycle, signature, (rows.view(), times), (answers.view(), test_times))
@@ -240,7 +277,10 @@ pub fn fit_in(
         metrics.insert("validation_score".to_owned(), best_figure);
     }
     described.insert("stop".to_owned(), stop.as_str().into());
+    let mut notes = warnings::notes(recipe, stop, losses.len());
+    notes.extend(session.parent.and_then(|parent| parent.lost_threshold(decision.as_ref())));
     let (name, parent) = session.parent.map(Parent::version).unwrap_or_default();
+    let target_std = scale.map(|(_, std)| std);
     let draft = Draft {
         name,
         parent,
@@ -252,8 +292,10 @@ pub fn fit_in(
         evaluation: Some(evaluation),
         preprocessing: material.preprocessing,
         signature: material.signature,
+        decision,
+        target_scale,
     };
-    Ok(TrainedModel { draft, losses, scores, stop, rows: counts })
+    Ok(TrainedModel { draft, losses, scores, stop, rows: counts, target_std, notes })
 }
 
 /// A training that can begin.
@@ -264,6 +306,8 @@ struct Ready {
     output: Output,
     division: Division,
     sample_weight: Option<Vec<f32>>,
+    /// The class that was named as the positive one, or the second one if only a threshold was.
+    positive: Option<String>,
     /// The recipe, as the bundle has it.
     described: Map<String, Value>,
     descent: Descent,
@@ -273,7 +317,7 @@ impl Ready {
     fn new(session: &Session<'_>, train: &Table, recipe: &Recipe) -> Result<Ready, TrainError> {
         recipe.validate().map_err(TrainError::Recipe)?;
         let material = match session.parent {
-            Some(parent) => parent.material(train)?,
+            Some(parent) => parent.material(train, recipe)?,
             None => material(train, recipe)?,
         };
         let Material { signature, preprocessing, rows, scale, .. } = &material;
@@ -288,6 +332,7 @@ impl Ready {
         };
         let division = division(&material, recipe, &mut rng)?;
         let sample_weight = sample_weight(&material, recipe)?;
+        let positive = decision::positive(&signature.target, recipe, session.parent)?;
         let mut described = match serde_json::to_value(recipe) {
             Ok(Value::Object(recipe)) => recipe,
             _ => unreachable!("a recipe is a flat struct of numbers and names"),
@@ -296,7 +341,7 @@ impl Ready {
             parent.amend(&mut described);
         }
         let descent = Descent::new(network, recipe, rng);
-        Ok(Ready { material, preprocess, x, output, division, sample_weight, described, descent })
+        Ok(Ready { material, preprocess, x, output, division, sample_weight, positive, described, descent })
     }
 }
 
@@ -316,7 +361,7 @@ struct Material {
 /// The training rows, and the preprocessing that they give.
 fn material(train: &Table, recipe: &Recipe) -> Result<Material, TrainError> {
     let train = &*complete(train, recipe)?;
-    let TrainingTarget { target, truth, scale } = taught(&train.target)?;
+    let TrainingTarget { target, truth, scale } = taught(&train.target, recipe)?;
     let (features, preprocessing) = preprocessing::fit(train, &recipe.preparation)?;
     let rows = examples::decode(&train.features, train.rows.view(), &features)?;
     let times = train.times.as_ref().map(Times::unix_seconds);
@@ -338,9 +383,9 @@ fn random_network(
     (Network::random(&widths, recipe.activation, output, rng), output)
 }
 
-/// Which rows train, and which validate with early stopping.
+/// Which rows train, and which are set aside to stop early by or to choose a threshold by.
 fn division(material: &Material, recipe: &Recipe, rng: &mut ChaCha8Rng) -> Result<Division, TrainError> {
-    if !recipe.early_stopping {
+    if !recipe.sets_rows_aside() {
         return Ok(Division { learn: (0..material.rows.nrows()).collect(), validate: vec![] });
     }
     let classes: &[String] = match &material.signature.target {
@@ -385,7 +430,7 @@ struct TrainingTarget {
     scale: Option<(f64, f64)>,
 }
 
-fn taught(target: &TableTarget) -> Result<TrainingTarget, TrainError> {
+fn taught(target: &TableTarget, recipe: &Recipe) -> Result<TrainingTarget, TrainError> {
     let name = target.name.clone();
     match &target.values {
         TargetValues::Classes { names, rows } => {
@@ -406,9 +451,14 @@ fn taught(target: &TableTarget) -> Result<TrainingTarget, TrainError> {
             if !(mean.is_finite() && std.is_finite()) {
                 return Err(TrainError::TooLarge { feature: name });
             }
-            let truth = numbers.iter().map(|number| ((number - mean) / std) as f32).collect();
+            let scale = (recipe.target_scale == TargetScaling::Standard).then_some((mean, std));
+            let (mean, std) = scale.unwrap_or((0.0, 1.0));
+            let truth: Vec<f32> = numbers.iter().map(|number| ((number - mean) / std) as f32).collect();
+            if truth.iter().any(|number| !number.is_finite()) {
+                return Err(TrainError::TooLarge { feature: name });
+            }
             let target = Target::Regression { names: vec![name] };
-            Ok(TrainingTarget { target, truth: Truth::Numbers(truth), scale: Some((mean, std)) })
+            Ok(TrainingTarget { target, truth: Truth::Numbers(truth), scale })
         }
     }
 }
@@ -424,20 +474,83 @@ fn predict(mlp: &Mlp, x: &Inputs) -> Array2<f32> {
     outputs
 }
 
-/// How good the model is on those test rows that it takes and whose class it knows, its answers for them, and when they
-/// happened, in seconds since 1970.
-fn evaluate_on(
-    mlp: &Mlp,
-    preprocess: &Preprocess,
-    signature: &Signature,
-    test: &Table,
-) -> Result<(Evaluation, Array2<f32>, Option<Vec<i64>>), TrainError> {
-    let examples = Examples::of(test, signature)?;
-    let outputs = predict(mlp, &Inputs::new(preprocess, signature, examples.rows.view()));
-    let evaluation = evaluate::evaluation(&signature.target, &examples.truth, outputs.mapv(f64::from).view());
-    let times = test.times.as_ref().map(Times::unix_seconds);
-    let times = times.map(|times| examples.places.iter().map(|&row| times[row]).collect());
-    Ok((evaluation, outputs, times))
+/// Those rows of a table that a version takes and whose class it knows, and its answers for them.
+pub fn answered(model: &Model, table: &Table) -> Result<(Examples, Array2<f64>), TrainError> {
+    let mut examples = Examples::of(table, model.signature())?;
+    examples.reject(|row| model.preprocess.check(model.signature(), row).is_err());
+    let answers = evaluate::answers(model, examples.rows.view());
+    Ok((examples, answers))
+}
+
+/// A model that is measured.
+struct Tested<'a> {
+    mlp: &'a Mlp,
+    preprocess: &'a Preprocess,
+    signature: &'a Signature,
+    recipe: &'a Recipe,
+    decision: Option<&'a Decision>,
+    scale: Option<TargetScale>,
+}
+
+/// What a model makes of the test rows that it takes.
+struct TestedRows {
+    evaluation: Evaluation,
+    outputs: Array2<f32>,
+    /// When they happened, in seconds since 1970.
+    times: Option<Vec<i64>>,
+}
+
+impl Tested<'_> {
+    fn judgement(&self) -> Judgement {
+        let decision = ClassDecision::of(&self.signature.target, self.decision);
+        Judgement { decision, rule: self.recipe.threshold }
+    }
+
+    /// How good the model is on those test rows that it takes and whose class it knows.
+    fn on_table(&self, test: &Table) -> Result<TestedRows, TrainError> {
+        let Tested { mlp, preprocess, signature, .. } = self;
+        let mut examples = Examples::of(test, signature)?;
+        examples.reject(|row| preprocess.check(signature, row).is_err());
+        let outputs = predict(mlp, &Inputs::new(preprocess, signature, examples.rows.view()));
+        let answers = evaluate::scaled(outputs.clone(), self.scale);
+        let evaluation = evaluate::evaluation(&signature.target, &examples.truth, answers.view(), self.judgement());
+        let times = test.times.as_ref().map(Times::unix_seconds);
+        let times = times.map(|times| examples.places.iter().map(|&row| times[row]).collect());
+        Ok(TestedRows { evaluation, outputs, times })
+    }
+
+    /// What the test rows show, alone and beside training rows.
+    fn warnings(&self, x: &Inputs, truth: &Truth, test: &Evaluation) -> Vec<Warning> {
+        let mut warnings = warnings::of_evaluation(test);
+        // A regression's truth is standardised, its answers aren't: classes are compared, numbers by their own R².
+        if let (Truth::Classes(classes), true) = (truth, test.rows > 0) {
+            let rows: Vec<usize> = (0..classes.len()).step_by(classes.len().div_ceil(GAP_ROWS)).collect();
+            let actual = dataset::Truth::Classes(rows.iter().map(|&row| classes[row]).collect());
+            let answers = predict_rows(self.mlp, x, &rows).mapv(f64::from);
+            let training = evaluate::evaluation(&self.signature.target, &actual, answers.view(), self.judgement());
+            warnings.extend(warnings::of_gap(&training, test));
+        }
+        if let (Truth::Numbers(numbers), true) = (truth, test.rows > 0) {
+            let rows: Vec<usize> = (0..numbers.len()).step_by(numbers.len().div_ceil(GAP_ROWS)).collect();
+            let answers = predict_rows(self.mlp, x, &rows);
+            let actual: Vec<f64> = rows.iter().map(|&row| f64::from(numbers[row])).collect();
+            let answers: Vec<f64> = answers.column(0).iter().map(|&answer| f64::from(answer)).collect();
+            let r2 = warnings::correlation(&actual, &answers).powi(2);
+            let training = Evaluation { metrics: [("r2".to_owned(), r2)].into(), ..Evaluation::default() };
+            warnings.extend(warnings::of_gap(&training, test));
+        }
+        warnings
+    }
+}
+
+/// What the engine answers for some of the rows.
+fn predict_rows(mlp: &Mlp, x: &Inputs, rows: &[usize]) -> Array2<f32> {
+    let mut outputs = Array2::zeros((rows.len(), mlp.outputs()));
+    let mut scratch = mlp.scratch();
+    for (&row, out) in rows.iter().zip(outputs.axis_chunks_iter_mut(Axis(0), 1)) {
+        mlp.forward(x.dense(row..row + 1).view(), out, &mut scratch);
+    }
+    outputs
 }
 
 /// Rows spread over the training rows, a quarter of them (where there are so many) with missing values.

@@ -168,6 +168,12 @@ pub enum WorkerError {
         /// Records that were not acknowledged.
         in_flight: usize,
     },
+    /// A stop could not commit what was consumed.
+    #[error("what was consumed last is not committed, so it is consumed again after the next start: {cause}")]
+    NotCommitted {
+        /// Why.
+        cause: String,
+    },
 }
 
 /// Asks workers to stop, and bounds how long they may take.

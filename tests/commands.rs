@@ -93,10 +93,12 @@ fn a_wrong_configuration_is_exit_code_2() {
 
 #[test]
 fn every_verb_has_help_with_an_example() {
-    for verb in
-        [&["demo"][..], &["serve"], &["check"], &["train"], &["predict"], &["model", "list"], &["model", "promote"]]
+    for verb in "demo serve init check train evaluate predict produce consume replay"
+        .split(' ')
+        .map(|verb| vec![verb])
+        .chain([vec!["model", "list"], vec!["model", "promote"]])
     {
-        let output = weir(&[verb, &["--help"]].concat());
+        let output = weir(&[&verb[..], &["--help"]].concat());
         assert!(output.status.success());
         assert!(text(&output).contains("Example"), "{verb:?}: {}", text(&output));
     }
@@ -113,4 +115,38 @@ fn predict_names_the_line_that_it_rejects() {
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 2);
     assert!(String::from_utf8_lossy(&output.stderr).contains("line 2: malformed"), "{}", text(&output));
+}
+
+#[test]
+fn records_that_are_produced_are_consumed() {
+    let setup = Setup::on_kafka(2);
+    let (config, lines) = (setup.config(""), setup.folder.path().join("lines.jsonl"));
+    let config = config.to_str().unwrap();
+    std::fs::write(&lines, "{\"id\":\"a\",\"n\":1}\n\n{\"id\":7}\n{\"id\":\"a\",\"n\":2}\n").unwrap();
+    let produced = weir(&["produce", "-c", config, lines.to_str().unwrap(), "--key", "id"]);
+    assert!(produced.status.success(), "{}", text(&produced));
+    assert_eq!(text(&produced), format!("3 records sent to {}\n", setup.input));
+
+    let consume = |more: &[&str]| weir(&[&["consume", "-c", config, "--topic", &setup.input], more].concat());
+    let objects = consume(&["--json"]);
+    let objects: Vec<serde_json::Value> =
+        text(&objects).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of_key = |key: &str| -> Vec<&str> {
+        let records = objects.iter().filter(|object| object["key"] == key);
+        records.map(|object| object["value"].as_str().unwrap()).collect()
+    };
+    assert_eq!(of_key("a"), ["{\"id\":\"a\",\"n\":1}", "{\"id\":\"a\",\"n\":2}"]);
+    assert_eq!(of_key("7"), ["{\"id\":7}"]);
+    assert_eq!(text(&consume(&[])).lines().count(), 3);
+    assert_eq!(text(&consume(&["--limit", "2"])).lines().count(), 2);
+    assert_eq!(text(&consume(&["--follow", "--limit", "3"])).lines().count(), 3);
+    let last = objects.iter().rfind(|object| object["key"] == "a").unwrap();
+    let from = consume(&["--from", &format!("{}:{}", last["partition"], last["offset"])]);
+    assert!(text(&from).starts_with("{\"id\":\"a\",\"n\":2}"), "{}", text(&from));
+
+    std::fs::write(&lines, "{\"id\":1}\n{\"ID\":2}\n").unwrap();
+    let mistaken = weir(&["produce", "-c", config, lines.to_str().unwrap(), "--key", "id"]);
+    assert_eq!(mistaken.status.code(), Some(1));
+    assert!(text(&mistaken).contains("line 2: no member \"id\" for --key"), "{}", text(&mistaken));
+    assert!(text(&mistaken).contains("1 records sent"), "{}", text(&mistaken));
 }

@@ -192,7 +192,7 @@ fn a_signal_to_any_rank_ends_all_after_the_same_epoch() {
         let running = place.running(2, &endless, 3);
         running.signal("-INT", rank);
         let (status, rest) = running.end();
-        assert_eq!(status.code(), Some(0), "{rest}");
+        assert_eq!(status.code(), Some(130), "{rest}");
         let manifest = place.store().manifest("flowers", rank as u64 + 1).unwrap();
         assert_eq!(manifest.training.recipe["stop"], "asked");
     }

@@ -81,13 +81,21 @@ fn a_zombie_whose_partitions_are_taken_over_commits_nothing_more() {
     let inputs = mixed(60_000);
     let (early, late) = inputs.split_at(40_000);
     let reader = Reader::new(&setup.brokers, &setup.output);
+    // Its transactions take seconds and more records come than it has taken: it holds something when it stops.
+    let prompt = std::mem::replace(&mut setup.commit_interval_ms, 5_000);
     let zombie = start(&mut setup, "zombie");
-    produce(&setup.brokers, &setup.input, early.iter().cloned());
-    let mut outputs = reader.take(2_000);
+    setup.commit_interval_ms = prompt;
+    let feeder = thread::spawn({
+        let (brokers, topic, early) = (setup.brokers.clone(), setup.input.clone(), early.to_vec());
+        move || produce(&brokers, &topic, early)
+    });
+    let consumed = || zombie.metric("weir_records_consumed_total", "");
+    eventually("the zombie is amid its work", || (consumed() > 5_000.0).then_some(()));
     zombie.signal("STOP");
+    feeder.join().unwrap();
     let heir = start(&mut setup, "heir");
     eventually("the heir has all partitions", || (heir.partitions().len() == PARTITIONS as usize).then_some(()));
-    outputs.extend(reader.take(10_000));
+    let outputs = reader.take(10_000);
     zombie.signal("CONT");
     eventually("the zombie is a member again", || {
         (zombie.partitions().len() == 2 && heir.partitions().len() == 2).then_some(())
@@ -209,4 +217,22 @@ fn a_rebalance_while_offsets_are_pending_starts_nothing_over() {
     let expected: Vec<_> = inputs.into_iter().skip((consumed as usize) * PARTITIONS as usize).collect();
     assert_exactly_once(&setup, &expected, Vec::new(), &reader);
     assert!(first.stop().success() && second.stop().success());
+}
+
+#[test]
+fn records_that_come_now_and_then_wait_for_no_connection() {
+    let setup = Setup { worker: "delivery = \"exactly_once\"".into(), threads: 1, ..setup() };
+    let weir = Weir::ready(&setup.config(""));
+    let reader = Reader::new(&setup.brokers, &setup.output);
+    let mut latencies = Vec::new();
+    for record in records(&year()[..7]) {
+        // Long enough for the producer to close its connections.
+        assert_eq!(reader.next(Duration::from_millis(3_500)), None);
+        let sent = Instant::now();
+        produce(&setup.brokers, &setup.input, [record]);
+        reader.take(1);
+        latencies.push(sent.elapsed());
+    }
+    assert!(latencies.iter().all(|latency| *latency < Duration::from_secs(3)), "{latencies:?}");
+    assert!(weir.stop().success());
 }

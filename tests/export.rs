@@ -140,6 +140,8 @@ impl Models {
             name: name.into(),
             parent: None,
             signature,
+            decision: None,
+            target_scale: None,
             preprocessing,
             layers,
             output,

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::support::eventually;
 use crate::support::kafka::{
     Kafka, Reader, add_partitions, brokers, cluster, commit, commits, committed, create_topic, create_topic_on,
-    delete_topic, free_port, keys, leader, produce, recreate_topic, start_all,
+    delete_records, delete_topic, free_port, keys, leader, produce, recreate_topic, start_all,
 };
 use crate::support::models::{keyed, publish_first, setup_with_model};
 use crate::support::rights::{guarded_brokers, lift_restrictions, restrict, run_kafka_tool};
@@ -266,6 +266,43 @@ fn what_arrives_during_a_restart_comes_out(delivery: &str) {
     assert_eq!(keys(&outputs), keys(&inputs));
     assert!(weir.stop().success());
     assert!(reader.rest().iter().all(|record| record.partition == 0));
+}
+
+#[test]
+fn with_a_reset_to_latest_what_retention_has_left_comes_out() {
+    let properties = "\"auto.offset.reset\" = \"latest\"".into();
+    let setup = Setup { properties, ..setup_with_model(brokers(), 1) };
+    let reader = Reader::new(&setup.brokers, &setup.output);
+    let weir = Weir::ready(&setup.config(""));
+    eventually("the start is committed", || committed_offset(&setup));
+    produce(&setup.brokers, &setup.input, keyed("before", 10));
+    reader.take(10);
+    assert!(weir.stop().success());
+
+    let inputs = keyed("during the stop", 30);
+    produce(&setup.brokers, &setup.input, inputs.clone());
+    let next = committed_offset(&setup).unwrap();
+    delete_records(&setup.brokers, &setup.input, &[(0, next + 20)]);
+    let weir = Weir::ready(&setup.config(""));
+    assert_eq!(keys(&reader.take(10)), keys(&inputs[20..]));
+    assert!(weir.stop().success());
+    assert_eq!(committed_offset(&setup), Some(next + 30));
+    assert_eq!(reader.rest(), []);
+}
+
+#[test]
+fn a_stop_that_cannot_commit_says_so() {
+    // Less than weir notes beside each offset.
+    let kafka = Kafka::start(0, None, &["offset.metadata.max.bytes=8"]);
+    let setup = setup_with_model(&kafka.brokers, 1);
+    let weir = Weir::ready(&setup.config(""));
+    produce(&setup.brokers, &setup.input, keyed("uncommitted", 10));
+    Reader::new(&setup.brokers, &setup.output).take(10);
+    eventually("commits are refused", || (weir.metric("weir_commits_total", "failed") >= 1.0).then_some(()));
+    weir.signal("TERM");
+    let log = eventually("it ends", || Some(weir.log()).filter(|log| log.contains("stopped: ")));
+    assert!(log.contains("stopped: not everything is committed"), "{log}");
+    assert!(log.contains("so it is consumed again after the next start"), "{log}");
 }
 
 #[test]

@@ -134,8 +134,35 @@ fn a_dead_letter_that_is_refused_makes_its_route_wait_until_the_topic_takes_it()
 }
 
 #[test]
+fn many_records_that_are_refused_cost_few_repeats() {
+    let routes = Routes::new(guarded_brokers(), "at_least_once", &COMPACTED, &[]);
+    let Setup { brokers, input, output, .. } = &routes.refusing;
+    restrict(brokers, output, &WITHOUT_DESCRIBE_CONFIGS);
+    let taken = keyed("taken", 180);
+    let mut inputs = taken.clone();
+    (0..20).for_each(|at| inputs.insert(at * 10, keyless()));
+    produce(brokers, input, inputs);
+    let weir = Weir::ready(&routes.config);
+    let letters = routes.letters.take(20);
+    assert!(letters.iter().all(|letter| letter.header("weir-error-reason") == Some("output_refused")));
+    routes.outputs.await_all(&taken);
+    // What went out before the first refusal may come twice.
+    assert!(routes.outputs.rest().len() <= taken.len());
+    routes.finish(weir, 200);
+}
+
+#[test]
 fn a_route_waits_while_write_is_denied_on_its_output() {
-    let routes = Routes::new(guarded_brokers(), "at_least_once", &[], &[]);
+    a_route_waits_without_the_right_to_write("at_least_once");
+}
+
+#[test]
+fn a_route_waits_while_write_is_denied_on_its_output_exactly_once() {
+    a_route_waits_without_the_right_to_write("exactly_once");
+}
+
+fn a_route_waits_without_the_right_to_write(delivery: &str) {
+    let routes = Routes::new(guarded_brokers(), delivery, &[], &[]);
     let Setup { brokers, input, output, .. } = &routes.refusing;
     let weir = Weir::ready(&routes.config);
     produce(brokers, input, keyed("before", 10));

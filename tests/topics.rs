@@ -16,7 +16,7 @@ use weir::train::preparation::Preparation;
 
 use crate::delivery::{PARTITIONS, records};
 use crate::support::kafka::{
-    Kafka, Reader, Record, add_partitions, alter_topic, create_topic, delete_topic, open_transaction, produce,
+    self, Kafka, Reader, Record, add_partitions, alter_topic, create_topic, delete_topic, open_transaction, produce,
 };
 use crate::support::models::{promote, publish, year};
 use crate::support::weir::{Setup, Weir, command};
@@ -80,11 +80,30 @@ fn a_check_creates_no_topic() {
 }
 
 #[test]
+fn a_check_creates_missing_topics_when_it_is_asked_to() {
+    let setup = Setup::named(kafka::brokers());
+    promote(&setup.store(), "production", publish(&setup.store(), 1, Preparation::default()));
+    let config = setup.config("");
+    let check =
+        || command().args(["check", "--create-topics", "--partitions", "3", "-c"]).arg(&config).output().unwrap();
+    let output = check();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    for (topic, partitions) in [(&setup.input, 3), (&setup.output, 3), (&setup.dead_letter, 1)] {
+        assert!(said.contains(&format!("topic {topic}: created")), "{said}");
+        assert!(said.contains(&format!("topic {topic}: {partitions} partitions")), "{said}");
+    }
+    let output = check();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && !said.contains("created"), "what is there stays: {said}");
+}
+
+#[test]
 fn the_snapshot_follows_the_topics() {
     let setup = Setup::on_kafka(PARTITIONS);
     let watch = Watching::start(&setup);
     let first = watch.until("every topic is described", |snapshot| snapshot.problems.is_empty());
-    assert!(first.missing.is_empty() && first.unanswered_since.is_none());
+    assert!(first.unusable.is_empty() && first.unanswered_since.is_none());
     let described = |snapshot: &TopicSnapshot, topic: &str| snapshot.topics[topic];
     let [input, output] = [&setup.input, &setup.output].map(|topic| described(&first, topic));
     assert_eq!((input.partitions, output.partitions), (PARTITIONS, PARTITIONS));
@@ -107,7 +126,7 @@ fn the_snapshot_follows_the_topics() {
     watch.until("the limit is seen", |snapshot| described(snapshot, &setup.output).max_message_bytes == 1_000);
 
     delete_topic(&setup.brokers, &setup.output);
-    let gone = watch.until("the topic is missing", |snapshot| snapshot.missing.contains(&setup.output));
+    let gone = watch.until("the topic is missing", |snapshot| snapshot.unusable.contains_key(&setup.output));
     assert_eq!(described(&gone, &setup.output).max_message_bytes, 1_000, "the last facts stay");
     create_topic(&setup.brokers, &setup.output, 2, &[]);
     let again = watch.until("the topic is there again", |snapshot| snapshot.problems.is_empty());

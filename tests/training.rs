@@ -177,11 +177,11 @@ fn a_killed_training_goes_on_as_if_nothing_had_happened() {
 #[test]
 fn an_interrupted_training_publishes_what_it_has_learnt() {
     let place = Place::new();
-    for (signal, expected) in [("-INT", 1), ("-TERM", 2)] {
+    for (signal, expected, expected_code) in [("-INT", 1, 130), ("-TERM", 2, 143)] {
         let running = place.running(&ENDLESS, 5);
         running.signal(signal);
         let (code, rest) = running.end();
-        assert_eq!(code, Some(0), "{rest}");
+        assert_eq!(code, Some(expected_code), "{rest}");
         let manifest = place.store().manifest("flowers", expected).unwrap();
         assert_eq!(manifest.training.recipe["stop"], "asked");
         assert!(manifest.training.metrics["epochs"] >= 5.0);
@@ -190,7 +190,7 @@ fn an_interrupted_training_publishes_what_it_has_learnt() {
     let running = place.running(&[&ENDLESS[..], &["--promote", "production"]].concat(), 2);
     running.signal("-INT");
     let (code, rest) = running.end();
-    assert_eq!(code, Some(1), "{rest}");
+    assert_eq!(code, Some(130), "{rest}");
     assert!(rest.contains("weir model promote flowers@3 production"), "{rest}");
     assert!(place.store().aliases("flowers").unwrap().is_empty());
 }
@@ -202,7 +202,7 @@ fn an_interrupted_training_with_early_stopping_keeps_its_best() {
     let options = ["--early-stopping", "--solver", "sgd", "--learning-rate-init", "0.9", "--random-state", "3"];
     let running = place.running(&[&ENDLESS[..], &options].concat(), 30);
     running.signal("-INT");
-    assert_eq!(running.end().0, Some(0));
+    assert_eq!(running.end().0, Some(130));
     let interrupted = place.store().draft("flowers", 1).unwrap();
     let epochs = interrupted.training.metrics["epochs"].to_string();
 
@@ -217,23 +217,75 @@ fn an_interrupted_training_with_early_stopping_keeps_its_best() {
     assert_eq!(interrupted.layers, place.store().draft("flowers", 2).unwrap().layers);
 }
 
+/// Epochs that take longer than two signals.
+const SLOW: [&str; 4] = ["--hidden-layer-sizes", "1000,1000,1000", "--batch-size", "1"];
+
+#[test]
+fn a_signal_before_the_first_epoch_is_done_publishes_nothing() {
+    let place = Place::new();
+    let mut process =
+        place.command(&[&ENDLESS[..], &SLOW].concat()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdout = BufReader::new(process.stdout.take().unwrap());
+    let running = Running { stderr: BufReader::new(process.stderr.take().unwrap()), process };
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    running.signal("-TERM");
+    let (code, rest) = running.end();
+    assert_eq!(code, Some(143), "{rest}");
+    assert!(rest.contains("before the first epoch was done, nothing is published"), "{rest}");
+    assert!(place.store().versions("flowers").unwrap().is_empty());
+}
+
 #[test]
 fn a_second_signal_ends_it_at_once() {
     let place = Place::new();
-    // An epoch that takes longer than two signals.
-    let layers = ["--hidden-layer-sizes", "1500,1500,1500", "--batch-size", "1"];
-    let mut process =
-        place.command(&[&ENDLESS[..], &layers].concat()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut stdout = BufReader::new(process.stdout.take().unwrap());
-    let mut running = Running { stderr: BufReader::new(process.stderr.take().unwrap()), process };
-    let mut line = String::new();
-    stdout.read_line(&mut line).unwrap();
+    let mut running = place.running(&[&ENDLESS[..], &SLOW].concat(), 1);
     running.signal("-INT");
     running.read_until("weir: ending the training after this epoch");
     running.signal("-INT");
     let (code, rest) = running.end();
-    assert_eq!(code, Some(1), "{rest}");
+    assert_eq!(code, Some(130), "{rest}");
     assert!(place.store().versions("flowers").unwrap().is_empty());
+}
+
+#[test]
+fn an_evicted_training_continues_and_is_published_once() {
+    let place = Place::new();
+    let checkpoint = place.folder.path().join("state.checkpoint");
+    let kept = ["--checkpoint", checkpoint.to_str().unwrap(), "--resume", "--tol", "0", "--n-iter-no-change", "inf"];
+    let running = place.running(&[&kept[..], &["--max-iter", "1000000"]].concat(), 3);
+    running.signal("-TERM");
+    let (code, rest) = running.end();
+    assert_eq!(code, Some(143), "{rest}");
+    assert!(rest.contains("--resume continues from"), "{rest}");
+    let epochs = place.store().manifest("flowers", 1).unwrap().training.metrics["epochs"] as usize;
+
+    let until = (epochs + 3).to_string();
+    let longer = [&kept[..], &["--max-iter", &until]].concat();
+    let report = place.report(&longer);
+    assert_eq!((&report["version"], &report["stop"]), (&json!(2), &json!("max_iter")));
+    assert_eq!(report["losses"].as_array().unwrap().len(), epochs + 3);
+    // What a restart finds that comes after the end: nothing to train, and the version is there. An alias is still moved.
+    let again = place.report(&[&longer[..], &["--promote", "production"]].concat());
+    assert_eq!((&again["version"], &again["promoted"]), (&json!(2), &json!("production")));
+    assert_eq!(place.store().versions("flowers").unwrap(), [1, 2]);
+    let fewer = place.train(&[&kept[..], &["--max-iter", "2"]].concat());
+    assert_eq!(fewer.status.code(), Some(1));
+    assert!(said(&fewer).contains("epochs, more than --max-iter 2"), "{}", said(&fewer));
+    let anew = place.train(&["--checkpoint", checkpoint.to_str().unwrap(), "--max-iter", "1"]);
+    assert!(said(&anew).contains("replacing the checkpoint"), "{}", said(&anew));
+    assert_eq!(place.store().versions("flowers").unwrap(), [1, 2, 3]);
+}
+
+#[test]
+fn a_store_that_cannot_be_written_is_found_before_the_training() {
+    let place = Place::new();
+    let mut unwritable = command();
+    unwritable.arg("train").arg(place.data()).args(["--target", "kind", "--id", "id", "--name", "flowers"]);
+    let output = unwritable.args(["--store", "file:/proc/no-store"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("can't write a version of a model to /proc/no-store/flowers"), "{}", said(&output));
+    assert!(!said(&output).contains("epoch"), "{}", said(&output));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `weir check`: what is wrong with a configuration, its broker, topics, store and models, all at once.
 
 mod records;
+mod topics;
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use self::topics::NewTopics;
 use crate::config::{Config, DEFAULTS};
 use crate::kafka::admin::{Admin, AdminError, Needs, OutputLimits, Resource};
 use crate::kafka::consumer::Consumer;
@@ -26,9 +28,8 @@ const TRANSACTION_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Check a configuration, and the broker, topics, store and models that it names.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  weir check -c flights.toml\n  weir check --offline -c flights.toml\n  weir check --defaults"
-)]
+#[command(after_help = "Examples:\n  weir check -c flights.toml\n  weir check --offline -c flights.toml\n  \
+        weir check --create-topics --partitions 4 -c flights.toml\n  weir check --defaults")]
 pub struct Args {
     /// The configuration file (TOML).
     #[arg(short, long, value_name = "FILE", required_unless_present = "defaults")]
@@ -36,11 +37,18 @@ pub struct Args {
     /// Check the configuration alone: ask no broker and no store.
     #[arg(long)]
     offline: bool,
+    /// Create the topics that aren't there: outputs with as many partitions as their inputs, all others as the brokers'
+    /// defaults say.
+    #[arg(long, conflicts_with = "offline")]
+    create_topics: bool,
+    /// The partitions of input topics that --create-topics creates [default: as the brokers' defaults say].
+    #[arg(long, value_name = "N", requires = "create_topics", value_parser = clap::value_parser!(i32).range(1..))]
+    partitions: Option<i32>,
     /// Print the findings as JSON.
     #[arg(long)]
     json: bool,
     /// Print every key with its default, and end.
-    #[arg(long, conflicts_with_all = ["config", "offline", "json"])]
+    #[arg(long, conflicts_with_all = ["config", "offline", "create_topics", "json"])]
     defaults: bool,
 }
 
@@ -75,7 +83,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             report.ok("configuration", format!("{}, routes: {}", path.display(), routes.join(", ")));
             if !args.offline {
                 let models = check_models(&config, &mut report);
-                check_brokers(&config, &models, &mut report)?;
+                let create = args.create_topics.then_some(NewTopics { partitions: args.partitions });
+                check_brokers(&config, &models, create, &mut report)?;
             }
             if report.0.iter().any(|finding| finding.level == Level::Failed) {
                 code = ExitCode::from(1);
@@ -147,6 +156,10 @@ fn check_models<'c>(config: &'c Config, report: &mut CheckReport) -> Models<'c> 
         let loaded = store.resolve(&route.model).and_then(|version| store.load(&route.model.name, version));
         match loaded {
             Ok(model) => {
+                if route.threshold.is_some() && model.signature().target.outputs() != 2 {
+                    let reason = "the route has a threshold, which only a model of two classes can have: remove it";
+                    report.failed(subject.clone(), reason);
+                }
                 let detail = format!("version {}, digest {}, goldens pass", model.version(), model.short_digest());
                 report.ok(subject, detail);
                 models.insert(&route.name, Arc::new(model));
@@ -157,7 +170,12 @@ fn check_models<'c>(config: &'c Config, report: &mut CheckReport) -> Models<'c> 
     models
 }
 
-fn check_brokers(config: &Config, models: &Models<'_>, report: &mut CheckReport) -> anyhow::Result<()> {
+fn check_brokers(
+    config: &Config,
+    models: &Models<'_>,
+    create: Option<NewTopics>,
+    report: &mut CheckReport,
+) -> anyhow::Result<()> {
     let admin = match Admin::new(&config.kafka) {
         Ok(admin) => admin,
         Err(error) => {
@@ -174,6 +192,9 @@ fn check_brokers(config: &Config, models: &Models<'_>, report: &mut CheckReport)
         report.failed("producer", chain(&error));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if let Some(create) = create {
+        runtime.block_on(create.run(config, &admin, report));
+    }
     for route in &config.routes {
         match runtime.block_on(admin.look(&Needs::of([route]))) {
             Ok(topics) => {

@@ -11,10 +11,11 @@ use clap::error::ErrorKind;
 use ndarray::{Array2, Axis};
 use serde_json::{Value, json};
 
-use super::console;
+use super::console::{self, say};
 use super::data::LimitArgs;
-use crate::limits::Limits;
+use super::predictions;
 use crate::model::Model;
+use crate::model::decision::{ClassDecision, Decision};
 use crate::model::evaluation::Evaluation;
 use crate::model::reference::ModelRef;
 use crate::model::signature::Target;
@@ -23,7 +24,8 @@ use crate::monitor::drift::{Column, Counts, DriftComparison, Plan};
 use crate::report::{self, Subject};
 use crate::train::dataset::examples::UnlabelledRows;
 use crate::train::dataset::{self, Examples, Truth};
-use crate::train::evaluate::{self, Comparison};
+use crate::train::evaluate::{self, Comparison, Judgement, ThresholdRule};
+use crate::train::warnings;
 
 /// Measure how good a published model is on labelled rows, or compare two.
 ///
@@ -51,6 +53,19 @@ pub struct Args {
     #[arg(long, value_name = "URL", default_value = "file:models")]
     store: String,
 
+    /// Of two classes the one that metrics, curves and --threshold are about [default: the version's].
+    #[arg(long, value_name = "CLASS")]
+    positive: Option<String>,
+
+    /// Predict the positive class from this probability on: a number, or precision>=0.5, recall>=0.9, f1 or
+    /// cost=fp:1,fn:50, chosen on these rows. Nothing is kept: `weir model decide` does that [default: the version's].
+    #[arg(long, value_name = "RULE")]
+    threshold: Option<ThresholdRule>,
+
+    /// Fail if there is a warning.
+    #[arg(long, value_enum, value_name = "warning")]
+    fail_on: Option<FailOn>,
+
     /// Print one JSON object, with the curves behind the metrics.
     #[arg(long)]
     json: bool,
@@ -58,6 +73,11 @@ pub struct Args {
     /// Write a page with metrics and plots: HTML that needs no other file.
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
+
+    /// Write what the version answers for each row, as CSV: row (from 1, among the rows with a target), actual, predicted,
+    /// probabilities.
+    #[arg(long, value_name = "FILE.csv")]
+    predictions: Option<PathBuf>,
 
     /// Compare the rows with the model's training data: the drift that `weir serve` would report for them.
     #[arg(long)]
@@ -68,9 +88,19 @@ pub struct Args {
     time: Option<String>,
 }
 
+/// What makes a verb fail that has done its work.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(super) enum FailOn {
+    Warning,
+}
+
 /// Runs the verb.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    evaluate(&args, &mut console::stdout())?;
+    let warnings = evaluate(&args, &mut console::stdout())?;
+    if warnings > 0 && args.fail_on.is_some() {
+        say!("weir: {warnings} warnings, and --fail-on warning");
+        return Ok(ExitCode::FAILURE);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -87,9 +117,10 @@ pub(super) fn write_report(path: &Path, page: &str) -> anyhow::Result<()> {
     fs::write(path, page).with_context(|| format!("can't write {}", path.display()))
 }
 
-fn evaluate(args: &Args, out: &mut dyn Write) -> anyhow::Result<()> {
+/// Gives the number of warnings.
+fn evaluate(args: &Args, out: &mut dyn Write) -> anyhow::Result<usize> {
     let (second, data) = args.second()?;
-    if let Some(path) = &args.report {
+    for path in args.report.iter().chain(&args.predictions) {
         check_report(path)?;
     }
     let store = Store::open(&args.store)?;
@@ -97,8 +128,10 @@ fn evaluate(args: &Args, out: &mut dyn Write) -> anyhow::Result<()> {
     match second {
         None => evaluate_one(args, &store, &files, out),
         Some(second) => {
+            ensure!(args.predictions.is_none(), "--predictions are those of one model: leave out the second one");
             ensure!(!args.drift, "--drift compares one model with its training data: leave out the second model");
-            compare(args, &second, &store, &files, out)
+            compare(args, &second, &store, &files, out)?;
+            Ok(0)
         }
     }
 }
@@ -126,13 +159,17 @@ struct TestedModel {
     model: Model,
     examples: Examples,
     answers: Array2<f64>,
+    judgement: Judgement,
 }
 
 impl TestedModel {
-    fn on(files: &[PathBuf], model: Model, limits: Limits) -> anyhow::Result<TestedModel> {
-        let examples = Examples::read(files, model.signature(), limits)?;
+    fn on(files: &[PathBuf], model: Model, args: &Args) -> anyhow::Result<TestedModel> {
+        let limits = args.limits.limits();
+        let mut examples = Examples::read(files, model.signature(), limits)?;
+        examples.reject(|row| model.preprocess.check(model.signature(), row).is_err());
         let answers = evaluate::answers(&model, examples.rows.view());
-        Ok(TestedModel { model, examples, answers })
+        let judgement = judgement(args, &model, &examples.truth, &answers)?;
+        Ok(TestedModel { model, examples, answers, judgement })
     }
 
     fn name(&self) -> String {
@@ -141,7 +178,11 @@ impl TestedModel {
 
     /// The evaluation on all its rows, with the course of the training if the bundle has it.
     fn evaluation(&self, store: &Store) -> anyhow::Result<Evaluation> {
-        let found = evaluate::evaluation(&self.model.signature().target, &self.examples.truth, self.answers.view());
+        let target = &self.model.signature().target;
+        let mut found = evaluate::evaluation(target, &self.examples.truth, self.answers.view(), self.judgement);
+        found.warnings = warnings::of_evaluation(&found);
+        let golden = store.golden_rows(self.model.name(), self.model.version())?;
+        found.warnings.extend(warnings::overlap(&golden, self.examples.rows.view()));
         ensure!(
             found.rows > 0,
             "{} answers none of the {} rows by a finite number: its weights can't be used, or the rows are far from those \
@@ -161,13 +202,15 @@ impl TestedModel {
     }
 
     fn json(&self, evaluation: &Evaluation) -> Value {
+        let mut reported = json!(evaluation);
+        reported["metrics"] = Value::Object(evaluation.metrics_json());
         json!({
             "model": self.model.name(),
             "version": self.model.version(),
             "digest": self.model.digest,
             "rejected": self.examples.rejected,
             "without_target": self.examples.without_target,
-            "evaluation": evaluation,
+            "evaluation": reported,
         })
     }
 
@@ -187,8 +230,37 @@ impl TestedModel {
     }
 }
 
-fn evaluate_one(args: &Args, store: &Store, files: &[PathBuf], out: &mut dyn Write) -> anyhow::Result<()> {
-    let tested = TestedModel::on(files, load(store, &args.model)?, args.limits.limits())?;
+/// Which class is predicted: as the version does, unless the options say otherwise.
+fn judgement(args: &Args, model: &Model, truth: &Truth, answers: &Array2<f64>) -> anyhow::Result<Judgement> {
+    let target = &model.signature().target;
+    let (None, None) = (&args.positive, args.threshold) else {
+        let of_version = || model.manifest.decision.as_ref().map(|decision| decision.positive.clone());
+        let positive = args.positive.clone().or_else(of_version).or_else(|| second_class(target));
+        let positive = positive.context("--positive and --threshold are for two classes")?;
+        let mut decision = Decision { positive, threshold: None };
+        decision.validate(target).map_err(|problem| anyhow::anyhow!("--positive and --threshold: {problem}"))?;
+        let class = ClassDecision::of(target, Some(&decision)).positive();
+        if let (Some(rule), Truth::Classes(actual)) = (args.threshold, truth) {
+            let table = evaluate::thresholds(actual, class, &answers.column(class).to_vec(), rule);
+            let chosen = rule.choose(&table).map_err(|problem| anyhow::anyhow!("--threshold: {problem}"))?;
+            decision.threshold = Some(chosen);
+        } else if args.positive.is_none() || decision.positive == of_version().unwrap_or_default() {
+            decision.threshold = model.decision.threshold();
+        }
+        return Ok(Judgement { decision: ClassDecision::of(target, Some(&decision)), rule: args.threshold });
+    };
+    Ok(Judgement { decision: model.decision, rule: None })
+}
+
+fn second_class(target: &Target) -> Option<String> {
+    match target {
+        Target::Classification { classes, .. } if classes.len() == 2 => classes.get(1).cloned(),
+        _ => None,
+    }
+}
+
+fn evaluate_one(args: &Args, store: &Store, files: &[PathBuf], out: &mut dyn Write) -> anyhow::Result<usize> {
+    let tested = TestedModel::on(files, load(store, &args.model)?, args)?;
     let evaluation = tested.evaluation(store)?;
     let drift = args.drift.then(|| drift(args, files, &tested.model)).transpose()?;
     if args.json {
@@ -213,7 +285,11 @@ fn evaluate_one(args: &Args, store: &Store, files: &[PathBuf], out: &mut dyn Wri
         let subject = Subject { manifest: &tested.model.manifest, evaluation: &evaluation };
         write_report(path, &report::page(subject, &data))?;
     }
-    Ok(())
+    if let Some(path) = &args.predictions {
+        let TestedModel { model, examples, answers, judgement } = &tested;
+        predictions::write(path, model, judgement.decision, &examples.places, &examples.truth, answers.view())?;
+    }
+    Ok(evaluation.warnings.len())
 }
 
 /// Features and predictions beside the model's training data, in the order of the signature. Rows without a target count,
@@ -229,7 +305,7 @@ fn drift(args: &Args, files: &[PathBuf], model: &Model) -> anyhow::Result<Vec<(S
     let plan = Plan::new(&model.baseline, model.signature());
     let mut counts = Counts::new(&plan);
     plan.count_rows(rows.view(), &mut counts);
-    plan.count_outputs(evaluate::answers(model, rows.view()).mapv(|answer| answer as f32).view(), &mut counts);
+    plan.count_outputs(evaluate::outputs(model, rows.view()).view(), &mut counts);
     let times = times.into_iter().flatten().map(|seconds| Some(seconds.saturating_mul(1_000)));
     plan.count_times(times, &mut counts);
     let compared = |column: &Column| (column.label.clone(), plan.compare(column, counts.all()));
@@ -274,9 +350,10 @@ fn compare(
     let names = [&first, &second].map(|model| format!("{}@{}", model.name(), model.version()));
     let order = same_outputs(&first.signature().target, &second.signature().target);
     let order = order.with_context(|| names.join(" and "))?;
-    let mut first = TestedModel::on(files, first, args.limits.limits())?;
-    let mut second = TestedModel::on(files, second, args.limits.limits())?;
+    let mut first = TestedModel::on(files, first, args)?;
+    let mut second = TestedModel::on(files, second, args)?;
     second.answers = second.answers.select(Axis(1), &order);
+    second.judgement.decision = second.judgement.decision.reordered(&order);
 
     let of_second: HashMap<usize, usize> = second.answered().collect();
     let common = first.answered().filter_map(|(place, row)| Some((row, *of_second.get(&place)?)));
@@ -286,11 +363,12 @@ fn compare(
     second.select(&of_second);
 
     let target = &first.model.signature().target;
-    let evaluations =
-        [&first, &second].map(|it| evaluate::evaluation(target, &first.examples.truth, it.answers.view()));
+    let evaluations = [&first, &second]
+        .map(|it| evaluate::evaluation(target, &first.examples.truth, it.answers.view(), it.judgement));
     let comparison = match &first.examples.truth {
         Truth::Classes(actual) => {
-            let [a, b] = [&first, &second].map(|tested| evaluate::predicted_classes(tested.answers.view()));
+            let [a, b] = [&first, &second]
+                .map(|tested| evaluate::predicted_classes(tested.answers.view(), tested.judgement.decision));
             Comparison::Classification(evaluate::disagreement(actual, &a, &b))
         }
         Truth::Numbers(_) => Comparison::Regression {
@@ -406,9 +484,18 @@ mod tests {
         let folder = folder();
         let text = weir_evaluate(&folder, &["line@1", "line.csv", "--report", "line.html"]).unwrap();
         assert!(text.starts_with("line@1 on "), "{text}");
-        assert!(text.contains("\n1 rows left out: rejected by the model\nmetrics on 3 rows\n"), "{text}");
+        assert!(
+            text.contains("\n1 rows left out: rejected by the model\nreference  always answering the mean"),
+            "{text}"
+        );
+        assert!(text.contains(": better\nmetrics on 3 rows\n"), "{text}");
         // Off by nothing, nothing, and 1.
         assert!(text.contains("  mae   0.3333\n"), "{text}");
+        weir_evaluate(&folder, &["colours@1", "colours.csv", "--predictions", "rows.csv"]).unwrap();
+        let rows = fs::read_to_string(folder.path().join("rows.csv")).unwrap();
+        let lines: Vec<&str> = rows.lines().collect();
+        assert_eq!(lines[0], "row,actual,predicted,probability of no,probability of yes");
+        assert!(lines.len() == 5 && lines[4].starts_with("4,no,"), "{rows}");
         let page = fs::read_to_string(folder.path().join("line.html")).unwrap();
         assert!(page.contains("<h1>line@1</h1>") && page.contains("Residuals"));
 
@@ -417,6 +504,15 @@ mod tests {
         let evaluation: Evaluation = serde_json::from_value(json["evaluation"].clone()).unwrap();
         assert_eq!(evaluation.rows, 4);
         assert!(evaluation.metrics.contains_key("roc_auc"));
+
+        let all = json_of(&folder, &["colours@1", "colours.csv", "--positive", "no", "--threshold", "0"]);
+        assert_eq!(all["evaluation"]["metrics"]["recall"], 1.0);
+        assert_eq!(all["evaluation"]["detail"]["confusion"], json!([[2, 0], [2, 0]]));
+        let chosen = json_of(&folder, &["colours@1", "colours.csv", "--threshold", "cost=fp:1,fn:50"]);
+        let rows = chosen["evaluation"]["detail"]["thresholds"].as_array().unwrap();
+        assert!(rows.iter().all(|row| row["cost"].is_number()), "{rows:?}");
+        let error = weir_evaluate(&folder, &["line@1", "line.csv", "--threshold", "f1"]).unwrap_err().to_string();
+        assert!(error.contains("--positive and --threshold are for two classes"), "{error}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `weir model`: the versions and aliases of a store, for a person and for scripts.
 
+mod decide;
 mod export;
 mod import;
 mod prune;
@@ -16,6 +17,7 @@ use serde::Serialize;
 
 use super::data::first_few;
 use crate::model::bundle::{Manifest, Network};
+use crate::model::decision::Decision;
 use crate::model::evaluation::Evaluation;
 use crate::model::reference::{ModelRef, ReferenceError, check_alias};
 use crate::model::signature::{Feature, Kind, Missing, Signature, Target, Unknown};
@@ -72,6 +74,11 @@ pub enum ModelCommand {
         #[command(flatten)]
         store: StoreOption,
     },
+    /// Make a version that predicts the positive of two classes from another probability on
+    #[command(
+        after_help = "Examples:\n  weir model decide fraud@latest --threshold cost=fp:1,fn:50\n  weir model decide fraud@3 --threshold 'precision>=0.5' --data july.csv.gz --promote production"
+    )]
+    Decide(decide::Args),
     /// Write a version as an ONNX file, for other runtimes
     #[command(after_help = "Example:\n  weir model export flights@production --onnx flights.onnx")]
     Export(export::Args),
@@ -111,6 +118,7 @@ pub fn run(command: &ModelCommand, out: &mut impl Write) -> anyhow::Result<()> {
         ModelCommand::Show { reference, store, json } => show(&store.open()?, reference, *json, out),
         ModelCommand::Promote { reference, alias, store } => promote(&store.open()?, reference, alias, out),
         ModelCommand::Delete { references, store } => delete(&store.open()?, references, out),
+        ModelCommand::Decide(args) => decide::run(args, out),
         ModelCommand::Export(args) => export::run(args, out),
         ModelCommand::Import(args) => import::run(args, out),
         ModelCommand::Quantize(args) => quantize::run(args, out),
@@ -223,12 +231,14 @@ fn show(store: &Store, reference: &ModelRef, json: bool, out: &mut impl Write) -
     let Manifest { name, created, parent, signature, network, training, .. } = &manifest;
     writeln!(out, "{name} version {version}")?;
     let parent = parent.map_or_else(|| "-".into(), |parent| parent.to_string());
+    let decision = manifest.decision.as_ref().map_or_else(|| "-".into(), describe_decision);
     let rows = [
         ("created", created.clone()),
         ("digest", digest),
         ("aliases", or_dash(aliases.join(", "))),
         ("parent", parent),
         ("answers", answers(signature)),
+        ("decides", decision),
         ("network", describe_network(network)),
     ];
     write_table(out, "  ", rows.map(|(key, value)| vec![key.into(), value]).to_vec())?;
@@ -301,6 +311,14 @@ fn widths(network: &Network) -> Vec<usize> {
 fn describe_network(network: &Network) -> String {
     let activations: Vec<_> = network.layers.iter().map(|layer| layer.activation.to_string()).collect();
     format!("{} ({})", dashed(&widths(network)), activations.join(", "))
+}
+
+/// Which class is positive, and from which probability on.
+fn describe_decision(Decision { positive, threshold }: &Decision) -> String {
+    match threshold {
+        Some(threshold) => format!("{} from {threshold} on", harmless(positive)),
+        None => format!("{} is positive", harmless(positive)),
+    }
 }
 
 fn answers(signature: &Signature) -> String {

@@ -11,6 +11,7 @@ use super::console::{self, say};
 use super::data::LimitArgs;
 use crate::codec::{self, DecodeOptions, Format, NanPolicy};
 use crate::limits::Limits;
+use crate::model::decision::check_threshold;
 use crate::model::reference::ModelRef;
 use crate::model::signature::MIN_FEATURES;
 use crate::model::store::Store;
@@ -61,8 +62,17 @@ pub struct Args {
     #[arg(long, value_name = "SHARE", default_value_t = MIN_FEATURES)]
     min_features: f64,
 
+    /// Predict the positive class from this probability on, in place of the model's own threshold.
+    #[arg(long, value_name = "PROBABILITY", value_parser = threshold)]
+    threshold: Option<f64>,
+
     #[command(flatten)]
     limits: LimitArgs,
+}
+
+fn threshold(text: &str) -> Result<f64, String> {
+    let threshold = text.parse().map_err(|_| "expected a number between 0 and 1".to_owned())?;
+    check_threshold(threshold).map(|()| threshold)
 }
 
 /// Runs the verb.
@@ -99,6 +109,7 @@ fn predict(args: &Args, output: &mut dyn Write, rejections: &mut dyn Write) -> a
         },
         max_bytes: usize::MAX,
         min_features: args.min_features,
+        threshold: args.threshold,
         output: Format::Json,
     };
     let mut scorer = Scorer::new(Arc::new(model), &options);

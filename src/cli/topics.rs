@@ -1,6 +1,6 @@
 //! The routes and topics that a verb is about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::anyhow;
 use clap::error::ErrorKind;
@@ -23,6 +23,28 @@ pub(super) fn routes<'c>(config: &'c Config, name: Option<&str>) -> anyhow::Resu
 pub(super) fn names(config: &Config) -> String {
     let names: Vec<&str> = config.routes.iter().map(|route| route.name.as_str()).collect();
     names.join(", ")
+}
+
+/// The topic that is meant: the one that was named, or the only one of the configuration's.
+pub(super) fn only_topic<'c>(
+    named: Option<&'c str>,
+    what: &str,
+    topics: impl Iterator<Item = &'c str>,
+) -> anyhow::Result<&'c str> {
+    if let Some(named) = named {
+        return Ok(named);
+    }
+    let topics: BTreeSet<&str> = topics.collect();
+    match topics.iter().collect::<Vec<_>>()[..] {
+        [only] => Ok(only),
+        ref several => {
+            let names: Vec<&str> = several.iter().map(|name| **name).collect();
+            Err(usage(format!(
+                "--topic: the configuration has several {what} topics, name one of {}",
+                names.join(", ")
+            )))
+        }
+    }
 }
 
 /// What topics are like; what is wrong with any of them is reported at once.

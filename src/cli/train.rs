@@ -3,6 +3,7 @@
 mod column_options;
 mod preprocessing_options;
 mod progress;
+mod publication;
 mod session_options;
 mod split_options;
 mod training_options;
@@ -14,29 +15,31 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 
-use anyhow::Context;
+use anyhow::bail;
 use serde_json::{Value, json};
 
 use self::column_options::ColumnArgs;
 use self::preprocessing_options::PreprocessingArgs;
 use self::progress::Progress;
+use self::publication::Publication;
 use self::session_options::SessionArgs;
 use self::split_options::SplitArgs;
 use self::training_options::TrainingArgs;
 use super::console::{self, say};
-use super::data::{self, DataArgs, LimitArgs, first_few};
-use super::evaluate::{check_report, write_report};
-use super::interrupt::Interrupt;
-use crate::model::bundle::{Draft, Manifest};
+use super::data::{self, DataArgs, LimitArgs};
+use super::evaluate::{FailOn, check_report};
+use super::interrupt::{Interrupt, SignalTexts};
+use crate::model::evaluation::Warning;
 use crate::model::reference::{check_alias, check_name};
 use crate::model::signature::{Feature, Kind, Target};
 use crate::model::store::Store;
 use crate::report;
-use crate::train::checkpoint::Checkpoints;
+use crate::train::checkpoint::{CheckpointState, Checkpoints};
 use crate::train::dataset::{Columns, Table, Task};
 use crate::train::distributed::{Ranks, Workers};
 use crate::train::warm::Parent;
-use crate::train::{self, Recipe, Rows, Session, Stop, TrainError, TrainedModel};
+use crate::train::warnings::{self, THRESHOLD_NOT_REACHED};
+use crate::train::{self, Recipe, Session, Stop, TrainError, TrainedModel};
 
 /// Train a model on data and publish it.
 ///
@@ -75,6 +78,16 @@ pub struct Args {
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
 
+    /// Write what the version answers for each test row, as CSV: row (from 1, among the rows with a target), actual,
+    /// predicted, probabilities.
+    #[arg(long, value_name = "FILE.csv")]
+    predictions: Option<PathBuf>,
+
+    /// Fail if there is a warning: about the columns before the training, about the model after it. The version is then
+    /// published, and no alias moved.
+    #[arg(long, value_enum, value_name = "warning")]
+    fail_on: Option<FailOn>,
+
     /// Print one JSON object instead of text and progress.
     #[arg(long)]
     json: bool,
@@ -91,23 +104,43 @@ pub struct Args {
     session: SessionArgs,
 }
 
-/// What is said at the first signal, and at the second.
-const SIGNALS: [&str; 2] = [
-    "ending the training after this epoch; once more stops it at once",
-    "stopped at once by a second signal; nothing is published",
-];
+/// What is written when a signal arrives.
+const SIGNALS: SignalTexts = SignalTexts {
+    without_result: "interrupted before the first epoch was done, nothing is published",
+    first: "ending the training after this epoch, another signal stops it at once",
+    second: "stopped at once by a second signal, nothing is published",
+};
+
+/// How a training ended that didn't fail.
+#[derive(Debug)]
+enum TrainingEnd {
+    /// As the recipe says.
+    Complete,
+    /// By a signal. What was learnt until then is published.
+    Interrupted,
+    /// There are warnings, and --fail-on asks to fail then.
+    Warned,
+}
 
 /// Runs the verb.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let ranks = Ranks::join()?;
-    let interrupt = Interrupt::listen(ranks.is_first().then_some(SIGNALS))?;
+    let interrupt = Interrupt::listen_until_result(ranks.is_first().then_some(SIGNALS))?;
     let mut out: Box<dyn Write> = if ranks.is_first() { Box::new(console::stdout()) } else { Box::new(io::sink()) };
-    match train(&args, &ranks, &|| interrupt.asked(), &mut out) {
+    let asked = || {
+        interrupt.has_result();
+        interrupt.asked()
+    };
+    match train(&args, &ranks, &asked, &mut out) {
         Err(error) if ranks.count() > 1 => {
             ranks.fail(|| say!("weir: {error:#}"));
             Ok(ExitCode::FAILURE)
         }
-        outcome => outcome.map(|()| ExitCode::SUCCESS),
+        end => end.map(|end| match end {
+            TrainingEnd::Complete => ExitCode::SUCCESS,
+            TrainingEnd::Interrupted => interrupt.exit_code(|is_ctrl_c| ranks.any(is_ctrl_c)),
+            TrainingEnd::Warned => ExitCode::FAILURE,
+        }),
     }
 }
 
@@ -119,128 +152,78 @@ struct Material {
     columns: Columns,
     train: Table,
     test: Table,
+    /// Where the test rows are among the rows with a target, from 0.
+    test_places: Vec<usize>,
     without_target: usize,
+    /// About the columns and the split.
+    warnings: Vec<Warning>,
 }
 
 /// `asked` says after each epoch whether to end there.
-fn train(args: &Args, ranks: &Ranks, asked: &dyn Fn() -> bool, out: &mut dyn Write) -> anyhow::Result<()> {
-    let material = ranks.agree(args.material(out))?;
+fn train(args: &Args, ranks: &Ranks, asked: &dyn Fn() -> bool, out: &mut dyn Write) -> anyhow::Result<TrainingEnd> {
+    let material = ranks.agree(args.material(ranks, out))?;
     let Material { recipe, parent, train, test, .. } = &material;
 
     let checkpoints = args.session.checkpoints();
-    if let Some(Checkpoints { path, .. }) = checkpoints.as_ref().filter(|found| found.resume && !found.path.exists())
-        && ranks.is_first()
-    {
-        say!("weir: there is no checkpoint {} yet: starting at the beginning", path.display());
-    }
+    let earlier = checkpoints.as_ref().filter(|_| ranks.is_first()).and_then(|checkpoints| {
+        let state = checkpoints.state();
+        say_of_checkpoint(checkpoints, state.as_ref());
+        state.filter(|_| checkpoints.resume)
+    });
     let mut progress = Progress::new(args.json || !ranks.is_first());
     let workers = Workers { threads: args.threads(ranks), ranks: ranks.clone() };
     let session = Session { parent: parent.as_ref(), checkpoints: checkpoints.as_ref(), workers };
-    let trained = train::fit_in(session, train, test, recipe, &mut |epoch| {
+    let mut trained_here = false;
+    let mut trained = train::fit_in(session, train, test, recipe, &mut |epoch| {
+        trained_here = true;
+        let is_asked = asked();
         progress.show(epoch);
-        if asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if is_asked { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     let seconds = progress.finish();
-    ranks.agree(if ranks.is_first() { publish(args, &material, trained, seconds, out) } else { Ok(()) })
-}
-
-/// Publishes what was learnt, and reports it.
-fn publish(
-    args: &Args,
-    material: &Material,
-    trained: TrainedModel,
-    seconds: f64,
-    out: &mut dyn Write,
-) -> anyhow::Result<()> {
-    if !args.json {
-        show_trained(out, &trained, seconds)?;
-    }
-
-    let Material { store, columns, without_target, .. } = material;
-    let (rows, losses, scores, stop) = (trained.rows, trained.losses.clone(), trained.scores.clone(), trained.stop);
-    let cut_short = cut_short(stop, losses.len());
-    let draft = trained.into_draft(&args.name, args.notes(columns));
-    let published = store.publish(&draft);
-    let version = match &cut_short {
-        Some(reason) => published.with_context(|| format!("{reason}, and what was learnt can't be published"))?,
-        None => published?,
+    trained.add_warnings(material.warnings.clone());
+    let end = match trained.stop {
+        Stop::Asked => TrainingEnd::Interrupted,
+        _ if args.is_refused(&trained) => TrainingEnd::Warned,
+        _ => TrainingEnd::Complete,
     };
-    if let Some(path) = &args.report {
-        let manifest = store.manifest(&args.name, version)?;
-        let written = write_report(path, &report_of(&draft, &manifest, rows));
-        written.with_context(|| format!("{}@{version} is published, but not its report", args.name))?;
-    }
-    // Nobody has decided yet that a model of half a training should serve.
-    let promote = args.promote.as_ref().filter(|_| cut_short.is_none());
-    if let Some(alias) = promote {
-        let moved = store.promote(&args.name, alias, version);
-        moved.with_context(|| format!("{}@{version} is published, but {alias} can't be moved to it", args.name))?;
-    }
-    if args.json {
-        let summary = json!({
-            "model": args.name,
-            "version": version,
-            "promoted": promote,
-            "signature": draft.signature,
-            "recipe": draft.training.recipe,
-            "metrics": draft.training.metrics,
-            "left_out": {
-                "without_target": without_target,
-                "incomplete": rows.incomplete,
-                "untestable": rows.untestable,
-            },
-            "losses": losses,
-            "validation_scores": scores,
-            "stop": stop.as_str(),
-            "seconds": seconds,
-        });
-        writeln!(out, "{summary}")?;
-    } else {
-        match promote {
-            Some(alias) => writeln!(out, "\npublished {}@{version}, and {alias} points to it", draft.name)?,
-            None => writeln!(out, "\npublished {}@{version}", draft.name)?,
-        }
-    }
-    match (cut_short, &args.promote) {
-        (Some(reason), Some(alias)) => {
-            let name = &args.name;
-            anyhow::bail!(
-                "{reason}; {name}@{version} has what was learnt until then, and {alias} wasn't moved to it: do it by \
-                 `weir model promote {name}@{version} {alias}` if it is good enough"
-            )
-        }
-        (Some(reason), None) if stop == Stop::Diverged => {
-            anyhow::bail!("{reason}; {}@{version} has what was learnt until then", args.name)
-        }
-        _ => Ok(()),
-    }
+    // A finished training that is started again, as after the end of a pod, is published once.
+    let published = earlier.and_then(|state| state.published).filter(|_| !trained_here);
+    let publication = Publication { material: &material, checkpoints: checkpoints.as_ref(), published, seconds };
+    ranks.agree(if ranks.is_first() { publication.publish(args, trained, out) } else { Ok(()) })?;
+    Ok(end)
 }
 
-/// Why a training ended before it was done, if it did.
-fn cut_short(stop: Stop, epochs: usize) -> Option<String> {
-    match stop {
-        Stop::Converged | Stop::MaxIter => None,
-        Stop::Asked => Some(format!("interrupted after epoch {epochs}")),
-        Stop::Diverged => {
-            Some(format!("the loss isn't finite in epoch {} (try a smaller --learning-rate-init)", epochs + 1))
+/// Says what a checkpoint means for a training that begins now.
+fn say_of_checkpoint(Checkpoints { path, resume, .. }: &Checkpoints, state: Option<&CheckpointState>) {
+    match state {
+        None if *resume && !path.exists() => {
+            say!("weir: there is no checkpoint {} yet: starting at the beginning", path.display());
         }
+        Some(CheckpointState { epochs, is_finished: true, .. }) if !resume => {
+            say!("weir: replacing the checkpoint {} of a finished training of {epochs} epochs", path.display());
+        }
+        _ => {}
     }
 }
 
 impl Args {
     /// Reads what is there, and says so.
-    fn material(&self, out: &mut dyn Write) -> anyhow::Result<Material> {
+    fn material(&self, ranks: &Ranks, out: &mut dyn Write) -> anyhow::Result<Material> {
         // What can fail at once must not fail after the training.
         check_name(&self.name)?;
         if let Some(alias) = &self.promote {
             check_alias(alias)?;
         }
-        if let Some(path) = &self.report {
+        for path in self.report.iter().chain(&self.predictions) {
             check_report(path)?;
         }
         let recipe = self.recipe()?;
         recipe.validate().map_err(TrainError::Recipe)?;
         let store = Store::open(&self.store)?;
+        if ranks.is_first() {
+            store.expect_writable(&self.name)?;
+        }
         let parent = self.session.parent(&store)?;
         let columns = self.columns(&recipe, parent.as_ref());
 
@@ -249,11 +232,28 @@ impl Args {
         if !self.json {
             data::show(out, &table)?;
         }
-        let (train, test) = self.split.divide(table, &columns, recipe.random_state)?;
+        let (train, test, test_places) = self.split.divide(table, &columns, recipe.random_state)?;
         if !self.json {
             show_rows(out, &train, &test, without_target)?;
         }
-        Ok(Material { recipe, store, parent, columns, train, test, without_target })
+        let mut warnings = warnings::of_columns(&train);
+        warnings.extend(self.split.warning(&columns));
+        if !self.json {
+            report::write_warnings(out, &warnings)?;
+        }
+        if self.fail_on.is_some() && !warnings.is_empty() {
+            bail!("{} warnings, and --fail-on warning: nothing was trained", warnings.len());
+        }
+        Ok(Material { recipe, store, parent, columns, train, test, test_places, without_target, warnings })
+    }
+
+    /// Whether a warning keeps the version from an alias.
+    fn is_refused(&self, trained: &TrainedModel) -> bool {
+        let warnings = trained.evaluation().map_or(&[][..], |evaluation| &evaluation.warnings);
+        match self.fail_on {
+            Some(FailOn::Warning) => !warnings.is_empty(),
+            None => warnings.iter().any(|warning| warning.kind == THRESHOLD_NOT_REACHED),
+        }
     }
 
     /// The threads of each rank: together as many as there are cores, unless the options say otherwise.
@@ -291,50 +291,12 @@ impl Args {
     }
 }
 
-/// The page about a model that was just trained.
-fn report_of(draft: &Draft, manifest: &Manifest, rows: Rows) -> String {
-    let Rows { train, incomplete, test, untestable } = rows;
-    let counts = [
-        ("rows trained on", train),
-        ("left out for a missing value", incomplete),
-        ("rows tested on", test),
-        ("left out of the test", untestable),
-    ];
-    let counted = counts.into_iter().filter(|&(_, rows)| rows > 0);
-    let data: Vec<(String, String)> = counted.map(|(what, rows)| (what.into(), rows.to_string())).collect();
-    let evaluation = draft.evaluation.clone().unwrap_or_default();
-    report::page(report::Subject { manifest, evaluation: &evaluation }, &data)
-}
-
 fn show_rows(out: &mut dyn Write, train: &Table, test: &Table, without_target: usize) -> io::Result<()> {
     write!(out, "rows       {} to train on, {} to test on", train.len(), test.len())?;
     match without_target {
         0 => writeln!(out),
         rows => writeln!(out, ", {rows} left out without a target"),
     }
-}
-
-fn show_trained(out: &mut dyn Write, trained: &TrainedModel, seconds: f64) -> io::Result<()> {
-    writeln!(out, "trained    {} epochs in {seconds:.1} s, {}", trained.losses.len(), trained.stop.as_str())?;
-    let Rows { incomplete, untestable, .. } = trained.rows;
-    if incomplete > 0 {
-        writeln!(out, "           {incomplete} rows left out of training that lack a value")?;
-    }
-    if untestable > 0 {
-        writeln!(
-            out,
-            "           {untestable} test rows left out that the model rejects or whose class it doesn't know"
-        )?;
-    }
-    if let Target::Classification { classes, .. } = &trained.signature().target {
-        writeln!(out, "classes    {}", first_few(classes))?;
-        if let [_, positive] = &**classes {
-            writeln!(out, "           precision, recall and f1 are those of {positive:?}")?;
-        }
-    }
-    writeln!(out, "\nmetrics")?;
-    report::write_metrics(out, trained.metrics())?;
-    trained.evaluation().map_or(Ok(()), |evaluation| report::write_detail(out, evaluation))
 }
 
 #[cfg(test)]
@@ -370,6 +332,21 @@ mod tests {
     }
 
     #[test]
+    fn what_scikit_learn_writes_otherwise_is_taken_or_named() {
+        let parse = |more: &[&str]| parse(&[&["data.csv", "--target", "y", "--name", "m"], more].concat());
+        for (sizes, expected) in [("100,", vec![100]), ("(64, 32)", vec![64, 32]), ("7", vec![7])] {
+            let recipe = parse(&["--hidden-layer-sizes", sizes]).unwrap().recipe().unwrap();
+            assert_eq!(recipe.hidden_layer_sizes, expected, "{sizes}");
+        }
+        let fails = |more: &[&str]| parse(more).unwrap_err().to_string();
+        assert!(fails(&["--activation", "sigmoid"]).contains("logistic"));
+        assert!(fails(&["--solver", "lbfgs"]).contains("weir has no lbfgs"));
+        assert!(fails(&["--threshold", "late=0.3"]).contains("precision>=SHARE"));
+        let decision = parse(&["--positive", "late", "--threshold", "cost=fp:1,fn:50"]).unwrap().recipe().unwrap();
+        assert!(decision.sets_rows_aside() && decision.positive.as_deref() == Some("late"));
+    }
+
+    #[test]
     fn a_csv_file_becomes_a_published_model() {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data.csv");
@@ -378,6 +355,7 @@ mod tests {
         fs::write(&data, format!("t,x,y\n{lines}")).unwrap();
         let store = format!("file:{}", folder.path().join("models").display());
         let report = folder.path().join("m.html");
+        let predictions = folder.path().join("rows.csv");
         let arguments = [
             data.to_str().unwrap(),
             "--target",
@@ -398,6 +376,8 @@ mod tests {
             "production",
             "--report",
             report.to_str().unwrap(),
+            "--predictions",
+            predictions.to_str().unwrap(),
             "--json",
         ];
         let mut out = Vec::new();
@@ -420,8 +400,48 @@ mod tests {
 
         let evaluation = store.evaluation("m", 1).unwrap().unwrap();
         assert_eq!((evaluation.rows, &json!(evaluation.losses)), (50, &summary["losses"]));
+        let rows = fs::read_to_string(predictions).unwrap();
+        assert_eq!(rows.lines().count(), 51);
+        assert!(rows.contains("\n151,low,low,") && rows.contains("\n200,low,low,"), "{rows}");
         let page = fs::read_to_string(report).unwrap();
         assert!(page.contains("<h1>m@1</h1>") && page.contains("Confusion matrix") && page.contains("Training loss"));
+    }
+
+    #[test]
+    fn warnings_are_reported_and_fail_who_asks_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data.csv");
+        let row =
+            |n: usize| format!("{},7,{}\n", (n * 37 % 101) as f64 / 7.0, if n % 20 == 3 { "rare" } else { "usual" });
+        fs::write(&data, format!("x,currency,y\n{}", (0..400).map(row).collect::<String>())).unwrap();
+        let store = format!("file:{}", folder.path().join("models").display());
+        let run = |more: &[&str]| {
+            let words = [data.to_str().unwrap(), "--target", "y", "--name", "m", "--store", &store, "--max-iter", "3"];
+            let mut out = Vec::new();
+            let end = train(&parse(&[&words[..], more].concat()).unwrap(), &Ranks::alone(), &|| false, &mut out);
+            (end, String::from_utf8(out).unwrap())
+        };
+        let (end, json) = run(&["--json"]);
+        assert!(matches!(end, Ok(TrainingEnd::Complete)));
+        let summary: Value = serde_json::from_str(&json).unwrap();
+        let kinds: Vec<&str> =
+            summary["warnings"].as_array().unwrap().iter().map(|warning| warning["kind"].as_str().unwrap()).collect();
+        assert_eq!(kinds, ["constant", "not_better_than_reference", "class_never_predicted"]);
+        assert_eq!(
+            (&summary["warnings"][0]["column"], &summary["reference"]["answer"]),
+            (&json!("currency"), &json!("usual"))
+        );
+        assert_eq!(summary["notes"][0]["kind"], "not_converged");
+
+        let (end, text) = run(&["--fail-on", "warning"]);
+        assert!(end.is_err_and(|error| error.to_string().contains("nothing was trained")));
+        assert!(text.contains("warning    column \"currency\" has one value in all rows"), "{text}");
+        let (end, text) = run(&["--drop", "currency", "--fail-on", "warning", "--promote", "live"]);
+        assert!(matches!(end, Ok(TrainingEnd::Warned)));
+        assert!(text.contains("reference  always answering \"usual\" has an accuracy of"), "{text}");
+        let store = Store::open(&store).unwrap();
+        assert_eq!(store.versions("m").unwrap(), [1, 2]);
+        assert!(store.aliases("m").unwrap().is_empty());
     }
 
     #[test]

@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 
 use super::{AppState, Failure, ServedRoute};
 use crate::model::Model;
-use crate::model::signature::{Kind, Signature, Target};
+use crate::model::signature::{Kind, Target};
 
 /// The output tensor of the predicted classes or numbers.
 const PREDICTION: &str = "prediction";
@@ -63,7 +63,7 @@ pub(super) async fn metadata(
         "versions": shared.versions(model.name()),
         "platform": "weir_mlp",
         "inputs": inputs.collect::<Vec<_>>(),
-        "outputs": outputs(signature),
+        "outputs": outputs(&model),
     })))
 }
 
@@ -84,10 +84,11 @@ pub(super) async fn infer(
     let Path(asked) = path?;
     let (model, served) = shared.find(&asked)?;
     let (route, min_features) = (served.route.clone(), served.min_features);
+    let decision = model.decision.with_threshold(served.threshold);
     let request = shared.admission.admit(request.into_body()).await?;
     let (metrics, started) = (shared.state.metrics.clone(), Instant::now());
     let answer = move |body: &[u8]| {
-        let InferenceAnswer { json, rows } = predict::answer(&model, body, min_features)?;
+        let InferenceAnswer { json, rows } = predict::answer(&model, body, min_features, decision)?;
         metrics.http_inferred(&route, rows, started.elapsed());
         Ok::<_, InferError>(json)
     };
@@ -103,14 +104,15 @@ pub(super) async fn infer(
 }
 
 /// The metadata of the output tensors.
-fn outputs(signature: &Signature) -> Value {
-    match &signature.target {
+fn outputs(model: &Model) -> Value {
+    match &model.signature().target {
         Target::Classification { classes, .. } => json!([
             { "name": PREDICTION, "datatype": "BYTES", "shape": [-1, 1] },
             { "name": PROBABILITIES, "datatype": "FP32", "shape": [-1, classes.len()] },
         ]),
         Target::Regression { names } => {
-            json!([{ "name": PREDICTION, "datatype": "FP32", "shape": [-1, names.len()] }])
+            let datatype = if model.target_scale.is_some() { "FP64" } else { "FP32" };
+            json!([{ "name": PREDICTION, "datatype": datatype, "shape": [-1, names.len()] }])
         }
     }
 }

@@ -45,6 +45,7 @@ impl Server {
             slot: Arc::new(Slot::new()),
             gate: Arc::new(Gate::new(1.0, Duration::from_secs(5), Instant::now())),
             min_features: if route == "late" { 1.0 } else { MIN_FEATURES },
+            threshold: None,
         };
         let routes = vec![served("flights", "flights"), served("sums", "arithmetic"), served("late", "weather")];
         routes[0].slot.store(Arc::new(flights(7)));

@@ -118,7 +118,13 @@ impl Consumer {
     /// may park when it has found all queues empty that it wants something from, as long as it doesn't block on anything
     /// else in between.
     pub fn new(config: &KafkaConfig, group_instance_id: Option<&str>, queues: usize) -> Result<Consumer, KafkaError> {
-        let settings = config.consumer(group_instance_id, queues);
+        let mut settings = config.consumer(group_instance_id, queues);
+        let reset = OffsetReset::of(&settings);
+        if reset == OffsetReset::Latest {
+            // Where a partition without a commit begins is asked for (`ask_starts`). librdkafka resets where the log has lost the
+            // next offset, to retention mostly: what is left of the log has to come out.
+            settings.set("auto.offset.reset", "earliest");
+        }
         let inner: BaseConsumer<Context> = settings.create_with_context(Context::default())?;
         Ok(Consumer {
             commits: CommitQueue::new(&inner),
@@ -126,7 +132,7 @@ impl Consumer {
             group: GroupQueue::new(inner.client()),
             inner: Arc::new(inner),
             owner: std::thread::current(),
-            reset: OffsetReset::of(&settings),
+            reset,
             #[cfg(feature = "planted-bugs")]
             outsider: config.consumer(None, 1).create()?,
         })
@@ -172,10 +178,11 @@ impl Consumer {
         Ok(())
     }
 
-    /// Whether the client is a member of its group now, with whatever partitions: with `group.protocol = consumer` the
-    /// first assignment brings no event where it is empty.
-    pub fn is_member(&self) -> bool {
-        ffi::is_group_member(self.inner.client())
+    /// The generation of its group that the client is a member of, with whatever partitions: with `group.protocol = consumer`
+    /// the first assignment brings no event where it is empty. A member whose session is over keeps its generation until it
+    /// has joined again.
+    pub fn generation(&self) -> Option<i32> {
+        ffi::group_generation(self.inner.client())
     }
 
     /// Appends what has been fetched for one queue, up to 256 records and errors. Never waits. Returns whether the queue

@@ -96,14 +96,14 @@ impl CommitQueue {
     }
 }
 
-/// Whether a consumer is a member of its group now, in a generation of it. Asks librdkafka's main thread, which answers
-/// at once.
-pub(crate) fn is_group_member<C: ClientContext>(client: &Client<C>) -> bool {
+/// The generation of the group that a consumer is a member of, if it is one. Asks librdkafka's main thread, which answers at
+/// once.
+pub(crate) fn group_generation<C: ClientContext>(client: &Client<C>) -> Option<i32> {
     // SAFETY: the handle is alive; what it returns is destroyed once, and the member's name belongs to it.
     unsafe {
         let metadata = rd::rd_kafka_consumer_group_metadata(client.native_ptr());
         if metadata.is_null() {
-            return false;
+            return None;
         }
         let member = rd::rd_kafka_consumer_group_metadata_member_id(metadata);
         let has_name = !member.is_null() && *member != 0;
@@ -111,7 +111,7 @@ pub(crate) fn is_group_member<C: ClientContext>(client: &Client<C>) -> bool {
         // names itself, and the generation is the member's epoch: 0 until the coordinator has taken it in.
         let generation = rd::rd_kafka_consumer_group_metadata_generation_id(metadata);
         rd::rd_kafka_consumer_group_metadata_destroy(metadata);
-        has_name && generation > 0
+        (has_name && generation > 0).then_some(generation)
     }
 }
 

@@ -124,6 +124,10 @@ pub(crate) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// has.
 const IDLE_CONNECTION: Duration = Duration::from_secs(3);
 
+/// How long a transactional producer waits at most before it connects again. librdkafka's default of 10 s would be longer than
+/// the time that a transaction has, and each connection that was idle counts as a failed one.
+const RECONNECT_BACKOFF: Duration = Duration::from_millis(100);
+
 /// How much a consumer fetches ahead, in KiB: in all, and at least for each of its queues.
 const QUEUED_KBYTES: usize = 16_384;
 const LEAST_QUEUED_KBYTES: usize = 1_024;
@@ -249,6 +253,8 @@ impl KafkaConfig {
                 // (confluentinc/librdkafka#5511): until the connection to any broker changes.
                 // A connection that is closed when it is idle is such a change.
                 .set("connections.max.idle.ms", IDLE_CONNECTION.as_millis().to_string())
+                .set("reconnect.backoff.ms", RECONNECT_BACKOFF.as_millis().to_string())
+                .set("reconnect.backoff.max.ms", RECONNECT_BACKOFF.as_millis().to_string())
                 .set("transaction.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string());
         }
         config

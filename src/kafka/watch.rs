@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::spawn_blocking;
 
-use super::admin::{Admin, AdminError, Needs, Topic, TopicSurvey};
+use super::admin::{Admin, AdminError, Needs, Resource, Topic, TopicSurvey};
 use super::consumer::TopicPartition;
 use super::settings::KafkaConfig;
 use crate::logging::chain;
@@ -35,14 +35,14 @@ const LONGEST_ENDS_PAUSE: Duration = Duration::from_secs(5);
 /// What is known about the topics. It doesn't change: the watch publishes another one.
 #[derive(Clone, Debug)]
 pub struct TopicSnapshot {
-    /// When the question was put that was last answered, about `topics`, `missing` and `problems`: what happened
+    /// When the question was put that was last answered, about `topics`, `unusable` and `problems`: what happened
     /// before it is in the answer. The time of the watch's start until then.
     pub asked_at: Instant,
     /// What each topic is like, by name. A topic that is missing now is as it was last.
     pub topics: BTreeMap<String, Topic>,
-    /// Topics that don't exist.
-    pub missing: BTreeSet<String>,
-    /// Those of `topics` that the last answer says nothing about: they are missing, or may not be described.
+    /// Topics that can't be used as they are meant to be, each with the reason: it doesn't exist, or a right is missing.
+    pub unusable: BTreeMap<String, String>,
+    /// Those of `topics` that the last answer says nothing about: they are unusable, or may not be described.
     pub stale: BTreeSet<String>,
     /// Everything that keeps the routes from working: topics that are missing, rights that are missing, brokers that
     /// don't answer. Each says what to do.
@@ -194,7 +194,7 @@ impl TopicSnapshot {
         TopicSnapshot {
             asked_at: now,
             topics: BTreeMap::new(),
-            missing: BTreeSet::new(),
+            unusable: BTreeMap::new(),
             stale: BTreeSet::new(),
             problems: vec!["the brokers haven't answered yet".into()],
             unanswered_since: None,
@@ -221,8 +221,10 @@ impl TopicSnapshot {
                     };
                     topics.insert(name.clone(), topic);
                 }
-                let missing = survey.errors.iter().filter_map(|error| match error {
-                    AdminError::NoTopic { topic } => Some(topic.clone()),
+                let unusable = survey.errors.iter().filter_map(|error| match error {
+                    AdminError::NoTopic { topic } | AdminError::Denied { resource: Resource::Topic(topic), .. } => {
+                        Some((topic.clone(), chain(error)))
+                    }
                     _ => None,
                 });
                 let stale = topics.keys().filter(|name| !survey.topics.contains_key(*name)).cloned().collect();
@@ -230,7 +232,7 @@ impl TopicSnapshot {
                     asked_at,
                     topics,
                     stale,
-                    missing: missing.collect(),
+                    unusable: unusable.collect(),
                     problems: survey.errors.iter().map(|error| chain(error)).collect(),
                     unanswered_since: None,
                     ..self.clone()
@@ -274,19 +276,19 @@ mod tests {
         let second = first.with_survey(after(2), &survey(&[("in", large)], vec![gone]));
         assert_eq!(second.topics["in"], large);
         assert_eq!(second.topics["out"], small, "the last facts of a missing topic stay");
-        assert_eq!(second.missing, BTreeSet::from(["out".to_owned()]));
-        assert_eq!(second.stale, second.missing);
+        assert_eq!(second.unusable.keys().collect::<Vec<_>>(), ["out"]);
+        assert_eq!(second.stale, BTreeSet::from(["out".to_owned()]));
         assert_eq!(second.problems, ["topic \"out\" doesn't exist: create it, or correct its name"]);
 
         // No answer, and again none.
         let third = second.with_survey(after(3), &unreachable()).with_survey(after(4), &unreachable());
         assert_eq!((third.asked_at, third.unanswered_since), (after(2), Some(after(3))));
-        assert_eq!((&third.topics, &third.missing), (&second.topics, &second.missing));
+        assert_eq!((&third.topics, &third.unusable), (&second.topics, &second.unusable));
         assert!(third.problems.len() == 1 && third.problems[0].starts_with("no answer from the brokers at there"));
 
         let fourth = third.with_survey(after(5), &survey(&[("in", large), ("out", large)], vec![]));
         assert_eq!((fourth.asked_at, fourth.unanswered_since), (after(5), None));
-        assert!(fourth.problems.is_empty() && fourth.missing.is_empty() && fourth.stale.is_empty());
+        assert!(fourth.problems.is_empty() && fourth.unusable.is_empty() && fourth.stale.is_empty());
     }
 
     #[test]

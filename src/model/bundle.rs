@@ -21,9 +21,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Model;
+use super::decision::{ClassDecision, Decision};
 use super::evaluation::Evaluation;
 use super::preprocess::{Preprocess, Transform};
 use super::signature::{Signature, Target};
+use super::target_scale::TargetScale;
 use crate::engine::{Activation, Dtype, EngineError, Int8Input, Layer, Mlp, NormPlace, Output, Weights};
 use crate::monitor::drift::Baseline;
 
@@ -54,6 +56,12 @@ pub struct Manifest {
     pub parent: Option<u64>,
     /// What the model takes and answers.
     pub signature: Signature,
+    /// Which class the probabilities stand for, where it isn't the most probable one or not the second one is positive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision>,
+    /// The scale of a regression's answers, where the network doesn't answer on the target's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_scale: Option<TargetScale>,
     /// What happens to each feature, in signature order.
     pub preprocessing: Vec<Transform>,
     /// The network's shape.
@@ -124,6 +132,10 @@ pub struct Draft {
     pub parent: Option<u64>,
     /// What the model takes and answers.
     pub signature: Signature,
+    /// Which class the probabilities stand for, as in the [`Manifest`].
+    pub decision: Option<Decision>,
+    /// The scale of a regression's answers, as in the [`Manifest`].
+    pub target_scale: Option<TargetScale>,
     /// What happens to each feature, in signature order.
     pub preprocessing: Vec<Transform>,
     /// The layers from the input on; as many inputs as the preprocessing has columns.
@@ -315,6 +327,12 @@ impl Manifest {
         self.signature.validate().map_err(invalid)?;
         let preprocess = Preprocess::new(&self.signature, &self.preprocessing).map_err(invalid)?;
         self.network.check(preprocess.width(), &self.signature.target).map_err(invalid)?;
+        if let Some(decision) = &self.decision {
+            decision.validate(&self.signature.target).map_err(invalid)?;
+        }
+        if let Some(scale) = self.target_scale {
+            scale.validate(&self.signature.target).map_err(invalid)?;
+        }
         Ok(preprocess)
     }
 }
@@ -386,12 +404,16 @@ impl Draft {
     pub fn of(files: &Files) -> Result<Draft, BundleError> {
         let model = Model::load(files, |_| {})?;
         let layers = weights::decode(&files.weights, &model.manifest.network.layers)?;
-        let golden_rows = Goldens::from_json(&files.golden)?.decoded(model.signature())?;
-        let Manifest { name, version, signature, preprocessing, network, training, .. } = model.manifest;
+        let golden_rows = golden_rows(&files.golden, model.signature())?;
+        let manifest = model.manifest;
+        let Manifest { name, version, signature, decision, target_scale, preprocessing, .. } = manifest;
+        let (network, training) = (manifest.network, manifest.training);
         Ok(Draft {
             name,
             parent: Some(version),
             signature,
+            decision,
+            target_scale,
             preprocessing,
             layers,
             output: network.output,
@@ -399,7 +421,7 @@ impl Draft {
             baseline: model.baseline,
             // It is that version's, not of what will be made from it.
             evaluation: None,
-            golden_rows: golden_rows.rows().into_iter().map(|row| row.to_vec()).collect(),
+            golden_rows,
         })
     }
 
@@ -418,6 +440,8 @@ impl Draft {
             created,
             parent: self.parent,
             signature: self.signature.clone(),
+            decision: self.decision.clone(),
+            target_scale: self.target_scale,
             preprocessing: self.preprocessing.clone(),
             network: Network { layers: layers.collect(), output: self.output },
             training: self.training.clone(),
@@ -477,8 +501,16 @@ impl Model {
         weights::check(&layers)?;
         baseline.validate(&manifest.signature).map_err(|reason| BundleError::Invalid { file: BASELINE, reason })?;
         let mlp = Mlp::new(layers, manifest.network.output)?;
-        Ok(Model { manifest, digest, preprocess, mlp, baseline })
+        let decision = ClassDecision::of(&manifest.signature.target, manifest.decision.as_ref());
+        let target_scale = manifest.target_scale;
+        Ok(Model { manifest, digest, preprocess, mlp, baseline, decision, target_scale })
     }
+}
+
+/// The decoded rows of `golden.json`.
+pub(super) fn golden_rows(bytes: &[u8], signature: &Signature) -> Result<Vec<Vec<f64>>, BundleError> {
+    let rows = Goldens::from_json(bytes)?.decoded(signature)?;
+    Ok(rows.rows().into_iter().map(|row| row.to_vec()).collect())
 }
 
 /// Whether serde needn't say it.

@@ -207,6 +207,8 @@ impl Imported {
             evaluation: None,
             baseline: Baseline::fit(&self.signature, no_rows.view(), no_outputs.view()),
             signature: self.signature,
+            decision: None,
+            target_scale: None,
             preprocessing: self.preprocessing,
             layers: self.layers,
             output: self.output,

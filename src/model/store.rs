@@ -292,6 +292,13 @@ impl Store {
         Draft::of(&files).map_err(|source| self.broken(name, version, source))
     }
 
+    /// The rows that a version keeps to check itself with: training rows, where it was trained by weir.
+    pub fn golden_rows(&self, name: &str, version: u64) -> Result<Vec<Vec<f64>>, StoreError> {
+        let manifest = self.manifest(name, version)?;
+        let bytes = self.local.read(name, version, bundle::GOLDEN)?;
+        bundle::golden_rows(&bytes, &manifest.signature).map_err(|source| self.broken(name, version, source))
+    }
+
     /// Writes a bundle under the next free version, whole or not at all, and gives that version. What wouldn't load
     /// isn't written.
     pub fn publish(&self, draft: &Draft) -> Result<u64, StoreError> {
@@ -304,6 +311,12 @@ impl Store {
             manifest.version = version;
             manifest.to_json().map_err(unfit)
         })
+    }
+
+    /// Whether [`Store::publish`] could write a version of this model now. Nothing stays behind.
+    pub fn expect_writable(&self, name: &str) -> Result<(), StoreError> {
+        check_name(name)?;
+        self.local.expect_writable(name)
     }
 
     /// Moves an alias to a version that exists; gives the version that it named before. Aliases that others move at

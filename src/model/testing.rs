@@ -92,6 +92,8 @@ fn draft(
         name: name.into(),
         parent: None,
         signature,
+        decision: None,
+        target_scale: None,
         preprocessing,
         layers,
         output,

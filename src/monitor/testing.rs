@@ -5,6 +5,7 @@ use ndarray::{Array2, array};
 use crate::engine::{Activation, Layer, Mlp, Output};
 use crate::model::Model;
 use crate::model::bundle::{LayerShape, Manifest, Network, Training};
+use crate::model::decision::ClassDecision;
 use crate::model::preprocess::{Preprocess, Step, Transform};
 use crate::model::signature::{Feature, Kind, Missing, Signature, Target, Unknown};
 use crate::monitor::drift::{Baseline, Cycle};
@@ -87,10 +88,13 @@ fn model(
         created: "2013-07-01T00:00:00Z".into(),
         parent: None,
         signature,
+        decision: None,
+        target_scale: None,
         preprocessing,
         network: Network { layers: vec![shape], output },
         training: Training::default(),
         files: Default::default(),
     };
-    Model { manifest, digest: format!("{version:064x}"), preprocess, mlp, baseline }
+    let decision = ClassDecision::default();
+    Model { manifest, digest: format!("{version:064x}"), preprocess, mlp, baseline, decision, target_scale: None }
 }

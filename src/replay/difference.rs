@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::engine::predicted_class;
+use crate::model::decision::ClassDecision;
 use crate::model::signature::Target;
 use crate::record::Origin;
 
@@ -15,6 +15,8 @@ const MOST_CHANGED: usize = 10;
 #[derive(Debug)]
 pub struct Difference {
     classes: bool,
+    /// Which class each version predicts, in the order of the first one's classes.
+    decisions: [ClassDecision; 2],
     compared: u64,
     agreeing: u64,
     identical: u64,
@@ -91,6 +93,7 @@ impl Difference {
         };
         Difference {
             classes,
+            decisions: [ClassDecision::default(); 2],
             compared: 0,
             agreeing: 0,
             identical: 0,
@@ -98,6 +101,16 @@ impl Difference {
             moves: BTreeMap::new(),
             most_changed: Vec::new(),
         }
+    }
+
+    /// With what each version decides, the second one in the order of the first one's classes.
+    pub fn deciding(self, decisions: [ClassDecision; 2]) -> Difference {
+        Difference { decisions, ..self }
+    }
+
+    /// The decision of each version.
+    pub fn decisions(&self) -> [ClassDecision; 2] {
+        self.decisions
     }
 
     /// Adds both versions' finite outputs for a record, in the order of the target.
@@ -112,7 +125,7 @@ impl Difference {
         self.compared += 1;
         self.identical += u64::from(first.iter().zip(second).all(|(a, b)| a.to_bits() == b.to_bits()));
         if self.classes {
-            let (from, to) = (predicted_class(first), predicted_class(second));
+            let (from, to) = (self.decisions[0].class(first), self.decisions[1].class(second));
             self.agreeing += u64::from(from == to);
             *self.moves.entry((from, to)).or_default() += 1;
         }

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter, Write};
 
-use super::{count, difference, metric, number, verdict};
+use super::{against_reference, count, difference, metric, number, shown_thresholds, verdict};
 use crate::model::bundle::Manifest;
 use crate::model::evaluation::{Classes, Detail, Evaluation};
 use crate::model::signature::{Kind, Target};
@@ -65,6 +65,7 @@ pub(super) fn shortened(name: &str, most: usize) -> String {
 pub fn page(subject: Subject<'_>, data: &[(String, String)]) -> String {
     let name = subject.name();
     let mut page = open(&name, &about(&subject));
+    verdict_on(&mut page, subject.evaluation);
     tiles(&mut page, subject.evaluation);
     section(&mut page, &subject);
     page.push_str("<h2>Model and data</h2><div class=\"cards\">");
@@ -150,6 +151,23 @@ fn about(subject: &Subject<'_>) -> String {
     format!("Predicts {predicts} from {} features. Tested on {rows} rows. Made {created}.", signature.features.len())
 }
 
+/// Whether the model is better than one answer for all, and the warnings.
+fn verdict_on(page: &mut String, evaluation: &Evaluation) {
+    if let Some(reference) = &evaluation.reference {
+        let _ = write!(page, "<p class=\"about\">Reference: {}.</p>", Escaped(&against_reference(reference)));
+    }
+    if evaluation.warnings.is_empty() {
+        return;
+    }
+    page.push_str("<div class=\"card wide\"><h3>Warnings</h3><table><tbody>");
+    for warning in &evaluation.warnings {
+        let kind = words(&warning.kind);
+        let _ =
+            write!(page, "<tr><th class=\"bad\">{}</th><td>{}</td></tr>", Escaped(&kind), Escaped(&warning.message));
+    }
+    page.push_str("</tbody></table></div>");
+}
+
 /// The metrics that say most, large.
 fn tiles(page: &mut String, evaluation: &Evaluation) {
     let headline = metric::headline(&evaluation.metrics);
@@ -181,12 +199,14 @@ fn section(page: &mut String, subject: &Subject<'_>) {
     page.push_str("<h2>Metrics</h2>");
     if let Some(Detail::Classification(classes)) = &evaluation.detail {
         class_table(page, classes, evaluation);
+        threshold_table(page, classes);
     }
     page.push_str("<div class=\"cards\">");
     let rows = |metrics: &BTreeMap<String, f64>| -> Vec<(String, String)> {
         metric::in_order(metrics).into_iter().map(|(name, value)| (words(name), number(value))).collect()
     };
-    facts(page, "All rows", rows(&evaluation.metrics).into_iter());
+    let undefined = evaluation.undefined.iter().map(|(name, why)| (words(name), format!("undefined, {why}")));
+    facts(page, "All rows", rows(&evaluation.metrics).into_iter().chain(undefined));
     if let Some(Detail::Regression { outputs }) = &evaluation.detail
         && outputs.len() > 1
     {
@@ -220,6 +240,34 @@ fn class_table(page: &mut String, classes: &Classes, evaluation: &Evaluation) {
             let _ = write!(page, "<td>{}</td>", cell(value));
         });
         let _ = write!(page, "<td>{}</td></tr>", count(evaluation.rows as u64));
+    }
+    page.push_str("</tbody></table></div>");
+}
+
+/// What some thresholds mean, if there are two classes.
+fn threshold_table(page: &mut String, classes: &Classes) {
+    let (Some(positive), rows) = (&classes.positive, shown_thresholds(classes)) else { return };
+    if rows.is_empty() {
+        return;
+    }
+    let has_cost = rows.iter().any(|(row, _)| row.cost.is_some());
+    let _ = write!(
+        page,
+        "<div class=\"card wide\"><h3>Thresholds</h3><p class=\"note\">What it means to predict {} from a probability \
+         on.</p><table><thead><tr><th></th><th>precision</th><th>recall</th><th>F1</th><th>flagged</th>{}</tr></thead><tbody>",
+        Escaped(positive),
+        if has_cost { "<th>cost</th>" } else { "" }
+    );
+    for (row, is_used) in rows {
+        let used = if is_used { " (used)" } else { "" };
+        let cells =
+            [number(row.precision), number(row.recall), number(row.f1), format!("{:.2} %", row.flagged * 100.0)];
+        let cost = has_cost.then(|| row.cost.map_or("–".into(), number));
+        let _ = write!(page, "<tr><th>{}{used}</th>", row.threshold);
+        cells.into_iter().chain(cost).for_each(|cell| {
+            let _ = write!(page, "<td>{cell}</td>");
+        });
+        page.push_str("</tr>");
     }
     page.push_str("</tbody></table></div>");
 }

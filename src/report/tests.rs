@@ -38,7 +38,7 @@ fn a_page_has_every_plot_and_table() {
     let (manifest, evaluation) = (manifest(), evaluation(["no", "yes"]));
     let page = page(Subject { manifest: &manifest, evaluation: &evaluation }, &[("files".into(), "july.csv".into())]);
     let plots = ["ROC", "Precision and recall", "Calibration", "Confusion matrix", "Training loss", "Validation score"];
-    let tables = ["By class", "All rows", "Data", "Model", "Training", "Features"];
+    let tables = ["By class", "Thresholds", "All rows", "Data", "Model", "Training", "Features"];
     assert_eq!(headings(&page), [&plots[..], &tables].concat());
     assert_eq!(page.matches("<svg").count(), plots.len());
     for part in
@@ -111,6 +111,7 @@ fn pages_bear_what_an_evaluation_may_lack() {
 fn a_terminal_shows_metrics_classes_and_confusion() {
     let text = text_of(|out| write_evaluation(out, &evaluation(["no", "yes"])));
     let expected = "\
+reference  always answering \"yes\" has an accuracy of 0.6000, the model 0.8000: better
 metrics on 5 rows
   accuracy            0.8000
   balanced_accuracy   0.8333
@@ -135,6 +136,11 @@ confusion matrix: rows are actual classes, columns predicted ones
        no  yes
   no    2    0
   yes   1    2
+thresholds: what it means to predict yes from a probability on
+        precision  recall      f1  flagged
+  0.8      1.0000  0.3333  0.5000  20.00 %
+  0.55     1.0000  0.6667  0.8000  40.00 %
+  0.3      1.0000  1.0000  1.0000  60.00 %
 ";
     assert_eq!(text, expected);
 }

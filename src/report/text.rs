@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use super::{count, difference, metric, number, verdict};
-use crate::model::evaluation::{Classes, Detail, Evaluation};
+use crate::model::evaluation::{Classes, Detail, Evaluation, Warning};
 use crate::train::evaluate::Comparison;
 
 /// Classes that are listed.
@@ -16,9 +16,33 @@ const MAX_MATRIX: usize = 12;
 
 /// Writes metrics, and what is behind them.
 pub fn write_evaluation(out: &mut dyn Write, evaluation: &Evaluation) -> io::Result<()> {
+    write_reference(out, evaluation)?;
+    write_warnings(out, &evaluation.warnings)?;
     writeln!(out, "metrics on {} rows", count(evaluation.rows as u64))?;
     write_metrics(out, &evaluation.metrics)?;
+    write_undefined(out, evaluation)?;
     write_detail(out, evaluation)
+}
+
+/// Writes first of all whether the model is better than the commonest class or the mean.
+pub fn write_reference(out: &mut dyn Write, evaluation: &Evaluation) -> io::Result<()> {
+    let Some(reference) = &evaluation.reference else { return Ok(()) };
+    writeln!(out, "reference  {}", plain(&super::against_reference(reference)))
+}
+
+/// Writes a line per warning.
+pub fn write_warnings(out: &mut dyn Write, warnings: &[Warning]) -> io::Result<()> {
+    warnings.iter().try_for_each(|warning| writeln!(out, "warning    {}", plain(&warning.message)))
+}
+
+/// Writes a line per note.
+pub fn write_notes(out: &mut dyn Write, notes: &[Warning]) -> io::Result<()> {
+    notes.iter().try_for_each(|note| writeln!(out, "note       {}", plain(&note.message)))
+}
+
+/// Writes the metrics that the rows don't define, and why.
+pub fn write_undefined(out: &mut dyn Write, evaluation: &Evaluation) -> io::Result<()> {
+    evaluation.undefined.iter().try_for_each(|(name, why)| writeln!(out, "  {name}: undefined, {}", plain(why)))
 }
 
 /// Writes a line per metric.
@@ -33,7 +57,10 @@ pub fn write_detail(out: &mut dyn Write, evaluation: &Evaluation) -> io::Result<
         writeln!(out, "{} rows left out: the model's answer isn't finite", count(evaluation.not_finite as u64))?;
     }
     match &evaluation.detail {
-        Some(Detail::Classification(classes)) => write_classes(out, classes),
+        Some(Detail::Classification(classes)) => {
+            write_classes(out, classes)?;
+            write_thresholds(out, classes)
+        }
         Some(Detail::Regression { outputs }) if outputs.len() > 1 => {
             writeln!(out, "outputs")?;
             let names = ["mae", "rmse", "r2"];
@@ -70,6 +97,26 @@ fn write_classes(out: &mut dyn Write, Classes { classes, confusion, .. }: &Class
     let mut table = vec![[String::new()].into_iter().chain(names()).collect()];
     for (name, counts) in names().zip(confusion) {
         table.push([name].into_iter().chain(counts.iter().map(|&rows| count(rows))).collect());
+    }
+    write_table(out, table)
+}
+
+/// Writes what some thresholds mean, if there are two classes.
+fn write_thresholds(out: &mut dyn Write, classes: &Classes) -> io::Result<()> {
+    let (Some(positive), rows) = (&classes.positive, super::shown_thresholds(classes)) else { return Ok(()) };
+    if rows.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "thresholds: what it means to predict {} from a probability on", plain(positive))?;
+    let has_cost = rows.iter().any(|(row, _)| row.cost.is_some());
+    let heads = ["", "precision", "recall", "f1", "flagged"].into_iter().chain(has_cost.then_some("cost")).chain([""]);
+    let mut table = vec![heads.map(String::from).collect::<Vec<_>>()];
+    for (row, is_used) in rows {
+        let share = format!("{:.2} %", row.flagged * 100.0);
+        let cells = [row.threshold.to_string(), number(row.precision), number(row.recall), number(row.f1), share];
+        let cost = has_cost.then(|| row.cost.map_or("-".into(), number));
+        let used = if is_used { "used" } else { "" };
+        table.push(cells.into_iter().chain(cost).chain([used.to_owned()]).collect());
     }
     write_table(out, table)
 }

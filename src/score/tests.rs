@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::decision::Decision;
 use crate::model::store::Store;
 use crate::model::testing;
 
@@ -14,6 +15,7 @@ fn scorer(fields: &[&str]) -> Scorer {
         },
         max_bytes: 60,
         min_features: 0.5,
+        threshold: None,
         output: Format::Json,
     };
     Scorer::new(Arc::new(store.load("colours", version).unwrap()), &options)
@@ -111,7 +113,14 @@ fn lenient(decode: DecodeOptions) -> Scorer {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().display().to_string()).unwrap();
     let version = store.publish(&draft).unwrap();
-    let options = Options { input: Format::Json, decode, max_bytes: 1 << 20, min_features: 0.5, output: Format::Json };
+    let options = Options {
+        input: Format::Json,
+        decode,
+        max_bytes: 1 << 20,
+        min_features: 0.5,
+        threshold: None,
+        output: Format::Json,
+    };
     Scorer::new(Arc::new(store.load("colours", version).unwrap()), &options)
 }
 
@@ -187,4 +196,34 @@ fn a_feature_that_one_record_has_is_no_cause_for_a_warning() {
     }
     assert_eq!(scorer.take_lacking(), None);
     assert_eq!(scorer.lacking(), None);
+}
+
+#[test]
+fn a_threshold_of_the_route_stands_in_for_the_models() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().display().to_string()).unwrap();
+    let draft = testing::classification("colours");
+    store.publish(&draft).unwrap();
+    let decision = Decision { positive: "no".into(), threshold: Some(0.0) };
+    store.publish(&crate::model::bundle::Draft { decision: Some(decision), ..draft }).unwrap();
+    let predicted = |version, threshold| {
+        let decode = DecodeOptions::default();
+        let options = Options {
+            input: Format::Json,
+            decode,
+            max_bytes: 1 << 20,
+            min_features: 0.5,
+            threshold,
+            output: Format::Json,
+        };
+        let mut scorer = Scorer::new(Arc::new(store.load("colours", version).unwrap()), &options);
+        let record = run(&mut scorer, &[Some(r#"{"x":2,"colour":"red"}"#)]).remove(0).unwrap();
+        let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+        record["prediction"].as_str().unwrap().to_owned()
+    };
+    let more_probable = predicted(1, None);
+    assert_eq!((predicted(1, Some(0.0)), predicted(1, Some(1.0))), ("yes".into(), "no".into()));
+    // The class that the version calls positive is what the threshold is about.
+    assert_eq!((predicted(2, None), predicted(2, Some(1.0))), ("no".into(), "yes".into()));
+    assert_eq!(predicted(1, Some(0.5)), more_probable);
 }

@@ -41,6 +41,50 @@ pub struct Checkpoints {
     pub resume: bool,
 }
 
+/// How far the training of a checkpoint has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointState {
+    /// Epochs that are done.
+    pub epochs: usize,
+    /// Whether there was nothing more to do.
+    pub is_finished: bool,
+    /// The version that was published from it.
+    pub published: Option<PublishedVersion>,
+}
+
+/// A version that holds what a finished training has learnt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishedVersion {
+    /// The model.
+    pub name: String,
+    /// Its version.
+    pub version: u64,
+    /// The digest of that version, since another store may have another version of the same number.
+    pub digest: String,
+}
+
+impl Checkpoints {
+    /// What the file says, if it is there and is a checkpoint.
+    pub fn state(&self) -> Option<CheckpointState> {
+        let is_file = fs::metadata(&self.path).is_ok_and(|found| found.is_file());
+        let bytes = is_file.then(|| fs::read(&self.path).ok()).flatten()?;
+        let (header, tensors) = open(&bytes).ok()?;
+        let epochs = f64s(&tensors, "losses").ok()?.len();
+        Some(CheckpointState { epochs, is_finished: header.finished, published: header.published })
+    }
+
+    /// Notes that a version holds what the training of the file has learnt, so that it isn't published once more.
+    pub fn mark_published(&self, published: PublishedVersion) -> Result<(), CheckpointError> {
+        let path = &self.path;
+        let bytes = fs::read(path).map_err(|source| CheckpointError::Read { path: path.clone(), source })?;
+        let foreign = |reason| CheckpointError::Foreign { path: path.clone(), reason };
+        let (header, tensors) = open(&bytes).map_err(foreign)?;
+        let header = Header { published: Some(published), ..header };
+        let marked = serialize(tensors.iter(), &header).and_then(|bytes| replace(path, &bytes));
+        marked.map_err(|source| CheckpointError::Write { path: path.clone(), source })
+    }
+}
+
 /// Why a checkpoint can't be written or used.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
@@ -78,6 +122,16 @@ pub enum CheckpointError {
         path: PathBuf,
         /// Its last epoch.
         epoch: usize,
+    },
+    /// It has come further than the recipe goes.
+    #[error("{} has a training of {epochs} epochs, more than --max-iter {max_iter}: give at least {epochs}", path.display())]
+    TooManyEpochs {
+        /// The file.
+        path: PathBuf,
+        /// Its epochs.
+        epochs: usize,
+        /// How many there should be at most.
+        max_iter: usize,
     },
     /// It belongs to another recipe.
     #[error(
@@ -201,6 +255,9 @@ struct Header {
     steps: i32,
     /// How far the generator has come, in words; a decimal number beyond JSON's.
     generator: String,
+    /// The version that was published from a finished training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    published: Option<PublishedVersion>,
 }
 
 /// Keeps one training's state in its file.
@@ -249,6 +306,10 @@ impl<'a> Keeper<'a> {
             return Err(CheckpointError::Unfinished { path: path.clone(), epoch: losses.len() });
         }
         self.identity.expect(&header.identity, path)?;
+        if losses.len() > self.max_iter {
+            let (epochs, max_iter) = (losses.len(), self.max_iter);
+            return Err(CheckpointError::TooManyEpochs { path: path.clone(), epochs, max_iter });
+        }
 
         let like = |name, model: &[f32]| match f32s(&tensors, name) {
             Ok(values) if values.len() == model.len() => Ok(values),
@@ -288,20 +349,8 @@ impl<'a> Keeper<'a> {
     /// Writes the state; whole, or the file stays as it was.
     pub(super) fn keep(&self, descent: &Descent) -> Result<(), CheckpointError> {
         let path = &self.checkpoints.path;
-        let write = || {
-            // A link stays a link.
-            let path = &fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-            let bytes = self.encode(descent)?;
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            let new = path.with_file_name(format!(".{name}.new"));
-            let mut file = File::create(&new)?;
-            file.write_all(&bytes)?;
-            file.sync_all()?;
-            fs::rename(&new, path)?;
-            // The rename must last, too.
-            File::open(folder(path))?.sync_all()
-        };
-        write().map_err(|source| CheckpointError::Write { path: path.clone(), source })
+        let written = self.encode(descent).and_then(|bytes| replace(path, &bytes));
+        written.map_err(|source| CheckpointError::Write { path: path.clone(), source })
     }
 
     fn encode(&self, descent: &Descent) -> io::Result<Vec<u8>> {
@@ -316,6 +365,7 @@ impl<'a> Keeper<'a> {
             rate: *rate,
             steps: *steps,
             generator: descent.rng.get_word_pos().to_string(),
+            published: None,
         };
         let numbers = |values: &[f32]| -> Vec<u8> { values.iter().flat_map(|value| value.to_le_bytes()).collect() };
         let curve = |values: &[f64]| -> Vec<u8> { values.iter().flat_map(|value| value.to_le_bytes()).collect() };
@@ -331,10 +381,30 @@ impl<'a> Keeper<'a> {
             let width = if *dtype == Dtype::F32 { 4 } else { 8 };
             Ok((*name, TensorView::new(*dtype, vec![bytes.len() / width], bytes).map_err(io::Error::other)?))
         });
-        let views = views.collect::<io::Result<Vec<_>>>()?;
-        let metadata = HashMap::from([(KEY.to_owned(), serde_json::to_string(&header)?)]);
-        safetensors::serialize(views, Some(metadata)).map_err(io::Error::other)
+        serialize(views.collect::<io::Result<Vec<_>>>()?, &header)
     }
+}
+
+fn serialize<'a>(
+    tensors: impl IntoIterator<Item = (impl AsRef<str> + Ord + std::fmt::Display, TensorView<'a>)>,
+    header: &Header,
+) -> io::Result<Vec<u8>> {
+    let metadata = HashMap::from([(KEY.to_owned(), serde_json::to_string(header)?)]);
+    safetensors::serialize(tensors, Some(metadata)).map_err(io::Error::other)
+}
+
+/// Writes a file whole, or it stays as it was.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // A link stays a link.
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.into());
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let new = path.with_file_name(format!(".{name}.new"));
+    let mut file = File::create(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    // The rename must last, too.
+    File::open(folder(path))?.sync_all()
 }
 
 /// Where a file lies.

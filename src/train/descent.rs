@@ -14,6 +14,10 @@ use super::optimizer::Optimizer;
 use super::recipe::Recipe;
 use super::validation::{self, Division};
 use super::{Epoch, OnEpoch, Stop, TrainError};
+use crate::model::target_scale::TargetScale;
+
+/// Parameters beyond this are those of a training that diverges: a product of a few is no f32 any more.
+const MOST_SIZE: f64 = 1e30;
 
 /// What is to be learnt.
 #[derive(Clone, Copy)]
@@ -25,6 +29,16 @@ pub(super) struct TrainingData<'a> {
     pub(super) sample_weight: Option<&'a [f32]>,
     /// Which rows train, and which validate where the training stops early.
     pub(super) division: &'a Division,
+    /// The mean and deviation that were taken out of a regression's target.
+    pub(super) target_scale: Option<(f64, f64)>,
+}
+
+impl TrainingData<'_> {
+    /// What the last layer is multiplied by and added to at the end. A scale that isn't the layer's is undone in f64.
+    fn scale_of_layer(&self) -> (f64, f64) {
+        let of_layer = |&(mean, std): &(f64, f64)| TargetScale::of(mean, std).is_none();
+        self.target_scale.filter(of_layer).unwrap_or((0.0, 1.0))
+    }
 }
 
 /// A training between two epochs: all that the next one depends on.
@@ -71,8 +85,9 @@ impl Descent {
 
     /// Goes on until it is enough. The network then has its last parameters, or with early stopping the best.
     ///
-    /// An epoch whose loss or parameters aren't finite ends it too and leaves no trace; with [`TrainError::Diverged`] if
-    /// it is the first, since there is nothing to keep then.
+    /// An epoch whose loss, score or parameters aren't finite ends it too and leaves no trace. The network then has the
+    /// last parameters that answer all rows by finite numbers, or the best with early stopping. [`TrainError::Diverged`]
+    /// if there are none.
     pub(super) fn run(
         &mut self,
         training_data: &TrainingData<'_>,
@@ -85,8 +100,11 @@ impl Descent {
         let batch_size = recipe.batch_size.of(rows);
         let mut pass = Pass::new(&self.network, training_data.x, batch_size, workers);
         let mut order = Vec::with_capacity(rows);
-        let mut good = Vec::new();
+        // After the epoch before this one, and after the one before that.
+        let mut earlier = [Vec::new(), Vec::new()];
         let ranks = &workers.ranks;
+        let (_, std) = training_data.scale_of_layer();
+        let is_sane = |parameter: f32| (f64::from(parameter) * std).abs() < MOST_SIZE;
         let keep = |keeper: &Keeper<'_>, descent: &Descent| {
             ranks.agree(if ranks.is_first() { keeper.keep(descent).map_err(TrainError::from) } else { Ok(()) })
         };
@@ -97,20 +115,23 @@ impl Descent {
             if self.losses.len() >= recipe.max_iter {
                 break Stop::MaxIter;
             }
-            good.clone_from(&self.network.parameters);
+            earlier.reverse();
+            earlier[0].clone_from(&self.network.parameters);
             // Always from the same order: so a checkpoint needs none.
             order.clone_from(&training_data.division.learn);
             // All ranks go by the first one's figures: theirs may differ in the last digit.
             let loss = ranks.of_first(self.epoch(training_data, recipe, &mut pass, batch_size, &mut order));
-            if ranks.any(!loss.is_finite() || self.network.parameters.iter().any(|value| !value.is_finite())) {
-                if self.losses.is_empty() {
-                    return Err(TrainError::Diverged { epoch: 1 });
-                }
-                self.network.parameters = good;
+            let mut is_finite = loss.is_finite() && self.network.parameters.iter().all(|&value| is_sane(value));
+            let mut score = None;
+            if recipe.early_stopping && !ranks.any(!is_finite) {
+                let found = ranks.of_first(validation::score(&self.network, training_data, &mut pass, batch_size));
+                is_finite = found.is_finite();
+                score = Some(found);
+            }
+            if ranks.any(!is_finite) {
+                self.fall_back(earlier, training_data, recipe, workers, &mut pass)?;
                 break Stop::Diverged;
             }
-            let score = || ranks.of_first(validation::score(&self.network, training_data, &mut pass, batch_size));
-            let score = recipe.early_stopping.then(score);
             self.epoch_ends(loss, score, recipe, rows);
 
             let number = self.losses.len();
@@ -134,6 +155,37 @@ impl Descent {
             self.network.parameters.clone_from(&self.best);
         }
         Ok(stop)
+    }
+
+    /// Back to the last epoch whose parameters answer all rows by finite numbers, or to the best one with early stopping.
+    ///
+    /// A loss is the mean of an epoch as it went along. Parameters can thus be the outcome of an epoch with a finite loss,
+    /// and answer no row.
+    fn fall_back(
+        &mut self,
+        earlier: [Vec<f32>; 2],
+        training_data: &TrainingData<'_>,
+        recipe: &Recipe,
+        workers: &Workers,
+        pass: &mut Pass<'_>,
+    ) -> Result<(), TrainError> {
+        let batch_size = recipe.batch_size.of(training_data.division.learn.len());
+        let done = self.losses.len();
+        let candidates: Vec<(usize, Vec<f32>)> = match recipe.early_stopping {
+            true if self.best_figure.is_finite() => vec![(done, self.best.clone())],
+            true => vec![],
+            // Those before the first epoch have learnt nothing.
+            false => (0..done.min(2)).map(|back| done - back).zip(earlier).collect(),
+        };
+        for (epochs, parameters) in candidates.into_iter().filter(|(_, parameters)| !parameters.is_empty()) {
+            self.network.parameters = parameters;
+            if !workers.ranks.any(!is_usable(&self.network, training_data, pass, batch_size)) {
+                self.losses.truncate(epochs);
+                self.scores.truncate(epochs);
+                return Ok(());
+            }
+        }
+        Err(TrainError::Diverged { epoch: done + 1 })
     }
 
     /// One pass over the rows; the mean loss as it went along.
@@ -182,4 +234,18 @@ impl Descent {
             self.without_improvement = 0;
         }
     }
+}
+
+/// Whether the network answers all rows by finite numbers, on the target's own scale too.
+fn is_usable(network: &Network, training_data: &TrainingData<'_>, pass: &mut Pass<'_>, batch_size: usize) -> bool {
+    let (mean, std) = training_data.scale_of_layer();
+    let mut rescaled = network.clone();
+    rescaled.rescale(mean, std);
+    let is_finite = |answer: &f32| ((f64::from(*answer) * std + mean) as f32).is_finite();
+    let Division { learn, validate } = training_data.division;
+    rescaled.parameters.iter().all(|value| value.is_finite())
+        && [learn, validate].iter().flat_map(|rows| rows.chunks(batch_size)).all(|batch| {
+            let answers = pass.answer(network, batch);
+            answers.iter().all(is_finite)
+        })
 }

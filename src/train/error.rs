@@ -72,7 +72,9 @@ pub enum TrainError {
     #[error(transparent)]
     Dataset(#[from] DatasetError),
     /// A class with too few rows for early stopping.
-    #[error("class {class:?} has only one training row: --early-stopping needs at least 2 of each class")]
+    #[error(
+        "class {class:?} has only one training row: --early-stopping, and a --threshold to choose, need 2 of each class"
+    )]
     OneMember {
         /// The class.
         class: String,
@@ -108,6 +110,22 @@ pub enum TrainError {
         /// The target column.
         target: String,
     },
+    /// A positive class or a threshold where there aren't two classes.
+    #[error("--positive and --threshold are for two classes, and {target:?} has {found}")]
+    NotTwoClasses {
+        /// The target column.
+        target: String,
+        /// What it has.
+        found: String,
+    },
+    /// A positive class that isn't one.
+    #[error("--positive names the class {class:?}, which no training row has; they have {classes}")]
+    UnknownPositive {
+        /// The class.
+        class: String,
+        /// Those that there are.
+        classes: String,
+    },
     /// A version that the training can't start from.
     #[error("training can't start from {parent}: {reason}")]
     Parent {
@@ -121,7 +139,8 @@ pub enum TrainError {
     Checkpoint(#[from] CheckpointError),
     /// The loss is NaN or infinite, and there is nothing to keep.
     #[error(
-        "the loss isn't finite in epoch {epoch}, so there are no weights to keep: try a smaller --learning-rate-init"
+        "the loss isn't finite in epoch {epoch}, and no weights before it answer by finite numbers, so nothing is \
+         published: try a smaller --learning-rate-init, or scale the features (--scale standard)"
     )]
     Diverged {
         /// The epoch, from 1.

@@ -8,6 +8,7 @@ mod comparison;
 mod ranking;
 mod scores;
 mod thin;
+mod threshold;
 
 use std::collections::BTreeMap;
 
@@ -20,11 +21,17 @@ pub use self::scores::{
     Detection, accuracy, balanced_accuracy, brier_score, confusion, detections, log_loss, mae, r2, rmse,
 };
 pub use self::thin::thin;
+pub use self::threshold::ThresholdRule;
+use self::threshold::sparse;
 use super::dataset::Truth;
 use crate::model::Model;
+use crate::model::decision::ClassDecision;
 pub use crate::model::evaluation::Evaluation;
-use crate::model::evaluation::{ClassDetail, Classes, Curves, Detail, OutputDetail, Point};
+use crate::model::evaluation::{
+    ClassDetail, Classes, Curves, Detail, OutputDetail, Point, ReferenceScore, ThresholdRow,
+};
 use crate::model::signature::Target;
+use crate::model::target_scale::TargetScale;
 
 /// With more than two classes so many have curves: more can't be distinguished in a plot.
 const MAX_CURVES: usize = 10;
@@ -41,21 +48,40 @@ const SCATTER_POINTS: usize = 500;
 
 /// What a model answers for rows that its signature accepts: rows × outputs.
 pub fn answers(model: &Model, rows: ArrayView2<'_, f64>) -> Array2<f64> {
-    let mut answers = Array2::zeros((rows.nrows(), model.mlp.outputs()));
+    scaled(outputs(model, rows), model.target_scale)
+}
+
+/// What its network answers, on the scale of [`Model::target_scale`].
+pub fn outputs(model: &Model, rows: ArrayView2<'_, f64>) -> Array2<f32> {
+    let mut outputs = Array2::zeros((rows.nrows(), model.mlp.outputs()));
     let mut scratch = model.scratch();
-    let chunks = rows.axis_chunks_iter(Axis(0), CHUNK_ROWS).zip(answers.axis_chunks_iter_mut(Axis(0), CHUNK_ROWS));
-    for (rows, mut answers) in chunks {
-        let mut out = Array2::zeros(answers.raw_dim());
-        model.score(rows.as_standard_layout().view(), out.view_mut(), &mut scratch);
-        answers.assign(&out.mapv(f64::from));
+    let chunks = rows.axis_chunks_iter(Axis(0), CHUNK_ROWS).zip(outputs.axis_chunks_iter_mut(Axis(0), CHUNK_ROWS));
+    for (rows, out) in chunks {
+        model.score(rows.as_standard_layout().view(), out, &mut scratch);
     }
-    answers
+    outputs
+}
+
+/// What outputs stand for.
+pub(super) fn scaled(outputs: Array2<f32>, scale: Option<TargetScale>) -> Array2<f64> {
+    outputs.mapv(|output| scale.map_or(f64::from(output), |scale| scale.undo(output)))
+}
+
+/// Which class is predicted, and what thresholds are judged by.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Judgement {
+    /// Which class the probabilities stand for.
+    pub decision: ClassDecision,
+    /// Gives the table of thresholds its costs.
+    pub rule: Option<ThresholdRule>,
 }
 
 /// Evaluates answers to rows of this target; an empty evaluation if the truth is of another kind.
-pub fn evaluation(target: &Target, truth: &Truth, answers: ArrayView2<'_, f64>) -> Evaluation {
+pub fn evaluation(target: &Target, truth: &Truth, answers: ArrayView2<'_, f64>, judgement: Judgement) -> Evaluation {
     match (target, truth) {
-        (Target::Classification { classes, .. }, Truth::Classes(actual)) => classification(classes, actual, answers),
+        (Target::Classification { classes, .. }, Truth::Classes(actual)) => {
+            judged_classification(classes, actual, answers, judgement)
+        }
         (Target::Regression { names }, Truth::Numbers(actual)) => regression(names, actual.view(), answers),
         _ => Evaluation::default(),
     }
@@ -66,9 +92,18 @@ pub fn evaluation(target: &Target, truth: &Truth, answers: ArrayView2<'_, f64>) 
 ///
 /// The metrics are `accuracy`, `balanced_accuracy`, `log_loss`, `brier_score`, and `precision`, `recall` and `f1` with
 /// `_macro` and `_weighted`; for two classes also `precision`, `recall`, `f1`, `roc_auc` and `average_precision` of the
-/// second one; for more `roc_auc_ovr` and `average_precision_macro` (each class against the rest; left out where a
-/// class doesn't occur), `roc_auc_ovr_weighted` and `average_precision_weighted`.
+/// positive one, by default the second; for more `roc_auc_ovr` and `average_precision_macro` (each class against the
+/// rest; undefined where a class doesn't occur), `roc_auc_ovr_weighted` and `average_precision_weighted`.
 pub fn classification(classes: &[String], actual: &[usize], probabilities: ArrayView2<'_, f64>) -> Evaluation {
+    judged_classification(classes, actual, probabilities, Judgement::default())
+}
+
+fn judged_classification(
+    classes: &[String],
+    actual: &[usize],
+    probabilities: ArrayView2<'_, f64>,
+    Judgement { decision, rule }: Judgement,
+) -> Evaluation {
     let usable = finite_rows(probabilities);
     let not_finite = actual.len() - usable.len();
     let actual: Vec<usize> = usable.iter().map(|&row| actual[row]).collect();
@@ -76,7 +111,7 @@ pub fn classification(classes: &[String], actual: &[usize], probabilities: Array
         return Evaluation { not_finite, ..Evaluation::default() };
     }
     let probabilities = probabilities.select(Axis(0), &usable);
-    let confusion = confusion(classes.len(), &actual, &predicted_classes(probabilities.view()));
+    let confusion = confusion(classes.len(), &actual, &predicted_classes(probabilities.view(), decision));
     let found = detections(&confusion);
     let mut metrics = named([
         ("accuracy", accuracy(&confusion)),
@@ -84,14 +119,18 @@ pub fn classification(classes: &[String], actual: &[usize], probabilities: Array
         ("log_loss", log_loss(&actual, probabilities.view())),
         ("brier_score", brier_score(&actual, probabilities.view())),
     ]);
-    metrics.extend(averages(&confusion, &found));
+    let positive = (classes.len() == 2).then_some(decision.positive());
+    metrics.extend(averages(&confusion, &found, positive));
 
-    let with_curves = if classes.len() == 2 { vec![1] } else { commonest(&found) };
-    let (mut details, mut curves) = (Vec::new(), Vec::new());
+    let with_curves = positive.map_or_else(|| commonest(&found), |positive| vec![positive]);
+    let (mut details, mut curves, mut thresholds) = (Vec::new(), Vec::new(), Vec::new());
     for (class, (name, found)) in classes.iter().zip(&found).enumerate() {
-        let positive: Vec<bool> = actual.iter().map(|&actual| actual == class).collect();
+        let is_class: Vec<bool> = actual.iter().map(|&actual| actual == class).collect();
         let scores = probabilities.column(class).to_vec();
-        let ranking = Ranking::new(&positive, &scores);
+        let ranking = Ranking::new(&is_class, &scores);
+        if positive == Some(class) {
+            thresholds = sparse(ranking.thresholds(rule));
+        }
         let Detection { rows, precision, recall, f1 } = *found;
         let (roc_auc, average_precision) = (ranking.roc_auc(), ranking.average_precision());
         details.push(ClassDetail { name: name.clone(), rows, precision, recall, f1, roc_auc, average_precision });
@@ -100,13 +139,36 @@ pub fn classification(classes: &[String], actual: &[usize], probabilities: Array
                 class: name.clone(),
                 roc: ranking.roc_curve().map(stored).unwrap_or_default(),
                 precision_recall: ranking.precision_recall().map(steps).map(stored).unwrap_or_default(),
-                calibration: calibration(&positive, &scores),
+                calibration: calibration(&is_class, &scores),
             });
         }
     }
-    metrics.extend(ranking_metrics(&details));
-    let detail = Detail::Classification(Classes { classes: details, confusion, curves });
-    Evaluation { rows: actual.len(), not_finite, metrics, detail: Some(detail), ..Evaluation::default() }
+    let (ranked, undefined) = ranking_metrics(&details, positive);
+    metrics.extend(ranked);
+    let commonest = details.iter().max_by_key(|class| class.rows);
+    let reference = commonest.map(|class| ReferenceScore {
+        metric: "accuracy".into(),
+        answer: class.name.clone(),
+        value: class.rows as f64 / actual.len() as f64,
+        model: metrics["accuracy"],
+    });
+    let detail = Classes {
+        classes: details,
+        confusion,
+        curves,
+        positive: positive.map(|positive| classes[positive].clone()),
+        threshold: decision.threshold().filter(|_| positive.is_some()),
+        thresholds,
+    };
+    let detail = Some(Detail::Classification(detail));
+    Evaluation { rows: actual.len(), not_finite, metrics, undefined, reference, detail, ..Evaluation::default() }
+}
+
+/// What each threshold of a class means on rows, from the highest on. `actual` has each row's class, and `probabilities` are
+/// those of `class`.
+pub fn thresholds(actual: &[usize], class: usize, probabilities: &[f64], rule: ThresholdRule) -> Vec<ThresholdRow> {
+    let is_positive: Vec<bool> = actual.iter().map(|&actual| actual == class).collect();
+    Ranking::new(&is_positive, probabilities).thresholds(Some(rule))
 }
 
 /// Evaluates a regression. `actual` and `predicted`: rows × outputs, the latter with these names. Rows with a prediction
@@ -135,18 +197,33 @@ pub fn regression(names: &[String], actual: ArrayView2<'_, f64>, predicted: Arra
         let values: Option<Vec<f64>> = outputs.iter().map(|output| output.metrics.get(name).copied()).collect();
         Some((name.to_owned(), mean(values?.into_iter())))
     };
-    let metrics = ["mae", "rmse", "r2"].into_iter().filter_map(over_outputs).collect();
+    let metrics: BTreeMap<String, f64> = ["mae", "rmse", "r2"].into_iter().filter_map(over_outputs).collect();
+    let why = |name: &str| match usable.len() {
+        1 if name == "r2" => "it needs two rows",
+        _ => "the errors are too large to be squared",
+    };
+    let undefined = ["mae", "rmse", "r2"].into_iter().filter(|&name| !metrics.contains_key(name));
+    let undefined = undefined.map(|name| (name.to_owned(), why(name).to_owned())).collect();
+    let reference = metrics.get("r2").map(|&model| ReferenceScore {
+        metric: "r2".into(),
+        answer: "mean".into(),
+        value: 0.0,
+        model,
+    });
     let detail = Some(Detail::Regression { outputs });
-    Evaluation { rows: usable.len(), not_finite, metrics, detail, ..Evaluation::default() }
+    Evaluation { rows: usable.len(), not_finite, metrics, undefined, reference, detail, ..Evaluation::default() }
 }
 
-/// The class with the highest probability in each row, the first of those that share it: as in
-/// [`crate::engine::predicted_class`].
-pub fn predicted_classes(probabilities: ArrayView2<'_, f64>) -> Vec<usize> {
+/// The class that each row is predicted to be of, as in [`ClassDecision::class`].
+pub fn predicted_classes(probabilities: ArrayView2<'_, f64>, decision: ClassDecision) -> Vec<usize> {
     let highest = |row: ArrayView1<'_, f64>| {
         row.iter().enumerate().fold(0, |best, (class, value)| if *value > row[best] { class } else { best })
     };
-    probabilities.rows().into_iter().map(highest).collect()
+    let class = |row: ArrayView1<'_, f64>| match decision.threshold() {
+        Some(threshold) if row.len() == 2 => decision.by_threshold(row[decision.positive()], threshold),
+        _ => highest(row),
+    };
+    probabilities.rows().into_iter().map(class).collect()
 }
 
 /// The rows that have only finite values.
@@ -158,8 +235,8 @@ fn named<const N: usize>(metrics: [(&str, f64); N]) -> BTreeMap<String, f64> {
     metrics.map(|(name, value)| (name.to_owned(), value)).into()
 }
 
-/// Precision, recall and F1: means over the classes that occur or were predicted, and for two classes the second one's.
-fn averages(confusion: &[Vec<u64>], found: &[Detection]) -> BTreeMap<String, f64> {
+/// Precision, recall and F1: means over the classes that occur or were predicted, and for two classes the positive one's.
+fn averages(confusion: &[Vec<u64>], found: &[Detection], positive: Option<usize>) -> BTreeMap<String, f64> {
     type Share = fn(&Detection) -> f64;
     let concerns = |&class: &usize| found[class].rows > 0 || confusion.iter().any(|row| row[class] > 0);
     let classes: Vec<usize> = (0..found.len()).filter(concerns).collect();
@@ -171,21 +248,38 @@ fn averages(confusion: &[Vec<u64>], found: &[Detection]) -> BTreeMap<String, f64
         let weighted = found.iter().map(|found| value(found) * found.rows as f64).sum::<f64>() / rows as f64;
         metrics.insert(format!("{name}_macro"), mean(classes.iter().map(|&class| value(&found[class]))));
         metrics.insert(format!("{name}_weighted"), weighted);
-        if let [_, second] = found {
-            metrics.insert(name.to_owned(), value(second));
+        if let Some(positive) = positive {
+            metrics.insert(name.to_owned(), value(&found[positive]));
         }
     }
     metrics
 }
 
-/// ROC AUC and average precision: the second class's of two; else means over all classes.
-fn ranking_metrics(classes: &[ClassDetail]) -> BTreeMap<String, f64> {
-    if let [_, second] = classes {
-        let both = [("roc_auc", second.roc_auc), ("average_precision", second.average_precision)];
-        return both.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+/// ROC AUC and average precision: the positive class's of two; else means over all classes. Beside them those that are
+/// undefined, and why.
+fn ranking_metrics(
+    classes: &[ClassDetail],
+    positive: Option<usize>,
+) -> (BTreeMap<String, f64>, BTreeMap<String, String>) {
+    let (mut metrics, mut undefined) = (BTreeMap::new(), BTreeMap::new());
+    let mut add = |name: &str, value: Option<f64>, why: &str| match value {
+        Some(value) => drop(metrics.insert(name.to_owned(), value)),
+        None => drop(undefined.insert(name.to_owned(), why.to_owned())),
+    };
+    let all_rows: u64 = classes.iter().map(|class| class.rows).sum();
+    let absent: Vec<String> =
+        classes.iter().filter(|class| class.rows == 0).map(|class| format!("{:?}", class.name)).collect();
+    let only = classes.iter().find(|class| class.rows == all_rows);
+    let why = match only {
+        Some(class) => format!("all rows are of class {:?}", class.name),
+        None => format!("no row is of class {}", absent.join(", ")),
+    };
+    if let Some(positive) = positive {
+        add("roc_auc", classes[positive].roc_auc, &why);
+        add("average_precision", classes[positive].average_precision, &why);
+        return (metrics, undefined);
     }
     type Area = fn(&ClassDetail) -> Option<f64>;
-    let mut metrics = BTreeMap::new();
     let kinds: [(&str, &str, Area); 2] = [
         ("roc_auc_ovr", "roc_auc_ovr_weighted", |class| class.roc_auc),
         ("average_precision_macro", "average_precision_weighted", |class| class.average_precision),
@@ -197,10 +291,10 @@ fn ranking_metrics(classes: &[ClassDetail]) -> BTreeMap<String, f64> {
         };
         let all: Vec<&ClassDetail> = classes.iter().collect();
         let occurring: Vec<&ClassDetail> = classes.iter().filter(|class| class.rows > 0).collect();
-        metrics.extend(mean_over(&all, |_| 1.0).map(|mean| (alike.to_owned(), mean)));
-        metrics.extend(mean_over(&occurring, |class| class.rows as f64).map(|mean| (weighted.to_owned(), mean)));
+        add(alike, mean_over(&all, |_| 1.0), &why);
+        add(weighted, mean_over(&occurring, |class| class.rows as f64), &why);
     }
-    metrics
+    (metrics, undefined)
 }
 
 /// The classes with most rows, in their order.

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 
 use super::class_weight::ClassWeight;
+use super::evaluate::ThresholdRule;
 use super::preparation::Preparation;
 use crate::engine::Activation;
 use crate::monitor::drift::Cycle;
@@ -53,10 +54,19 @@ pub struct Recipe {
     /// Whether some of the training rows validate each epoch instead of training; the weights with the best score
     /// (accuracy, or R²) are the result.
     pub early_stopping: bool,
-    /// The share of those rows; a part of a row counts as a whole one.
+    /// The share of the rows that early stopping and the choice of a threshold set aside; a part of a row counts as a
+    /// whole one.
     pub validation_fraction: f64,
     /// How much a row counts, by its class.
     pub class_weight: Option<ClassWeight>,
+    /// The scale on which a regression learns its target; the loss, `alpha` and `tol` are on it too.
+    pub target_scale: TargetScaling,
+    /// Of two classes the one that metrics and the threshold are about; `None`: the second one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub positive: Option<String>,
+    /// From which probability on the positive class is predicted; `None`: where it is the more probable one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<ThresholdRule>,
     /// Whether each epoch takes the rows in a new order.
     pub shuffle: bool,
     /// The cycle of which each period gets a drift baseline of its own, if any.
@@ -89,6 +99,9 @@ impl Default for Recipe {
             early_stopping: false,
             validation_fraction: 0.1,
             class_weight: None,
+            target_scale: TargetScaling::Standard,
+            positive: None,
+            threshold: None,
             shuffle: true,
             baseline_by: None,
             random_state: 0,
@@ -97,6 +110,11 @@ impl Default for Recipe {
 }
 
 impl Recipe {
+    /// Whether some of the training rows are set aside: to stop early by, to choose a threshold by.
+    pub fn sets_rows_aside(&self) -> bool {
+        self.early_stopping || self.threshold.is_some_and(ThresholdRule::needs_rows)
+    }
+
     /// What is wrong with these values, if anything, in the words of the options; the ranges are scikit-learn's.
     pub fn validate(&self) -> Result<(), String> {
         self.preparation.validate()?;
@@ -145,6 +163,16 @@ pub enum Solver {
     Adam,
 }
 
+/// The scale on which a regression learns its target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TargetScaling {
+    /// Its own, as scikit-learn's `MLPRegressor`.
+    None,
+    /// Mean 0 and deviation 1, as scikit-learn's `TransformedTargetRegressor` with a `StandardScaler`.
+    Standard,
+}
+
 /// How the step size of sgd changes from epoch to epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -185,8 +213,27 @@ impl FromStr for Solver {
         match text {
             "sgd" => Ok(Solver::Sgd),
             "adam" => Ok(Solver::Adam),
+            "lbfgs" => Err("weir has no lbfgs: expected sgd or adam".into()),
             _ => Err("expected sgd or adam".into()),
         }
+    }
+}
+
+impl FromStr for TargetScaling {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<TargetScaling, String> {
+        match text {
+            "none" => Ok(TargetScaling::None),
+            "standard" => Ok(TargetScaling::Standard),
+            _ => Err("expected none or standard".into()),
+        }
+    }
+}
+
+impl fmt::Display for TargetScaling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if *self == TargetScaling::None { "none" } else { "standard" })
     }
 }
 

@@ -36,6 +36,12 @@ pub enum Split {
 impl Split {
     /// The training and the test rows.
     pub fn divide(self, table: &Table) -> Result<(Table, Table), TrainError> {
+        let (train, test) = self.rows(table)?;
+        Ok((table.select(&train), table.select(&test)))
+    }
+
+    /// Their indices in the table.
+    pub fn rows(self, table: &Table) -> Result<(Vec<usize>, Vec<usize>), TrainError> {
         let rows = 0..table.len();
         let times = || table.times.as_ref().map(|times| &times.rows).ok_or(TrainError::NoTime);
         let (train, test) = match self {
@@ -68,7 +74,7 @@ impl Split {
         if train.is_empty() {
             return Err(TrainError::EmptySide { side: "training" });
         }
-        Ok((table.select(&train), table.select(&test)))
+        Ok((train, test))
     }
 }
 

@@ -269,3 +269,140 @@ fn classes_that_weigh_more_are_predicted_more() {
     let error = train(&regression(100), &named).unwrap_err().to_string();
     assert!(error.contains("--class-weight is for a classification"), "{error}");
 }
+
+/// One row in 25 is of the class `yes`, which the first feature gives away but for noise.
+fn imbalanced(rows: usize) -> Table {
+    let mut table = table(rows);
+    let is_yes = |row: usize| row % 25 == 4;
+    table.rows = Array2::from_shape_fn((rows, 3), |(row, column)| match column {
+        0 => (row as f64 * 1.3).sin() + if is_yes(row) { 0.5 } else { 0.0 },
+        1 => (row as f64 * 7.7).cos(),
+        _ => (row % 2) as f64,
+    });
+    let names = ["no", "yes"].map(String::from).to_vec();
+    table.target.values =
+        TargetValues::Classes { names, rows: (0..rows).map(|row| usize::from(is_yes(row))).collect() };
+    table
+}
+
+#[test]
+fn a_threshold_is_chosen_on_rows_that_are_set_aside_and_kept() {
+    let (train, mut test) = halves(&imbalanced(2000));
+    let fit_with = |test: &Table, positive: &str, rule: &str| {
+        let recipe = Recipe {
+            positive: Some(positive.into()),
+            threshold: Some(rule.parse().unwrap()),
+            validation_fraction: 0.3,
+            ..recipe()
+        };
+        fit(&train, test, &recipe, &mut |_| ControlFlow::Continue(()))
+    };
+    let plain = fit(&train, &test, &recipe(), &mut |_| ControlFlow::Continue(())).unwrap();
+    let chosen = fit_with(&test, "yes", "cost=fp:1,fn:50").unwrap();
+    let (with, without) = (chosen.metrics()["recall"], plain.metrics()["recall"]);
+    assert!(with > 0.75 && with > without + 0.2, "{with}, {without}");
+    let draft = chosen.into_draft("m", []);
+    let decision = draft.decision.clone().unwrap();
+    assert!(decision.positive == "yes" && decision.threshold.unwrap() < 0.3, "{decision:?}");
+    assert_eq!(draft.training.recipe["threshold"], "cost=fp:1,fn:50");
+    let (manifest, files) = draft.bundle(1, "2026-01-01T00:00:00Z".into()).unwrap();
+    assert_eq!(crate::model::Model::load(&files, |_| {}).unwrap().decision.threshold(), decision.threshold);
+    assert_eq!(manifest.decision, Some(decision.clone()));
+
+    // The test rows have no part in it.
+    test.rows.column_mut(0).fill(-5.0);
+    assert_eq!(fit_with(&test, "yes", "cost=fp:1,fn:50").unwrap().into_draft("m", []).decision, Some(decision));
+
+    let other = fit_with(&test, "no", "0.9").unwrap();
+    let Some(crate::model::evaluation::Detail::Classification(classes)) = &other.evaluation().unwrap().detail else {
+        panic!("classes")
+    };
+    assert_eq!((classes.positive.as_deref(), classes.threshold), (Some("no"), Some(0.9)));
+    assert!(!classes.thresholds.is_empty() && classes.curves[0].class == "no");
+}
+
+#[test]
+fn a_decision_that_cannot_be_ends_the_training_before_it_begins() {
+    let fails = |table: &Table, positive: Option<&str>, rule: &str| {
+        let threshold = Some(rule.parse().unwrap());
+        let recipe = Recipe { positive: positive.map(String::from), threshold, ..recipe() };
+        train(table, &recipe).unwrap_err().to_string()
+    };
+    assert!(fails(&table(100), Some("maybe"), "f1").contains("--positive names the class \"maybe\""));
+    assert!(fails(&regression(100), None, "f1").contains("are for two classes, and \"price\" has numbers"));
+    let threshold = Some("precision>=1".parse().unwrap());
+    let mut flat = imbalanced(1000);
+    flat.rows.fill(0.0);
+    let trained = train(&flat, &Recipe { threshold, max_iter: 1, ..recipe() }).unwrap();
+    let warning = &trained.evaluation().unwrap().warnings[0];
+    assert_eq!(warning.kind, warnings::THRESHOLD_NOT_REACHED);
+    assert!(warning.message.contains("no threshold has the precision>=1, the highest is"), "{}", warning.message);
+    assert_eq!(trained.into_draft("m", []).decision.unwrap().threshold, None);
+}
+
+#[test]
+fn a_training_that_diverges_leaves_what_can_be_published_or_one_line() {
+    let mut unscaled = table(200);
+    unscaled.target = regression(200).target;
+    let (mut published, mut refused) = (0, 0);
+    for learning_rate_init in [1e-9, 1e-7, 1e-5, 1e-3, 0.5, 10.0, 1e6] {
+        for early_stopping in [false, true] {
+            let preparation = Preparation { scale: preparation::Scale::None, ..Preparation::default() };
+            let wild = Recipe {
+                preparation,
+                learning_rate_init,
+                early_stopping,
+                n_iter_no_change: usize::MAX,
+                max_iter: 60,
+                ..recipe()
+            };
+            match train(&unscaled, &wild) {
+                Ok(trained) => {
+                    published += usize::from(trained.stop == Stop::Diverged);
+                    assert!(trained.losses.iter().chain(&trained.scores).all(|value| value.is_finite()));
+                    let bundle = trained.into_draft("m", []).bundle(1, "2026-01-01T00:00:00Z".into());
+                    assert!(bundle.is_ok(), "{learning_rate_init}, {early_stopping}: {bundle:?}");
+                }
+                Err(error) => {
+                    refused += 1;
+                    assert!(matches!(error, TrainError::Diverged { .. }), "{error}");
+                }
+            }
+        }
+    }
+    assert!(published > 0 && refused > 0, "{published} and {refused}");
+}
+
+#[test]
+fn a_target_far_from_0_is_learnt_and_answered_as_well_as_one_near_it() {
+    let at = |offset: f64, deviation: f64| {
+        let mut table = table(400);
+        let number = |row: usize| offset + deviation * (row as f64 * 1.3).sin();
+        table.target =
+            TableTarget { name: "eta".into(), values: TargetValues::Numbers((0..400).map(number).collect()) };
+        let trained = train(&table, &Recipe { max_iter: 100, tol: 0.0, ..recipe() }).unwrap();
+        let r2 = trained.metrics()["r2"];
+        let (_, files) = trained.into_draft("m", []).bundle(1, "2026-01-01T00:00:00Z".into()).unwrap();
+        let model = crate::model::Model::load(&files, |_| {}).unwrap();
+        let answers = evaluate::answers(&model, table.rows.view());
+        let actual: Vec<f64> = (0..400).map(number).collect();
+        let served = evaluate::r2(&actual, &answers.column(0).to_vec()).unwrap();
+        (r2, served, model.target_scale.is_some())
+    };
+    let (near, served, is_separate) = at(0.0, 100.0);
+    assert!(near > 0.95 && served > 0.95 && !is_separate, "{near}, {served}");
+    for (offset, deviation) in [(1.7e9, 600.0), (1.7e10, 100.0), (-1e12, 1.0), (0.0, 1e-40)] {
+        let (tested, served, is_separate) = at(offset, deviation);
+        assert!(tested > near - 0.02 && served > near - 0.02 && is_separate, "{offset}: {tested}, {served}");
+    }
+}
+
+#[test]
+fn a_target_may_be_learnt_as_it_is() {
+    let raw = Recipe { target_scale: TargetScaling::None, learning_rate_init: 1e-6, max_iter: 2, ..recipe() };
+    let trained = train(&regression(200), &raw).unwrap();
+    assert!(trained.losses[0] > 1e6 && trained.target_std.is_none(), "half the squared error of about 5000");
+    assert_eq!(trained.into_draft("m", []).training.recipe["target_scale"], "none");
+    let standard = train(&regression(200), &Recipe { max_iter: 2, ..recipe() }).unwrap();
+    assert!(standard.losses[0] < 10.0 && standard.target_std.is_some());
+}

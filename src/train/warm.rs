@@ -11,11 +11,15 @@ use serde_json::{Map, Value};
 use super::backprop::{Network, Truth};
 use super::dataset::Table;
 use super::dataset::examples;
-use super::{Material, TrainError, TrainingTarget, taught};
+use super::warnings::warning;
+use super::{Material, Recipe, TrainError, TrainingTarget, taught};
 use crate::engine::{Activation, Output};
 use crate::model::bundle::Draft;
+use crate::model::decision::Decision;
+use crate::model::evaluation::Warning;
 use crate::model::preprocess::Transform;
 use crate::model::signature::{Signature, Target};
+use crate::model::target_scale::TargetScale;
 
 /// What a recipe says of preprocessing and shape: here the parent's recipe counts.
 const INHERITED: [&str; 3] = ["preparation", "hidden_layer_sizes", "activation"];
@@ -26,6 +30,8 @@ pub struct Parent {
     name: String,
     version: Option<u64>,
     signature: Signature,
+    decision: Option<Decision>,
+    target_scale: Option<TargetScale>,
     preprocessing: Vec<Transform>,
     network: Network,
     output: Output,
@@ -39,7 +45,18 @@ impl Parent {
     /// If such a network can't be trained on: it has a norm, a PReLU with a slope for each neuron, answers several numbers, or its last layer has a function
     /// of its own, for which there is no loss.
     pub fn new(draft: Draft) -> Result<Parent, TrainError> {
-        let Draft { name, parent: version, signature, preprocessing, layers, output, training, .. } = draft;
+        let Draft {
+            name,
+            parent: version,
+            signature,
+            decision,
+            target_scale,
+            preprocessing,
+            layers,
+            output,
+            training,
+            ..
+        } = draft;
         let reason = match (layers.last(), &signature.target) {
             (None, _) => Some("it has no layers".to_owned()),
             _ if layers.iter().any(|layer| layer.norm.is_some()) => Some("it has a layer normalisation".to_owned()),
@@ -53,7 +70,9 @@ impl Parent {
             _ => None,
         };
         let network = Network::of_layers(&layers, output);
-        let parent = Parent { name, version, signature, preprocessing, network, output, recipe: training.recipe };
+        let recipe = training.recipe;
+        let parent =
+            Parent { name, version, signature, decision, target_scale, preprocessing, network, output, recipe };
         match reason {
             Some(reason) => Err(parent.refuse(reason)),
             None => Ok(parent),
@@ -74,11 +93,28 @@ impl Parent {
         self.output
     }
 
+    /// What the version decides.
+    pub(super) fn decision(&self) -> Option<&Decision> {
+        self.decision.as_ref()
+    }
+
+    /// A note that the version's threshold isn't the new one's: it belongs to the probabilities of the old weights.
+    pub(super) fn lost_threshold(&self, new: Option<&Decision>) -> Option<Warning> {
+        let threshold = self.decision.as_ref()?.threshold?;
+        new.and_then(|new| new.threshold).is_none().then(|| {
+            let message = format!("the threshold {threshold} of {self} isn't taken over: choose one (--threshold)");
+            warning("threshold_not_inherited", None, message)
+        })
+    }
+
     /// The network as it is to learn: a regression on the standardised target.
     pub(super) fn network(&self, scale: Option<(f64, f64)>) -> Network {
         let mut network = self.network.clone();
-        if let Some((mean, std)) = scale {
-            network.standardise(mean, std);
+        let (mean, std) = scale.unwrap_or((0.0, 1.0));
+        match self.target_scale {
+            // One step in f64: the answers on the target's own scale may not fit an f32.
+            Some(own) => network.rescale((own.mean - mean) / std, own.std / std),
+            None => network.standardise(mean, std),
         }
         network
     }
@@ -99,7 +135,7 @@ impl Parent {
     }
 
     /// The training rows as this version takes them; those that it would reject are left out.
-    pub(super) fn material(&self, table: &Table) -> Result<Material, TrainError> {
+    pub(super) fn material(&self, table: &Table, recipe: &Recipe) -> Result<Material, TrainError> {
         let refuse = |reason| Err(self.refuse(reason));
         let known = &self.signature;
         let rows = examples::decode(&table.features, table.rows.view(), &known.features)?;
@@ -109,7 +145,7 @@ impl Parent {
             return refuse(format!("it would reject each of the {} training rows", table.len()));
         }
         let rows: Array2<f64> = rows.select(Axis(0), &keep);
-        let TrainingTarget { target, mut truth, scale } = taught(&table.select(&keep).target)?;
+        let TrainingTarget { target, mut truth, scale } = taught(&table.select(&keep).target, recipe)?;
         let target = match (&known.target, target) {
             (Target::Classification { classes: theirs, .. }, Target::Classification { name, classes: ours }) => {
                 if let Some(class) = ours.iter().find(|class| !theirs.contains(class)) {

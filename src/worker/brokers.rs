@@ -87,6 +87,8 @@ struct Membership {
     is_joined: bool,
     /// Since when it is a member.
     since: Option<Instant>,
+    /// The generation in which the group continued without it: it is no member until it has another one.
+    lost_in: Option<i32>,
     /// Whether the brokers deny it membership in its group.
     is_denied: bool,
 }
@@ -151,9 +153,15 @@ impl<'c, K: Clients> Brokers<'c, K> {
         self.surroundings.now()
     }
 
-    /// Notes whether the group has assigned partitions to this worker, be they none.
-    pub(super) fn set_joined(&mut self, is_joined: bool) {
-        self.membership.is_joined = is_joined;
+    /// Notes that the group has assigned partitions to this worker, be they none.
+    pub(super) fn note_assignment(&mut self) {
+        (self.membership.is_joined, self.membership.lost_in) = (true, None);
+        self.report_due = self.now();
+    }
+
+    /// Notes that the group continues without this worker.
+    pub(super) fn note_loss(&mut self) {
+        (self.membership.is_joined, self.membership.lost_in) = (false, self.consumer.generation());
         self.report_due = self.now();
     }
 
@@ -215,11 +223,8 @@ impl<'c, K: Clients> Brokers<'c, K> {
     }
 
     fn is_joined(&mut self, now: Instant) -> bool {
-        if !self.consumer.is_member() {
-            self.membership.since = None;
-        } else if self.membership.since.is_none() {
-            self.membership.since = Some(now);
-        }
+        let generation = self.consumer.generation().filter(|&present| self.membership.lost_in != Some(present));
+        self.membership.since = generation.and(self.membership.since.or(Some(now)));
         let since = self.membership.since;
         self.membership.is_joined || since.is_some_and(|since| now.saturating_duration_since(since) >= JOINED_AFTER)
     }

@@ -88,8 +88,8 @@ impl GroupConsumer for Consumer {
         self.next_event()
     }
 
-    fn is_member(&self) -> bool {
-        self.is_member()
+    fn generation(&self) -> Option<i32> {
+        self.generation()
     }
 
     fn fetch<'c>(&'c self, queue: usize, into: &mut VecDeque<FetchEvent<Record<'c>>>) {

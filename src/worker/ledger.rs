@@ -95,6 +95,18 @@ impl Ledger {
         slot
     }
 
+    /// Opens another batch for the rest of an open one, which has the last so many of its timestamps. Returns its slot.
+    pub(crate) fn split(&mut self, slot: usize, timestamps: usize, now: Instant) -> usize {
+        let batch = &mut self.batches[slot];
+        let (route, rest) = (batch.route, batch.timestamps.split_off(batch.timestamps.len() - timestamps));
+        self.open(route, now, rest.into_iter())
+    }
+
+    /// Whether nothing of an open batch has been sent.
+    pub(crate) fn is_unsent(&self, slot: usize) -> bool {
+        self.batches[slot].rows.is_empty()
+    }
+
     /// What the next record of a batch is called while it is in flight.
     pub(crate) fn next_ticket(&self, slot: usize) -> Ticket {
         Ticket { batch: slot as u32, row: self.batches[slot].rows.len() as u32 }

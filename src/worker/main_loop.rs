@@ -13,7 +13,7 @@ use super::clients::KafkaClients;
 use super::ledger::Load;
 use super::pipeline::{PendingBatch, Route, RoutePipeline};
 use super::ports::{Clients, GroupConsumer, InputRecord, OutputProducer, Surroundings};
-use super::refusal::Refusal;
+use super::sink::send_records;
 use super::transaction::Transaction;
 use super::{Activity, Delivery, Heartbeat, Stop, WorkerConfig, WorkerError, WorkerExit};
 use crate::batch::BatchConfig;
@@ -21,7 +21,6 @@ use crate::health::ReadinessCheck;
 use crate::kafka::admin::{AdminError, OutputLimits, TopicId};
 use crate::kafka::consumer::{Consumer, GroupEvent, TopicPartition};
 use crate::kafka::producer::{Producer, STEP_TIMEOUT, TransactionError};
-use crate::kafka::refusal::DeliveryFailure;
 use crate::kafka::settings::KafkaConfig;
 use crate::kafka::watch::{TopicSnapshot, TopicWatch};
 use crate::monitor::metrics::{CommitOutcome, Metrics, Stage, WaitReason};
@@ -180,7 +179,7 @@ impl Surroundings for LiveSurroundings {
     }
 }
 
-type RecordOf<'c, K> = <<K as Clients>::Consumer as GroupConsumer>::Record<'c>;
+pub(super) type RecordOf<'c, K> = <<K as Clients>::Consumer as GroupConsumer>::Record<'c>;
 
 /// A worker: its routes, and both ends.
 pub(super) struct WorkerLoop<'c, K: Clients> {
@@ -235,7 +234,9 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
         if let Some(topic) = self.recreated.take().filter(|_| !self.brokers.stop.requested()) {
             return match self.finish(self.brokers.now() + FINISH_TIMEOUT) {
                 // What isn't delivered by now may be on its way to brokers that don't have the topic any more.
-                Err(WorkerError::DrainTimeout { .. }) if !self.brokers.stop.requested() => {
+                Err(WorkerError::DrainTimeout { .. } | WorkerError::NotCommitted { .. })
+                    if !self.brokers.stop.requested() =>
+                {
                     Ok(WorkerExit::TopicRecreated { topic })
                 }
                 finished => finished.map(|()| WorkerExit::TopicRecreated { topic }),
@@ -353,11 +354,11 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
             }
             pipeline.observe(pending.records.len(), pending.rejected);
             pipeline.batch.reuse(pending.records);
-            self.observe_finished();
         } else {
             pipeline.waits_for_room = true;
             pipeline.pending = Some(pending);
         }
+        self.observe_finished();
         Ok(any)
     }
 
@@ -465,12 +466,13 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
         let held = self.finish_held(drain_until);
         let finished = if self.brokers.transaction.is_some() {
             let committed = held.and_then(|()| self.brokers.commit_transaction(drain_until));
-            if committed.is_err() || self.brokers.is_in_doubt() {
+            let doubt = self.brokers.doubt();
+            if committed.is_err() || doubt.is_some() {
                 // Nothing of it was delivered for a reader, or committed: whoever comes next consumes it.
                 self.drop_pending();
                 self.brokers.abort()?;
             }
-            committed
+            committed.and(doubt.map_or(Ok(()), |cause| Err(WorkerError::NotCommitted { cause })))
         } else {
             let drained = held.and_then(|()| self.brokers.drain(drain_until));
             drained.and(self.brokers.commit_offsets(deadline))
@@ -479,7 +481,13 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
         self.flush();
         finished?;
         let in_flight = self.brokers.ledger.in_flight();
-        if in_flight > 0 { Err(WorkerError::DrainTimeout { in_flight }) } else { Ok(()) }
+        if in_flight > 0 {
+            return Err(WorkerError::DrainTimeout { in_flight });
+        }
+        if self.brokers.transaction.is_none() && !self.brokers.partitions.committable(false).is_empty() {
+            return Err(WorkerError::NotCommitted { cause: "the group has not taken the last commit".into() });
+        }
+        Ok(())
     }
 
     fn note_topics_if_new(&mut self, now: Instant) {
@@ -531,69 +539,4 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
             }
         }
     }
-}
-
-/// Sends the outcomes of a scored batch, from the next record on. Returns whether it is complete.
-fn send_records<'c, K: Clients>(
-    brokers: &mut Brokers<'c, K>,
-    pipeline: &RoutePipeline<RecordOf<'c, K>>,
-    pending: &mut PendingBatch<RecordOf<'c, K>>,
-    route: usize,
-    has_suspect_in_flight: &mut bool,
-) -> Result<bool, WorkerError> {
-    if !brokers.begin_if_needed(pending.records.len() - pending.next)? {
-        return Ok(false);
-    }
-    let now_ms = brokers.surroundings.wall_clock_ms();
-    for result in pipeline.results(pending.next) {
-        let held = &pending.records[pending.next];
-        if !brokers.partitions.holds(held.lease) {
-            // It went to another worker, or comes again.
-            pending.next += 1;
-            continue;
-        }
-        let refusal = brokers.partitions.refusal(held.lease, held.record.offset(), held.record.leader_epoch()).cloned();
-        let must_be_alone = refusal.is_some();
-        if (must_be_alone || *has_suspect_in_flight) && brokers.ledger.load(route).records > 0 {
-            return Ok(false);
-        }
-        let refused = match &refusal {
-            Some(Refusal::Refused(reason)) => Some(reason.as_str()),
-            _ => None,
-        };
-        let ticket = brokers.ledger.next_ticket(pending.slot);
-        let outcome = pipeline.outcome(held, result, refused, ticket, now_ms);
-        match brokers.producer.send(outcome.outgoing) {
-            Ok(()) => {}
-            Err(not_sent) if not_sent.queue_is_full() && brokers.ledger.in_flight() > 0 => return Ok(false),
-            Err(not_sent) if not_sent.transaction_is_over() && brokers.transaction.is_some() => {
-                brokers.doubt_transaction(not_sent.error.to_string());
-                return Ok(false);
-            }
-            Err(not_sent) => {
-                let (topic, error) = (not_sent.record.topic, not_sent.error);
-                match DeliveryFailure::of(&error) {
-                    // The client knows already that the topic doesn't take the record: its dead letter is sent next.
-                    DeliveryFailure::Record if refused.is_none() => {
-                        let reason = format!("topic {topic} refuses it: {error}");
-                        let (offset, epoch) = (held.record.offset(), held.record.leader_epoch());
-                        brokers.partitions.refuse_unsent(held.lease, offset, epoch, reason);
-                    }
-                    // Or that it takes nothing: the rest of the batch waits with its route.
-                    DeliveryFailure::Record | DeliveryFailure::Topic => {
-                        brokers.refusals.routes.push((route, format!("topic {topic} refuses its outputs: {error}")));
-                    }
-                    _ => return Err(error.into()),
-                }
-                return Ok(false);
-            }
-        }
-        let position = (held.record.offset(), held.record.leader_epoch());
-        brokers.ledger.sent(pending.slot, held.lease, position, outcome.bytes, &mut brokers.partitions);
-        pipeline.count(outcome.rejected);
-        pending.rejected += usize::from(outcome.rejected.is_some());
-        *has_suspect_in_flight = must_be_alone;
-        pending.next += 1;
-    }
-    Ok(true)
 }

@@ -65,8 +65,8 @@ pub(super) struct RoutePipeline<R> {
     input_partitions: Vec<(usize, i32)>,
     /// Why its output refuses everything, and until when it waits for that.
     refused: Option<(String, Instant)>,
-    /// An output topic that doesn't exist, as a reason to wait.
-    missing: Option<String>,
+    /// Why an output topic can't be used: the route waits.
+    unusable: Option<String>,
     /// Whether it waits for room in flight.
     pub(super) waits_for_room: bool,
     /// Whether a suspect is in flight, alone: the next record waits for its report.
@@ -126,7 +126,7 @@ impl<R: InputRecord> RoutePipeline<R> {
             dead_letter: output(dead_letters),
             input_partitions: topics.into_iter().map(|topic| (topic, 1)).collect(),
             refused: None,
-            missing: None,
+            unusable: None,
             waits_for_room: false,
             has_suspect_in_flight: false,
             metrics: metrics.route(&route.config.name),
@@ -147,14 +147,13 @@ impl<R: InputRecord> RoutePipeline<R> {
                 output.facts.clone_from(facts);
             }
         }
-        // Without it a transaction would wait for outputs that can't be delivered, and all routes with it.
-        let missing = [&self.output, &self.dead_letter].map(|output| &output.name);
-        let missing = missing.into_iter().find(|name| snapshot.missing.contains(*name));
-        let missing = missing.map(|name| format!("topic {name} doesn't exist"));
-        if let (Some(reason), None) = (&missing, &self.missing) {
+        // Otherwise a transaction would wait for outputs that can't be delivered, and all routes with it.
+        let outputs = [&self.output, &self.dead_letter].map(|output| &output.name);
+        let unusable = outputs.into_iter().find_map(|name| snapshot.unusable.get(name)).cloned();
+        if let Some(reason) = unusable.as_ref().filter(|&reason| self.unusable.as_ref() != Some(reason)) {
             tracing::error!(route = self.route.config.name, "the route waits: {reason}");
         }
-        self.missing = missing;
+        self.unusable = unusable;
         for (topic, partitions) in &mut self.input_partitions {
             if let Some(facts) = snapshot.topics.get(name(*topic)) {
                 *partitions = facts.partitions;
@@ -170,13 +169,13 @@ impl<R: InputRecord> RoutePipeline<R> {
         if self.active.is_none() {
             self.take_current_model();
         }
-        self.refused.is_none() && self.missing.is_none() && !self.route.gate.is_closed() && self.active.is_some()
+        self.refused.is_none() && self.unusable.is_none() && !self.route.gate.is_closed() && self.active.is_some()
     }
 
     /// Why it waits.
     pub(super) fn waits_for(&self, reason: WaitReason) -> bool {
         match reason {
-            WaitReason::Refused => self.refused.is_some() || self.missing.is_some(),
+            WaitReason::Refused => self.refused.is_some() || self.unusable.is_some(),
             WaitReason::Room => self.waits_for_room,
             WaitReason::Model => self.active.is_none(),
             WaitReason::Ratio | WaitReason::ByHand => self.route.gate.is_closed_for(reason),
@@ -193,7 +192,7 @@ impl<R: InputRecord> RoutePipeline<R> {
 
     /// Why it waits for an output.
     pub(super) fn refusal(&self) -> Option<String> {
-        let reason = self.missing.as_ref().or(self.refused.as_ref().map(|(reason, _)| reason))?;
+        let reason = self.unusable.as_ref().or(self.refused.as_ref().map(|(reason, _)| reason))?;
         Some(format!("route {}: {reason}", self.route.config.name))
     }
 

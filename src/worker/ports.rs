@@ -58,8 +58,9 @@ pub(crate) trait GroupConsumer {
     fn serve(&self) -> Result<bool, KafkaError>;
     /// The next event that [`GroupConsumer::serve`] has noted.
     fn next_event(&self) -> Option<GroupEvent>;
-    /// Whether it is a member of the group now, with whatever partitions.
-    fn is_member(&self) -> bool;
+    /// The generation of the group that it is a member of, with whatever partitions. One whose session is over keeps its
+    /// generation until it has joined again.
+    fn generation(&self) -> Option<i32>;
     /// Appends what has been fetched for a queue.
     fn fetch<'c>(&'c self, queue: usize, into: &mut VecDeque<FetchEvent<Self::Record<'c>>>);
     /// Has what is fetched of a partition come to this queue.

@@ -46,7 +46,7 @@ impl<K: Clients> Brokers<'_, K> {
                 self.metrics.rebalanced(Rebalance::Assign);
                 tracing::info!(partitions = %names(&partitions), "partitions assigned");
                 self.assign(&partitions)?;
-                self.set_joined(true);
+                self.note_assignment();
                 self.set_denied(false);
             }
             GroupEvent::Revoke(partitions) => {
@@ -57,7 +57,7 @@ impl<K: Clients> Brokers<'_, K> {
             GroupEvent::Lost(partitions) => {
                 self.metrics.rebalanced(Rebalance::Lost);
                 tracing::warn!(partitions = %names(&partitions), "partitions lost; nothing of them is committed");
-                self.set_joined(false);
+                self.note_loss();
                 self.unassign(&partitions)?;
             }
             GroupEvent::Denied => self.set_denied(true),

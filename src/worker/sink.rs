@@ -5,7 +5,11 @@ use std::time::Duration;
 use super::WorkerError;
 use super::brokers::Brokers;
 use super::ledger::Load;
-use super::ports::{Clients, OutputProducer};
+use super::main_loop::RecordOf;
+use super::pipeline::{PendingBatch, RoutePipeline};
+use super::ports::{Clients, InputRecord, OutputProducer};
+use super::refusal::Refusal;
+use super::source::PolledRecord;
 use crate::kafka::producer::{Acknowledgement, DeliveryError, UndeliveredRecord};
 use crate::kafka::refusal::DeliveryFailure;
 
@@ -106,4 +110,91 @@ impl<K: Clients> Brokers<'_, K> {
             |used: usize, total: usize, more: usize, max: usize| used + more <= max / share || total + more <= max / 2;
         fits(records, total.records, more.records, MAX_RECORDS) && fits(bytes, total.bytes, more.bytes, MAX_BYTES)
     }
+}
+
+/// Sends the outcomes of a scored batch, from the next record on. Returns whether it is complete.
+pub(super) fn send_records<'c, K: Clients>(
+    brokers: &mut Brokers<'c, K>,
+    pipeline: &RoutePipeline<RecordOf<'c, K>>,
+    pending: &mut PendingBatch<RecordOf<'c, K>>,
+    route: usize,
+    has_suspect_in_flight: &mut bool,
+) -> Result<bool, WorkerError> {
+    if !brokers.begin_if_needed(pending.records.len() - pending.next)? {
+        return Ok(false);
+    }
+    let now_ms = brokers.surroundings.wall_clock_ms();
+    for result in pipeline.results(pending.next) {
+        let held = &pending.records[pending.next];
+        if !brokers.partitions.holds(held.lease) {
+            // It went to another worker, or comes again.
+            pending.next += 1;
+            continue;
+        }
+        let refusal = brokers.partitions.refusal(held.lease, held.record.offset(), held.record.leader_epoch()).cloned();
+        let must_be_alone = refusal.is_some();
+        if must_be_alone || *has_suspect_in_flight {
+            if brokers.ledger.load(route).records > 0 {
+                return Ok(false);
+            }
+            // Everything before it is acknowledged, and doesn't have to come again if this one is refused.
+            pending.slot = split_batch(brokers, pending.slot, &pending.records[pending.next..]);
+        }
+        let refused = match &refusal {
+            Some(Refusal::Refused(reason)) => Some(reason.as_str()),
+            _ => None,
+        };
+        let ticket = brokers.ledger.next_ticket(pending.slot);
+        let outcome = pipeline.outcome(held, result, refused, ticket, now_ms);
+        match brokers.producer.send(outcome.outgoing) {
+            Ok(()) => {}
+            Err(not_sent) if not_sent.queue_is_full() && brokers.ledger.in_flight() > 0 => return Ok(false),
+            Err(not_sent) if not_sent.transaction_is_over() && brokers.transaction.is_some() => {
+                brokers.doubt_transaction(not_sent.error.to_string());
+                return Ok(false);
+            }
+            Err(not_sent) => {
+                let (topic, error) = (not_sent.record.topic, not_sent.error);
+                match DeliveryFailure::of(&error) {
+                    // The client knows already that the topic doesn't take the record: its dead letter is sent next.
+                    DeliveryFailure::Record if refused.is_none() => {
+                        let reason = format!("topic {topic} refuses it: {error}");
+                        let (offset, epoch) = (held.record.offset(), held.record.leader_epoch());
+                        brokers.partitions.refuse_unsent(held.lease, offset, epoch, reason);
+                    }
+                    // Or that it takes nothing: the rest of the batch waits with its route.
+                    DeliveryFailure::Record | DeliveryFailure::Topic => {
+                        brokers.refusals.routes.push((route, format!("topic {topic} refuses its outputs: {error}")));
+                    }
+                    _ => return Err(error.into()),
+                }
+                return Ok(false);
+            }
+        }
+        let position = (held.record.offset(), held.record.leader_epoch());
+        brokers.ledger.sent(pending.slot, held.lease, position, outcome.bytes, &mut brokers.partitions);
+        pipeline.count(outcome.rejected);
+        pending.rejected += usize::from(outcome.rejected.is_some());
+        *has_suspect_in_flight = must_be_alone;
+        pending.next += 1;
+    }
+    Ok(true)
+}
+
+/// Makes the rest of a batch a batch of its own, so that what was sent of it counts as done when it is acknowledged. Returns the
+/// slot of the rest.
+fn split_batch<'c, K: Clients>(
+    brokers: &mut Brokers<'c, K>,
+    slot: usize,
+    rest: &[PolledRecord<RecordOf<'c, K>>],
+) -> usize {
+    if brokers.ledger.is_unsent(slot) {
+        return slot;
+    }
+    let timestamps = rest.iter().filter(|held| held.record.timestamp_ms().is_some()).count();
+    let slot_of_rest = brokers.ledger.split(slot, timestamps, brokers.surroundings.now());
+    if brokers.ledger.close(slot, &mut brokers.partitions) {
+        brokers.finished.push(slot);
+    }
+    slot_of_rest
 }

@@ -162,12 +162,17 @@ impl<K: Clients> Brokers<'_, K> {
         self.transaction.as_ref().is_some_and(|transaction| transaction.doubt.is_some())
     }
 
+    /// Why it has to be.
+    pub(super) fn doubt(&self) -> Option<String> {
+        self.transaction.as_ref()?.doubt.clone()
+    }
+
     /// Aborts a transaction in doubt; its records are consumed again from the last commit.
     pub(super) fn begin_again_if_in_doubt(&mut self) -> Result<(), WorkerError> {
-        let Some(cause) = self.transaction.as_mut().and_then(|transaction| transaction.doubt.clone()) else {
-            return Ok(());
-        };
+        let Some(cause) = self.doubt() else { return Ok(()) };
         tracing::info!(cause, "a transaction is aborted; its records are consumed again");
+        // Where an output is the cause, its route has to wait, so that the next transaction is spared it.
+        self.surroundings.refresh_topics();
         self.heartbeat.enter(Activity::Commit);
         self.abort()
     }

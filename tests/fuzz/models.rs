@@ -231,6 +231,8 @@ fn draft(name: &str, signature: Signature, preprocessing: Vec<Transform>, layers
         name: name.into(),
         parent: None,
         signature,
+        decision: None,
+        target_scale: None,
         preprocessing,
         layers,
         output,
@@ -270,8 +272,12 @@ fn use_model(model: &Model) -> Result<String, String> {
         model.score(rows.view(), outputs.view_mut(), &mut scratch);
     }
     // What it answers to a request must be JSON, whatever its names are.
-    let answered =
-        inference::answer(model, br#"{"inputs":[{"name":"x","shape":[1],"datatype":"FP64","data":[1]}]}"#, 0.5);
+    let answered = inference::answer(
+        model,
+        br#"{"inputs":[{"name":"x","shape":[1],"datatype":"FP64","data":[1]}]}"#,
+        0.5,
+        model.decision,
+    );
     if let Ok(answer) = answered {
         serde_json::from_slice::<Value>(&answer.json).map_err(|error| format!("its answer isn't JSON: {error}"))?;
     }

@@ -163,6 +163,7 @@ fn any_bytes_become_one_prediction_or_one_rejection() {
         decode: DecodeOptions { numeric_strings: true, fields: vec!["id".into()], ..DecodeOptions::default() },
         max_bytes: 4_096,
         min_features: 0.5,
+        threshold: None,
         output: Format::Json,
     };
     let mut scorer = Scorer::new(Arc::new(models::classification()), &options);
@@ -225,7 +226,7 @@ fn an_inference_request_is_answered_or_refused() {
     let mut run = |input: &[u8]| {
         let mut answers = String::new();
         for model in [&numbers, &classes] {
-            match inference::answer(model, input, 0.5) {
+            match inference::answer(model, input, 0.5, model.decision) {
                 Ok(answer) => {
                     let parsed: Value =
                         serde_json::from_slice(&answer.json).map_err(|error| format!("the answer: {error}"))?;

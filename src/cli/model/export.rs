@@ -11,6 +11,7 @@ use indicatif::HumanBytes;
 use super::StoreOption;
 use crate::engine::{Dtype, Int8Input, Weights};
 use crate::model::bundle::Draft;
+use crate::model::decision::Decision;
 use crate::model::onnx;
 use crate::model::reference::ModelRef;
 
@@ -55,6 +56,12 @@ fn notes(draft: &Draft) -> Vec<String> {
         narrow.map(|dtype| format!("its {dtype} weights are written as the f32 values that they stand for")).collect();
     if has(|weights| matches!(weights, Weights::Int8 { input: Int8Input::Dynamic | Int8Input::Range { .. }, .. })) {
         notes.push("weir rounds the inputs of int8 layers to 7 bits, the file doesn't: answers differ a little".into());
+    }
+    if let Some(Decision { positive, threshold: Some(threshold) }) = &draft.decision {
+        notes.push(format!(
+            "weir answers {positive:?} from the probability {threshold} on, the file's label is the more probable class: \
+             apply the threshold to the probabilities"
+        ));
     }
     notes
 }

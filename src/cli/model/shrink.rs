@@ -20,7 +20,7 @@ use crate::model::reference::ModelRef;
 use crate::model::shrink::{self, ShrinkError};
 use crate::monitor::drift::Baseline;
 use crate::train::dataset::{self, Examples};
-use crate::train::evaluate;
+use crate::train::evaluate::{self, Judgement};
 
 /// Rows that are scored at a time to measure the speed.
 const SPEED_ROWS: usize = 256;
@@ -208,10 +208,10 @@ fn compare(before: &Model, after: &Model, examples: &Examples, draft: &mut Draft
     let target = &before.signature().target;
     let evaluated = |model: &Model| {
         let answers = evaluate::answers(model, examples.rows.view());
-        let evaluation = evaluate::evaluation(target, &examples.truth, answers.view());
-        (answers, evaluation)
+        let judgement = Judgement { decision: model.decision, rule: None };
+        evaluate::evaluation(target, &examples.truth, answers.view(), judgement)
     };
-    let ((_, old), (answers, new)) = (evaluated(before), evaluated(after));
+    let (old, new) = (evaluated(before), evaluated(after));
     let both = |metric: &str| {
         let value = |evaluation: &Evaluation| evaluation.metrics.get(metric).copied();
         Some(Change { before: value(&old)?, after: value(&new)? })
@@ -231,7 +231,7 @@ fn compare(before: &Model, after: &Model, examples: &Examples, draft: &mut Draft
         before.version(),
         old.not_finite
     );
-    let outputs = answers.mapv(|value| value as f32);
+    let outputs = evaluate::outputs(after, examples.rows.view());
     draft.baseline.predictions = Baseline::fit(before.signature(), examples.rows.view(), outputs.view()).predictions;
     draft.training.metrics = new.metrics.clone();
     draft.training.metrics.insert("test_rows".into(), new.rows as f64);

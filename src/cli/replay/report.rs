@@ -6,7 +6,6 @@ use std::io::Write;
 use serde_json::{Value, json};
 
 use crate::cli::range;
-use crate::engine::predicted_class;
 use crate::kafka::reader::Extent;
 use crate::replay::difference::{ChangedAnswer, Difference, DifferenceReport};
 use crate::replay::{Replay, Version};
@@ -120,7 +119,7 @@ fn write_difference(difference: &Difference, names: &[String], out: &mut dyn Wri
         for changed in report.most_changed {
             let ChangedAnswer { topic, partition, offset, change, first, second } = changed;
             let place = format!("{topic}/{partition}/{offset}");
-            table.push(vec![place, number(*change), answer(difference, first), answer(difference, second)]);
+            table.push(vec![place, number(*change), answer(difference, 0, first), answer(difference, 1, second)]);
         }
         write_table(out, table)?;
     }
@@ -151,9 +150,9 @@ fn write_classes(
 }
 
 /// What a version answers, shortly.
-fn answer(difference: &Difference, outputs: &[f32]) -> String {
+fn answer(difference: &Difference, version: usize, outputs: &[f32]) -> String {
     if difference.is_classification() {
-        let class = predicted_class(outputs);
+        let class = difference.decisions()[version].class(outputs);
         let name = difference.names().nth(class).unwrap_or_default();
         return format!("{} {}", plain(name), number(outputs[class].into()));
     }

@@ -3,8 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::cli::data;
+use crate::model::evaluation::Warning;
 use crate::train::dataset::{Columns, Table, files};
 use crate::train::split::Split;
+use crate::train::warnings::warning;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct SplitArgs {
@@ -30,11 +32,17 @@ enum By {
 }
 
 impl SplitArgs {
-    /// The training and the test rows of a table with these columns.
-    pub(super) fn divide(&self, table: Table, columns: &Columns, seed: u64) -> anyhow::Result<(Table, Table)> {
+    /// The training and the test rows of a table with these columns, and the places of the latter in their file.
+    pub(super) fn divide(
+        &self,
+        table: Table,
+        columns: &Columns,
+        seed: u64,
+    ) -> anyhow::Result<(Table, Table, Vec<usize>)> {
         if !self.test.is_empty() {
             let test = table.read_like(&files(&self.test)?, columns.time.as_deref(), columns.limits)?;
-            return Ok((table, test));
+            let places = (0..test.len()).collect();
+            return Ok((table, test, places));
         }
         let test_size = self.test_size;
         let split = match (&self.test_from, self.split_by) {
@@ -43,7 +51,19 @@ impl SplitArgs {
             (None, By::Stratified) => Split::Stratified { test_size, seed },
             (None, By::Random) => Split::Random { test_size, seed },
         };
-        Ok(split.divide(&table)?)
+        let (train, test) = split.rows(&table)?;
+        Ok((table.select(&train), table.select(&test), test))
+    }
+
+    /// A warning if rows of the future would train and rows of the past test.
+    pub(super) fn warning(&self, columns: &Columns) -> Option<Warning> {
+        let is_random = self.test.is_empty() && self.test_from.is_none() && !matches!(self.split_by, By::Time);
+        let time = columns.time.as_ref().filter(|_| is_random && self.test_size > 0.0)?;
+        let message = format!(
+            "the test rows are chosen at random, so rows that happened after them train, by {time:?}: use --split-by time or \
+             --test-from"
+        );
+        Some(warning("random_split_of_times", Some(time), message))
     }
 
     /// What the bundle's recipe should say about it.

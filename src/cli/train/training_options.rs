@@ -1,15 +1,18 @@
 //! The options that scikit-learn's networks have as parameters, with the same names, defaults and meaning.
 
+use std::str::FromStr;
+
 use crate::engine::Activation;
 use crate::train::Recipe;
 use crate::train::class_weight::ClassWeight;
-use crate::train::recipe::{BatchSize, LearningRate, Solver};
+use crate::train::evaluate::ThresholdRule;
+use crate::train::recipe::{BatchSize, LearningRate, Solver, TargetScaling};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct TrainingArgs {
     /// Neurons of each hidden layer.
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "100")]
-    hidden_layer_sizes: Vec<usize>,
+    #[arg(long, value_name = "N,…", default_value = "100")]
+    hidden_layer_sizes: LayerSizes,
     /// identity, relu, leaky_relu, elu, selu, celu, tanh, logistic, gelu, gelu_tanh, silu, softplus, mish, softsign,
     /// hard_swish, hard_sigmoid, thresholded_relu or clamp; parameters as in "leaky_relu(slope=0.2)".
     #[arg(long, default_value = "relu", value_parser = trained_activation)]
@@ -65,6 +68,18 @@ pub(super) struct TrainingArgs {
     /// How much the rows of each class count: balanced, or some weights, 1 for the classes without one.
     #[arg(long, value_name = "balanced|CLASS:WEIGHT,…")]
     class_weight: Option<ClassWeight>,
+    /// The scale on which a regression learns its target: standard (mean 0, deviation 1) or none. The printed loss,
+    /// --alpha and --tol are on that scale.
+    #[arg(long, value_name = "none|standard", default_value_t = Recipe::default().target_scale)]
+    target_scale: TargetScaling,
+    /// Of two classes the one that metrics, curves and --threshold are about [default: the second in order].
+    #[arg(long, value_name = "CLASS")]
+    positive: Option<String>,
+    /// Predict the positive class from this probability on: a number, or precision>=0.5, recall>=0.9, f1 or
+    /// cost=fp:1,fn:50, chosen on training rows that --validation-fraction sets aside. The version keeps it
+    /// [default: the more probable class].
+    #[arg(long, value_name = "RULE")]
+    threshold: Option<ThresholdRule>,
     /// Whether each epoch takes the rows in a new order.
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     shuffle: bool,
@@ -77,7 +92,7 @@ impl TrainingArgs {
     /// The recipe, but for what these options don't say.
     pub(super) fn recipe(&self) -> Recipe {
         Recipe {
-            hidden_layer_sizes: self.hidden_layer_sizes.clone(),
+            hidden_layer_sizes: self.hidden_layer_sizes.0.clone(),
             activation: self.activation,
             solver: self.solver,
             alpha: self.alpha,
@@ -96,6 +111,9 @@ impl TrainingArgs {
             early_stopping: self.early_stopping,
             validation_fraction: self.validation_fraction,
             class_weight: self.class_weight.clone(),
+            target_scale: self.target_scale,
+            positive: self.positive.clone(),
+            threshold: self.threshold,
             shuffle: self.shuffle,
             random_state: self.random_state,
             ..Recipe::default()
@@ -103,10 +121,26 @@ impl TrainingArgs {
     }
 }
 
+/// The neurons of some layers.
+#[derive(Clone, Debug)]
+struct LayerSizes(Vec<usize>);
+
+impl FromStr for LayerSizes {
+    type Err = String;
+
+    /// `100,50`; a comma at the end, as Python's tuple of one has it, is taken.
+    fn from_str(text: &str) -> Result<LayerSizes, String> {
+        let text = text.trim().trim_start_matches('(').trim_end_matches(')').trim().trim_end_matches(',');
+        let size = |size: &str| size.trim().parse().map_err(|_| format!("{size:?} isn't a number of neurons"));
+        text.split(',').map(size).collect::<Result<_, String>>().map(LayerSizes)
+    }
+}
+
 fn trained_activation(text: &str) -> Result<Activation, String> {
     match text.parse() {
         Ok(Activation::PRelu) => Err("slopes can't be trained: use leaky_relu(slope=0.25)".into()),
         Ok(activation) => Ok(activation),
+        Err(_) if text == "sigmoid" => Err("scikit-learn's name for it is logistic".into()),
         Err(error) => Err(error.to_string()),
     }
 }

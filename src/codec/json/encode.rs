@@ -5,8 +5,9 @@
 
 use super::quoted;
 use crate::codec::Span;
-use crate::engine::predicted_class;
+use crate::model::decision::ClassDecision;
 use crate::model::signature::Target;
+use crate::model::target_scale::TargetScale;
 use crate::record::{Reason, Rejection};
 
 /// Turns predictions into JSON records. Compiled once per (model version, fields): what is the same in every record
@@ -16,6 +17,10 @@ pub struct Encoder {
     /// `"name":` of each copied member.
     fields: Vec<String>,
     answer: Answer,
+    /// Which class is predicted.
+    decision: ClassDecision,
+    /// What a number stands for, if it isn't on the target's own scale.
+    scale: Option<TargetScale>,
     outputs: usize,
     /// From behind the answer to the end.
     tail: String,
@@ -39,7 +44,7 @@ struct Class {
 impl Encoder {
     /// An encoder for the predictions of this model version; `fields` are the names of the copied members, which
     /// [`validate_fields`](crate::codec::validate_fields) has let pass.
-    pub fn new(model: &str, version: u64, target: &Target, fields: &[String]) -> Encoder {
+    pub fn new(model: &str, version: u64, target: &Target, decision: ClassDecision, fields: &[String]) -> Encoder {
         let origin = format!(",\"model\":{},\"version\":{version}}}", quoted(model));
         let (answer, tail) = match target {
             Target::Classification { classes, .. } => {
@@ -53,7 +58,12 @@ impl Encoder {
             Target::Regression { .. } => (Answer::Numbers, format!("]{origin}")),
         };
         let fields = fields.iter().map(|name| format!("{}:", quoted(name))).collect();
-        Encoder { fields, answer, outputs: target.outputs(), tail }
+        Encoder { fields, answer, decision, scale: None, outputs: target.outputs(), tail }
+    }
+
+    /// For numbers on this scale.
+    pub fn with_scale(self, scale: Option<TargetScale>) -> Encoder {
+        Encoder { scale, ..self }
     }
 
     /// Replaces `out` by the prediction record.
@@ -82,7 +92,7 @@ impl Encoder {
         }
         match &self.answer {
             Answer::Classes(classes) => {
-                out.extend_from_slice(classes[predicted_class(outputs)].prediction.as_bytes());
+                out.extend_from_slice(classes[self.decision.class(outputs)].prediction.as_bytes());
                 for (class, &probability) in classes.iter().zip(outputs) {
                     out.extend_from_slice(class.label.as_bytes());
                     push_number(out, probability);
@@ -90,7 +100,7 @@ impl Encoder {
             }
             Answer::Number => {
                 out.extend_from_slice(b"\"prediction\":");
-                push_number(out, outputs[0]);
+                self.push_scaled(outputs[0], out)?;
             }
             Answer::Numbers => {
                 out.extend_from_slice(b"\"prediction\":[");
@@ -103,6 +113,21 @@ impl Encoder {
             }
         }
         out.extend_from_slice(self.tail.as_bytes());
+        Ok(())
+    }
+
+    /// The only number of an answer, on the target's own scale.
+    fn push_scaled(&self, output: f32, out: &mut Vec<u8>) -> Result<(), Rejection> {
+        let Some(scale) = self.scale else {
+            push_number(out, output);
+            return Ok(());
+        };
+        let number = scale.undo(output);
+        if !number.is_finite() {
+            out.clear();
+            return Err(Rejection::new(Reason::PredictionNotFinite, format!("the model answered {number}")));
+        }
+        out.extend_from_slice(zmij::Buffer::new().format_finite(number).as_bytes());
         Ok(())
     }
 }

@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use super::request::Request;
 use super::{PREDICTION, PROBABILITIES};
-use crate::engine::predicted_class;
 use crate::model::Model;
+use crate::model::decision::ClassDecision;
 use crate::model::signature::{Signature, Target};
 use crate::record::{Reason, Rejection};
 
@@ -58,6 +58,7 @@ struct Output<'a> {
 #[serde(untagged)]
 enum Values<'a> {
     Numbers(&'a [f32]),
+    Scaled(Vec<f64>),
     Classes(Vec<&'a str>),
 }
 
@@ -71,18 +72,25 @@ pub struct InferenceAnswer {
 }
 
 /// Scores the rows of a request. One row that can't be scored fails the request, as the protocol has no place for
-/// half an answer. `min_features` is the share of the model's features that a row must have, from 0 to 1.
-pub fn answer(model: &Model, body: &[u8], min_features: f64) -> Result<InferenceAnswer, InferError> {
+/// half an answer. `min_features` is the share of the model's features that a row must have, from 0 to 1. `decision` says
+/// which class is predicted.
+pub fn answer(
+    model: &Model,
+    body: &[u8],
+    min_features: f64,
+    decision: ClassDecision,
+) -> Result<InferenceAnswer, InferError> {
     let request: Request<'_> = serde_json::from_slice(body)?;
     let signature = model.signature();
     let wanted = wanted(&request, &signature.target)?;
     let rows = request.rows(signature, row_limit(signature))?;
     for (row, values) in rows.rows().into_iter().enumerate() {
         let values = values.to_slice().expect(ROW_MAJOR);
-        signature.check_record(values, min_features).map_err(|rejection| InferError::Row { row, rejection })?;
+        model.check_record(values, min_features).map_err(|rejection| InferError::Row { row, rejection })?;
     }
     let scores = score(model, &rows, block_rows(model.preprocess.width()));
-    if let Some(row) = scores.rows().into_iter().position(|row| row.iter().any(|score| !score.is_finite())) {
+    let is_finite = |score: f32| model.target_scale.map_or(f64::from(score), |scale| scale.undo(score)).is_finite();
+    if let Some(row) = scores.rows().into_iter().position(|row| row.iter().any(|&score| !is_finite(score))) {
         let rejection = Rejection::new(Reason::PredictionNotFinite, "the model's answer is NaN or infinite");
         return Err(InferError::Row { row, rejection });
     }
@@ -90,7 +98,7 @@ pub fn answer(model: &Model, body: &[u8], min_features: f64) -> Result<Inference
         model_name: model.name(),
         model_version: model.version().to_string(),
         id: request.id.as_deref(),
-        outputs: wanted.into_iter().map(|name| output(name, &signature.target, &scores)).collect(),
+        outputs: wanted.into_iter().map(|name| output(name, model, decision, &scores)).collect(),
     };
     let json = serde_json::to_vec(&answer).expect("strings and finite numbers are always JSON");
     Ok(InferenceAnswer { json, rows: rows.nrows() })
@@ -163,16 +171,22 @@ fn wanted(request: &Request<'_>, target: &Target) -> Result<Vec<&'static str>, I
     Ok(wanted)
 }
 
-fn output<'a>(name: &'static str, target: &'a Target, scores: &'a Array2<f32>) -> Output<'a> {
+fn output<'a>(name: &'static str, model: &'a Model, decision: ClassDecision, scores: &'a Array2<f32>) -> Output<'a> {
     let (rows, columns) = scores.dim();
-    match target {
+    match &model.signature().target {
         Target::Classification { classes, .. } if name == PREDICTION => {
-            let predicted = scores.rows().into_iter().map(|row| classes[predicted_class(row)].as_str());
+            let predicted = scores.rows().into_iter().map(|row| classes[decision.class(row)].as_str());
             Output { name, datatype: "BYTES", shape: [rows, 1], data: Values::Classes(predicted.collect()) }
         }
-        _ => {
-            let numbers = Values::Numbers(scores.as_slice().expect(ROW_MAJOR));
-            Output { name, datatype: "FP32", shape: [rows, columns], data: numbers }
-        }
+        _ => match model.target_scale {
+            Some(scale) => {
+                let numbers = scores.iter().map(|&score| scale.undo(score)).collect();
+                Output { name, datatype: "FP64", shape: [rows, columns], data: Values::Scaled(numbers) }
+            }
+            None => {
+                let numbers = Values::Numbers(scores.as_slice().expect(ROW_MAJOR));
+                Output { name, datatype: "FP32", shape: [rows, columns], data: numbers }
+            }
+        },
     }
 }

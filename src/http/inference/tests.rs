@@ -8,12 +8,13 @@ use super::admission::BODY_LIMIT;
 use super::predict::{ANSWER_LIMIT, MAX_ROWS, MAX_VALUES, block_rows, row_limit, score};
 use super::*;
 use crate::http::ServerLimits;
-use crate::model::signature::{Feature, MIN_FEATURES, Missing, Unknown};
+use crate::model::decision::ClassDecision;
+use crate::model::signature::{Feature, MIN_FEATURES, Missing, Signature, Unknown};
 use crate::monitor::testing::{arithmetic, flights};
 
 /// The answer to a body, or the text of the error.
 fn ask(model: &Model, body: &str) -> Result<Value, String> {
-    let answer = answer(model, body.as_bytes(), MIN_FEATURES).map_err(|error| error.to_string())?;
+    let answer = answer(model, body.as_bytes(), MIN_FEATURES, model.decision).map_err(|error| error.to_string())?;
     Ok(serde_json::from_slice(&answer.json).unwrap())
 }
 
@@ -243,7 +244,7 @@ fn what_a_request_may_not_say_is_refused() {
     for body in ["", "{}", "[]", "null", "\u{feff}{}", r#"{"inputs":{}}"#, r#"{"inputs":[1]}"#, "{\"inputs\":[]} x"] {
         assert!(ask(&arithmetic(1), body).is_err(), "{body:?}");
     }
-    assert!(answer(&arithmetic(1), &[b'{', 0xff, b'}'], MIN_FEATURES).is_err());
+    assert!(answer(&arithmetic(1), &[b'{', 0xff, b'}'], MIN_FEATURES, ClassDecision::default()).is_err());
 }
 
 #[test]
@@ -373,4 +374,23 @@ async fn a_body_is_refused_beyond_its_limit_and_before_a_place_is_taken() {
     let admitted = admission.admit(Body::from(vec![0; BODY_LIMIT])).await.unwrap();
     let length = admitted.answer_with(|body| Ok::<_, ()>(body.len().to_string().into_bytes())).await.unwrap();
     assert_eq!(length.unwrap(), BODY_LIMIT.to_string());
+}
+
+#[test]
+fn the_predicted_class_follows_the_threshold() {
+    let model = flights(1);
+    let body = r#"{"inputs":[{"name":"delay","shape":[1],"datatype":"FP64","data":[1]},
+        {"name":"origin","shape":[1],"datatype":"BYTES","data":["EWR"]}]}"#;
+    let predicted = |threshold| {
+        let decision = model.decision.with_threshold(threshold);
+        let answer = answer(&model, body.as_bytes(), MIN_FEATURES, decision).unwrap();
+        let answer: Value = serde_json::from_slice(&answer.json).unwrap();
+        answer["outputs"][0]["data"][0].clone()
+    };
+    let classes = match &model.signature().target {
+        Target::Classification { classes, .. } => classes.clone(),
+        Target::Regression { .. } => unreachable!("flights are classes"),
+    };
+    assert_eq!((predicted(Some(0.0)), predicted(Some(1.0))), (json!(classes[1]), json!(classes[0])));
+    assert_eq!(predicted(None), predicted(Some(0.5)));
 }

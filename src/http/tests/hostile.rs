@@ -30,6 +30,7 @@ impl HostedServer {
             slot,
             gate: Arc::new(Gate::new(1.0, PATIENCE, Instant::now())),
             min_features: 0.5,
+            threshold: None,
         };
         let metrics = Metrics::new(PATIENCE);
         let health = Health::default();

@@ -18,8 +18,10 @@ use prost::Message;
 use super::proto::{self, DataType, OperatorSetId, StringStringEntry};
 use crate::engine::{Activation, Layer, Norm, NormPlace, Output};
 use crate::model::bundle::Draft;
+use crate::model::decision::Decision;
 use crate::model::preprocess::{Part, Step, Transform};
 use crate::model::signature::{Feature, Kind, Missing, Target, Unknown};
+use crate::model::target_scale::TargetScale;
 
 use graph::{Builder, float, int, ints, string, strings};
 
@@ -60,7 +62,7 @@ pub enum WriteError {
 /// Writes a version as an ONNX model of opset 20.
 ///
 /// A classifier has the outputs `label` (N strings) and `probabilities` (N × classes, float), a regression has
-/// `variable` (N × outputs, float).
+/// `variable` (N × outputs, float, or double where the target lies far from 0).
 pub fn write(model: &Draft, version: u64) -> Result<Onnx, WriteError> {
     let mut graph = Builder::default();
     let features = &model.signature.features;
@@ -71,7 +73,7 @@ pub fn write(model: &Draft, version: u64) -> Result<Onnx, WriteError> {
     for (index, layer) in model.layers.iter().enumerate() {
         value = dense(&mut graph, index, layer, &value);
     }
-    let outputs = answer(&mut graph, &model.signature.target, model.output, &value);
+    let outputs = answer(&mut graph, model, &value);
 
     let file = proto::Model {
         ir_version: IR_VERSION,
@@ -98,9 +100,11 @@ fn metadata(model: &Draft, version: u64) -> Vec<StringStringEntry> {
         Target::Regression { names } => ("targets", names),
     };
     let names = serde_json::Value::from(names.as_slice()).to_string();
-    [("model", model.name.clone()), ("version", version.to_string()), (key, names)]
-        .map(|(key, value)| StringStringEntry { key: key.into(), value })
-        .into()
+    let mut pairs = vec![("model", model.name.clone()), ("version", version.to_string()), (key, names)];
+    if let Some(Decision { positive, threshold: Some(threshold) }) = &model.decision {
+        pairs.extend([("positive", positive.clone()), ("threshold", threshold.to_string())]);
+    }
+    (pairs.into_iter()).map(|(key, value)| StringStringEntry { key: key.into(), value }).collect()
 }
 
 fn element(feature: &Feature) -> DataType {
@@ -248,8 +252,8 @@ fn activate(graph: &mut Builder, index: usize, layer: &Layer, value: String) -> 
 }
 
 /// The outputs, and what they are called.
-fn answer(graph: &mut Builder, target: &Target, output: Output, value: &str) -> Vec<String> {
-    let logits = match output {
+fn answer(graph: &mut Builder, model: &Draft, value: &str) -> Vec<String> {
+    let logits = match model.output {
         Output::Identity | Output::Softmax => value.to_owned(),
         // The softmax of 0 and z is 1 - p and p for p = 1 / (1 + e⁻ᶻ), and both keep their digits.
         Output::Logistic => {
@@ -257,10 +261,17 @@ fn answer(graph: &mut Builder, target: &Target, output: Output, value: &str) -> 
             graph.node("MatMul", [value, &beside_zero], vec![])
         }
     };
-    match target {
-        Target::Regression { names } => {
-            vec![graph.output("variable", &logits, DataType::Float, Some(names.len()))]
-        }
+    match &model.signature.target {
+        Target::Regression { names } => match model.target_scale {
+            None => vec![graph.output("variable", &logits, DataType::Float, Some(names.len()))],
+            Some(TargetScale { mean, std }) => {
+                let (double, std) = (cast(graph, &logits, DataType::Double), graph.double("target.std", std));
+                let scaled = graph.node("Mul", [&double, &std], vec![]);
+                let mean = graph.double("target.mean", mean);
+                let scaled = graph.node("Add", [&scaled, &mean], vec![]);
+                vec![graph.output("variable", &scaled, DataType::Double, Some(names.len()))]
+            }
+        },
         Target::Classification { classes, .. } => {
             let probabilities = graph.node("Softmax", [&logits], vec![int("axis", -1)]);
             // The first of equals, as weir's own.

@@ -132,6 +132,20 @@ impl Local {
         }
     }
 
+    /// Creates and removes a directory where the next version would be written, or in the nearest folder above it that
+    /// exists.
+    pub(super) fn expect_writable(&self, name: &str) -> Result<(), StoreError> {
+        let model = self.model(name);
+        let place = model.ancestors().find(|place| place.exists()).filter(|place| !place.as_os_str().is_empty());
+        let probed = Staging::create(place.unwrap_or(Path::new(".")));
+        probed.map(drop).map_err(|error| match error {
+            StoreError::Io { source, .. } => {
+                StoreError::Io { action: "write a version of a model to", path: model, source }
+            }
+            error => error,
+        })
+    }
+
     pub(super) fn aliases(&self, name: &str) -> Result<BTreeMap<String, u64>, StoreError> {
         let path = self.model(name).join(ALIASES);
         let bytes = match fs::read(&path) {

@@ -34,7 +34,7 @@ pub(super) fn figures(evaluation: &Evaluation) -> String {
 }
 
 fn classification(figures: &mut String, classes: &Classes) {
-    let Classes { classes, confusion, curves } = classes;
+    let Classes { classes, confusion, curves, .. } = classes;
     let detail = |curves: &Curves| classes.iter().find(|class| class.name == curves.class);
     // A curve keeps its colour from plot to plot.
     let drawn = |points: fn(&Curves) -> &[Point]| {

@@ -74,7 +74,8 @@ fn the_loss_falls_as_scikit_learns_does() {
         };
         let division = Division { learn: (0..20).collect(), validate: vec![] };
         let x = Inputs::of_numbers(x);
-        let training_data = TrainingData { x: &x, truth: &truth, sample_weight: None, division: &division };
+        let training_data =
+            TrainingData { x: &x, truth: &truth, sample_weight: None, division: &division, target_scale: None };
         let mut descent = Descent::new(network, &recipe, ChaCha8Rng::seed_from_u64(0));
         descent.run(&training_data, &recipe, &Workers::default(), None, &mut |_| ControlFlow::Continue(())).unwrap();
         let losses = descent.losses;

@@ -124,6 +124,22 @@ impl Examples {
         Ok(Examples::accepted(signature, rows, &truth, 0))
     }
 
+    /// Leaves out rows that the model rejects for more than its signature says, and counts them.
+    pub fn reject(&mut self, rejects: impl Fn(&[f64]) -> bool) {
+        let accepted = |&row: &usize| self.rows.row(row).to_slice().is_some_and(|row| !rejects(row));
+        let keep: Vec<usize> = (0..self.len()).filter(accepted).collect();
+        if keep.len() == self.len() {
+            return;
+        }
+        self.rejected += self.len() - keep.len();
+        self.truth = match &self.truth {
+            Truth::Classes(classes) => Truth::Classes(keep.iter().map(|&row| classes[row]).collect()),
+            Truth::Numbers(numbers) => Truth::Numbers(numbers.select(Axis(0), &keep)),
+        };
+        self.places = keep.iter().map(|&row| self.places[row]).collect();
+        self.rows = self.rows.select(Axis(0), &keep);
+    }
+
     /// How many rows there are.
     pub fn len(&self) -> usize {
         self.rows.nrows()

@@ -11,9 +11,11 @@ const BINS: usize = 10;
 #[derive(Debug)]
 pub struct Ranking {
     /// For each distinct score: how many positive and how many other rows score as much or more.
-    found: Vec<(u64, u64)>,
-    positives: u64,
-    negatives: u64,
+    pub(super) found: Vec<(u64, u64)>,
+    /// Those scores, from the highest on.
+    pub(super) scores: Vec<f64>,
+    pub(super) positives: u64,
+    pub(super) negatives: u64,
 }
 
 impl Ranking {
@@ -22,14 +24,15 @@ impl Ranking {
         let mut order: Vec<usize> = (0..scores.len()).collect();
         order.sort_unstable_by(|&a, &b| scores[b].total_cmp(&scores[a]));
         let (mut positives, mut negatives) = (0, 0);
-        let mut found = Vec::new();
+        let (mut found, mut distinct) = (Vec::new(), Vec::new());
         for tied in order.chunk_by(|&a, &b| scores[a] == scores[b]) {
             let hits = tied.iter().filter(|&&row| positive[row]).count() as u64;
             positives += hits;
             negatives += tied.len() as u64 - hits;
             found.push((positives, negatives));
+            distinct.push(scores[tied[0]]);
         }
-        Ranking { found, positives, negatives }
+        Ranking { found, scores: distinct, positives, negatives }
     }
 
     /// False-positive rate to true-positive rate, from (0, 0) to (1, 1); `None` if only one kind of row occurs.

@@ -75,9 +75,18 @@ fn regression_metrics_are_scikit_learns() {
 fn what_is_undefined_is_left_out() {
     let of_one_class = classification(&names(&["no", "yes"]), &[0, 0], binary(&[0.1, 0.9]).view());
     assert!(!of_one_class.metrics.contains_key("roc_auc") && !of_one_class.metrics.contains_key("average_precision"));
+    assert_eq!(of_one_class.undefined["roc_auc"], r#"all rows are of class "no""#);
+    let json = of_one_class.metrics_json();
+    assert!(json["roc_auc"].is_null() && json["accuracy"] == 0.5, "{json:?}");
+    let outputs = array![[0.7, 0.2, 0.1], [0.3, 0.3, 0.4]];
+    let without_b = classification(&names(&["a", "b", "c"]), &[0, 2], outputs.view());
+    assert_eq!(without_b.undefined["roc_auc_ovr"], r#"no row is of class "b""#);
+    assert!(without_b.metrics.contains_key("roc_auc_ovr_weighted"));
     assert_eq!(of_one_class.metrics["recall"], 0.0);
     let curves = &classes(&of_one_class).curves[0];
     assert!(curves.roc.is_empty() && curves.precision_recall.is_empty() && curves.calibration.len() == 2);
+
+    assert_eq!(classes(&without_b).classes[1].roc_auc, None);
 
     let one_row = regression(&names(&["y"]), array![[1.0]].view(), array![[2.0]].view());
     assert_eq!(one_row.metrics, named([("mae", 1.0), ("rmse", 1.0)]));

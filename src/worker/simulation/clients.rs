@@ -88,7 +88,7 @@ impl InputRecord for SimulatedRecord {
     }
 
     fn timestamp_ms(&self) -> Option<i64> {
-        None
+        Some(0)
     }
 
     fn headers(&self) -> Option<Headers> {
@@ -122,8 +122,8 @@ impl GroupConsumer for SimulatedConsumer {
         self.world.borrow_mut().next_event()
     }
 
-    fn is_member(&self) -> bool {
-        true
+    fn generation(&self) -> Option<i32> {
+        Some(1)
     }
 
     fn fetch(&self, queue: usize, into: &mut VecDeque<FetchEvent<SimulatedRecord>>) {

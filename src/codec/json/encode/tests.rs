@@ -8,6 +8,7 @@ use super::Encoder;
 use crate::codec::Span;
 use crate::codec::json::samples::{serde, value};
 use crate::engine::predicted_class;
+use crate::model::decision::ClassDecision;
 use crate::model::signature::Target;
 use crate::record::{Reason, Rejection};
 
@@ -30,7 +31,7 @@ fn a_classification_is_rendered_as_the_contract_says() {
     let payload = br#"{"time":[1, 2],"age":30,"id":"a\/b"}"#;
     let spans = [Span { start: 29, end: 35 }, Span::default(), Span { start: 8, end: 14 }];
     let fields = strings(&["id", "note", "time"]);
-    let encoder = Encoder::new("flights", 7, &classes(&["on_time", "late"]), &fields);
+    let encoder = Encoder::new("flights", 7, &classes(&["on_time", "late"]), ClassDecision::default(), &fields);
     let mut out = Vec::new();
     encoder.encode(payload, &spans, &[0.21, 0.79], &mut out).unwrap();
     assert_eq!(
@@ -44,15 +45,15 @@ fn a_classification_is_rendered_as_the_contract_says() {
 #[test]
 fn a_regression_is_a_number_or_an_array() {
     let target = |names: &[&str]| Target::Regression { names: strings(names) };
-    let one = Encoder::new("m", 1, &target(&["y"]), &[]);
+    let one = Encoder::new("m", 1, &target(&["y"]), ClassDecision::default(), &[]);
     assert_eq!(encode(&one, &[12.3]).unwrap(), r#"{"prediction":12.3,"model":"m","version":1}"#);
-    let two = Encoder::new("m", 1, &target(&["y", "z"]), &[]);
+    let two = Encoder::new("m", 1, &target(&["y", "z"]), ClassDecision::default(), &[]);
     assert_eq!(encode(&two, &[12.3, -4.0]).unwrap(), r#"{"prediction":[12.3,-4.0],"model":"m","version":1}"#);
 }
 
 #[test]
 fn an_answer_that_is_not_finite_is_rejected() {
-    let encoder = Encoder::new("m", 1, &classes(&["a", "b"]), &[]);
+    let encoder = Encoder::new("m", 1, &classes(&["a", "b"]), ClassDecision::default(), &[]);
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         assert_eq!(encode(&encoder, &[0.5, bad]).unwrap_err().reason, Reason::PredictionNotFinite);
     }
@@ -72,7 +73,7 @@ proptest! {
         let outputs = &outputs[..names.len()];
         let target = Target::Classification { name: "y".into(), classes: names.clone() };
         let fields = [format!("_{field}")];
-        let encoder = Encoder::new(&model, version, &target, &fields);
+        let encoder = Encoder::new(&model, version, &target, ClassDecision::default(), &fields);
         let mut out = Vec::new();
         let span = Span { start: 0, end: copied.len() as u32 };
         encoder.encode(copied.as_bytes(), &[span], outputs, &mut out).unwrap();
@@ -87,4 +88,15 @@ proptest! {
             prop_assert_eq!(probability.to_bits(), output.to_bits());
         }
     }
+}
+
+#[test]
+fn a_number_far_from_0_is_written_with_all_its_digits() {
+    let target = Target::Regression { names: vec!["eta".into()] };
+    let scale = |mean, std| Some(crate::model::target_scale::TargetScale { mean, std });
+    let encoder = |scale| Encoder::new("m", 1, &target, ClassDecision::default(), &[]).with_scale(scale);
+    let record = encode(&encoder(scale(1.764e9, 600.0)), &[0.5]).unwrap();
+    assert_eq!(record, r#"{"prediction":1764000300.0,"model":"m","version":1}"#);
+    let rejected = encode(&encoder(scale(0.0, 1e308)), &[3.0]).unwrap_err();
+    assert_eq!(rejected.reason, Reason::PredictionNotFinite);
 }
