@@ -4,14 +4,19 @@
 //! unless the steps say otherwise; the scaling is never folded into the weights, where it would cost the precision of
 //! large values (a Unix time has an f32 step of 128 s).
 
+mod combined;
+
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
 use super::signature::{Kind, Signature, Unknown};
 use crate::record::Gap;
+use combined::Combined;
 
-/// What happens to one feature, in signature order.
+pub use combined::{Combination, RowNorm};
+
+/// What happens to one feature, in signature order; after these at most one [`Transform::Combined`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "transform", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Transform {
@@ -31,6 +36,15 @@ pub enum Transform {
     /// For a category: one column each, 1 where it is that category and 0 elsewhere; and a last one for all others where
     /// unknown categories go to [`Unknown::Other`].
     OneHot,
+    /// For no feature of its own: columns that are made of several others. Their places count from the first column of the
+    /// first feature.
+    Combined {
+        /// In order: each may be made of those before it.
+        columns: Vec<Combination>,
+        /// The columns that are 0 for the network, since only others are made of them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        hidden: Vec<usize>,
+    },
 }
 
 /// Some of the columns that a number becomes.
@@ -194,6 +208,9 @@ fn logarithm(y: f64, lambda: f64) -> f64 {
 #[derive(Clone, Debug)]
 pub struct Preprocess {
     columns: Vec<Column>,
+    /// How many columns those of the features are.
+    of_features: usize,
+    combined: Option<Combined>,
     width: usize,
 }
 
@@ -224,6 +241,10 @@ enum Column {
 impl Preprocess {
     /// Pairs each feature with its transform; the error says which pair can't be.
     pub fn new(signature: &Signature, transforms: &[Transform]) -> Result<Preprocess, String> {
+        let (transforms, several) = match transforms {
+            [of_features @ .., Transform::Combined { columns, hidden }] => (of_features, Some((columns, hidden))),
+            _ => (transforms, None),
+        };
         if transforms.len() != signature.features.len() {
             return Err(format!("{} transforms for {} features", transforms.len(), signature.features.len()));
         }
@@ -250,8 +271,15 @@ impl Preprocess {
                 _ => return Err(format!("feature {:?}: its transform is for another kind", feature.name)),
             });
         }
-        let width = columns.iter().map(Column::width).sum();
-        Ok(Preprocess { columns, width })
+        let of_features = columns.iter().map(Column::width).sum();
+        let (combined, width) = match several {
+            None => (None, of_features),
+            Some((columns, hidden)) => {
+                let (combined, width) = Combined::new(columns, hidden, of_features)?;
+                (Some(combined), width)
+            }
+        };
+        Ok(Preprocess { columns, of_features, combined, width })
     }
 
     /// How many columns the network's input has.
@@ -266,6 +294,11 @@ impl Preprocess {
             *end += column.width();
             Some(start..*end)
         })
+    }
+
+    /// The columns that are made of several others, after those of the features.
+    pub fn combined_columns(&self) -> Range<usize> {
+        self.of_features..self.width
     }
 
     /// Fills `input` (of [`Preprocess::width`] columns) from a row that [`Signature::check`] let pass.
@@ -315,6 +348,9 @@ impl Preprocess {
                     }
                 }
             }
+        }
+        if let Some(combined) = &self.combined {
+            combined.apply(self.of_features, input);
         }
     }
 }

@@ -76,7 +76,7 @@ impl<'a> Network<'a> {
                 pending.push(before);
             }
         }
-        let (mut cells, mut places): (Vec<Cell>, HashMap<usize, Vec<usize>>) = (Vec::new(), HashMap::new());
+        let (mut cells, mut places): (Vec<Cell>, HashMap<Option<usize>, Vec<usize>>) = (Vec::new(), HashMap::new());
         let mut sources = Vec::new();
         for &id in &wanted {
             let Op::Source(columns) = &chain.link(id).op else { continue };

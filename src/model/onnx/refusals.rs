@@ -12,13 +12,7 @@ struct Refusal {
     reason: &'static str,
 }
 
-const REFUSALS: [Refusal; 5] = [
-    Refusal {
-        operators: &["ReduceProd", "ArrayFeatureExtractor"],
-        reason: "PolynomialFeatures of scikit-learn multiplies columns with each other, for which weir has no step: \
-                 compute the products in the table and fit the pipeline with them, or leave them to the hidden layers \
-                 of a network",
-    },
+const REFUSALS: [Refusal; 4] = [
     Refusal {
         operators: &["GreaterOrEqual", "LessOrEqual", "Or", "Gather"],
         reason: "QuantileTransformer of scikit-learn looks numbers up in a table of quantiles, for which weir has no \

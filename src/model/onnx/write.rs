@@ -10,15 +10,19 @@
 //! distinguishes `null` from `""`, a tensor of strings doesn't: the empty string is a missing category, unless the model has a
 //! category of that name.
 
+mod combined;
 mod graph;
 mod steps;
 
+use std::borrow::Cow;
+
+use ndarray::Axis;
 use prost::Message;
 
 use super::proto::{self, DataType, OperatorSetId, StringStringEntry};
 use crate::engine::{Activation, Layer, Norm, NormPlace, Output};
 use crate::model::bundle::Draft;
-use crate::model::preprocess::{Part, Step, Transform};
+use crate::model::preprocess::{Combination, Part, Step, Transform};
 use crate::model::signature::{Feature, Kind, Missing, Target, Unknown};
 
 use graph::{Builder, float, int, ints, string, strings};
@@ -68,8 +72,20 @@ pub fn write(model: &Draft, version: u64) -> Result<Onnx, WriteError> {
     let columns = features.iter().zip(&model.preprocessing).zip(inputs);
     let columns: Vec<_> = columns.flat_map(|((feature, how), input)| column(&mut graph, feature, how, input)).collect();
     let mut value = graph.concat(columns);
+    let inputs = model.layers.first().map_or(0, Layer::inputs);
+    let mut taken = None;
+    if let Some(Transform::Combined { columns, hidden }) = model.preprocessing.last() {
+        let combined: usize = columns.iter().map(Combination::width).sum();
+        value = combined::write(&mut graph, columns, &value, inputs - combined);
+        // What is 0 for the network is left out, with its weights.
+        if !hidden.is_empty() {
+            let columns: Vec<usize> = (0..inputs).filter(|column| !hidden.contains(column)).collect();
+            value = combined::pick(&mut graph, &value, &columns);
+            taken = Some(columns);
+        }
+    }
     for (index, layer) in model.layers.iter().enumerate() {
-        value = dense(&mut graph, index, layer, &value);
+        value = dense(&mut graph, index, layer, taken.take().as_deref(), &value);
     }
     let outputs = answer(&mut graph, &model.signature.target, model.output, &value);
 
@@ -118,8 +134,8 @@ fn column(graph: &mut Builder, feature: &Feature, transform: &Transform, input: 
         (Transform::OneHot, Kind::Categorical { categories, unknown }) => {
             vec![one_hot(graph, categories, *unknown, feature.missing, &input)]
         }
-        // No draft has it: one-hot columns of a number.
-        (Transform::OneHot, Kind::Numeric) => Vec::new(),
+        // No draft has it: one-hot columns of a number, or columns of several for a feature.
+        (Transform::OneHot, Kind::Numeric) | (Transform::Combined { .. }, _) => Vec::new(),
     }
 }
 
@@ -136,18 +152,18 @@ fn several(graph: &mut Builder, feature: &Feature, parts: &[Part], input: &str) 
     let is_asked = fill.is_some() || parts.contains(&Part::Indicator);
     let missing = if is_asked { graph.node("IsNaN", [input], vec![]) } else { String::new() };
     if let Some(fill) = fill {
-        let fill = scalar(graph, feature, "fill", fill);
+        let fill = scalar(graph, &feature.name, "fill", fill);
         imputed = graph.node("Where", [&missing, &fill, input], vec![]);
     }
     let part = |part: &Part| match part {
         Part::Number { steps } => {
-            let value = steps::write(graph, feature, steps, &imputed);
+            let value = steps::write(graph, &feature.name, steps, &imputed);
             cast(graph, &value, DataType::Float)
         }
         Part::Indicator => cast(graph, &missing, DataType::Float),
         Part::Bins { steps, edges } => {
-            let value = steps::write(graph, feature, steps, &imputed);
-            steps::bins(graph, feature, edges, &value)
+            let value = steps::write(graph, &feature.name, steps, &imputed);
+            steps::bins(graph, &feature.name, edges, &value)
         }
     };
     parts.iter().map(part).collect()
@@ -180,10 +196,15 @@ fn one_hot(graph: &mut Builder, categories: &[String], unknown: Unknown, missing
     graph.node("Reshape", [&columns, &shape], vec![])
 }
 
-fn dense(graph: &mut Builder, index: usize, layer: &Layer, input: &str) -> String {
+/// A layer; of its inputs all, or those that are taken.
+fn dense(graph: &mut Builder, index: usize, layer: &Layer, taken: Option<&[usize]>, input: &str) -> String {
     let name = |part| format!("layers.{index}.{part}");
-    let dims = [layer.inputs(), layer.outputs()];
-    let weights = graph.floats(&name("weight"), &dims, layer.weights.to_f32().iter());
+    let mut weights = layer.weights.to_f32();
+    if let Some(taken) = taken {
+        weights = Cow::Owned(weights.select(Axis(0), taken));
+    }
+    let dims = [weights.nrows(), layer.outputs()];
+    let weights = graph.floats(&name("weight"), &dims, weights.iter());
     let bias = graph.floats(&name("bias"), &dims[1..], &layer.bias);
     let mut value = graph.node("Gemm", [input, &weights, &bias], vec![]);
     let normalize = |graph: &mut Builder, place, value: String| match &layer.norm {
@@ -275,8 +296,8 @@ fn answer(graph: &mut Builder, target: &Target, output: Output, value: &str) -> 
     }
 }
 
-fn scalar(graph: &mut Builder, feature: &Feature, name: &str, value: f64) -> String {
-    graph.double(&format!("{}.{name}", feature.name), value)
+fn scalar(graph: &mut Builder, name: &str, part: &str, value: f64) -> String {
+    graph.double(&format!("{name}.{part}"), value)
 }
 
 fn cast(graph: &mut Builder, value: &str, to: DataType) -> String {

@@ -182,8 +182,11 @@ pub(super) fn apply(cell: &mut Cell, step: Step) -> Result<(), String> {
         _ => {}
     }
     match cell {
-        Cell::Number { steps, .. } if step == Step::Round && steps.last() == Some(&Step::Round) => {}
-        Cell::Number { steps, .. } => steps.push(step),
+        Cell::Number { steps, .. } | Cell::Product { steps, .. } | Cell::Normalized { steps, .. } => {
+            if step != Step::Round || steps.last() != Some(&Step::Round) {
+                steps.push(step);
+            }
+        }
         Cell::Category { special, rest, unknown, .. } => {
             let numbers = special.iter_mut().map(|(_, number)| number).chain([rest, unknown]);
             numbers.for_each(|number| *number = step.apply(*number));

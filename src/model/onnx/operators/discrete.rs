@@ -204,7 +204,8 @@ fn numbered(
     let (encoded, alias) = encoded(cell, keys, unknown)?;
     let alias = alias.map(|(from, to)| (from, values[to]));
     let special = values.iter().copied().enumerate().chain(alias).collect();
-    features[cell.feature()].encode(encoded)?;
+    let feature = cell.encoded_feature()?;
+    features[feature].encode(encoded)?;
     let rest = rest.unwrap_or(0.0);
-    Ok(Cell::Category { feature: cell.feature(), special, rest, unknown: rest })
+    Ok(Cell::Category { feature, special, rest, unknown: rest })
 }

@@ -68,7 +68,11 @@ fn cast_columns(features: &mut [Feature], mut columns: Columns, to: Element) -> 
                 let numbers = special.iter_mut().map(|(_, number)| number).chain([rest, unknown]);
                 numbers.for_each(|number| *number = number.trunc());
             }
-            (Cell::Number { .. } | Cell::Category { .. }, _, Element::Float | Element::Double) => {}
+            (
+                Cell::Number { .. } | Cell::Category { .. } | Cell::Product { .. } | Cell::Normalized { .. },
+                _,
+                Element::Float | Element::Double,
+            ) => {}
             (Cell::IsMissing { .. }, _, Element::Float | Element::Double) => {}
             // A comparison's 0 or 1.
             (Cell::Computed { .. }, Element::Boolean | Element::Float, Element::Float) => {}
@@ -161,13 +165,14 @@ pub(super) fn one_hot(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, St
             cells.extend(discrete::one_hot(cell, &names)?);
             continue;
         }
+        let feature = cell.encoded_feature()?;
         let (encoded, alias) = encoded(cell, names.clone(), unknown)?;
         for index in 0..names.len() {
             let alias = alias.filter(|&(_, to)| to == index).map(|(from, _)| (from, 1.0));
             let special = [(index, 1.0)].into_iter().chain(alias).collect();
-            cells.push(Cell::Category { feature: cell.feature(), special, rest: 0.0, unknown: 0.0 });
+            cells.push(Cell::Category { feature, special, rest: 0.0, unknown: 0.0 });
         }
-        walk.features[cell.feature()].encode(encoded)?;
+        walk.features[feature].encode(encoded)?;
     }
     let tail = [columns.tail, vec![names.len()]].concat();
     Ok(vec![Value::Columns(Columns { cells, tail, element: Element::Float })])

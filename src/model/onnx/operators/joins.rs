@@ -128,11 +128,12 @@ pub(super) fn embedding(walk: &mut Walk<'_>, node: &Node, table: &Array, columns
     let names: Vec<String> = (0..rows).map(|row| row.to_string()).collect();
     let mut cells = Vec::with_capacity(columns.cells.len() * width);
     for cell in &columns.cells {
+        let feature = cell.encoded_feature()?;
         let (encoded, _) = encoded(cell, names.clone(), Unknown::Reject)?;
-        walk.features[cell.feature()].encode(encoded)?;
+        walk.features[feature].encode(encoded)?;
         for column in 0..width {
             let special = (0..rows).map(|row| (row, values[row * width + column])).collect();
-            cells.push(Cell::Category { feature: cell.feature(), special, rest: 0.0, unknown: 0.0 });
+            cells.push(Cell::Category { feature, special, rest: 0.0, unknown: 0.0 });
         }
     }
     let tail = [&columns.tail, &table.shape[1..]].concat();
