@@ -150,8 +150,7 @@ def estimator(rng, task):
     if task == "number":
         return [LinearRegression(), Ridge(), MLPRegressor(**hidden)][rng.integers(3)]
     kinds = [LogisticRegression(), MLPClassifier(**hidden)]
-    if task == "two":
-        kinds.append(CalibratedClassifierCV(LogisticRegression(), cv=3, ensemble=False))
+    kinds.append(CalibratedClassifierCV(LogisticRegression(), cv=3, ensemble=task == "two"))
     return kinds[rng.integers(len(kinds))]
 
 

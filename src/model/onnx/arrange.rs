@@ -66,7 +66,7 @@ fn target(chain: &Chain, of: &mut LinkId, found: Found, hints: &Hints) -> Result
     let asked = asked.or(found.has_class.then_some(Task::Classification));
     let task = match (found.answer.output, asked) {
         (Output::Identity, None | Some(Task::Regression)) => Task::Regression,
-        (Output::Softmax | Output::Logistic, Some(Task::Regression)) => {
+        (Output::Softmax | Output::Logistic | Output::Normalized, Some(Task::Regression)) => {
             return Err("it answers probabilities of classes, which is a classification".into());
         }
         _ => Task::Classification,

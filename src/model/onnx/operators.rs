@@ -238,7 +238,7 @@ impl<'a> Walk<'a> {
     fn classes(&self, answer: Answer) -> usize {
         match answer.output {
             Output::Logistic => 2,
-            Output::Identity | Output::Softmax => self.chain.link(answer.of).width,
+            Output::Identity | Output::Softmax | Output::Normalized => self.chain.link(answer.of).width,
         }
     }
 

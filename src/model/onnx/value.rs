@@ -134,7 +134,8 @@ pub(super) struct Inner {
     pub(super) tail: Vec<usize>,
 }
 
-/// A statistic over the row of a link, or the row after some of layer normalisation's steps.
+/// A statistic over the row of a link, or the row after some of the steps of a layer normalisation or of a division by the
+/// sum.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Moment {
     Mean,
@@ -150,6 +151,14 @@ pub(super) enum Moment {
     Inverse {
         epsilon: f64,
     },
+    Sum,
+    /// Whether the sum is 0, and whether it isn't.
+    IsEmpty,
+    HasSum,
+    /// 1 is added to each number of a row whose sum is 0: to the row, and so often as it has numbers to the sum.
+    Raised,
+    RaisedBy,
+    RaisedSum,
 }
 
 /// What the network answers.
@@ -171,4 +180,6 @@ pub(super) enum Form {
     Index,
     /// The most probable class, or probabilities by class.
     Named(Rc<Vec<String>>),
+    /// Probabilities times this number.
+    Times(usize),
 }

@@ -211,9 +211,18 @@ fn dense(graph: &mut Builder, index: usize, layer: &Layer, taken: Option<&[usize
         Some(norm) if norm.place == place => layer_norm(graph, index, norm, &value),
         _ => value,
     };
+    let parts = (layer.passed > 0).then(|| {
+        let (active, outputs) = (layer.active(), layer.outputs());
+        [0..active, active..outputs].map(|columns| combined::pick(graph, &value, &columns.collect::<Vec<_>>()))
+    });
+    let passed = parts.map(|[active, passed]| {
+        value = active;
+        passed
+    });
     value = normalize(graph, NormPlace::BeforeActivation, value);
     value = activate(graph, index, layer, value);
-    normalize(graph, NormPlace::AfterActivation, value)
+    value = normalize(graph, NormPlace::AfterActivation, value);
+    graph.concat([value].into_iter().chain(passed).collect())
 }
 
 fn layer_norm(graph: &mut Builder, index: usize, norm: &Norm, value: &str) -> String {
@@ -271,7 +280,7 @@ fn activate(graph: &mut Builder, index: usize, layer: &Layer, value: String) -> 
 /// The outputs, and what they are called.
 fn answer(graph: &mut Builder, target: &Target, output: Output, value: &str) -> Vec<String> {
     let logits = match output {
-        Output::Identity | Output::Softmax => value.to_owned(),
+        Output::Identity | Output::Softmax | Output::Normalized => value.to_owned(),
         // The softmax of 0 and z is 1 - p and p for p = 1 / (1 + e⁻ᶻ), and both keep their digits.
         Output::Logistic => {
             let beside_zero = graph.floats("beside_zero", &[1, 2], &[0.0, 1.0]);
@@ -283,7 +292,10 @@ fn answer(graph: &mut Builder, target: &Target, output: Output, value: &str) -> 
             vec![graph.output("variable", &logits, DataType::Float, Some(names.len()))]
         }
         Target::Classification { classes, .. } => {
-            let probabilities = graph.node("Softmax", [&logits], vec![int("axis", -1)]);
+            let probabilities = match output {
+                Output::Normalized => shares(graph, &logits, classes.len()),
+                _ => graph.node("Softmax", [&logits], vec![int("axis", -1)]),
+            };
             // The first of equals, as weir's own.
             let best = graph.node("ArgMax", [&probabilities], vec![int("axis", 1), int("keepdims", 0)]);
             let names = graph.texts("classes", classes);
@@ -294,6 +306,20 @@ fn answer(graph: &mut Builder, target: &Target, output: Output, value: &str) -> 
             ]
         }
     }
+}
+
+/// Each value divided by the sum of all; if that is 0, all have equal shares.
+fn shares(graph: &mut Builder, values: &str, count: usize) -> String {
+    let axis = graph.sizes("axis", &[1]);
+    let sum = graph.node("ReduceSum", [values, &axis], vec![int("keepdims", 1)]);
+    let has_sum = cast(graph, &sum, DataType::Bool);
+    let is_empty = graph.node("Not", [&has_sum], vec![]);
+    let is_empty = cast(graph, &is_empty, DataType::Float);
+    let raised = graph.node("Add", [values, &is_empty], vec![]);
+    let count = graph.floats("count", &[], &[count as f32]);
+    let empty_sum = graph.node("Mul", [&is_empty, &count], vec![]);
+    let sum = graph.node("Add", [&sum, &empty_sum], vec![]);
+    graph.node("Div", [&raised, &sum], vec![])
 }
 
 fn scalar(graph: &mut Builder, name: &str, part: &str, value: f64) -> String {

@@ -7,7 +7,7 @@ use super::arithmetic::apply;
 use super::combined;
 use crate::model::onnx::tensor::{Array, Element};
 use crate::model::onnx::term::Term;
-use crate::model::onnx::value::{Cell, Columns, Value};
+use crate::model::onnx::value::{Cell, Columns, Form, Value};
 use crate::model::preprocess::Step;
 
 /// What arithmetic or a comparison makes of two values, where that is no step: one of them may be constant. `None` where
@@ -41,7 +41,12 @@ pub(super) fn binary(operator: &str, a: &Value, b: &Value) -> Result<Option<Valu
             let constants = constants(array, &columns.tail)?;
             with_constants(columns, &constants, |term, constant| Term::apply(operator, &[constant, term]))?
         }
-        // The mean of one calibrated classifier.
+        // The mean of calibrated classifiers.
+        (&Value::Answer { answer, form: Form::Times(count) }, Value::Constant(array))
+            if operator == "Div" && array.scalar() == Some(count as f64) =>
+        {
+            return Ok(Some(Value::Answer { answer, form: Form::Probabilities }));
+        }
         (Value::Answer { .. }, Value::Constant(array)) if operator == "Div" && array.scalar() == Some(1.0) => {
             return Ok(Some(a.clone()));
         }

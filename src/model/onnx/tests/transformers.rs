@@ -18,7 +18,7 @@ fn files() -> Vec<PathBuf> {
     let files = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<_> = files.filter(|path| path.extension().is_some_and(|end| end == "onnx")).collect();
     files.sort();
-    assert!(files.len() >= 39, "{files:?}");
+    assert!(files.len() >= 44, "{files:?}");
     files
 }
 
@@ -168,15 +168,27 @@ fn a_misread_column_of_several_features_is_found() {
 }
 
 #[test]
+fn calibrated_models_are_layers_with_probabilities_of_their_own() {
+    let layers = |name: &str| {
+        let Imported { layers, output, .. } = imported(name);
+        (layers.iter().map(|it| (it.inputs(), it.outputs(), it.activation)).collect::<Vec<_>>(), output)
+    };
+    let (logistic, identity) = (Activation::Logistic, Activation::Identity);
+    // The mean of three models, and what is left to 1.
+    assert_eq!(layers("calibrated-ensemble"), (vec![(3, 3, logistic), (3, 2, identity)], Output::Normalized));
+    assert_eq!(layers("calibrated-three"), (vec![(3, 3, logistic)], Output::Normalized));
+    assert_eq!(layers("sgd-three"), (vec![(3, 3, logistic)], Output::Normalized));
+}
+
+#[test]
 fn refusals_have_the_names_of_scikit_learn() {
     let cases = [
         ("quantile", "GreaterOrEqual", "QuantileTransformer"),
         ("indicator", "LinearClassifier", "SimpleImputer(add_indicator=True)"),
         ("yeo_johnson-imputed_after", "Imputer", "imputes after PowerTransformer"),
-        ("calibrated-ensemble", "Sum", "CalibratedClassifierCV of scikit-learn takes the mean of 3 models"),
-        ("calibrated-three", "Exp", "CalibratedClassifierCV"),
+        ("calibrated-ensemble-three", "Sum", "CalibratedClassifierCV of scikit-learn takes the mean of 3 models"),
+        ("calibrated-network-three", "Mul", "CalibratedClassifierCV of a network can be imported for two classes"),
         ("calibrated-isotonic", "ArgMin", "isotonic"),
-        ("sgd-three", "Exp", "SGDClassifier"),
         ("multilabel", "Binarizer", "labels that don't exclude each other"),
         ("one_vs_rest", "LinearClassifier", "OneVsRestClassifier"),
     ];
