@@ -1,8 +1,8 @@
 //! Branches that are joined, as one chain of wider layers.
 //!
 //! The engine runs layers one after the other. So branches lie side by side in one layer, whose weights are zeros
-//! between them, and numbers that are needed later pass through it as they are: `relu` for some neurons and nothing for
-//! others is a PReLU with slopes of 0 and 1. A sum is a layer whose weights are those of both branches below each other.
+//! between them, and numbers that are needed later pass through it as they are: beside any activation or norm of the
+//! others, and where `relu` is for some neurons and nothing for others by a PReLU with slopes of 0 and 1. A sum is a layer whose weights are those of both branches below each other.
 //!
 //! First the links become blocks of neurons, and everything between blocks is affine (`affine`). Then `steps` puts
 //! blocks into layers.
@@ -76,7 +76,7 @@ impl<'a> Network<'a> {
                 pending.push(before);
             }
         }
-        let (mut cells, mut places): (Vec<Cell>, HashMap<usize, Vec<usize>>) = (Vec::new(), HashMap::new());
+        let (mut cells, mut places): (Vec<Cell>, HashMap<Option<usize>, Vec<usize>>) = (Vec::new(), HashMap::new());
         let mut sources = Vec::new();
         for &id in &wanted {
             let Op::Source(columns) = &chain.link(id).op else { continue };
@@ -106,6 +106,8 @@ impl<'a> Network<'a> {
         let before = link.before.unwrap_or(id);
         let value = match &link.op {
             Op::Source(_) => return Ok(()),
+            // Only what becomes of branches has it.
+            Op::Beside { .. } => return Err("its branches are in layers already".into()),
             Op::Linear { weights, bias } => {
                 self.weights = self.weights.saturating_add(weights.len());
                 let (inputs, outputs) = (self.value(before)?.inputs(), weights.ncols());

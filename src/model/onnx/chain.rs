@@ -46,6 +46,8 @@ pub(super) enum Op {
     PRelu { slopes: Vec<f64> },
     /// `(x - mean) / √(variance + epsilon)` over the row.
     Norm { epsilon: f64 },
+    /// An activation, or a norm with scales and an activation after it, of the first numbers; the last ones pass.
+    Beside { operations: Vec<Op>, passed: usize },
     /// The sum of links of one width, each times a factor.
     Sum { parts: Vec<(LinkId, f64)> },
     /// Links side by side.
@@ -144,7 +146,9 @@ impl Chain {
                     Inner { of: *of, function: Function::identity().activated(Activation::Logistic), tail: vec![1] };
                 Ok(inner(self.settle(&probability)?, vec![1]))
             }
-            Value::Answer { .. } => Err("it computes with the probabilities: only the last layer may give them".into()),
+            Value::Answer { .. } => Err("it computes with the probabilities, which only the last layer may give: \
+                                         CalibratedClassifierCV of a network can be imported for two classes"
+                .into()),
         }
     }
 

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::engine::Weights;
-use crate::model::preprocess::Part;
+use crate::model::preprocess::{Combination, Part, RowNorm};
 use crate::model::signature::Feature;
 
 fn folder() -> PathBuf {
@@ -18,7 +18,7 @@ fn files() -> Vec<PathBuf> {
     let files = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<_> = files.filter(|path| path.extension().is_some_and(|end| end == "onnx")).collect();
     files.sort();
-    assert!(files.len() >= 26, "{files:?}");
+    assert!(files.len() >= 44, "{files:?}");
     files
 }
 
@@ -119,17 +119,76 @@ fn a_column_may_go_in_by_several_ways() {
 }
 
 #[test]
+fn columns_of_several_features_are_made_once() {
+    let several = |name: &str| match imported(name).preprocessing.pop() {
+        Some(Transform::Combined { columns, hidden }) => (columns, hidden),
+        other => panic!("{name}: {other:?}"),
+    };
+    // Of three numbers six products; what is multiplied goes into the network too, as the products of degree 1.
+    let (columns, hidden) = several("polynomial");
+    assert!(columns.len() == 6 && hidden.is_empty(), "{columns:?}, {hidden:?}");
+    assert!(columns.contains(&Combination::Product { of: vec![0, 2], steps: vec![] }));
+    // Scaled after the products, these are other columns.
+    let (columns, hidden) = several("polynomial-interactions");
+    assert_eq!((columns.len(), hidden.len()), (3, 3));
+    // Rows are divided by their length, then scaled.
+    let (columns, hidden) = several("normalizer-scaled");
+    let [Combination::Normalized { norm: RowNorm::L2, of, steps }] = &*columns else { panic!("{columns:?}") };
+    assert!(of.len() == 3 && hidden.len() == 3 && steps.iter().all(|steps| steps.len() == 4), "{steps:?}");
+    // A category's number is a sum of its columns.
+    let (columns, _) = several("polynomial-categories");
+    let sums = columns.iter().filter(|column| matches!(column, Combination::Sum { .. }));
+    assert_eq!(sums.count(), 1, "{columns:?}");
+}
+
+/// A factor or a length that is a little off is found.
+#[test]
+fn a_misread_column_of_several_features_is_found() {
+    let changes: [(&str, fn(&mut Combination)); 3] = [
+        ("polynomial", |column| {
+            let Combination::Product { of, .. } = column else { panic!("{column:?}") };
+            of.push(0);
+        }),
+        ("normalizer-l1", |column| {
+            let Combination::Normalized { norm, .. } = column else { panic!("{column:?}") };
+            *norm = RowNorm::L2;
+        }),
+        ("normalizer-max", |column| {
+            let Combination::Normalized { norm, .. } = column else { panic!("{column:?}") };
+            *norm = RowNorm::L1;
+        }),
+    ];
+    for (name, change) in changes {
+        let mut misread = imported(name);
+        let Some(Transform::Combined { columns, .. }) = misread.preprocessing.last_mut() else { panic!("{name}") };
+        change(&mut columns[0]);
+        let error = misread.into_draft("m", &Evidence::default()).map(|_| ()).expect_err(name).to_string();
+        assert!(error.contains("answers otherwise than the graph"), "{name}: {error}");
+    }
+}
+
+#[test]
+fn calibrated_models_are_layers_with_probabilities_of_their_own() {
+    let layers = |name: &str| {
+        let Imported { layers, output, .. } = imported(name);
+        (layers.iter().map(|it| (it.inputs(), it.outputs(), it.activation)).collect::<Vec<_>>(), output)
+    };
+    let (logistic, identity) = (Activation::Logistic, Activation::Identity);
+    // The mean of three models, and what is left to 1.
+    assert_eq!(layers("calibrated-ensemble"), (vec![(3, 3, logistic), (3, 2, identity)], Output::Normalized));
+    assert_eq!(layers("calibrated-three"), (vec![(3, 3, logistic)], Output::Normalized));
+    assert_eq!(layers("sgd-three"), (vec![(3, 3, logistic)], Output::Normalized));
+}
+
+#[test]
 fn refusals_have_the_names_of_scikit_learn() {
     let cases = [
-        ("polynomial", "ReduceProd", "PolynomialFeatures"),
         ("quantile", "GreaterOrEqual", "QuantileTransformer"),
-        ("normalizer", "Normalizer", "scikit-learn's Normalizer"),
         ("indicator", "LinearClassifier", "SimpleImputer(add_indicator=True)"),
         ("yeo_johnson-imputed_after", "Imputer", "imputes after PowerTransformer"),
-        ("calibrated-ensemble", "Sum", "CalibratedClassifierCV of scikit-learn takes the mean of 3 models"),
-        ("calibrated-three", "Exp", "CalibratedClassifierCV"),
+        ("calibrated-ensemble-three", "Sum", "CalibratedClassifierCV of scikit-learn takes the mean of 3 models"),
+        ("calibrated-network-three", "Mul", "CalibratedClassifierCV of a network can be imported for two classes"),
         ("calibrated-isotonic", "ArgMin", "isotonic"),
-        ("sgd-three", "Exp", "SGDClassifier"),
         ("multilabel", "Binarizer", "labels that don't exclude each other"),
         ("one_vs_rest", "LinearClassifier", "OneVsRestClassifier"),
     ];
