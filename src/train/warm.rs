@@ -42,8 +42,8 @@ impl Parent {
     /// The version that a store has taken apart as this draft, whose own parent it is.
     ///
     /// # Errors
-    /// If such a network can't be trained on: it has a norm, a PReLU with a slope for each neuron, numbers that pass, answers several numbers, or its last layer has a function
-    /// of its own, for which there is no loss.
+    /// If such a network can't be trained on: it has a norm, a PReLU with a slope for each neuron or numbers that pass, it
+    /// answers several numbers, or its last layer has a function of its own, for which there is no loss.
     pub fn new(draft: Draft) -> Result<Parent, TrainError> {
         let Draft {
             name,

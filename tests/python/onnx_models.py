@@ -119,8 +119,8 @@ def matrix_models():
     yield model("wine-polynomial", make_pipeline(StandardScaler(), PolynomialFeatures(3), classifier()), some, wine.target, f32, plain)
     interactions = PolynomialFeatures(interaction_only=True, include_bias=False)
     yield model("wine-interactions", make_pipeline(SimpleImputer(), interactions, StandardScaler(), classifier()), some, wine.target, f32, plain, gaps=True)
-    for norm in ("l1", "l2", "max"):
-        normal = make_pipeline(SimpleImputer(), StandardScaler(), Normalizer(norm), classifier())
+    for norm, scaler in (("l1", StandardScaler()), ("l2", StandardScaler()), ("max", MinMaxScaler(clip=True))):
+        normal = make_pipeline(SimpleImputer(), scaler, Normalizer(norm), classifier())
         yield model(f"iris-{norm}", normal, iris.data, iris.target, f32, plain, gaps=True)
     whole = np.c_[rng.integers(0, 4, 500), rng.normal(size=500), rng.integers(10, 13, 500)].astype(f64)
     encoded = ColumnTransformer([("one", OneHotEncoder(handle_unknown="ignore"), [0, 2]), ("z", StandardScaler(), [1])])

@@ -103,7 +103,7 @@ def joint_steps(rng, kind):
         "normalizer": [
             lambda: [Normalizer(["l1", "l2"][rng.integers(2)])],
             lambda: [StandardScaler(), Normalizer(["l1", "l2"][rng.integers(2)]), StandardScaler()],
-            # skl2onnx and ONNX take the largest number, where scikit-learn takes the largest magnitude.
+            # Without negative numbers: skl2onnx and ONNX take the largest number, scikit-learn the largest magnitude.
             lambda: [MinMaxScaler(clip=True), Normalizer("max")],
         ],
     }[kind]

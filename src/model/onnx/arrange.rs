@@ -146,7 +146,7 @@ impl Columns {
             transforms.push(transform);
             kept.push(index);
         }
-        let mut combiner = Combiner::new(&placed, start, cells, hints.limits);
+        let mut combiner = Combiner::new(&placed, start, hints.limits);
         let linear = cells.iter().map(|cell| combiner.linear(cell)).collect::<Result<Vec<Linear>, _>>()?;
         let (combined, width) = combiner.finish(&linear);
         transforms.extend(combined);

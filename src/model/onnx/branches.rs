@@ -1,8 +1,9 @@
 //! Branches that are joined, as one chain of wider layers.
 //!
 //! The engine runs layers one after the other. So branches lie side by side in one layer, whose weights are zeros
-//! between them, and numbers that are needed later pass through it as they are: beside any activation or norm of the
-//! others, and where `relu` is for some neurons and nothing for others by a PReLU with slopes of 0 and 1. A sum is a layer whose weights are those of both branches below each other.
+//! between them, and numbers that are needed later pass through it as they are, beside the activation or norm of the
+//! others. `relu` for some neurons and leaky_relu for others is a PReLU with a slope for each neuron. A sum is a layer
+//! whose weights are those of both branches below each other.
 //!
 //! First the links become blocks of neurons, and everything between blocks is affine (`affine`). Then `steps` puts
 //! blocks into layers.
@@ -205,7 +206,7 @@ impl<'a> Network<'a> {
         let Block { sums, function: Function::Passed, .. } = &self.blocks[*block] else { return None };
         let (places, factors): (Vec<usize>, Vec<f64>) = picks.iter().copied().unzip();
         // Else its weights would be many.
-        (sums.inputs() <= 2 * value.width()).then(|| sums.picked(&places).scaled(&factors, &value.shift))
+        (sums.inputs() <= 2 * sums.width()).then(|| sums.picked(&places).scaled(&factors, &value.shift))
     }
 
     /// Neurons that make something of a link's numbers.

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use ndarray::Array2;
 
 use super::elementwise::{Function, Piece};
-use super::value::{Answer, Cell, Columns, Form, Inner, LinkId, Value};
+use super::value::{Answer, Cell, Columns, Form, Inner, LinkId, Moment, Value};
 use crate::engine::{Activation, Output};
 
 /// All links found so far.
@@ -137,6 +137,11 @@ impl Chain {
             Value::Inner(inner) => Ok(inner.clone()),
             Value::Constant(_) => Err("it computes with a constant where rows are needed".into()),
             Value::Sizes(_) => Err("it computes with the number of rows".into()),
+            Value::Moment { moment: Moment::Sum, .. } => {
+                Err("it computes with the sum of a row, as Normalizer of scikit-learn does over doubles: export the \
+                     pipeline with float inputs (FloatTensorType)"
+                    .into())
+            }
             Value::Moment { .. } => {
                 Err("it computes with a row's mean or variance outside a layer normalisation".into())
             }

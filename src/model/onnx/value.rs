@@ -119,7 +119,8 @@ impl Cell {
 
     /// The feature of a cell that is to be encoded.
     pub(super) fn encoded_feature(&self) -> Result<usize, String> {
-        self.feature().ok_or_else(|| "it encodes a column that is made of several others".into())
+        self.feature().ok_or_else(|| "it encodes a column that PolynomialFeatures or Normalizer of scikit-learn made of several: encode it before them"
+                .into())
     }
 }
 

@@ -26,14 +26,12 @@ pub enum Combination {
         /// The number.
         shift: f64,
     },
-    /// A column for each of others: divided by the length of them all, then steps.
+    /// A column for each of others: divided by the length of them all.
     Normalized {
         /// What their length is.
         norm: RowNorm,
         /// The places.
         of: Vec<usize>,
-        /// The steps of each.
-        steps: Vec<Vec<Step>>,
     },
 }
 
@@ -45,7 +43,7 @@ pub enum RowNorm {
     L1,
     /// The root of the sum of the squares.
     L2,
-    /// The largest number. scikit-learn takes the largest magnitude, which is the same unless that one is negative.
+    /// The largest number. scikit-learn takes the largest magnitude: imports have it of columns that are never negative.
     Max,
 }
 
@@ -101,11 +99,9 @@ impl Combination {
                 let sum: f64 = of.iter().map(|(column, factor)| number(column) * factor).sum();
                 input[0] = (sum + shift) as f32;
             }
-            Combination::Normalized { norm, of, steps } => {
+            Combination::Normalized { norm, of } => {
                 let length = norm.length(of.iter().map(number));
-                for ((to, from), steps) in input.iter_mut().zip(of).zip(steps) {
-                    *to = after(steps, number(from) / length) as f32;
-                }
+                input.iter_mut().zip(of).for_each(|(to, from)| *to = (number(from) / length) as f32);
             }
         }
     }
@@ -122,12 +118,8 @@ impl Combination {
                 Ok(())
             }
             Combination::Sum { .. } => Err("a sum of columns has a factor that is not finite".into()),
-            Combination::Normalized { of, steps, .. } if of.len() == steps.len() && !of.is_empty() => {
-                steps.iter().try_for_each(|steps| check_steps(NAME, steps))
-            }
-            Combination::Normalized { of, steps, .. } => {
-                Err(format!("{} columns are normalised, and {} have steps", of.len(), steps.len()))
-            }
+            Combination::Normalized { of, .. } if of.is_empty() => Err("no columns are normalised".into()),
+            Combination::Normalized { .. } => Ok(()),
         }
     }
 }
@@ -202,24 +194,21 @@ mod tests {
     #[test]
     fn columns_may_be_made_of_several_others() {
         let product = |of: &[usize], steps: &[Step]| Combination::Product { of: of.to_vec(), steps: steps.to_vec() };
-        let normalized = |norm, of: &[usize]| Combination::Normalized {
-            norm,
-            of: of.to_vec(),
-            steps: vec![vec![Step::Multiply { value: 10.0 }]; of.len()],
-        };
+        let normalized = |norm| Combination::Normalized { norm, of: vec![0, 1] };
         let columns = [
             product(&[0, 0, 1], &[Step::Add { value: 0.5 }]),
             product(&[1, 3], &[]),
             product(&[], &[]),
             Combination::Sum { of: vec![(2, 1.0), (3, 2.0), (4, 3.0)], shift: -1.0 },
-            normalized(RowNorm::L1, &[0, 1]),
-            normalized(RowNorm::L2, &[0, 1]),
-            normalized(RowNorm::Max, &[0, 1]),
+            normalized(RowNorm::L1),
+            normalized(RowNorm::L2),
+            normalized(RowNorm::Max),
             product(&[0, 9], &[]),
+            product(&[10], &[Step::Multiply { value: 10.0 }]),
         ];
         let preprocess = combined(&columns, &[1]).unwrap();
-        assert_eq!((preprocess.width(), preprocess.combined_columns()), (16, 5..16));
-        let mut input = vec![9.0; 16];
+        assert_eq!((preprocess.width(), preprocess.combined_columns()), (17, 5..17));
+        let mut input = vec![9.0; 17];
         let mut apply = |row: [f64; 3]| {
             preprocess.apply(&row, &mut input);
             assert_eq!(input[1], 0.0, "it is hidden, and others are made of it");
@@ -227,27 +216,28 @@ mod tests {
         };
         let row = apply([3.0, -5.0, 1.0]);
         assert_eq!(row[..9], [3.0, 0.0, 0.0, 1.0, 0.0, -35.5, -4.0, 1.0, 1.0]);
-        let (l1, l2) = ([30.0 / 7.0, -40.0 / 7.0], [6.0, -8.0]);
-        assert_eq!(row[9..], [l1[0], l1[1], l2[0], l2[1], 10.0, -40.0 / 3.0, 3.0 * l1[0]]);
+        let l1 = [3.0_f32 / 7.0, -4.0 / 7.0];
+        let product = (3.0 * f64::from(l1[0])) as f32;
+        assert_eq!(row[9..15], [l1[0], l1[1], 0.6, -0.8, 1.0, -4.0 / 3.0]);
+        assert_eq!(row[15..], [product, (10.0 * f64::from(l1[1])) as f32]);
         let imputed = apply([Gap::Missing.value(), 0.0, Gap::Unknown.value()]);
         assert_eq!(imputed[..9], [2.0, 0.0, 0.0, 0.0, 0.0, 4.5, 0.0, 1.0, -1.0]);
         let zeros = apply([0.0, -1.0, 0.0]);
-        assert_eq!(zeros[9..], [0.0; 7], "a row of length 0 stays as it is");
-        assert_eq!(apply([-3.0, -1.0, 0.0])[13..15], [-30.0, 0.0], "the largest of -3 and 0 counts as 1");
+        assert_eq!(zeros[9..], [0.0; 8], "a row of length 0 stays as it is");
+        assert_eq!(apply([-3.0, -1.0, 0.0])[13..15], [-3.0, 0.0], "the largest of -3 and 0 counts as 1");
     }
 
     #[test]
     fn combinations_that_cannot_be_are_refused() {
         let product = |of: &[usize], steps: &[Step]| Combination::Product { of: of.to_vec(), steps: steps.to_vec() };
-        let normalized = |of: Vec<usize>, steps| Combination::Normalized { norm: RowNorm::L2, of, steps };
+        let normalized = |of: &[usize]| Combination::Normalized { norm: RowNorm::L2, of: of.to_vec() };
         for wrong in [
             product(&[5], &[]),
             product(&[0], &[Step::Divide { value: 0.0 }]),
             Combination::Sum { of: vec![(0, f64::NAN)], shift: 0.0 },
             Combination::Sum { of: vec![(9, 1.0)], shift: 0.0 },
-            normalized(vec![0, 1], vec![vec![]]),
-            normalized(vec![], vec![]),
-            normalized(vec![7], vec![vec![]]),
+            normalized(&[]),
+            normalized(&[7]),
         ] {
             assert!(combined(std::slice::from_ref(&wrong), &[]).is_err(), "{wrong:?}");
         }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::numbers;
 use crate::limits::Limits;
 use crate::model::onnx::value::{Cell, Group};
-use crate::model::preprocess::{Combination, Step, Transform};
+use crate::model::preprocess::{Combination, Transform};
 
 /// Columns that may be made of several others, times what the limits are raised by: all are computed for each record.
 const MOST_COMBINED: usize = 10_000;
@@ -48,32 +48,23 @@ pub(super) type Placed = (Transform, usize, usize);
 pub(super) struct Combiner<'a> {
     /// By the feature's place in the graph.
     features: &'a HashMap<usize, Placed>,
+    /// How many columns those of the features are.
+    of_features: usize,
     /// How many columns there are.
     width: usize,
     columns: Vec<Combination>,
     /// Where each combination begins, by what it is made of.
     known: HashMap<Vec<usize>, Vec<(usize, usize)>>,
-    /// The steps that the network's columns of a group have.
-    steps: HashMap<*const Group, Vec<Option<&'a [Step]>>>,
+    /// Where each group begins: a group of groups would be walked through once for each of its columns.
+    groups: HashMap<*const Group, usize>,
     limits: Limits,
 }
 
 impl<'a> Combiner<'a> {
-    /// None yet, for the cells that go into the network.
-    pub(super) fn new(
-        features: &'a HashMap<usize, Placed>,
-        width: usize,
-        cells: &'a [Cell],
-        limits: Limits,
-    ) -> Combiner<'a> {
-        let mut steps_of = HashMap::new();
-        for cell in cells {
-            if let Cell::Normalized { group, at, steps } = cell {
-                let of_group = steps_of.entry(Rc::as_ptr(group)).or_insert_with(|| vec![None; group.cells.len()]);
-                of_group[*at].get_or_insert(&**steps);
-            }
-        }
-        Combiner { features, width, columns: Vec::new(), known: HashMap::new(), steps: steps_of, limits }
+    /// None yet.
+    pub(super) fn new(features: &'a HashMap<usize, Placed>, of_features: usize, limits: Limits) -> Combiner<'a> {
+        let (known, groups) = (HashMap::new(), HashMap::new());
+        Combiner { features, of_features, width: of_features, columns: Vec::new(), known, groups, limits }
     }
 
     /// The columns that a cell is the sum of.
@@ -90,16 +81,25 @@ impl<'a> Combiner<'a> {
                 self.push(Combination::Product { of, steps: numbers::shortened(steps) }).map(Linear::of_column)
             }
             Cell::Normalized { group, at, steps } => {
-                let of = self.places(&group.cells)?;
-                let of_network = self.steps.get(&Rc::as_ptr(group));
-                let others = |place: usize| of_network.and_then(|of_network| of_network[place]).unwrap_or_default();
-                let steps = (0..of.len()).map(|place| if place == *at { &**steps } else { others(place) });
-                let steps = steps.map(numbers::shortened).collect();
-                let first = self.push(Combination::Normalized { norm: group.norm, of, steps })?;
-                Ok(Linear::of_column(first + at))
+                let column = self.group(group)? + at;
+                match numbers::shortened(steps) {
+                    steps if steps.is_empty() => Ok(Linear::of_column(column)),
+                    steps => self.push(Combination::Product { of: vec![column], steps }).map(Linear::of_column),
+                }
             }
             of_one => self.of_one_feature(of_one),
         }
+    }
+
+    /// The first column of cells that are divided by their length.
+    fn group(&mut self, group: &Rc<Group>) -> Result<usize, String> {
+        if let Some(&first) = self.groups.get(&Rc::as_ptr(group)) {
+            return Ok(first);
+        }
+        let of = self.places(&group.cells)?;
+        let first = self.push(Combination::Normalized { norm: group.norm, of })?;
+        self.groups.insert(Rc::as_ptr(group), first);
+        Ok(first)
     }
 
     /// One column for each cell.
@@ -139,9 +139,8 @@ impl<'a> Combiner<'a> {
         same.push((self.columns.len(), first));
         self.width += combination.width();
         self.columns.push(combination);
-        let combined: usize = self.columns.iter().map(Combination::width).sum();
         let most = self.limits.raise(MOST_COMBINED);
-        if combined > most {
+        if self.width - self.of_features > most {
             return Err(format!(
                 "more than {most} columns are made of several others, which PolynomialFeatures or Normalizer of \
                  scikit-learn do: lower the degree, take fewer columns, or raise the limit (--limit-factor)"
@@ -155,11 +154,10 @@ impl<'a> Combiner<'a> {
     pub(super) fn finish(self, used: &[Linear]) -> (Option<Transform>, usize) {
         let used = used.iter().flat_map(|linear| &linear.columns).map(|&(column, _)| column);
         let used: HashSet<usize> = used.collect();
-        let combined: usize = self.columns.iter().map(Combination::width).sum();
         let sources = self.columns.iter().flat_map(Combination::sources);
-        let hidden: BTreeSet<usize> = sources.chain(self.width - combined..self.width).collect();
+        let hidden: BTreeSet<usize> = sources.chain(self.of_features..self.width).collect();
         let hidden = hidden.into_iter().filter(|column| !used.contains(column)).collect();
-        let transform = Transform::Combined { columns: self.columns, hidden };
-        ((combined > 0).then_some(transform), self.width)
+        let is_any = !self.columns.is_empty();
+        (is_any.then_some(Transform::Combined { columns: self.columns, hidden }), self.width)
     }
 }

@@ -69,14 +69,15 @@ pub(super) fn mean(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, Strin
                  calibrate with ensemble=False"
             ));
         };
-        models.push(Value::Answer { answer: Answer { of, output: Output::Logistic }, form: Form::Part(Some(1)) });
+        // A logistic function for each class: what is left of 1 would lose its digits.
+        let twice = walk.chain.push(of, Op::Pick { places: vec![0, 0] }, 2);
+        let both = walk.chain.push(twice.of, Op::Scale { factor: vec![-1.0, 1.0], shift: vec![0.0; 2] }, 2);
+        models.push(Inner { function: both.function.activated(Activation::Logistic), ..both });
     }
-    let models = models.iter().map(|model| walk.chain.inner(model)).collect::<Result<Vec<_>, _>>()?;
     let models = walk.chain.concat(&models)?;
-    // What is left to 1, and the mean.
-    let share = 1.0 / count as f64;
-    let weights = Rc::new(Array2::from_shape_fn((count, 2), |(_, class)| if class == 0 { -share } else { share }));
-    let both = walk.chain.push(models.of, Op::Linear { weights, bias: vec![1.0, 0.0] }, 2);
-    let answer = Answer { of: both.of, output: Output::Normalized };
+    let share = |(row, class): (usize, usize)| if row % 2 == class { 1.0 / count as f64 } else { 0.0 };
+    let weights = Rc::new(Array2::from_shape_fn((2 * count, 2), share));
+    let mean = walk.chain.push(models.of, Op::Linear { weights, bias: vec![0.0; 2] }, 2);
+    let answer = Answer { of: mean.of, output: Output::Normalized };
     Ok(vec![Value::Answer { answer, form: Form::Times(count) }])
 }

@@ -97,12 +97,41 @@ pub(super) fn normalized(columns: &Columns, norm: Option<&str>) -> Result<Column
         return Err(format!("it divides rows of shape {:?} by their length", columns.tail));
     }
     columns.cells.iter().try_for_each(|cell| check(cell, "normalises"))?;
+    if norm == RowNorm::Max && !columns.cells.iter().all(is_never_negative) {
+        return Err(
+            "Normalizer of scikit-learn with norm=\"max\" divides by the largest magnitude, and the graph by the \
+                    largest number, which is another one where numbers are negative: take norm=\"l1\" or \"l2\", or \
+                    put MinMaxScaler(clip=True) before it"
+                .into(),
+        );
+    }
     let depth = 1 + columns.cells.iter().map(Cell::depth).max().unwrap_or(0);
     let group = Rc::new(Group { norm, cells: columns.cells.clone(), depth });
     // It gives f32, whatever it takes.
     let cell = |at| Cell::Normalized { group: Rc::clone(&group), at, steps: vec![Step::Round] };
     let cells = (0..columns.cells.len()).map(cell).collect();
     Ok(Columns { cells, tail: columns.tail.clone(), element: Element::Float })
+}
+
+/// Whether a column is 0 or more in all rows, as far as its last step says it.
+fn is_never_negative(cell: &Cell) -> bool {
+    let last = match cell {
+        Cell::Number { steps, .. } | Cell::Product { steps, .. } | Cell::Normalized { steps, .. } => {
+            steps.iter().rev().find(|step| **step != Step::Round)
+        }
+        _ => None,
+    };
+    match (cell, last) {
+        (_, Some(last)) => matches!(last, Step::Clip { low, .. } if *low >= 0.0),
+        (Cell::Product { factors, .. }, None) => factors.iter().all(is_never_negative),
+        (Cell::Normalized { group, .. }, None) => group.norm == RowNorm::Max,
+        (Cell::Bins { values, .. }, None) => values.iter().all(|value| *value >= 0.0),
+        (Cell::Category { special, rest, unknown, .. }, None) => {
+            special.iter().map(|(_, number)| number).chain([rest, unknown]).all(|number| *number >= 0.0)
+        }
+        (Cell::IsMissing { .. }, None) => true,
+        _ => false,
+    }
 }
 
 /// A number for each row: the bias of PolynomialFeatures.

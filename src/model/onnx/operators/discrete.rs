@@ -43,7 +43,14 @@ pub(super) fn compare(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, St
 /// A number compared with a constant.
 fn below(cell: &Cell, constant: f64, operator: &str) -> Result<Cell, String> {
     let Cell::Number { feature, fill, steps } = cell else {
-        return Err("it compares something else than a number".into());
+        return Err(match cell {
+            Cell::Product { .. } | Cell::Normalized { .. } => {
+                "it compares a column that PolynomialFeatures or Normalizer of scikit-learn made of several: put Binarizer \
+                 or KBinsDiscretizer before them"
+            }
+            _ => "it compares something else than a number",
+        }
+        .into());
     };
     let (edge, values) = match operator {
         "Less" => (constant, [1.0, 0.0]),

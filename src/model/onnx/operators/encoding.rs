@@ -76,6 +76,11 @@ fn cast_columns(features: &mut [Feature], mut columns: Columns, to: Element) -> 
                 _,
                 Element::Float | Element::Double,
             ) => {}
+            (Cell::Product { .. }, _, Element::Integer) => {
+                return Err("PolynomialFeatures of scikit-learn multiplies integers: export the pipeline with float \
+                            inputs (FloatTensorType)"
+                    .into());
+            }
             (Cell::IsMissing { .. }, _, Element::Float | Element::Double) => {}
             // A comparison's 0 or 1.
             (Cell::Computed { .. }, Element::Boolean | Element::Float, Element::Float) => {}

@@ -25,10 +25,9 @@ pub(super) fn write(graph: &mut Builder, columns: &[Combination], features: &str
         match combination {
             Combination::Product { of, steps } => waiting.push(product(graph, &precise, of, steps)),
             Combination::Sum { of, shift } => waiting.push(sum(graph, &precise, of, *shift)),
-            Combination::Normalized { norm, steps, .. } => {
+            Combination::Normalized { norm, .. } => {
                 let row = pick(graph, &whole, &sources);
-                let row = graph.ml_node("Normalizer", &row, vec![string("norm", norm.as_str())]);
-                waiting.extend(stepped(graph, &row, steps));
+                waiting.push(graph.ml_node("Normalizer", &row, vec![string("norm", norm.as_str())]));
             }
         }
         start += combination.width();
@@ -61,18 +60,4 @@ fn sum(graph: &mut Builder, value: &str, of: &[(usize, f64)], shift: f64) -> Str
     let shift = scalar(graph, NAME, "shift", shift);
     let sum = graph.node("Add", [&sum, &shift], vec![]);
     cast(graph, &sum, DataType::Float)
-}
-
-/// Each column of a row after its steps.
-fn stepped(graph: &mut Builder, row: &str, steps: &[Vec<Step>]) -> Vec<String> {
-    if steps.iter().all(Vec::is_empty) {
-        return vec![row.to_owned()];
-    }
-    let precise = cast(graph, row, DataType::Double);
-    let column = |(place, steps): (usize, &Vec<Step>)| {
-        let value = pick(graph, &precise, &[place]);
-        let value = steps::write(graph, NAME, steps, &value);
-        cast(graph, &value, DataType::Float)
-    };
-    steps.iter().enumerate().map(column).collect()
 }
