@@ -4,14 +4,19 @@
 //! unless the steps say otherwise; the scaling is never folded into the weights, where it would cost the precision of
 //! large values (a Unix time has an f32 step of 128 s).
 
+mod combined;
+
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
 use super::signature::{Kind, Signature, Unknown};
 use crate::record::{Gap, Reason, Rejection};
+use combined::Combined;
 
-/// What happens to one feature, in signature order.
+pub use combined::{Combination, RowNorm};
+
+/// What happens to one feature, in signature order; after these at most one [`Transform::Combined`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "transform", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Transform {
@@ -31,6 +36,15 @@ pub enum Transform {
     /// For a category: one column each, 1 where it is that category and 0 elsewhere; and a last one for all others where
     /// unknown categories go to [`Unknown::Other`].
     OneHot,
+    /// For no feature of its own: columns that are made of several others. Their places count from the first column of the
+    /// first feature.
+    Combined {
+        /// In order: each may be made of those before it.
+        columns: Vec<Combination>,
+        /// The columns that are 0 for the network, since only others are made of them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        hidden: Vec<usize>,
+    },
 }
 
 /// Some of the columns that a number becomes.
@@ -203,6 +217,9 @@ fn logarithm(y: f64, lambda: f64) -> f64 {
 #[derive(Clone, Debug)]
 pub struct Preprocess {
     columns: Vec<Column>,
+    /// How many columns those of the features are.
+    of_features: usize,
+    combined: Option<Combined>,
     width: usize,
     /// The features with a step that not all numbers have a value after, and which numbers have one.
     bounded: Vec<(usize, &'static str)>,
@@ -235,6 +252,10 @@ enum Column {
 impl Preprocess {
     /// Pairs each feature with its transform; the error says which pair can't be.
     pub fn new(signature: &Signature, transforms: &[Transform]) -> Result<Preprocess, String> {
+        let (transforms, several) = match transforms {
+            [of_features @ .., Transform::Combined { columns, hidden }] => (of_features, Some((columns, hidden))),
+            _ => (transforms, None),
+        };
         if transforms.len() != signature.features.len() {
             return Err(format!("{} transforms for {} features", transforms.len(), signature.features.len()));
         }
@@ -261,11 +282,18 @@ impl Preprocess {
                 _ => return Err(format!("feature {:?}: its transform is for another kind", feature.name)),
             });
         }
-        let width = columns.iter().map(Column::width).sum();
+        let of_features = columns.iter().map(Column::width).sum();
+        let (combined, width) = match several {
+            None => (None, of_features),
+            Some((columns, hidden)) => {
+                let (combined, width) = Combined::new(columns, hidden, of_features)?;
+                (Some(combined), width)
+            }
+        };
         let bounded = columns.iter().enumerate();
         let bounded = bounded.filter_map(|(at, column)| Some((at, column.steps().find_map(|step| step.range())?)));
         let bounded = bounded.collect();
-        Ok(Preprocess { columns, width, bounded })
+        Ok(Preprocess { columns, of_features, combined, width, bounded })
     }
 
     /// How many columns the network's input has.
@@ -280,6 +308,11 @@ impl Preprocess {
             *end += column.width();
             Some(start..*end)
         })
+    }
+
+    /// The columns that are made of several others, after those of the features.
+    pub fn combined_columns(&self) -> Range<usize> {
+        self.of_features..self.width
     }
 
     /// Whether each number of a row has a value after its steps. A logarithm has none at the end of its range or beyond it:
@@ -345,6 +378,9 @@ impl Preprocess {
                     }
                 }
             }
+        }
+        if let Some(combined) = &self.combined {
+            combined.apply(self.of_features, input);
         }
     }
 }

@@ -51,7 +51,7 @@ pub(in crate::model) fn number(transform: &Transform, scaled: f64) -> f64 {
             }
             Some(Part::Indicator) | None => scaled,
         },
-        Transform::OneHot => 0.0,
+        Transform::OneHot | Transform::Combined { .. } => 0.0,
     }
 }
 
