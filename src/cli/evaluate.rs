@@ -12,14 +12,14 @@ use ndarray::{Array2, Axis};
 use serde_json::{Value, json};
 
 use super::console;
-use super::data::LimitArgs;
-use crate::limits::Limits;
+use super::data::ReadArgs;
 use crate::model::Model;
 use crate::model::evaluation::Evaluation;
 use crate::model::reference::ModelRef;
 use crate::model::signature::Target;
 use crate::model::store::Store;
 use crate::monitor::drift::{Column, Counts, DriftComparison, Plan};
+use crate::printable::harmless;
 use crate::report::{self, Subject};
 use crate::train::dataset::{self, Examples, Truth};
 use crate::train::evaluate::{self, Comparison};
@@ -44,7 +44,7 @@ pub struct Args {
     #[arg(value_name = "DATA", required = true)]
     data: Vec<String>,
     #[command(flatten)]
-    limits: LimitArgs,
+    read: ReadArgs,
 
     /// Where the bundles live.
     #[arg(long, value_name = "URL", default_value = "file:models")]
@@ -124,8 +124,9 @@ struct TestedModel {
 }
 
 impl TestedModel {
-    fn on(files: &[PathBuf], model: Model, limits: Limits) -> anyhow::Result<TestedModel> {
-        let examples = Examples::read(files, model.signature(), limits)?;
+    fn on(files: &[PathBuf], model: Model, read: &ReadArgs) -> anyhow::Result<TestedModel> {
+        let options = read.options_for(&model.manifest.training.recipe);
+        let examples = Examples::read(files, model.signature(), options)?;
         let answers = evaluate::answers(&model, examples.rows.view());
         Ok(TestedModel { model, examples, answers })
     }
@@ -183,9 +184,9 @@ impl TestedModel {
 }
 
 fn evaluate_one(args: &Args, store: &Store, files: &[PathBuf], out: &mut dyn Write) -> anyhow::Result<()> {
-    let tested = TestedModel::on(files, load(store, &args.model)?, args.limits.limits())?;
+    let tested = TestedModel::on(files, load(store, &args.model)?, &args.read)?;
     let evaluation = tested.evaluation(store)?;
-    let drift = args.drift.then(|| drift(files, &tested.model, args.limits.limits())).transpose()?;
+    let drift = args.drift.then(|| drift(files, &tested.model, &args.read)).transpose()?;
     if args.json {
         let mut json = tested.json(&evaluation);
         json["data"] = json!(files);
@@ -195,6 +196,7 @@ fn evaluate_one(args: &Args, store: &Store, files: &[PathBuf], out: &mut dyn Wri
         writeln!(out, "{json}")?;
     } else {
         writeln!(out, "{} on {}", tested.name(), list(files))?;
+        describe(args, files, out)?;
         for (what, rows) in tested.left_out() {
             writeln!(out, "{rows} rows left out: {what}")?;
         }
@@ -213,8 +215,9 @@ fn evaluate_one(args: &Args, store: &Store, files: &[PathBuf], out: &mut dyn Wri
 
 /// Features and predictions beside the model's training data, in the order of the signature. Rows without a target count,
 /// too, as they do in `weir serve`.
-fn drift(files: &[PathBuf], model: &Model, limits: Limits) -> anyhow::Result<Vec<(String, DriftComparison)>> {
-    let rows = Examples::read_unlabelled(files, model.signature(), limits)?.rows;
+fn drift(files: &[PathBuf], model: &Model, read: &ReadArgs) -> anyhow::Result<Vec<(String, DriftComparison)>> {
+    let options = read.options_for(&model.manifest.training.recipe);
+    let rows = Examples::read_unlabelled(files, model.signature(), options)?.rows;
     let plan = Plan::new(&model.baseline, model.signature());
     let mut counts = Counts::new(&plan);
     plan.count_rows(rows.view(), &mut counts);
@@ -261,8 +264,8 @@ fn compare(
     let names = [&first, &second].map(|model| format!("{}@{}", model.name(), model.version()));
     let order = same_outputs(&first.signature().target, &second.signature().target);
     let order = order.with_context(|| names.join(" and "))?;
-    let mut first = TestedModel::on(files, first, args.limits.limits())?;
-    let mut second = TestedModel::on(files, second, args.limits.limits())?;
+    let mut first = TestedModel::on(files, first, &args.read)?;
+    let mut second = TestedModel::on(files, second, &args.read)?;
     second.answers = second.answers.select(Axis(1), &order);
 
     let of_second: HashMap<usize, usize> = second.answered().collect();
@@ -290,6 +293,7 @@ fn compare(
         writeln!(out, "{}", json!({ "data": files, "models": models, "comparison": comparison }))?;
     } else {
         writeln!(out, "{} and {} on {}", names[0], names[1], list(files))?;
+        describe(args, files, out)?;
         for tested in [&first, &second] {
             for (what, rows) in tested.left_out() {
                 writeln!(out, "{rows} rows left out for {}: {what}", tested.name())?;
@@ -304,6 +308,12 @@ fn compare(
         write_report(path, &report::comparison_page([subject(0), subject(1)], &comparison, &data))?;
     }
     Ok(())
+}
+
+/// How the files are written, where that is unusual.
+fn describe(args: &Args, files: &[PathBuf], out: &mut dyn Write) -> anyhow::Result<()> {
+    let descriptions = dataset::describe(files, &args.read.options())?;
+    Ok(descriptions.iter().try_for_each(|description| writeln!(out, "{}", harmless(description)))?)
 }
 
 fn load(store: &Store, reference: &ModelRef) -> anyhow::Result<Model> {

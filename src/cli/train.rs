@@ -24,16 +24,17 @@ use self::session_options::SessionArgs;
 use self::split_options::SplitArgs;
 use self::training_options::TrainingArgs;
 use super::console::{self, say};
-use super::data::{self, DataArgs, LimitArgs, first_few};
+use super::data::{self, DataArgs, ReadArgs, first_few};
 use super::evaluate::{check_report, write_report};
 use super::interrupt::Interrupt;
 use crate::model::bundle::{Draft, Manifest};
 use crate::model::reference::{check_alias, check_name};
 use crate::model::signature::{Feature, Kind, Target};
 use crate::model::store::Store;
+use crate::printable::harmless;
 use crate::report;
 use crate::train::checkpoint::Checkpoints;
-use crate::train::dataset::{Columns, Table, Task};
+use crate::train::dataset::{Columns, DividedTable, ReadOptions, Table, Task};
 use crate::train::distributed::{Ranks, Workers};
 use crate::train::warm::Parent;
 use crate::train::{self, Recipe, Rows, Session, Stop, TrainError, TrainedModel};
@@ -42,8 +43,8 @@ use crate::train::{self, Recipe, Rows, Session, Stop, TrainError, TrainedModel};
 ///
 /// Every column that isn't the target, the id or the time is a feature: in CSV numeric if all its values are numbers,
 /// otherwise categorical; in Parquet what its type says. A target of texts, or of up to 20 different whole numbers, makes
-/// a classification, other numbers a regression. Missing values are nulls and NaNs, in CSV empty cells, NA, NaN and null;
-/// rows without a target are left out.
+/// a classification, other numbers a regression. The rows that train decide what a column is. Missing values are nulls, NaNs
+/// and empty texts, and in CSV the words that pandas takes for one (NA, NULL, None, …); rows without a target are left out.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  weir train flights.csv.gz --target late --id id --time time --test-from 2013-07-01 \\\n    --name flights --store file:models --hidden-layer-sizes 100,100 --max-iter 20 --promote production"
@@ -52,7 +53,7 @@ pub struct Args {
     #[command(flatten)]
     data: DataArgs,
     #[command(flatten)]
-    limits: LimitArgs,
+    read: ReadArgs,
 
     /// The model's name.
     #[arg(long, value_name = "MODEL")]
@@ -120,6 +121,7 @@ struct Material {
     train: Table,
     test: Table,
     without_target: usize,
+    notes: Vec<String>,
 }
 
 /// `asked` says after each epoch whether to end there.
@@ -156,7 +158,7 @@ fn publish(
         show_trained(out, &trained, seconds)?;
     }
 
-    let Material { store, columns, without_target, .. } = material;
+    let Material { store, columns, without_target, notes, .. } = material;
     let (rows, losses, scores, stop) = (trained.rows, trained.losses.clone(), trained.scores.clone(), trained.stop);
     let cut_short = cut_short(stop, losses.len());
     let draft = trained.into_draft(&args.name, args.notes(columns));
@@ -190,6 +192,7 @@ fn publish(
                 "untestable": rows.untestable,
             },
             "losses": losses,
+            "notes": notes,
             "validation_scores": scores,
             "stop": stop.as_str(),
             "seconds": seconds,
@@ -244,16 +247,15 @@ impl Args {
         let parent = self.session.parent(&store)?;
         let columns = self.columns(&recipe, parent.as_ref());
 
-        let table = Table::read(&self.data.files()?, &columns)?;
-        let without_target = table.without_target;
+        let divided = self.split.read(&self.data.files()?, &columns, recipe.random_state)?;
+        let DividedTable { train, test, notes } = divided;
+        let without_target = train.without_target;
         if !self.json {
-            data::show(out, &table)?;
-        }
-        let (train, test) = self.split.divide(table, &columns, recipe.random_state)?;
-        if !self.json {
+            data::show(out, &train, &columns.options.datetime)?;
             show_rows(out, &train, &test, without_target)?;
+            notes.iter().try_for_each(|note| writeln!(out, "note       {}", harmless(note)))?;
         }
-        Ok(Material { recipe, store, parent, columns, train, test, without_target })
+        Ok(Material { recipe, store, parent, columns, train, test, without_target, notes })
     }
 
     /// The threads of each rank: together as many as there are cores, unless the options say otherwise.
@@ -264,16 +266,23 @@ impl Args {
 
     /// What the columns are; those that are a parent's features are what they are to it.
     fn columns(&self, recipe: &Recipe, parent: Option<&Parent>) -> Columns {
-        let columns = self.columns.columns(recipe.preparation.max_categories.is_some(), self.limits.limits());
+        let datetime = recipe.preparation.datetime.keys().cloned().collect();
+        let options = ReadOptions { datetime, ..self.read.options() };
+        let columns = self.columns.columns(recipe.preparation.max_categories.is_some(), options);
         let Some(signature) = parent.map(Parent::signature) else { return columns };
-        let (numeric, categorical): (Vec<_>, Vec<_>) =
-            signature.features.iter().partition(|feature| feature.kind == Kind::Numeric);
-        let names = |features: Vec<&Feature>| features.into_iter().map(|feature| feature.name.clone()).collect();
+        let names = |is: &dyn Fn(&Kind) -> bool| {
+            let features: &[Feature] = &signature.features;
+            features.iter().filter(|feature| is(&feature.kind)).map(|feature| feature.name.clone()).collect::<Vec<_>>()
+        };
+        let numeric = names(&|kind| matches!(kind, Kind::Numeric));
+        let categorical = names(&|kind| matches!(kind, Kind::Categorical { .. }));
+        let datetime = names(&|kind| matches!(kind, Kind::Time));
         let task = match signature.target {
             Target::Classification { .. } => Task::Classification,
             Target::Regression { .. } => Task::Regression,
         };
-        Columns { categorical: names(categorical), numeric: names(numeric), task: Some(task), ..columns }
+        let options = ReadOptions { datetime, ..columns.options.clone() };
+        Columns { categorical, numeric, task: Some(task), options, ..columns }
     }
 
     fn recipe(&self) -> Result<Recipe, TrainError> {
@@ -282,11 +291,16 @@ impl Args {
 
     /// What the bundle's recipe should say about the data.
     fn notes(&self, columns: &Columns) -> Vec<(String, Value)> {
-        vec![
+        let mut notes = vec![
             ("data".into(), self.data.note()),
             ("split".into(), self.split.note()),
             ("time".into(), json!(columns.time)),
-        ]
+        ];
+        if !columns.options.na.is_empty() {
+            // `weir evaluate` and `weir predict` read tables by it.
+            notes.push(("na".into(), json!(columns.options.na)));
+        }
+        notes
     }
 }
 
@@ -411,6 +425,63 @@ mod tests {
         assert_eq!((evaluation.rows, &json!(evaluation.losses)), (50, &summary["losses"]));
         let page = fs::read_to_string(report).unwrap();
         assert!(page.contains("<h1>m@1</h1>") && page.contains("Confusion matrix") && page.contains("Training loss"));
+    }
+
+    /// What the files look like is reported, and the version remembers the words for missing values.
+    #[test]
+    fn notes_are_printed_and_words_for_nothing_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data.csv");
+        let lines: String = (0..100)
+            .map(|n| format!("{};{n},5;{}\n", if n % 9 == 0 { "?".into() } else { n.to_string() }, n % 2))
+            .collect();
+        fs::write(&data, format!("a;x;y\n{lines}")).unwrap();
+        let store = format!("file:{}", folder.path().join("models").display());
+        let words = [data.to_str().unwrap(), "--target", "y", "--name", "m", "--store", &store, "--max-iter", "1"];
+        let run = |more: &[&str]| {
+            let mut out = Vec::new();
+            let args = parse(&[&words, more].concat()).unwrap();
+            train(&args, &Ranks::alone(), &|| false, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let text = run(&[]);
+        assert!(text.contains("data.csv\": ';' separates the cells, decimals have a comma"), "{text}");
+        assert!(
+            text.contains("note       column \"a\" is categorical, though 88 of its 100 cells are numbers"),
+            "{text}"
+        );
+        let summary: Value = serde_json::from_str(&run(&["--na", "?", "--json"])).unwrap();
+        assert_eq!(summary["notes"].as_array().unwrap().len(), 1, "{summary}");
+        let store = Store::open(&store).unwrap();
+        let model = store.load("m", 2).unwrap();
+        assert_eq!(model.manifest.training.recipe["na"], json!(["?"]));
+        assert_eq!(model.signature().features[0].kind, Kind::Numeric);
+    }
+
+    #[test]
+    fn dates_become_features_by_an_option() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data.csv");
+        let lines: String =
+            (0..48).map(|n| format!("2024-01-{:02} {:02}:00,{}\n", 1 + n / 24, n % 24, n / 12 % 2)).collect();
+        fs::write(&data, format!("time,y\n{lines}")).unwrap();
+        let store = format!("file:{}", folder.path().join("models").display());
+        let words = [data.to_str().unwrap(), "--target", "y", "--name", "m", "--store", &store];
+        let run = |more: &[&str]| {
+            let mut out = Vec::new();
+            let args = parse(&[&words, more].concat()).unwrap();
+            train(&args, &Ranks::alone(), &|| false, &mut out).map(|()| String::from_utf8(out).unwrap())
+        };
+        let learn = ["--learning-rate-init", "0.05", "--time", "time", "--test-from", "2024-01-02"];
+        let text = run(&[&learn[..], &["--datetime", "time=hour,weekday"]].concat()).unwrap();
+        assert!(text.contains("time     time               0  2024-01-01T00:00:00Z to 2024-01-01T23:00:00Z"), "{text}");
+        let model = Store::open(&store).unwrap().load("m", 1).unwrap();
+        assert_eq!((model.signature().features[0].kind.clone(), model.preprocess.width()), (Kind::Time, 31));
+        assert_eq!(model.manifest.training.metrics["accuracy"], 1.0, "the hour decides");
+        for (option, expected) in [("hour", "which column"), ("x=hour", "there is no column \"x\" (--datetime)")] {
+            let error = run(&["--datetime", option]).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! The options that say what the columns are.
 
-use crate::limits::Limits;
-use crate::train::dataset::{Columns, Task};
+use crate::train::dataset::{Columns, ReadOptions, Task};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ColumnArgs {
@@ -20,7 +19,7 @@ pub(super) struct ColumnArgs {
     /// A column that names the row; not a feature.
     #[arg(long, value_name = "COLUMN")]
     id: Option<String>,
-    /// When the row happened, a number, an ISO 8601 text, a date or a timestamp; not a feature.
+    /// When the row happened, a number, a date or a time in any form of ISO 8601, Postgres, BigQuery or pandas; not a feature.
     #[arg(long, value_name = "COLUMN")]
     pub(super) time: Option<String>,
     /// What the target is: classification or regression [default: as its values suggest].
@@ -29,7 +28,7 @@ pub(super) struct ColumnArgs {
 }
 
 impl ColumnArgs {
-    pub(super) fn columns(&self, rare_categories: bool, limits: Limits) -> Columns {
+    pub(super) fn columns(&self, rare_categories: bool, options: ReadOptions) -> Columns {
         Columns {
             target: self.target.clone(),
             id: self.id.clone(),
@@ -39,7 +38,7 @@ impl ColumnArgs {
             numeric: self.numeric.clone(),
             task: self.task,
             rare_categories,
-            limits,
+            options,
         }
     }
 }

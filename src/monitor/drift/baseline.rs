@@ -121,7 +121,7 @@ impl Baseline {
                 ));
             }
             histogram.validate(match &feature.kind {
-                Kind::Numeric => Values::Numbers,
+                Kind::Numeric | Kind::Time => Values::Numbers,
                 Kind::Categorical { categories, .. } => Values::OneOf(categories),
             })?;
         }
@@ -240,6 +240,8 @@ fn empty(name: &str, bins: Bins) -> Histogram {
 fn feature_bins(feature: &Feature, column: ArrayView1<'_, f64>) -> Bins {
     match &feature.kind {
         Kind::Numeric => Bins::Numeric { edges: edges(column.iter().copied()) },
+        // A later time is no drift.
+        Kind::Time => Bins::Numeric { edges: Vec::new() },
         Kind::Categorical { categories, .. } => {
             let levels = levels(&rows_by_category(categories.len(), column));
             let own = levels.own.into_iter().map(|at| categories[at].clone()).collect();

@@ -73,7 +73,7 @@ impl Plan {
         let mut taken = HashSet::new();
         for (histogram, feature) in baseline.features.iter().zip(&signature.features).take(max_features) {
             let categories = match &feature.kind {
-                Kind::Numeric => &[],
+                Kind::Numeric | Kind::Time => &[],
                 Kind::Categorical { categories, .. } => categories.as_slice(),
             };
             plan.push(distinct(histogram.name.clone(), &mut taken), histogram, categories, max_classes);
