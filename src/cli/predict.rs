@@ -329,14 +329,14 @@ mod tests {
             let tally = predict(&Args::from_arg_matches(&matches).unwrap(), &mut output, &mut messages);
             tally.map(|tally| (tally, String::from_utf8(output).unwrap(), String::from_utf8(messages).unwrap()))
         };
-        let text = "id;x;note\n007;1,5;\"a \"\"b\"\"\"\n\n8;;c\n9;oops;\n10;?;\n";
+        let text = "id;x;note\n007;1,5;\"a \"\"b\"\"\"\n\n8;;c\n9;oops;\n10;?;\n11;2,5;\n12;3,5;\n";
         let (tally, output, messages) = predict("rows.csv", text, &["--fields", "id,note"]).unwrap();
-        assert_eq!(tally, Tally { predicted: 1, rejected: 3 });
+        assert_eq!(tally, Tally { predicted: 3, rejected: 3 });
         assert_eq!(
-            output,
+            output.split_inclusive('\n').next().unwrap(),
             "{\"id\":\"007\",\"note\":\"a \\\"b\\\"\",\"prediction\":3.5,\"model\":\"m\",\"version\":1}\n"
         );
-        assert!(messages.contains("rows.csv\": ';' separates the cells, decimals have a comma"), "{messages}");
+        assert!(messages.contains("rows.csv: ';' separates the cells, decimals have a comma"), "{messages}");
         for (line, reason) in [(4, "missing_feature"), (5, "wrong_type"), (6, "missing_feature")] {
             assert!(messages.contains(&format!("rows.csv, line {line}: {reason}")), "{messages}");
         }

@@ -8,7 +8,7 @@ use super::plan::{self, Plan, PlannedColumn};
 use super::sight::{Sight, TargetSight};
 use super::source::{Heading, Role, Source};
 use super::{Columns, DatasetError, MAX_CATEGORIES, MAX_RARE_CATEGORIES, Task, Times, memory};
-use crate::printable::{listed, shown};
+use crate::printable::listed;
 use crate::record::Gap;
 use crate::train::time::Scale;
 
@@ -221,7 +221,7 @@ pub(super) fn descriptions(sources: &[Source]) -> Vec<String> {
     let mut found: Vec<(String, Vec<String>)> = Vec::new();
     for source in sources {
         let Some(description) = source.describe() else { continue };
-        let path = shown(&source.path.display().to_string());
+        let path = source.path.display().to_string();
         match found.iter_mut().find(|(other, _)| *other == description) {
             Some((_, paths)) => paths.push(path),
             None => found.push((description, vec![path])),

@@ -45,7 +45,7 @@ impl Dialect {
         dialect.escape = escapes_quotes(sample, dialect.delimiter).then_some(b'\\');
         dialect.decimal_comma = match options.decimal {
             Some(decimal) => decimal == ',',
-            None => dialect.delimiter != b',' && dialect.has_decimal_commas(sample),
+            None => dialect.delimiter != b',' && dialect.has_decimal_commas(sample, options),
         };
         dialect
     }
@@ -96,15 +96,16 @@ impl Dialect {
         best.0
     }
 
-    /// Whether a column has numbers with a decimal comma and nothing else, and none has a decimal point.
-    fn has_decimal_commas(self, sample: &[u8]) -> bool {
+    /// Whether most cells of a column are numbers with a decimal comma, and no column has mostly decimal points.
+    fn has_decimal_commas(self, sample: &[u8], options: &ReadOptions) -> bool {
         let mut columns: Vec<Decimals> = Vec::new();
         for row in self.rows(sample).skip(1) {
             columns.resize(columns.len().max(row.len()), Decimals::default());
-            row.iter().zip(&mut columns).for_each(|(cell, column)| column.see(cell, self.delimiter));
+            let cells = row.iter().zip(&mut columns).filter(|(cell, _)| !options.is_missing(cell));
+            cells.for_each(|(cell, column)| column.see(cell, self.delimiter));
         }
-        let numbers = || columns.iter().filter(|column| !column.other);
-        numbers().any(|column| column.comma) && !numbers().any(|column| column.point)
+        columns.iter().any(|column| column.comma > column.other)
+            && columns.iter().all(|column| column.point <= column.other)
     }
 
     fn rows(self, sample: &[u8]) -> impl Iterator<Item = StringRecord> {
@@ -113,28 +114,25 @@ impl Dialect {
     }
 }
 
-/// What a column's cells look like.
+/// How many cells of a column look like what.
 #[derive(Clone, Copy, Default)]
 struct Decimals {
-    comma: bool,
-    point: bool,
-    other: bool,
+    comma: u32,
+    point: u32,
+    other: u32,
 }
 
 impl Decimals {
     fn see(&mut self, cell: &str, delimiter: u8) {
-        if texts::is_missing(cell) {
-            return;
-        }
         let digits = cell.trim().trim_start_matches(['-', '+']);
         match digits.split_once(',') {
             // Where tabs separate, 1,234 is more likely a thousand.
             Some((whole, rest)) if delimiter != b';' && rest.len() == 3 && (1..4).contains(&whole.len()) => {
-                self.other = true;
+                self.other += 1;
             }
-            Some(_) if comma_number(cell).is_some() => self.comma = true,
-            None if texts::number(cell).is_some() => self.point |= digits.contains('.'),
-            _ => self.other = true,
+            Some(_) if comma_number(cell).is_some() => self.comma += 1,
+            None if texts::number(cell).is_some() => self.point += u32::from(digits.contains('.')),
+            _ => self.other += 1,
         }
     }
 }
