@@ -16,6 +16,8 @@ pub(super) enum Meaning {
     Number(usize),
     /// It is the feature with this index, of another kind.
     Feature(usize),
+    /// It is the feature with this index, but for blanks around its name: what the feature's own name says counts more.
+    Alias(usize),
     /// It leads to the features: the next step of `input.features`.
     Step,
     /// It is the features in signature order, if it is an array.
@@ -65,12 +67,40 @@ impl Keys {
         for (name, meaning) in meanings {
             keys.insert(name).meaning = meaning;
         }
+        keys.add_aliases();
         for (name, index) in copies {
             keys.insert(name).copy = Some(index);
         }
         keys.after = (1..=keys.members.len()).collect();
         keys.most_members = keys.members.len() + STRANGERS;
         keys
+    }
+
+    /// A feature whose name has blanks around it is found without them, too.
+    fn add_aliases(&mut self) {
+        let named = self.by_name.iter().filter_map(|(name, &index)| Some((std::str::from_utf8(name).ok()?, index)));
+        let named =
+            named.filter(|(name, _)| name.trim() != *name && !self.by_name.contains_key(name.trim().as_bytes()));
+        let mut aliases: Vec<(String, usize)> = named.map(|(name, index)| (name.trim().to_owned(), index)).collect();
+        aliases.sort_unstable();
+        // Two features of which neither is meant.
+        let is_ambiguous = |name: &String| aliases.iter().filter(|(other, _)| other == name).count() > 1;
+        let (clear, meanings): (Vec<_>, Vec<_>) = aliases
+            .iter()
+            .filter(|(name, _)| !is_ambiguous(name))
+            .map(|(name, index)| (name, self.alias(*index)))
+            .unzip();
+        for (name, meaning) in clear.into_iter().zip(meanings) {
+            self.insert(name).meaning = meaning;
+        }
+    }
+
+    /// What a name means that differs from a member's by blanks.
+    fn alias(&self, index: usize) -> Meaning {
+        match self.members[index].1.meaning {
+            Meaning::Number(feature) | Meaning::Feature(feature) | Meaning::Alias(feature) => Meaning::Alias(feature),
+            _ => Meaning::Copied,
+        }
     }
 
     fn insert(&mut self, name: &str) -> &mut Member {
@@ -118,11 +148,25 @@ impl Keys {
         let mut found = self.by_name.get(name).copied();
         if found.is_none() && self.members.len() < self.most_members && name.len() <= STRANGER_BYTES {
             let name = std::str::from_utf8(name).ok();
-            found = name.map(|name| self.insert(name).index);
+            found = name.map(|name| {
+                let alike = self.by_name.get(name.trim().as_bytes()).filter(|_| name.trim() != name);
+                let meaning = alike.map_or(Meaning::Copied, |&index| self.alias(index));
+                let member = self.insert(name);
+                member.meaning = meaning;
+                member.index
+            });
             // Nothing has come after it yet: behind it nothing is guessed.
             self.after.resize(self.members.len(), usize::MAX);
         }
+        let alike = match (found, std::str::from_utf8(name)) {
+            (None, Ok(name)) => self.by_name.get(name.trim().as_bytes()).map(|&index| self.alias(index)),
+            _ => None,
+        };
         cursor.colon()?;
+        if let Some(meaning) = alike {
+            // There are too many members to remember this one.
+            return Ok(Some(Member { index: previous, meaning, copy: None }));
+        }
         Ok(found.map(|index| {
             self.after[previous] = index;
             self.members[index].1

@@ -53,6 +53,8 @@ fn apply(graph: &mut Builder, feature: &Feature, step: Step, value: &str) -> Str
             graph.node("Sub", [&up, &down], vec![])
         }
         Step::BoxCox { lambda } => power(graph, feature, lambda, value),
+        // A model with dates isn't written.
+        Step::Date { .. } => value.to_owned(),
         Step::Round => {
             let rounded = cast(graph, value, DataType::Float);
             cast(graph, &rounded, DataType::Double)
