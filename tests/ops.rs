@@ -31,6 +31,9 @@ const RULE_TESTS: [&str; 3] =
 /// The oldest Kubernetes that the chart says it supports.
 const KUBERNETES: &str = "1.27.0";
 
+/// Metrics that only models of `--baseline-by` have.
+const OF_CYCLES: [&str; 3] = ["weir_baseline_period_ratio", "weir_feature_expected_total", "weir_period_rows_total"];
+
 /// Every query of the dashboard, those of its variables included, with its variables filled in.
 pub(crate) fn dashboard_queries() -> Vec<String> {
     let dashboard: Value = serde_json::from_str(&read("helm/weir/dashboards/weir.json")).unwrap();
@@ -68,7 +71,8 @@ pub(crate) fn assert_every_query_gives_data(metrics_addr: &str) {
             return Err(format!("no data for:\n{}", open.join("\n")));
         }
         let known = prometheus.metric_names();
-        let missing: Vec<_> = metrics_of_the_rules().into_iter().filter(|name| !known.contains(name)).collect();
+        let is_missing = |name: &String| !known.contains(name) && !OF_CYCLES.contains(&name.as_str());
+        let missing: Vec<_> = metrics_of_the_rules().into_iter().filter(is_missing).collect();
         if !missing.is_empty() {
             return Err(format!("the rules name metrics that don't exist: {missing:?}"));
         }
