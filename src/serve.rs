@@ -165,6 +165,7 @@ async fn serve_routes(
     let _ = tokio::join!(rollout, watching);
     match result? {
         StopOutcome::Drained => tracing::info!("stopped: everything consumed is delivered and committed"),
+        StopOutcome::Uncommitted => tracing::warn!("stopped: not everything is committed, see above"),
         StopOutcome::Failing => {
             tracing::warn!(
                 "stopped while a worker had failed: what it had not committed is consumed again after the next start"
@@ -174,11 +175,13 @@ async fn serve_routes(
     Ok(())
 }
 
-/// How the workers ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How the workers ended, the worst last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum StopOutcome {
     /// Each finished what it had consumed.
     Drained,
+    /// One could not commit what it had consumed, as in a rebalance. Nothing is lost.
+    Uncommitted,
     /// One had failed, and had not been replaced yet.
     Failing,
 }
@@ -364,6 +367,10 @@ fn supervise(
                 Err(error) => error,
             };
             if setup.stop.requested() {
+                if matches!(error, WorkerError::NotCommitted { .. }) {
+                    tracing::warn!(worker = number, "{error}");
+                    return Ok(StopOutcome::Uncommitted);
+                }
                 return Err(error);
             }
             if started.elapsed() > LONGEST_PAUSE {
@@ -388,8 +395,7 @@ fn supervise(
 fn join(workers: Vec<WorkerThread>) -> Result<StopOutcome, ServeError> {
     let ended: Vec<_> = workers.into_iter().map(JoinHandle::join).collect();
     ended.into_iter().try_fold(StopOutcome::Drained, |all, worker| match worker {
-        Ok(Ok(StopOutcome::Drained)) => Ok(all),
-        Ok(Ok(StopOutcome::Failing)) => Ok(StopOutcome::Failing),
+        Ok(Ok(outcome)) => Ok(all.max(outcome)),
         Ok(Err(error)) => Err(ServeError::Worker(error)),
         Err(_) => Err(ServeError::Worker(WorkerError::Panicked)),
     })

@@ -248,7 +248,7 @@ pub fn fit_in(
     let decision_of = decision.as_ref();
     let tested =
         Tested { mlp: &mlp, preprocess: &preprocess, signature, recipe, decision: decision_of, scale: target_scale };
-    let (mut evaluation, answers, test_times) = tested.on_table(test)?;
+    let TestedRows { mut evaluation, outputs: answers, times: test_times } = tested.on_table(test)?;
     evaluation.warnings = unreached.into_iter().chain(tested.warnings(&x, truth, &evaluation)).collect();
     evaluation.warnings.extend(warnings::of_split(train, test));
     evaluation.warnings.extend(warnings::of_course(&scores));
@@ -492,15 +492,22 @@ struct Tested<'a> {
     scale: Option<TargetScale>,
 }
 
+/// What a model makes of the test rows that it takes.
+struct TestedRows {
+    evaluation: Evaluation,
+    outputs: Array2<f32>,
+    /// When they happened, in seconds since 1970.
+    times: Option<Vec<i64>>,
+}
+
 impl Tested<'_> {
     fn judgement(&self) -> Judgement {
         let decision = ClassDecision::of(&self.signature.target, self.decision);
         Judgement { decision, rule: self.recipe.threshold }
     }
 
-    /// How good the model is on those test rows that it takes and whose class it knows, its answers for them, and when they
-    /// happened, in seconds since 1970.
-    fn on_table(&self, test: &Table) -> Result<(Evaluation, Array2<f32>, Option<Vec<i64>>), TrainError> {
+    /// How good the model is on those test rows that it takes and whose class it knows.
+    fn on_table(&self, test: &Table) -> Result<TestedRows, TrainError> {
         let Tested { mlp, preprocess, signature, .. } = self;
         let mut examples = Examples::of(test, signature)?;
         examples.reject(|row| preprocess.check(signature, row).is_err());
@@ -509,7 +516,7 @@ impl Tested<'_> {
         let evaluation = evaluate::evaluation(&signature.target, &examples.truth, answers.view(), self.judgement());
         let times = test.times.as_ref().map(Times::unix_seconds);
         let times = times.map(|times| examples.places.iter().map(|&row| times[row]).collect());
-        Ok((evaluation, outputs, times))
+        Ok(TestedRows { evaluation, outputs, times })
     }
 
     /// What the test rows show, alone and beside training rows.

@@ -242,8 +242,7 @@ fn judgement(args: &Args, model: &Model, truth: &Truth, answers: &Array2<f64>) -
         decision.validate(target).map_err(|problem| anyhow::anyhow!("--positive and --threshold: {problem}"))?;
         let class = ClassDecision::of(target, Some(&decision)).positive();
         if let (Some(rule), Truth::Classes(actual)) = (args.threshold, truth) {
-            let is_positive: Vec<bool> = actual.iter().map(|&actual| actual == class).collect();
-            let table = evaluate::thresholds(&is_positive, &answers.column(class).to_vec(), Some(rule));
+            let table = evaluate::thresholds(actual, class, &answers.column(class).to_vec(), rule);
             let chosen = rule.choose(&table).map_err(|problem| anyhow::anyhow!("--threshold: {problem}"))?;
             decision.threshold = Some(chosen);
         } else if args.positive.is_none() || decision.positive == of_version().unwrap_or_default() {

@@ -83,7 +83,7 @@ impl Args {
         }
         // A JSON string is a TOML string, too.
         let [brokers, group, url, name, model] =
-            [&self.brokers, &group, &self.store, route, &self.model.to_string()].map(|value| quoted(value));
+            [&self.brokers, &group, &self.store, route, &self.model.to_string()].map(quoted);
         write!(
             text,
             "# `weir check --defaults` prints every other key with its default.\n\n\

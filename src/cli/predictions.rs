@@ -1,4 +1,4 @@
-//! A file of what a model answers for each labelled row, for metrics and errors that somebody wants to look at.
+//! A file of what a model answers for each labelled row, to compute other metrics from and to look at errors.
 
 use std::path::Path;
 

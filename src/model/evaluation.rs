@@ -27,7 +27,7 @@ pub struct Evaluation {
     /// What a model without features would reach. `None` without rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<ReferenceScore>,
-    /// What whoever decides about the model should know.
+    /// What a person who decides about the model should know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
     /// What is behind the metrics; `None` without rows.
@@ -61,7 +61,7 @@ pub struct ReferenceScore {
     pub model: f64,
 }
 
-/// What whoever decides about the model should know.
+/// What a person who decides about the model should know.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Warning {
     /// Which kind it is, for programs.

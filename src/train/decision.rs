@@ -58,10 +58,10 @@ pub(super) fn decide(
     let (Some(rule), Truth::Classes(classes)) = (recipe.threshold, truth) else { return (Some(decision), None) };
     let class = ClassDecision::of(target, Some(&decision)).positive();
     let rows: &[usize] = if rule.needs_rows() { &division.validate } else { &[] };
-    let is_positive: Vec<bool> = rows.iter().map(|&row| classes[row] == class).collect();
+    let actual: Vec<usize> = rows.iter().map(|&row| classes[row]).collect();
     let answers = predict_rows(mlp, x, rows);
     let probabilities: Vec<f64> = answers.column(class).iter().map(|&answer| f64::from(answer)).collect();
-    match rule.choose(&thresholds(&is_positive, &probabilities, Some(rule))) {
+    match rule.choose(&thresholds(&actual, class, &probabilities, rule)) {
         Ok(threshold) => {
             decision.threshold = Some(threshold);
             (Some(decision), None)

@@ -164,9 +164,11 @@ fn judged_classification(
     Evaluation { rows: actual.len(), not_finite, metrics, undefined, reference, detail, ..Evaluation::default() }
 }
 
-/// What each threshold of a class means on rows, from the highest on. `probabilities` are those of the class.
-pub fn thresholds(is_positive: &[bool], probabilities: &[f64], rule: Option<ThresholdRule>) -> Vec<ThresholdRow> {
-    Ranking::new(is_positive, probabilities).thresholds(rule)
+/// What each threshold of a class means on rows, from the highest on. `actual` has each row's class, and `probabilities` are
+/// those of `class`.
+pub fn thresholds(actual: &[usize], class: usize, probabilities: &[f64], rule: ThresholdRule) -> Vec<ThresholdRow> {
+    let is_positive: Vec<bool> = actual.iter().map(|&actual| actual == class).collect();
+    Ranking::new(&is_positive, probabilities).thresholds(Some(rule))
 }
 
 /// Evaluates a regression. `actual` and `predicted`: rows × outputs, the latter with these names. Rows with a prediction

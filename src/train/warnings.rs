@@ -1,4 +1,4 @@
-//! What whoever decides about a model should know: a model that is no better than a constant answer, a class that is never
+//! What a person who decides about a model should know: a model that is no better than a constant answer, a class that is never
 //! predicted, columns that give the target away.
 //!
 //! A warning is about something that is probably wrong. A note is about something that is only good to know.

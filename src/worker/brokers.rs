@@ -87,7 +87,7 @@ struct Membership {
     is_joined: bool,
     /// Since when it is a member.
     since: Option<Instant>,
-    /// The generation in which the group went on without it: it is no member until it has another one.
+    /// The generation in which the group continued without it: it is no member until it has another one.
     lost_in: Option<i32>,
     /// Whether the brokers deny it membership in its group.
     is_denied: bool,
@@ -159,7 +159,7 @@ impl<'c, K: Clients> Brokers<'c, K> {
         self.report_due = self.now();
     }
 
-    /// Notes that the group goes on without this worker.
+    /// Notes that the group continues without this worker.
     pub(super) fn note_loss(&mut self) {
         (self.membership.is_joined, self.membership.lost_in) = (false, self.consumer.generation());
         self.report_due = self.now();

@@ -234,7 +234,9 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
         if let Some(topic) = self.recreated.take().filter(|_| !self.brokers.stop.requested()) {
             return match self.finish(self.brokers.now() + FINISH_TIMEOUT) {
                 // What isn't delivered by now may be on its way to brokers that don't have the topic any more.
-                Err(WorkerError::DrainTimeout { .. }) if !self.brokers.stop.requested() => {
+                Err(WorkerError::DrainTimeout { .. } | WorkerError::NotCommitted { .. })
+                    if !self.brokers.stop.requested() =>
+                {
                     Ok(WorkerExit::TopicRecreated { topic })
                 }
                 finished => finished.map(|()| WorkerExit::TopicRecreated { topic }),

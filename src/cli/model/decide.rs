@@ -130,8 +130,7 @@ impl Args {
         let Truth::Classes(actual) = &examples.truth else { return vec![] };
         let class = ClassDecision::of(&model.signature().target, Some(decision)).positive();
         let answers = evaluate::answers(model, examples.rows.view());
-        let is_positive: Vec<bool> = actual.iter().map(|&actual| actual == class).collect();
-        evaluate::thresholds(&is_positive, &answers.column(class).to_vec(), Some(self.threshold))
+        evaluate::thresholds(actual, class, &answers.column(class).to_vec(), self.threshold)
     }
 
     fn evaluation(&self, model: &Model, decision: &Decision, examples: &Examples) -> Evaluation {
