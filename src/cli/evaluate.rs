@@ -166,8 +166,8 @@ struct TestedModel {
 impl TestedModel {
     fn on(files: &[PathBuf], model: Model, args: &Args) -> anyhow::Result<TestedModel> {
         let options = args.read.options_for(&model.manifest.training.recipe);
-        let mut examples = Examples::read(files, model.signature(), options)?;
-        examples.reject(|row| model.preprocess.check(model.signature(), row).is_err());
+        let signature = model.signature();
+        let examples = Examples::read(files, signature, options)?.taken_by(signature, &model.preprocess);
         let answers = evaluate::answers(&model, examples.rows.view());
         let judgement = judgement(args, &model, &examples.truth, &answers)?;
         Ok(TestedModel { model, examples, answers, judgement })

@@ -64,9 +64,8 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
         [] => None,
         data => {
             let options = args.read.options_for(&model.manifest.training.recipe);
-            let mut examples = Examples::read(&dataset::files(data)?, model.signature(), options)?;
-            examples.reject(|row| model.preprocess.check(model.signature(), row).is_err());
-            Some(examples)
+            let examples = Examples::read(&dataset::files(data)?, model.signature(), options)?;
+            Some(examples.taken_by(model.signature(), &model.preprocess))
         }
     };
     let table = match &examples {

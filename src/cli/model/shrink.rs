@@ -148,7 +148,8 @@ pub(super) fn publish(args: &Args, method: Method, out: &mut impl Write) -> anyh
         [] => None,
         data => {
             let options = args.read.options_for(&before.manifest.training.recipe);
-            Some(Examples::read(&dataset::files(data)?, before.signature(), options)?)
+            let examples = Examples::read(&dataset::files(data)?, before.signature(), options)?;
+            Some(examples.taken_by(before.signature(), &before.preprocess))
         }
     };
 

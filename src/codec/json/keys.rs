@@ -4,7 +4,7 @@
 //! after it the last time, and compares the payload with that name's bytes first. Only when that fails is the key
 //! read as a string and looked up.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::quoted;
 use super::scan::{Cursor, Malformed, Prefix};
@@ -24,6 +24,16 @@ pub(super) enum Meaning {
     Positional,
     /// None, but that it may be copied.
     Copied,
+}
+
+impl Meaning {
+    /// What a name means that differs by blanks around it from one that means this.
+    fn alias(self) -> Meaning {
+        match self {
+            Meaning::Number(feature) | Meaning::Feature(feature) | Meaning::Alias(feature) => Meaning::Alias(feature),
+            Meaning::Step | Meaning::Positional | Meaning::Copied => Meaning::Copied,
+        }
+    }
 }
 
 /// A member that is looked for.
@@ -76,31 +86,29 @@ impl Keys {
         keys
     }
 
-    /// A feature whose name has blanks around it is found without them, too.
+    /// A feature whose name has blanks around it is found without them, too, unless two features would be.
     fn add_aliases(&mut self) {
-        let named = self.by_name.iter().filter_map(|(name, &index)| Some((std::str::from_utf8(name).ok()?, index)));
-        let named =
-            named.filter(|(name, _)| name.trim() != *name && !self.by_name.contains_key(name.trim().as_bytes()));
-        let mut aliases: Vec<(String, usize)> = named.map(|(name, index)| (name.trim().to_owned(), index)).collect();
-        aliases.sort_unstable();
-        // Two features of which neither is meant.
-        let is_ambiguous = |name: &String| aliases.iter().filter(|(other, _)| other == name).count() > 1;
-        let (clear, meanings): (Vec<_>, Vec<_>) = aliases
-            .iter()
-            .filter(|(name, _)| !is_ambiguous(name))
-            .map(|(name, index)| (name, self.alias(*index)))
-            .unzip();
-        for (name, meaning) in clear.into_iter().zip(meanings) {
-            self.insert(name).meaning = meaning;
+        let mut aliases: BTreeMap<String, Option<Meaning>> = BTreeMap::new();
+        for (name, &index) in &self.by_name {
+            let name = String::from_utf8_lossy(name);
+            if name.trim() != name && !self.by_name.contains_key(name.trim().as_bytes()) {
+                let meaning = Some(self.members[index].1.meaning.alias());
+                aliases.entry(name.trim().into()).and_modify(|found| *found = None).or_insert(meaning);
+            }
+        }
+        for (name, meaning) in aliases {
+            if let Some(meaning) = meaning {
+                self.insert(&name).meaning = meaning;
+            }
         }
     }
 
-    /// What a name means that differs from a member's by blanks.
-    fn alias(&self, index: usize) -> Meaning {
-        match self.members[index].1.meaning {
-            Meaning::Number(feature) | Meaning::Feature(feature) | Meaning::Alias(feature) => Meaning::Alias(feature),
-            _ => Meaning::Copied,
-        }
+    /// What a name means that isn't among the members: nothing, unless it differs from one by blanks around it.
+    fn meant(&self, name: &[u8]) -> Meaning {
+        let name = std::str::from_utf8(name).unwrap_or_default();
+        let trimmed = Some(name.trim()).filter(|trimmed| trimmed.len() < name.len());
+        let index = trimmed.and_then(|trimmed| self.by_name.get(trimmed.as_bytes()));
+        index.map_or(Meaning::Copied, |&index| self.members[index].1.meaning.alias())
     }
 
     fn insert(&mut self, name: &str) -> &mut Member {
@@ -146,11 +154,9 @@ impl Keys {
     ) -> Result<Option<Member>, Malformed> {
         let name = cursor.key()?.unescape(scratch)?;
         let mut found = self.by_name.get(name).copied();
+        let meaning = if found.is_none() { self.meant(name) } else { Meaning::Copied };
         if found.is_none() && self.members.len() < self.most_members && name.len() <= STRANGER_BYTES {
-            let name = std::str::from_utf8(name).ok();
-            found = name.map(|name| {
-                let alike = self.by_name.get(name.trim().as_bytes()).filter(|_| name.trim() != name);
-                let meaning = alike.map_or(Meaning::Copied, |&index| self.alias(index));
+            found = std::str::from_utf8(name).ok().map(|name| {
                 let member = self.insert(name);
                 member.meaning = meaning;
                 member.index
@@ -158,19 +164,14 @@ impl Keys {
             // Nothing has come after it yet: behind it nothing is guessed.
             self.after.resize(self.members.len(), usize::MAX);
         }
-        let alike = match (found, std::str::from_utf8(name)) {
-            (None, Ok(name)) => self.by_name.get(name.trim().as_bytes()).map(|&index| self.alias(index)),
-            _ => None,
-        };
         cursor.colon()?;
-        if let Some(meaning) = alike {
-            // There are too many members to remember this one.
-            return Ok(Some(Member { index: previous, meaning, copy: None }));
-        }
-        Ok(found.map(|index| {
-            self.after[previous] = index;
-            self.members[index].1
-        }))
+        let Some(index) = found else {
+            // It counts without being remembered, too.
+            let alias = Member { index: previous, meaning, copy: None };
+            return Ok(Some(alias).filter(|_| meaning != Meaning::Copied));
+        };
+        self.after[previous] = index;
+        Ok(Some(self.members[index].1))
     }
 }
 

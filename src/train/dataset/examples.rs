@@ -11,6 +11,7 @@ use super::plan::Plan;
 use super::source::Source;
 use super::{ClassIndex, Column, DatasetError, ReadOptions, Table, TargetValues};
 use crate::codec::json::Categories;
+use crate::model::preprocess::Preprocess;
 use crate::model::signature::{Feature, Kind, MIN_FEATURES, Signature, Target};
 use crate::record::Gap;
 use crate::texts;
@@ -132,12 +133,13 @@ impl Examples {
         Ok(Examples::accepted(signature, rows, &truth, 0))
     }
 
-    /// Leaves out rows that the model rejects for more than its signature says, and counts them.
-    pub fn reject(&mut self, rejects: impl Fn(&[f64]) -> bool) {
-        let accepted = |&row: &usize| self.rows.row(row).to_slice().is_some_and(|row| !rejects(row));
+    /// Leaves out rows that the preprocessing rejects though the signature doesn't, and counts them.
+    pub fn taken_by(mut self, signature: &Signature, preprocess: &Preprocess) -> Examples {
+        let takes = |row: &[f64]| preprocess.check(signature, row).is_ok();
+        let accepted = |&row: &usize| self.rows.row(row).to_slice().is_some_and(takes);
         let keep: Vec<usize> = (0..self.len()).filter(accepted).collect();
         if keep.len() == self.len() {
-            return;
+            return self;
         }
         self.rejected += self.len() - keep.len();
         self.truth = match &self.truth {
@@ -146,6 +148,7 @@ impl Examples {
         };
         self.places = keep.iter().map(|&row| self.places[row]).collect();
         self.rows = self.rows.select(Axis(0), &keep);
+        self
     }
 
     /// How many rows there are.

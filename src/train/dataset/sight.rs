@@ -46,8 +46,9 @@ impl Sight {
         if number == Err(Gap::Missing) {
             return;
         }
-        self.not_boolean |= cell.boolean().is_none();
-        if cell.is_category() {
+        let is_boolean = cell.boolean().is_some();
+        self.not_boolean |= !is_boolean;
+        if is_boolean || number == Err(Gap::String) || matches!(cell, Cell::Text(_)) {
             self.others += 1;
             if self.categories.len() <= row / 64 {
                 self.categories.resize(row / 64 + 1, 0);

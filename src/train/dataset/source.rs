@@ -333,15 +333,6 @@ impl Cell<'_> {
             Cell::Boolean(boolean) => Cow::Borrowed(if *boolean { "true" } else { "false" }),
         }
     }
-
-    /// Whether the cell is a category and not a number: by its type, or since it doesn't say a number.
-    pub(super) fn is_category(self) -> bool {
-        match self {
-            Cell::Text(_) | Cell::Boolean(_) => true,
-            Cell::Untyped(text) => texts::number(text).is_none() && !texts::is_nan(text),
-            _ => matches!(self.number(), Err(Gap::String)),
-        }
-    }
 }
 
 fn place(path: &Path, spot: Spot) -> Place {

@@ -12,8 +12,9 @@ const INEXACT: f64 = (1_u64 << 53) as f64;
 pub(crate) struct Categories {
     /// Sorted by name.
     names: Vec<(Box<[u8]>, f64)>,
-    /// The names without the blanks around them, sorted. Of two that differ by blanks only the first one counts.
-    trimmed: Vec<(Box<str>, f64)>,
+    /// Those whose names have blanks around them, sorted by what they are without. Of several that are the same then the first
+    /// one counts.
+    padded: Vec<(Box<[u8]>, f64)>,
     /// Those whose names are numbers, sorted by them.
     numbers: Vec<(f64, f64)>,
     /// The indices of false and true, if all categories are booleans. A gap for one that there isn't.
@@ -33,10 +34,11 @@ impl Categories {
             names.push((Box::default(), Gap::Missing.value()));
         }
         names.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let mut trimmed: Vec<_> = categories.iter().map(|name| Box::<str>::from(name.trim())).zip(indices()).collect();
+        let padded = categories.iter().zip(indices()).filter(|(name, _)| name.trim() != **name);
+        let mut padded: Vec<_> = padded.map(|(name, index)| (Box::from(name.trim().as_bytes()), index)).collect();
         // The sort is stable.
-        trimmed.sort_by(|(a, _), (b, _)| a.cmp(b));
-        trimmed.dedup_by(|(next, _), (kept, _)| next == kept);
+        padded.sort_by(|(a, _), (b, _)| a.cmp(b));
+        padded.dedup_by(|(next, _), (kept, _)| next == kept);
         let numbers = categories.iter().map(|name| texts::number(name).map(|number| number + 0.0)).zip(indices());
         let numbers = numbers.filter_map(|(number, index)| Some((number?, index)));
         let mut numbers: Vec<_> = numbers.filter(|(number, _)| number.abs() < INEXACT).collect();
@@ -53,7 +55,7 @@ impl Categories {
                 short[at] = Some((word, *index));
             }
         }
-        Categories { names, trimmed, numbers, booleans: booleans(categories), short }
+        Categories { names, padded, numbers, booleans: booleans(categories), short }
     }
 
     /// [`index_or`](Categories::index_or) for a name that [`Cursor::short_string`] has read.
@@ -66,6 +68,11 @@ impl Categories {
             }
             at = (at + 1) & (self.short.len() - 1);
         }
+        self.short_meant(name, gap)
+    }
+
+    #[cold]
+    fn short_meant(&self, name: u64, gap: Gap) -> f64 {
         let bytes = name.to_le_bytes();
         self.meant(bytes.split(|&byte| byte == 0).next().unwrap_or_default(), gap)
     }
@@ -73,7 +80,7 @@ impl Categories {
     /// The index of the category of that name, as a row value, or else of the one that the name means. If there is none: a
     /// missing value where the name stands for one, the gap elsewhere.
     pub(crate) fn index_or(&self, name: &[u8], gap: Gap) -> f64 {
-        self.exact(name).unwrap_or_else(|| self.meant(name, gap))
+        find(&self.names, name).unwrap_or_else(|| self.meant(name, gap))
     }
 
     /// The index for a boolean.
@@ -81,25 +88,21 @@ impl Categories {
         self.index_or(if boolean { b"true" } else { b"false" }, Gap::Boolean)
     }
 
-    fn exact(&self, name: &[u8]) -> Option<f64> {
-        let place = self.names.binary_search_by(|(category, _)| category.as_ref().cmp(name));
-        place.ok().map(|place| self.names[place].1)
-    }
-
-    /// The index for a name that no category has exactly: see [`texts`].
+    /// The index for a name that no category has exactly: see [`texts`]. Where categories are rare ones, most records come here.
     #[cold]
     fn meant(&self, name: &[u8], gap: Gap) -> f64 {
-        let Ok(name) = std::str::from_utf8(name) else { return gap.value() };
-        if let Ok(place) = self.trimmed.binary_search_by(|(category, _)| category.as_ref().cmp(name.trim())) {
-            return self.trimmed[place].1;
+        let Ok(text) = std::str::from_utf8(name) else { return gap.value() };
+        let trimmed = text.trim().as_bytes();
+        let without_blanks = if trimmed.len() < name.len() { find(&self.names, trimmed) } else { None };
+        if let Some(index) = without_blanks.or_else(|| find(&self.padded, trimmed)) {
+            return index;
         }
-        if texts::is_missing(name) {
+        if texts::is_missing(text) {
             return Gap::Missing.value();
         }
-        let boolean = self.booleans.zip(texts::short_boolean(name));
-        let boolean = boolean.map(|(indices, boolean)| indices[usize::from(boolean)]).filter(|index| !index.is_nan());
-        let number = || texts::number(name).and_then(|number| self.same_number(number));
-        boolean.or_else(number).unwrap_or(gap.value())
+        let boolean = self.booleans.and_then(|indices| Some(indices[usize::from(texts::short_boolean(text)?)]));
+        let number = || if self.numbers.is_empty() { None } else { self.same_number(texts::number(text)?) };
+        boolean.filter(|index| !index.is_nan()).or_else(number).unwrap_or(gap.value())
     }
 
     fn same_number(&self, number: f64) -> Option<f64> {
@@ -110,8 +113,14 @@ impl Categories {
 
     /// The index of the category that is called as the number is written, or else is the same number.
     pub(crate) fn number(&self, written: &[u8], number: f64) -> f64 {
-        self.exact(written).or_else(|| self.same_number(number)).unwrap_or(Gap::Unknown.value())
+        find(&self.names, written).or_else(|| self.same_number(number)).unwrap_or(Gap::Unknown.value())
     }
+}
+
+/// The index of a name among sorted ones.
+fn find(names: &[(Box<[u8]>, f64)], name: &[u8]) -> Option<f64> {
+    let place = names.binary_search_by(|(other, _)| other.as_ref().cmp(name));
+    place.ok().map(|place| names[place].1)
 }
 
 /// Where false and true are, if the categories are nothing else.
