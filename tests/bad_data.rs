@@ -210,6 +210,7 @@ fn files_that_are_not_data() {
         ("broken.csv.gz", &[&gzip[..20], &b"not gzip"[..]].concat()),
         ("cut.parquet", b"PAR1 and nothing else"),
         ("latin.csv", b"x,y\n\n1,caf\xe9\n2,a\n"),
+        ("excel.txt", &[b"\xff\xfe".to_vec(), GOOD.encode_utf16().flat_map(u16::to_le_bytes).collect()].concat()),
         ("good.csv", GOOD.as_bytes()),
         ("other.csv", &GOOD.replace("colour", "size").into_bytes()),
     ]);
@@ -220,6 +221,7 @@ fn files_that_are_not_data() {
         ("broken.csv.gz", "broken.csv.gz is damaged or ends too early"),
         ("cut.parquet", "cut.parquet can't be read as Parquet"),
         ("latin.csv", "latin.csv, line 3: the text isn't UTF-8"),
+        ("excel.txt", "excel.txt, line 1: the text isn't UTF-8"),
         ("folder", "folder is a directory"),
         ("*.arrow", "no file matches \"*.arrow\""),
         ("nowhere.csv", "can't read nowhere.csv"),

@@ -356,6 +356,9 @@ mod tests {
         assert!(fails(&["--activation", "sigmoid"]).contains("logistic"));
         assert!(fails(&["--solver", "lbfgs"]).contains("weir has no lbfgs"));
         assert!(fails(&["--threshold", "late=0.3"]).contains("precision>=SHARE"));
+        for (option, value) in [("--sample-weight", "w"), ("--loss", "poisson"), ("--target", "z")] {
+            assert!(fails(&[option, value]).contains(option), "{option}");
+        }
         let decision = parse(&["--positive", "late", "--threshold", "cost=fp:1,fn:50"]).unwrap().recipe().unwrap();
         assert!(decision.sets_rows_aside() && decision.positive.as_deref() == Some("late"));
     }

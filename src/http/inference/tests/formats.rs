@@ -18,7 +18,7 @@ use crate::model::preprocess::DatePart;
 use crate::score::{Options, Scorer};
 use crate::train::dataset::{Columns, DatasetError, Examples, ReadOptions, Table, TableRecords};
 use crate::train::preparation::Preparation;
-use crate::train::{Recipe, fit};
+use crate::train::{Recipe, evaluate, fit};
 
 const ROWS: usize = 2_000;
 
@@ -109,7 +109,7 @@ const WRITERS: [Writer; 5] = [
         name: "excel.csv",
         separator: ";",
         comma: true,
-        missing: "",
+        missing: "#N/A",
         booleans: ["FALSE", "TRUE"],
         floats: false,
         backslash: false,
@@ -163,6 +163,8 @@ fn write_parquet(rows: &[Row], path: &PathBuf) {
         ("note", column::<StringArray, _>(rows.iter().map(|row| Some(row.note)))),
         ("code", column::<StringArray, _>(rows.iter().map(|row| Some(row.code)))),
         ("y", column::<StringArray, _>((0..rows.len()).map(|at| Some(target(at))))),
+        // Of a data frame that was sorted.
+        ("__index_level_0__", column::<Int64Array, _>((0..rows.len() as i64).rev().map(Some))),
     ];
     let batch = RecordBatch::try_from_iter(columns).unwrap();
     let mut writer = ArrowWriter::try_new(File::create(path).unwrap(), batch.schema(), None).unwrap();
@@ -266,6 +268,8 @@ fn a_row_is_the_same_in_every_format_and_on_every_way() {
             assert_eq!((examples.rejected, examples.without_target), (0, 0));
             let bits: Vec<u64> = examples.rows.iter().map(|value| value.to_bits()).collect();
             assert!(bits == expected, "{trained_on}, evaluated on {table}");
+            let answers = evaluate::answers(&model, examples.rows.view());
+            assert!(answers.iter().map(|answer| (*answer as f32).to_bits()).eq(predictions.iter().copied()));
             let mut records = Vec::new();
             let opened = TableRecords::open(&files, model.signature(), &[], &ReadOptions::default()).unwrap();
             let mut keep = |_, record: &[u8]| {
