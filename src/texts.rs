@@ -18,7 +18,12 @@ pub const MISSING: [&str; 19] = [
 /// Whether a text stands for a missing value. Blanks around it don't count.
 pub fn is_missing(text: &str) -> bool {
     let text = text.trim();
-    text.is_empty() || text == "NaT" || MISSING.contains(&text)
+    match text.as_bytes().last() {
+        None => true,
+        // None of the words ends so, and most cells of a table do.
+        Some(b'0'..=b'9') => false,
+        Some(_) => text == "NaT" || MISSING.contains(&text),
+    }
 }
 
 /// The number that a text says. Blanks around it don't count. It may be infinite, but isn't NaN.
@@ -92,6 +97,7 @@ mod tests {
         for word in ["", "  ", "NA", " NA", "<NA>", "NaN", "n/a", "None", "NULL", "\\N", "NaT"] {
             assert!(is_missing(word), "{word:?}");
         }
+        assert!(MISSING.iter().all(|word| is_missing(word)));
         for word in ["na", "-", "?", "none", "0", "N A", "missing"] {
             assert!(!is_missing(word), "{word:?}");
         }

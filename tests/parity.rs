@@ -190,8 +190,8 @@ fn models_are_as_good_as_scikit_learns() {
     }
 }
 
-/// Of tables drawn at random, regressions of all magnitudes among them. Each must be learnt nearly as well as by scikit-learn, and
-/// all together as well, within the noise of their seeds.
+/// Tables drawn at random, regressions of all magnitudes among them. weir must learn each nearly as well as scikit-learn does,
+/// and all together as well, within the noise of their seeds.
 #[test]
 fn random_tables_are_learnt_as_scikit_learn_learns_them() {
     const SEEDS: usize = 4;

@@ -272,13 +272,12 @@ impl Cell<'_> {
     pub(super) fn number(self) -> Result<f64, Gap> {
         let number = match self {
             Cell::Missing => return Err(Gap::Missing),
-            Cell::Untyped(text) | Cell::Text(text) if texts::is_nan(text) => return Err(Gap::Missing),
             // JSON has true and false for what Python writes as True and False.
             Cell::Untyped(text) => {
                 let boolean = || texts::boolean(text).map(|boolean| f64::from(u8::from(boolean)));
-                texts::number(text).or_else(boolean).ok_or(Gap::String)?
+                texts::number(text).or_else(boolean).ok_or_else(|| not_a_number(text))?
             }
-            Cell::Text(text) => texts::number(text).ok_or(Gap::String)?,
+            Cell::Text(text) => texts::number(text).ok_or_else(|| not_a_number(text))?,
             Cell::Number(number) => number,
             Cell::Integer(number) => number as f64,
             Cell::Boolean(boolean) => f64::from(u8::from(boolean)),
@@ -333,6 +332,11 @@ impl Cell<'_> {
             Cell::Boolean(boolean) => Cow::Borrowed(if *boolean { "true" } else { "false" }),
         }
     }
+}
+
+/// What a text is that says no number.
+fn not_a_number(text: &str) -> Gap {
+    if texts::is_nan(text) { Gap::Missing } else { Gap::String }
 }
 
 fn place(path: &Path, spot: Spot) -> Place {

@@ -1,7 +1,7 @@
 //! The first reading of training data: what its columns are, which the rows that train decide alone.
 //!
-//! It ends with an [`Outline`], by which the caller divides the rows. Only then are numbers distinguished from categories, so that
-//! nothing in a row that tests has a say in it.
+//! It ends with an [`Outline`], by which the caller divides the rows. Only then are numbers distinguished from categories, so
+//! that nothing in a row that tests changes it.
 
 use super::decode::{Clock, Interner};
 use super::plan::{self, Plan, PlannedColumn};

@@ -88,7 +88,8 @@ impl Categories {
         self.index_or(if boolean { b"true" } else { b"false" }, Gap::Boolean)
     }
 
-    /// The index for a name that no category has exactly: see [`texts`]. Where categories are rare ones, most records come here.
+    /// The index for a name that no category has exactly: see [`texts`]. Of a column with many rare categories most records
+    /// come here.
     #[cold]
     fn meant(&self, name: &[u8], gap: Gap) -> f64 {
         let Ok(text) = std::str::from_utf8(name) else { return gap.value() };
