@@ -1,5 +1,7 @@
 //! What the first reading sees in a column: which rows have numbers, and which cells aren't.
 
+use std::collections::HashMap;
+
 use super::source::{Cell, Source, Spot};
 use super::{DatasetError, Task};
 use crate::printable::shown;
@@ -12,10 +14,9 @@ const MAX_INTEGER_CLASSES: usize = 20;
 const EXAMPLES: usize = 100;
 const NAMED: usize = 5;
 
-/// A cell that isn't a number, or none that is finite.
+/// A text that isn't a number, or none that is finite, where it comes first.
 #[derive(Debug)]
 struct Example {
-    text: String,
     /// The index of its file, and its place there.
     at: (usize, Spot),
     /// Its row in the table.
@@ -36,8 +37,8 @@ pub(super) struct Sight {
     others: usize,
     /// Whether all cells are booleans.
     not_boolean: bool,
-    /// Different texts that aren't finite numbers, as they come.
-    examples: Vec<Example>,
+    /// The first different texts that aren't finite numbers.
+    examples: HashMap<String, Example>,
 }
 
 impl Sight {
@@ -58,17 +59,15 @@ impl Sight {
             self.numbers += 1;
         }
         if number.is_err() {
-            let infinite = number == Err(Gap::NotFinite);
-            self.remember(cell, |text| Example { text, at, row, count: 1, infinite });
+            self.remember(&cell.text(), Example { at, row, count: 1, infinite: number == Err(Gap::NotFinite) });
         }
     }
 
-    fn remember(&mut self, cell: Cell<'_>, example: impl FnOnce(String) -> Example) {
-        let text = cell.text();
-        match self.examples.iter().position(|example| example.text == *text) {
-            Some(at) => self.examples[at].count += 1,
-            None if self.examples.len() < EXAMPLES => self.examples.push(example(text.into_owned())),
-            None => {}
+    fn remember(&mut self, text: &str, example: Example) {
+        if let Some(known) = self.examples.get_mut(text) {
+            known.count += 1;
+        } else if self.examples.len() < EXAMPLES {
+            self.examples.insert(text.to_owned(), example);
         }
     }
 
@@ -90,11 +89,9 @@ impl Sight {
 
     /// The first cell of the rows that train which isn't a finite number.
     pub(super) fn must_be_numbers(&self, sources: &[Source], name: &str, trains: &[bool]) -> Result<(), DatasetError> {
-        let wrong = self.examples.iter().filter(|example| trains[example.row]);
-        let Some(Example { text, at: (file, spot), infinite, .. }) = wrong.min_by_key(|example| example.infinite)
-        else {
-            return Ok(());
-        };
+        let wrong = self.examples.iter().filter(|(_, example)| trains[example.row]);
+        let first = wrong.min_by_key(|(_, example)| (example.infinite, example.row));
+        let Some((text, Example { at: (file, spot), infinite, .. })) = first else { return Ok(()) };
         let what = if *infinite { "finite: make it empty where it is unknown, or drop the row" } else { "a number" };
         Err(sources[*file].bad_cell(*spot, name, format!("{text:?} isn't {what}")))
     }
@@ -106,9 +103,9 @@ impl Sight {
         if others == 0 || numbers <= others {
             return None;
         }
-        let mut examples: Vec<&Example> = self.examples.iter().filter(|example| !example.infinite).collect();
-        examples.sort_by_key(|example| std::cmp::Reverse(example.count));
-        let cell = |Example { text, at: (file, spot), count, .. }: &&Example| {
+        let mut examples: Vec<_> = self.examples.iter().filter(|(_, example)| !example.infinite).collect();
+        examples.sort_by_key(|(_, example)| (std::cmp::Reverse(example.count), example.row));
+        let cell = |(text, Example { at: (file, spot), count, .. }): &(&String, &Example)| {
             let place = sources[*file].place(*spot);
             let often = if *count > 1 { format!(", {count} times, first") } else { String::new() };
             format!("{}{often} in {place}", shown(text))
@@ -121,7 +118,7 @@ impl Sight {
         let (cells, named) = (numbers + others, named.join("; "));
         let column = shown(name);
         Some(if categorical {
-            let word = examples.first().map_or("WORD", |example| example.text.trim());
+            let word = examples.first().map_or("WORD", |(text, _)| text.trim());
             format!(
                 "column {column} is categorical, though {numbers} of its {cells} cells are numbers: the others are \
                  {named}{more}; where that means a missing value, use --na '{word}'; to keep the numbers, correct these cells \
