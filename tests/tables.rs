@@ -68,8 +68,7 @@ impl Payment {
 
 /// A request for all of them, by [`Payment::json`].
 fn request(payments: &[Payment]) -> Value {
-    let records: Vec<Value> =
-        payments.iter().map(|payment| serde_json::from_str(&payment.json()).unwrap()).collect();
+    let records: Vec<Value> = payments.iter().map(|payment| serde_json::from_str(&payment.json()).unwrap()).collect();
     let tensor = |(name, datatype): (&str, &str)| {
         let data: Vec<&Value> = records.iter().map(|record| &record[name]).collect();
         json!({ "name": name, "datatype": datatype, "shape": [data.len()], "data": data })
@@ -99,12 +98,8 @@ fn a_rare_class_is_trained_with_warnings_and_served_by_its_threshold() {
     let report = train(&[]);
     let warned = report["warnings"].as_array().unwrap().iter();
     let warned: Vec<_> = warned.map(|warning| [&warning["kind"], &warning["column"]].map(Value::as_str)).collect();
-    let expected = [
-        ("date_as_category", "booked"),
-        ("constant", "currency"),
-        ("leak", "chargeback"),
-        ("target_copy", "state"),
-    ];
+    let expected =
+        [("date_as_category", "booked"), ("constant", "currency"), ("leak", "chargeback"), ("target_copy", "state")];
     assert_eq!(warned, expected.map(|(kind, column)| [Some(kind), Some(column)]), "{report}");
     let note = report["notes"][0]["message"].as_str().unwrap();
     assert!(note.ends_with("payments.csv: ';' separates the cells, decimals have a comma"), "{note}");

@@ -35,7 +35,8 @@ impl Categories {
         }
         names.sort_by(|(a, _), (b, _)| a.cmp(b));
         let padded = categories.iter().zip(indices()).filter(|(name, _)| name.trim() != **name);
-        let mut padded: Vec<_> = padded.map(|(name, index)| (Box::from(name.trim().as_bytes()), index)).collect();
+        let mut padded: Vec<_> =
+            padded.map(|(name, index)| (Box::<[u8]>::from(name.trim().as_bytes()), index)).collect();
         // The sort is stable.
         padded.sort_by(|(a, _), (b, _)| a.cmp(b));
         padded.dedup_by(|(next, _), (kept, _)| next == kept);
