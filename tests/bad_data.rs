@@ -99,8 +99,8 @@ fn all_faults_of_the_columns_are_reported_at_once() {
         &["\"z\" (--target)", "\"u\" (--drop)", "\"v\" (--drop)", "both --categorical and --numeric"],
     );
     assert_all_reported(
-        "x,colour,z,y\n1,red,1,yes\ninf,blue,2,no\n3,red,NAN,yes\n",
-        &["--target", "y", "--task", "regression", "--numeric", "colour"],
+        "x,colour,z,y\n1,red,1,yes\ninf,blue,2,no\n3,red,-inf,yes\n",
+        &["--target", "y", "--task", "regression", "--numeric", "colour", "--test-size", "0"],
         &["line 2, column \"y\"", "line 3, column \"x\"", "line 2, column \"colour\"", "line 4, column \"z\""],
     );
 }
