@@ -6,7 +6,8 @@
 //! poll ─ batch ─ decode ─ score ─ encode ─ produce ─ acknowledge ─ commit
 //! ```
 //!
-//! In reading order: [`record`] is what travels; [`limits`] is how much of a file is read; [`codec`] turns payloads into
+//! In reading order: [`record`] is what travels; [`limits`] is how much of a file is read; [`texts`] is what a text
+//! means; [`codec`] turns payloads into
 //! rows and predictions into payloads;
 //! [`batch`] says when rows go together; [`engine`] is the network; [`model`] is a version of it with all that belongs
 //! to it, on disk and in memory; [`score`] puts these together for a batch; [`kafka`] is all that names rdkafka;
@@ -38,6 +39,7 @@ pub mod report;
 pub mod route;
 pub mod score;
 pub mod serve;
+pub mod texts;
 pub mod train;
 pub mod worker;
 

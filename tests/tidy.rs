@@ -15,9 +15,10 @@ use weir::monitor::metrics::{CATALOGUE, Kind};
 use weir::record::Reason;
 
 /// Modules that are tested without Kafka, without a runtime and without waiting: they take what they need as arguments.
-const PURE: [&str; 18] = [
+const PURE: [&str; 19] = [
     "record",
     "printable",
+    "texts",
     "limits",
     "codec",
     "batch",

@@ -350,6 +350,7 @@ fn describe_feature(feature: &Feature) -> Vec<String> {
     };
     let (kind, gaps) = match &feature.kind {
         Kind::Numeric => ("number".into(), missing),
+        Kind::Time => ("date or time".into(), missing),
         Kind::Categorical { categories, unknown } => {
             let unknown = match unknown {
                 Unknown::Reject => "rejected",

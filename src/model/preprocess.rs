@@ -5,11 +5,13 @@
 //! large values (a Unix time has an f32 step of 128 s).
 
 mod combined;
+mod date;
 
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::date::DatePart;
 use super::signature::{Kind, Signature, Unknown};
 use crate::record::{Gap, Reason, Rejection};
 use combined::Combined;
@@ -130,6 +132,11 @@ pub enum Step {
         /// The exponent.
         lambda: f64,
     },
+    /// A part of the date that is `x` seconds after 1970, in UTC; NaN where there is none.
+    Date {
+        /// Which one.
+        part: DatePart,
+    },
     /// The nearest f32. An imported graph that computes in f32 rounds after each of its steps; since a sum, product or
     /// quotient of two f32 that is rounded to f64 and then to f32 is rounded as if only to f32, this gives its very bits.
     Round,
@@ -158,6 +165,7 @@ impl Step {
             Step::YeoJohnson { lambda } => power(x.ln_1p(), lambda),
             Step::BoxCox { lambda } if x > 0.0 => power(x.ln(), lambda),
             Step::BoxCox { .. } => f64::NAN,
+            Step::Date { part } => part.of(x),
             Step::Round => f64::from(x as f32),
         }
     }
@@ -165,7 +173,7 @@ impl Step {
     /// A number that [`apply`](Step::apply) turns into `y`, where there is one, but for rounding.
     pub(super) fn undo(self, y: f64) -> f64 {
         match self {
-            Step::Clip { .. } | Step::Replace { .. } | Step::Round => y,
+            Step::Clip { .. } | Step::Replace { .. } | Step::Date { .. } | Step::Round => y,
             Step::Log1p => y.exp_m1(),
             Step::Standardize { mean, std } => y * std + mean,
             Step::MinMax { min, max } => y * (max - min) + min,
@@ -198,7 +206,7 @@ impl Step {
             Step::Replace { value, by } => value.is_finite() && by.is_finite(),
             Step::YeoJohnson { lambda } | Step::BoxCox { lambda } => lambda.is_finite(),
             Step::Divide { value } => value.is_finite() && value != 0.0,
-            Step::Log1p | Step::Round => true,
+            Step::Log1p | Step::Date { .. } | Step::Round => true,
         }
     }
 }
@@ -263,14 +271,14 @@ impl Preprocess {
         for (feature, transform) in signature.features.iter().zip(transforms) {
             let fill = feature.missing.fill().unwrap_or(f64::NAN);
             columns.push(match (&feature.kind, transform) {
-                (Kind::Numeric, Transform::Numeric { steps, indicator }) => {
+                (Kind::Numeric | Kind::Time, Transform::Numeric { steps, indicator }) => {
                     check_steps(&feature.name, steps)?;
                     match **steps {
                         [Step::Standardize { mean, std }] if !indicator => Column::Standardize { mean, std, fill },
                         _ => Column::Numeric { steps: steps.clone(), fill, indicator: *indicator },
                     }
                 }
-                (Kind::Numeric, Transform::Several { parts }) => {
+                (Kind::Numeric | Kind::Time, Transform::Several { parts }) => {
                     for part in parts {
                         part.check(&feature.name)?;
                     }

@@ -31,7 +31,7 @@ impl Inputs {
         let (mut number_columns, mut one_hot_columns) = (Vec::new(), Vec::new());
         for (feature, columns) in signature.features.iter().zip(preprocess.columns()) {
             match feature.kind {
-                Kind::Numeric => number_columns.extend(columns),
+                Kind::Numeric | Kind::Time => number_columns.extend(columns),
                 Kind::Categorical { .. } => one_hot_columns.push(columns),
             }
         }

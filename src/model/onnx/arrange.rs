@@ -178,9 +178,9 @@ impl Columns {
 fn width(kind: &Kind, transform: &Transform) -> usize {
     match (kind, transform) {
         (Kind::Categorical { categories, unknown }, _) => categories.len() + usize::from(*unknown == Unknown::Other),
-        (Kind::Numeric, Transform::Numeric { indicator, .. }) => 1 + usize::from(*indicator),
-        (Kind::Numeric, Transform::Several { parts }) => parts.iter().map(Part::width).sum(),
-        (Kind::Numeric, Transform::OneHot | Transform::Combined { .. }) => 0,
+        (Kind::Numeric | Kind::Time, Transform::Numeric { indicator, .. }) => 1 + usize::from(*indicator),
+        (Kind::Numeric | Kind::Time, Transform::Several { parts }) => parts.iter().map(Part::width).sum(),
+        (Kind::Numeric | Kind::Time, Transform::OneHot | Transform::Combined { .. }) => 0,
     }
 }
 

@@ -61,6 +61,12 @@ pub enum WriteError {
         /// How many it would have.
         bytes: usize,
     },
+    /// No runtime reads dates.
+    #[error("feature {feature:?} is a date or time (--datetime), which ONNX has no operators for")]
+    Time {
+        /// Its name.
+        feature: String,
+    },
 }
 
 /// Writes a version as an ONNX model of opset 20.
@@ -70,6 +76,9 @@ pub enum WriteError {
 pub fn write(model: &Draft, version: u64) -> Result<Onnx, WriteError> {
     let mut graph = Builder::default();
     let features = &model.signature.features;
+    if let Some(feature) = features.iter().find(|feature| feature.kind == Kind::Time) {
+        return Err(WriteError::Time { feature: feature.name.clone() });
+    }
     let inputs: Vec<_> = features.iter().map(|feature| graph.input(&feature.name, element(feature))).collect();
     let columns = features.iter().zip(&model.preprocessing).zip(inputs);
     let columns: Vec<_> = columns.flat_map(|((feature, how), input)| column(&mut graph, feature, how, input)).collect();
@@ -125,7 +134,7 @@ fn metadata(model: &Draft, version: u64) -> Vec<StringStringEntry> {
 
 fn element(feature: &Feature) -> DataType {
     match feature.kind {
-        Kind::Numeric => DataType::Double,
+        Kind::Numeric | Kind::Time => DataType::Double,
         Kind::Categorical { .. } => DataType::String,
     }
 }
@@ -139,7 +148,7 @@ fn column(graph: &mut Builder, feature: &Feature, transform: &Transform, input: 
             vec![one_hot(graph, categories, *unknown, feature.missing, &input)]
         }
         // No draft has it: one-hot columns of a number, or columns of several for a feature.
-        (Transform::OneHot, Kind::Numeric) | (Transform::Combined { .. }, _) => Vec::new(),
+        (Transform::OneHot, Kind::Numeric | Kind::Time) | (Transform::Combined { .. }, _) => Vec::new(),
     }
 }
 

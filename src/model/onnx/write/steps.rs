@@ -52,6 +52,8 @@ fn apply(graph: &mut Builder, name: &str, step: Step, value: &str) -> String {
             graph.node("Sub", [&up, &down], vec![])
         }
         Step::BoxCox { lambda } => power(graph, name, lambda, value),
+        // A model with dates isn't written.
+        Step::Date { .. } => value.to_owned(),
         Step::Round => {
             let rounded = cast(graph, value, DataType::Float);
             cast(graph, &rounded, DataType::Double)
