@@ -137,10 +137,10 @@ impl WorkerConfig {
 pub enum WorkerExit {
     /// It was asked to stop.
     Stopped,
-    /// A topic was created again, and its clients can't be used for that.
-    TopicRecreated {
-        /// The topic.
-        topic: String,
+    /// Its clients can't do what is needed now.
+    ClientsOutdated {
+        /// Why not.
+        reason: String,
     },
 }
 

@@ -55,6 +55,27 @@ fn a_route_without_a_model_waits_alone() {
 }
 
 #[test]
+fn a_route_whose_topics_are_missing_at_the_start_waits_alone() {
+    let (setup, second) = (setup_with_model(brokers(), 2), Setup::named(brokers()));
+    let weir = Weir::start(&setup.config(&second.as_second_route()));
+    produce(&setup.brokers, &setup.input, keyed("one", 10));
+    let reader = Reader::new(&setup.brokers, &setup.output);
+    reader.take(10);
+    weir.await_not_ready(&format!("route second: topic \\\"{}\\\" doesn't exist", second.input));
+    let waits = || weir.metric("weir_route_waiting", r#"reason="input",route="second""#) == 1.0;
+    eventually("its reason to wait is a metric", || waits().then_some(()));
+
+    second.create_topics(2);
+    produce(&second.brokers, &second.input, keyed("two", 10));
+    Reader::new(&second.brokers, &second.output).await_all(&keyed("two", 10));
+    weir.await_ready();
+    assert!(!waits() && !weir.log().contains("the worker failed"), "{}", weir.log());
+    produce(&setup.brokers, &setup.input, keyed("three", 10));
+    assert_eq!(keys(&reader.take(10)), keys(&keyed("three", 10)));
+    assert!(weir.stop().success());
+}
+
+#[test]
 fn a_partition_without_a_commit_and_without_a_reset_makes_weir_unready() {
     let properties = "\"auto.offset.reset\" = \"error\"".into();
     let setup = Setup { properties, ..setup_with_model(brokers(), 1) };

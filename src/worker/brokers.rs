@@ -18,6 +18,7 @@ use crate::health::ReadinessCheck;
 use crate::kafka::KafkaError;
 use crate::kafka::consumer::{Start, TopicPartition};
 use crate::kafka::pending::Pending;
+use crate::kafka::watch::TopicSnapshot;
 use crate::monitor::metrics::WorkerMetrics;
 
 /// After so long without any acknowledgement the worker isn't ready.
@@ -40,6 +41,8 @@ pub(super) struct Brokers<'c, K: Clients> {
     pub(super) producers: &'c dyn Fn() -> Result<K::Producer, KafkaError>,
     pub(super) surroundings: &'c dyn Surroundings,
     pub(super) partitions: PartitionTable,
+    /// Input topics that were missing or might not be read when the worker subscribed.
+    pub(super) unsubscribed: Vec<String>,
     pub(super) ledger: Ledger,
     /// By route.
     pub(super) queues: Vec<RouteQueue<<K::Consumer as GroupConsumer>::Record<'c>>>,
@@ -110,10 +113,25 @@ pub(super) struct Parts<'c, K: Clients> {
 }
 
 impl<'c, K: Clients> Brokers<'c, K> {
-    /// Subscribes to topics, each with the number of the route that takes its records.
-    pub(super) fn new(parts: Parts<'c, K>, topics: Vec<(String, usize)>, routes: usize) -> Result<Self, WorkerError> {
-        let names: Vec<&str> = topics.iter().map(|(name, _)| name.as_str()).collect();
-        parts.consumer.subscribe(&names)?;
+    /// Subscribes to those topics that can be used, or else to all of them. Each comes with the number of the route that takes
+    /// its records.
+    ///
+    /// One that is missing would be an error every few seconds, and with `group.protocol = consumer` one that may not be seen
+    /// keeps the worker out of its group. When such a topic can be used, the worker gets other clients: librdkafka can assert
+    /// when a subscription changes while the consumer rejoins (`rd_kafka_cgrp_modify_subscription`).
+    pub(super) fn new(
+        parts: Parts<'c, K>,
+        topics: Vec<(String, usize)>,
+        routes: usize,
+        snapshot: &TopicSnapshot,
+    ) -> Result<Self, WorkerError> {
+        let names = topics.iter().map(|(name, _)| name.as_str());
+        let (mut subscribed, mut unsubscribed): (Vec<_>, Vec<_>) = names.partition(|name| snapshot.is_usable(name));
+        if subscribed.is_empty() {
+            std::mem::swap(&mut subscribed, &mut unsubscribed);
+        }
+        parts.consumer.subscribe(&subscribed)?;
+        let unsubscribed = unsubscribed.into_iter().map(str::to_owned).collect();
         let now = parts.surroundings.now();
         Ok(Brokers {
             consumer: parts.consumer,
@@ -121,6 +139,7 @@ impl<'c, K: Clients> Brokers<'c, K> {
             producers: parts.producers,
             surroundings: parts.surroundings,
             partitions: PartitionTable::new(topics),
+            unsubscribed,
             ledger: Ledger::new(routes),
             queues: (0..routes).map(|_| RouteQueue::default()).collect(),
             starts: None,

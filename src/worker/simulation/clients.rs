@@ -109,7 +109,8 @@ impl GroupConsumer for SimulatedConsumer {
     /// The generation.
     type Member = u64;
 
-    fn subscribe(&self, _: &[&str]) -> Result<(), KafkaError> {
+    fn subscribe(&self, topics: &[&str]) -> Result<(), KafkaError> {
+        self.world.borrow_mut().subscribed = topics.iter().map(|&topic| topic.to_owned()).collect();
         Ok(())
     }
 

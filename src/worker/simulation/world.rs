@@ -7,6 +7,7 @@
 mod consumer;
 mod faults;
 mod producer;
+mod topics;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -192,6 +193,9 @@ pub(super) struct World {
     /// Whether the brokers refuse the next offsets of a transaction.
     refuses_next_offsets: bool,
     snapshot: Arc<TopicSnapshot>,
+    /// A route whose input topic doesn't exist before then.
+    missing: Option<(usize, Instant)>,
+    pub(super) subscribed: Vec<String>,
     wanted_ends: Vec<TopicPartition>,
     snapshot_due: Instant,
     faults_due: Instant,
@@ -257,6 +261,8 @@ impl World {
             has_lost_markers: false,
             refuses_next_offsets: false,
             snapshot: Arc::new(TopicSnapshot::simulated(began, Default::default(), Default::default())),
+            missing: None,
+            subscribed: Vec::new(),
             wanted_ends: Vec::new(),
             snapshot_due: began,
             faults_due: began,
@@ -541,31 +547,6 @@ impl World {
             if output.is_prediction { *predictions += 1 } else { *letters += 1 }
         }
         visible
-    }
-
-    pub(super) fn snapshot(&self) -> Arc<TopicSnapshot> {
-        self.snapshot.clone()
-    }
-
-    pub(super) fn want_ends(&mut self, partitions: Vec<TopicPartition>) {
-        self.wanted_ends = partitions;
-    }
-
-    pub(super) fn refresh_snapshot(&mut self) {
-        let soon = self.after(1..=50);
-        self.snapshot_due = self.snapshot_due.min(soon);
-    }
-
-    fn publish_snapshot(&mut self) {
-        self.snapshot_due = self.after(500..=5_000);
-        let topic = |route: usize| {
-            let id = (!self.has(PutBack::IgnoresLogsThatWentBack)).then(|| TopicId(self.topic_ids[route]));
-            let facts = Topic { partitions: PARTITIONS as i32, id, ..Topic::default() };
-            (format!("in-{route}"), facts)
-        };
-        let ends =
-            self.wanted_ends.iter().map(|partition| (partition.clone(), self.logs[toppar(partition)].end)).collect();
-        self.snapshot = Arc::new(TopicSnapshot::simulated(self.now, (0..ROUTES).map(topic).collect(), ends));
     }
 }
 

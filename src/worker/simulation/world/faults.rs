@@ -3,6 +3,11 @@
 use super::*;
 
 impl World {
+    /// From now on nothing goes wrong by itself.
+    pub(in crate::worker::simulation) fn heal(&mut self) {
+        self.faults.last = Duration::ZERO;
+    }
+
     pub(super) fn draw_faults(&mut self) {
         let toppar = self.rng.random_range(0..ALL);
         let count = self.rng.random_range(1..=4);

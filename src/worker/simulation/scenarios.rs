@@ -1,0 +1,28 @@
+//! What the seeds don't draw: courses of events, each with its own end.
+
+use super::*;
+use crate::worker::WorkerExit;
+
+/// A world without faults of its own.
+fn world(is_exactly_once: bool) -> SharedWorld {
+    let mut world = World::new(1, Instant::now(), false);
+    world.heal();
+    world.is_exactly_once = is_exactly_once;
+    Rc::new(RefCell::new(world))
+}
+
+#[test]
+fn a_worker_gets_other_clients_when_an_input_topic_appears() {
+    let stage = Stage::new();
+    for is_exactly_once in [false, true] {
+        let world = world(is_exactly_once);
+        world.borrow_mut().lack_input(1, Duration::from_secs(2));
+        let stop = Arc::new(Stop::new(Duration::ZERO));
+        let run = |worker: &mut WorkerLoop<_>| worker.run().map_err(|error| error.to_string());
+        let exit = stage.with_worker(&world, &stage.routes(), stop, run).unwrap();
+        assert_eq!(exit, WorkerExit::ClientsOutdated { reason: "topic in-1 can be consumed now".into() });
+        let world = world.borrow();
+        assert_eq!(world.subscribed, ["in-0"]);
+        assert!(!world.visible().is_empty(), "the other route has gone on");
+    }
+}
