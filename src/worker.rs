@@ -6,6 +6,7 @@
 //! - `rebalance`, `commits`, `transaction`: what the group decides, and what is committed
 //! - `partitions`: the state of every partition (pure)
 //! - `ledger`: the batches in flight (pure)
+//! - `membership`: whether a worker is a member of its group (pure)
 //! - `refusal`: what is remembered of a record that an output refused
 //! - `pipeline`: a route within a worker: its batch, its scorer, where its outputs go
 //! - `gate`: why the records of a route wait
@@ -22,6 +23,7 @@ mod gate;
 mod heartbeat;
 mod ledger;
 mod main_loop;
+mod membership;
 mod partitions;
 mod pipeline;
 #[cfg(feature = "planted-bugs")]

@@ -15,7 +15,7 @@ use weir::monitor::metrics::{CATALOGUE, Kind};
 use weir::record::Reason;
 
 /// Modules that are tested without Kafka, without a runtime and without waiting: they take what they need as arguments.
-const PURE: [&str; 18] = [
+const PURE: [&str; 19] = [
     "record",
     "printable",
     "limits",
@@ -28,6 +28,7 @@ const PURE: [&str; 18] = [
     "model/preprocess",
     "monitor/drift",
     "worker/ledger",
+    "worker/membership",
     "worker/partitions",
     "worker/refusal",
     "dead_letter/progress",

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::commits::CommitInFlight;
 use super::ledger::Ledger;
+use super::membership::Membership;
 use super::partitions::PartitionTable;
 use super::ports::{Clients, GroupConsumer, OutputProducer, Surroundings};
 use super::sink::Refusals;
@@ -26,9 +27,6 @@ const STUCK_AFTER: Duration = Duration::from_secs(5);
 
 /// How often lag, silence and readiness are looked at.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
-
-/// A member without partitions is ready after so long: under the newer group protocol no event says that it gets none.
-const JOINED_AFTER: Duration = Duration::from_secs(2);
 
 /// One step of waiting where the loop has to wait for something in particular.
 pub(super) const WAIT_STEP: Duration = Duration::from_millis(10);
@@ -76,24 +74,13 @@ pub(super) struct Brokers<'c, K: Clients> {
     pub(super) heartbeat: &'c Heartbeat,
     pub(super) stop: Arc<Stop>,
     membership: Membership,
-    /// What to do when the brokers deny it membership in its group.
+    /// Whether the brokers deny it membership in its group.
+    is_denied: bool,
+    /// What to do then.
     denial: &'c str,
     pub(super) report_due: Instant,
     /// When something in flight was last acknowledged, or nothing was in flight.
     pub(super) progressed_at: Instant,
-}
-
-/// What the group makes of this worker.
-#[derive(Debug, Default)]
-struct Membership {
-    /// The group has given it partitions, be they none.
-    is_joined: bool,
-    /// Since when it is a member.
-    since: Option<Instant>,
-    /// The generation in which the group continued without it: it is no member until it has another one.
-    lost_in: Option<i32>,
-    /// Whether the brokers deny it membership in its group.
-    is_denied: bool,
 }
 
 /// What [`Brokers::new`] is made from.
@@ -108,6 +95,8 @@ pub(super) struct Parts<'c, K: Clients> {
     pub(super) stop: Arc<Stop>,
     pub(super) transaction: Option<Transaction>,
     pub(super) commit_interval: Duration,
+    /// The session timeout of the group's members.
+    pub(super) session: Duration,
     /// What to do when the brokers deny it membership in its group.
     pub(super) denial: &'c str,
 }
@@ -161,7 +150,8 @@ impl<'c, K: Clients> Brokers<'c, K> {
             ready: parts.ready,
             heartbeat: parts.heartbeat,
             stop: parts.stop,
-            membership: Membership::default(),
+            membership: Membership::new(parts.session),
+            is_denied: false,
             denial: parts.denial,
             report_due: now + REPORT_INTERVAL,
             progressed_at: now,
@@ -174,22 +164,22 @@ impl<'c, K: Clients> Brokers<'c, K> {
 
     /// Notes that the group has assigned partitions to this worker, be they none.
     pub(super) fn note_assignment(&mut self) {
-        (self.membership.is_joined, self.membership.lost_in) = (true, None);
+        self.membership.assigned();
         self.report_due = self.now();
     }
 
     /// Notes that the group continues without this worker.
     pub(super) fn note_loss(&mut self) {
-        (self.membership.is_joined, self.membership.lost_in) = (false, self.consumer.generation());
+        self.membership.lost(self.consumer.generation());
         self.report_due = self.now();
     }
 
     /// Notes whether the brokers deny this worker membership in its group, as they did or didn't just now.
     pub(super) fn set_denied(&mut self, is_denied: bool) {
-        if is_denied == self.membership.is_denied {
+        if is_denied == self.is_denied {
             return;
         }
-        self.membership.is_denied = is_denied;
+        self.is_denied = is_denied;
         self.report_due = self.now();
         if is_denied {
             tracing::warn!("the brokers deny this worker its group: {}", self.denial);
@@ -226,13 +216,14 @@ impl<'c, K: Clients> Brokers<'c, K> {
         let in_flight = self.ledger.in_flight();
         let stuck = if in_flight > 0 { now.saturating_duration_since(self.progressed_at) } else { Duration::ZERO };
         let troubles = self.partitions.troubles(now);
-        let is_joined = self.is_joined(now);
+        let may_join = !self.is_denied && self.surroundings.topics().unanswered_since.is_none();
+        let is_member = self.membership.observe(self.consumer.generation(), may_join, now);
         if stuck > STUCK_AFTER {
             let seconds = stuck.as_secs();
             self.ready.not_ready(format!("the brokers have acknowledged none of {in_flight} outputs for {seconds} s"));
-        } else if self.membership.is_denied {
+        } else if self.is_denied {
             self.ready.not_ready(self.denial);
-        } else if !is_joined {
+        } else if !is_member {
             self.ready.not_ready("joining the group");
         } else if !troubles.is_empty() || !refused.is_empty() {
             self.ready.not_ready(summary(refused.iter().chain(&troubles)));
@@ -241,11 +232,9 @@ impl<'c, K: Clients> Brokers<'c, K> {
         }
     }
 
-    fn is_joined(&mut self, now: Instant) -> bool {
-        let generation = self.consumer.generation().filter(|&present| self.membership.lost_in != Some(present));
-        self.membership.since = generation.and(self.membership.since.or(Some(now)));
-        let since = self.membership.since;
-        self.membership.is_joined || since.is_some_and(|since| now.saturating_duration_since(since) >= JOINED_AFTER)
+    /// For how long this worker has been no member of its group though it may be one, if that is too long.
+    pub(super) fn left_out_for(&self, now: Instant) -> Option<Duration> {
+        self.membership.left_out_for(now)
     }
 
     /// Fails when a stop has taken longer than it may.

@@ -100,6 +100,7 @@ pub fn run(
             stop: setup.stop.clone(),
             transaction: (setup.worker.delivery == Delivery::ExactlyOnce).then(Transaction::default),
             commit_interval: setup.worker.commit_interval(),
+            session: setup.kafka.session_timeout(),
             denial: &denial,
         };
         WorkerLoop::<KafkaClients>::new(&setup.routes, &setup.batch, &setup.metrics, parts)?.run()
@@ -528,6 +529,10 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
     fn report_if_due(&mut self, now: Instant) {
         let refused: Vec<_> = self.pipelines.iter().filter_map(RoutePipeline::refusal).collect();
         self.brokers.report_if_due(now, &refused);
+        if let Some(time) = self.brokers.left_out_for(now) {
+            let seconds = time.as_secs();
+            self.outdated = Some(format!("its group has not taken it for {seconds} s, though the brokers answer"));
+        }
         if now >= self.flush_due {
             self.flush_due = now + FLUSH_INTERVAL;
             self.flush();

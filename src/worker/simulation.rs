@@ -35,6 +35,9 @@ use crate::monitor::metrics::Metrics;
 /// How many seeds `make test` runs.
 const SEEDS: u64 = 20_000;
 
+/// The session timeout of the worlds' groups.
+const SESSION: Duration = Duration::from_secs(45);
+
 /// What the worlds share, since it takes longer to make than a world.
 struct Stage {
     metrics: Metrics,
@@ -199,6 +202,7 @@ impl Stage {
             heartbeat: &heartbeat,
             stop,
             transaction: is_exactly_once.then(Transaction::default),
+            session: SESSION,
             denial: "denied",
             commit_interval: Duration::from_millis(if is_exactly_once { 100 } else { 1_000 }),
         };

@@ -124,7 +124,7 @@ impl GroupConsumer for SimulatedConsumer {
     }
 
     fn generation(&self) -> Option<i32> {
-        Some(1)
+        self.world.borrow().has_membership.then_some(1)
     }
 
     fn fetch(&self, queue: usize, into: &mut VecDeque<FetchEvent<SimulatedRecord>>) {

@@ -26,3 +26,17 @@ fn a_worker_gets_other_clients_when_an_input_topic_appears() {
         assert!(!world.visible().is_empty(), "the other route has gone on");
     }
 }
+
+#[test]
+fn a_worker_that_its_group_does_not_take_gets_other_clients() {
+    let stage = Stage::new();
+    let world = world(true);
+    world.borrow_mut().keep_out();
+    let stop = Arc::new(Stop::new(Duration::ZERO));
+    let began = world.borrow().now;
+    let run = |worker: &mut WorkerLoop<_>| worker.run().map_err(|error| error.to_string());
+    let exit = stage.with_worker(&world, &stage.routes(), stop, run).unwrap();
+    assert!(matches!(exit, WorkerExit::ClientsOutdated { .. }), "{exit:?}");
+    let time = world.borrow().now.duration_since(began);
+    assert!((SESSION * 2..SESSION * 3).contains(&time), "{time:?}");
+}

@@ -177,6 +177,8 @@ pub(super) struct World {
     /// Partitions that the worker has to give up.
     leaving: BTreeSet<usize>,
     generation: u64,
+    /// Whether the group takes the worker.
+    pub(super) has_membership: bool,
     in_flight: VecDeque<InFlight>,
     acknowledged: Vec<Acknowledgement>,
     undelivered: Vec<UndeliveredRecord>,
@@ -248,6 +250,7 @@ impl World {
             away: (0..ALL).map(|toppar| (toppar, began)).collect(),
             leaving: BTreeSet::new(),
             generation: 1,
+            has_membership: true,
             in_flight: VecDeque::new(),
             acknowledged: Vec::new(),
             undelivered: Vec::new(),
