@@ -540,8 +540,10 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
     }
 
     fn flush(&mut self) {
-        for pipeline in &mut self.pipelines {
+        let now = self.brokers.now();
+        for (route, pipeline) in self.pipelines.iter_mut().enumerate() {
             pipeline.flush_metrics();
+            pipeline.is_held_back = self.brokers.partitions.is_held_back(route, now);
             for &reason in WaitReason::ALL {
                 pipeline.metrics.waiting(reason, pipeline.waits_for(reason));
             }

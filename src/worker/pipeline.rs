@@ -69,6 +69,8 @@ pub(super) struct RoutePipeline<R> {
     unusable: Option<String>,
     /// Whether none of its input topics can be used.
     is_without_input: bool,
+    /// Whether an open transaction of a producer keeps records of it from being consumed.
+    pub(super) is_held_back: bool,
     /// Whether it waits for room in flight.
     pub(super) waits_for_room: bool,
     /// Whether a suspect is in flight, alone: the next record waits for its report.
@@ -130,6 +132,7 @@ impl<R: InputRecord> RoutePipeline<R> {
             refused: None,
             unusable: None,
             is_without_input: false,
+            is_held_back: false,
             waits_for_room: false,
             has_suspect_in_flight: false,
             metrics: metrics.route(&route.config.name),
@@ -184,6 +187,7 @@ impl<R: InputRecord> RoutePipeline<R> {
             WaitReason::Room => self.waits_for_room,
             WaitReason::Model => self.active.is_none(),
             WaitReason::Input => self.is_without_input,
+            WaitReason::Transaction => self.is_held_back,
             WaitReason::Ratio | WaitReason::ByHand => self.route.gate.is_closed_for(reason),
         }
     }

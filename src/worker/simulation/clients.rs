@@ -188,8 +188,8 @@ impl GroupConsumer for SimulatedConsumer {
         pending
     }
 
-    fn end(&self, _: &TopicPartition) -> Option<i64> {
-        None
+    fn end(&self, partition: &TopicPartition) -> Option<i64> {
+        self.world.borrow().held_back_end(partition)
     }
 
     fn member(&self) -> Option<u64> {

@@ -40,3 +40,25 @@ fn a_worker_that_its_group_does_not_take_gets_other_clients() {
     let time = world.borrow().now.duration_since(began);
     assert!((SESSION * 2..SESSION * 3).contains(&time), "{time:?}");
 }
+
+#[test]
+fn a_transaction_that_stays_open_upstream_is_reported() {
+    let stage = Stage::new();
+    let world = world(false);
+    world.borrow_mut().hold_back(0);
+    let stop = Arc::new(Stop::new(Duration::ZERO));
+    let began = world.borrow().now;
+    let outcome = stage.with_worker(&world, &stage.routes(), stop, |worker| {
+        while world.borrow().now.duration_since(began) < Duration::from_secs(150) {
+            worker.round().map_err(|error| error.to_string())?;
+        }
+        Ok((stage.health.reasons(), stage.metrics.render().unwrap()))
+    });
+    let (reasons, metrics) = outcome.unwrap();
+    let is_named = |reason: &String| reason.contains("in-0 [0]: a transaction of its producer has been open for");
+    assert!(reasons.len() == 1 && is_named(&reasons[0]), "{reasons:?}");
+    for (route, waits) in [(0, 1), (1, 0)] {
+        let line = format!(r#"weir_route_waiting{{reason="transaction",route="{route}"}} {waits}"#);
+        assert!(metrics.contains(&line), "{metrics}");
+    }
+}

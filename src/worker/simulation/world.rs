@@ -177,6 +177,8 @@ pub(super) struct World {
     /// Partitions that the worker has to give up.
     leaving: BTreeSet<usize>,
     generation: u64,
+    /// A partition in which a producer has left a transaction open, after its last record.
+    held_back: Option<usize>,
     /// Whether the group takes the worker.
     pub(super) has_membership: bool,
     in_flight: VecDeque<InFlight>,
@@ -250,6 +252,7 @@ impl World {
             away: (0..ALL).map(|toppar| (toppar, began)).collect(),
             leaving: BTreeSet::new(),
             generation: 1,
+            held_back: None,
             has_membership: true,
             in_flight: VecDeque::new(),
             acknowledged: Vec::new(),

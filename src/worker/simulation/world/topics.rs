@@ -10,6 +10,17 @@ impl World {
         self.publish_snapshot();
     }
 
+    /// A producer leaves a transaction open in this partition.
+    pub(in crate::worker::simulation) fn hold_back(&mut self, toppar: usize) {
+        self.held_back = Some(toppar);
+    }
+
+    /// Where the log of a partition ends that an open transaction holds back.
+    pub(in crate::worker::simulation) fn held_back_end(&self, partition: &TopicPartition) -> Option<i64> {
+        let at = self.held_back.filter(|&at| at == toppar(partition))?;
+        Some(self.logs[at].end + 7)
+    }
+
     pub(in crate::worker::simulation) fn snapshot(&self) -> Arc<TopicSnapshot> {
         self.snapshot.clone()
     }
