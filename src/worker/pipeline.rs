@@ -269,10 +269,8 @@ impl<R: InputRecord> RoutePipeline<R> {
                 (&self.output, record.key(), Some(value), headers, None)
             }
             Err(rejection) => {
-                let limit = self.dead_letter.facts.record_bytes();
-                let model = scorer.model();
-                let topic = &self.dead_letter.name;
-                let letter = dead_letter(record, &rejection, &self.route.config.name, model, topic, limit);
+                let (model, OutputTopic { name, facts }) = (scorer.model(), &self.dead_letter);
+                let letter = dead_letter(record, &rejection, &self.route.config.name, model, name, facts);
                 (&self.dead_letter, letter.key, letter.value, Some(letter.headers), Some(rejection.reason))
             }
         };
