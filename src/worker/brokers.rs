@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::commits::CommitInFlight;
+use super::commits::{CommitInFlight, FailedCommits};
 use super::ledger::Ledger;
 use super::membership::Membership;
 use super::partitions::PartitionTable;
@@ -62,6 +62,8 @@ pub(super) struct Brokers<'c, K: Clients> {
     pub(super) starts_held_until: Instant,
     /// Since when something has been delivered that isn't committed.
     pub(super) uncommitted_since: Option<Instant>,
+    /// The commits that failed since the last one that was taken.
+    pub(super) failed_commits: Option<FailedCommits>,
     /// With exactly-once.
     pub(super) transaction: Option<Transaction>,
     pub(super) refusals: Refusals,
@@ -142,6 +144,7 @@ impl<'c, K: Clients> Brokers<'c, K> {
             has_new_starts: false,
             starts_held_until: now,
             uncommitted_since: None,
+            failed_commits: None,
             transaction: parts.transaction,
             refusals: Refusals::default(),
             finished: Vec::new(),
@@ -215,7 +218,8 @@ impl<'c, K: Clients> Brokers<'c, K> {
     pub(super) fn report_readiness(&mut self, now: Instant, refused: &[String]) {
         let in_flight = self.ledger.in_flight();
         let stuck = if in_flight > 0 { now.saturating_duration_since(self.progressed_at) } else { Duration::ZERO };
-        let troubles = self.partitions.troubles(now);
+        let mut troubles = self.partitions.troubles(now);
+        troubles.extend(self.failed_commits.as_ref().and_then(|failed| failed.trouble(now)));
         let may_join = !self.is_denied && self.surroundings.topics().unanswered_since.is_none();
         let is_member = self.membership.observe(self.consumer.generation(), may_join, now);
         if stuck > STUCK_AFTER {

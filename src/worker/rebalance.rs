@@ -46,6 +46,7 @@ impl<K: Clients> Brokers<'_, K> {
                 self.metrics.rebalanced(Rebalance::Assign);
                 tracing::info!(partitions = %names(&partitions), "partitions assigned");
                 self.assign(&partitions)?;
+                self.failed_commits = None;
                 self.note_assignment();
                 self.set_denied(false);
             }

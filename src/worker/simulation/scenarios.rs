@@ -1,7 +1,7 @@
 //! What the seeds don't draw: courses of events, each with its own end.
 
 use super::*;
-use crate::worker::WorkerExit;
+use crate::worker::{WorkerError, WorkerExit};
 
 /// A world without faults of its own.
 fn world(is_exactly_once: bool) -> SharedWorld {
@@ -61,4 +61,50 @@ fn a_transaction_that_stays_open_upstream_is_reported() {
         let line = format!(r#"weir_route_waiting{{reason="transaction",route="{route}"}} {waits}"#);
         assert!(metrics.contains(&line), "{metrics}");
     }
+}
+
+#[test]
+fn offsets_that_are_refused_again_and_again_make_the_worker_unready() {
+    let stage = Stage::new();
+    let world = world(true);
+    world.borrow_mut().refuses_offsets = true;
+    let stop = Arc::new(Stop::new(Duration::ZERO));
+    let began = world.borrow().now;
+    let outcome = stage.with_worker(&world, &stage.routes(), stop, |worker| {
+        while world.borrow().now.duration_since(began) < Duration::from_secs(30) {
+            worker.round().map_err(|error| error.to_string())?;
+        }
+        let refused = stage.health.reasons();
+        world.borrow_mut().refuses_offsets = false;
+        while !world.borrow().is_settled() {
+            worker.round().map_err(|error| error.to_string())?;
+        }
+        // Readiness follows within a second.
+        let settled = world.borrow().now;
+        while world.borrow().now.duration_since(settled) < Duration::from_secs(2) {
+            worker.round().map_err(|error| error.to_string())?;
+        }
+        Ok((refused, stage.health.reasons()))
+    });
+    let (refused, settled) = outcome.unwrap();
+    assert!(refused.len() == 1 && refused[0].contains("commits failed: "), "{refused:?}");
+    assert!(settled.is_empty(), "{settled:?}");
+}
+
+#[test]
+fn a_stop_that_cannot_commit_reports_that() {
+    let stage = Stage::new();
+    let world = world(true);
+    let stop = Arc::new(Stop::new(Duration::from_secs(10)));
+    let routes = stage.routes();
+    let outcome = stage.with_worker(&world, &routes, stop.clone(), |worker| {
+        while world.borrow().transaction.is_none() {
+            worker.round().map_err(|error| error.to_string())?;
+        }
+        world.borrow_mut().refuses_offsets = true;
+        stop.request();
+        Ok(worker.run())
+    });
+    assert!(matches!(outcome, Ok(Err(WorkerError::NotCommitted { .. }))), "{outcome:?}");
+    assert!(world.borrow().visible().is_empty(), "what was produced is aborted");
 }

@@ -187,7 +187,7 @@ pub(super) struct World {
     later: Vec<(Instant, Later)>,
     commit_results: VecDeque<Result<Vec<(TopicPartition, KafkaError)>, KafkaError>>,
     pub(super) producer: u64,
-    transaction: Option<(u64, Instant)>,
+    pub(super) transaction: Option<(u64, Instant)>,
     transactions: u64,
     pending_offsets: Vec<CommitOnItsWay>,
     /// Whether a transaction with offsets has ended without its markers: they pend until another one with offsets ends.
@@ -196,6 +196,8 @@ pub(super) struct World {
     pub(super) has_lost_markers: bool,
     /// Whether the brokers refuse the next offsets of a transaction.
     refuses_next_offsets: bool,
+    /// Or all of them.
+    pub(super) refuses_offsets: bool,
     snapshot: Arc<TopicSnapshot>,
     /// A route whose input topic doesn't exist before then.
     missing: Option<(usize, Instant)>,
@@ -266,6 +268,7 @@ impl World {
             has_hanging_offsets: false,
             has_lost_markers: false,
             refuses_next_offsets: false,
+            refuses_offsets: false,
             snapshot: Arc::new(TopicSnapshot::simulated(began, Default::default(), Default::default())),
             missing: None,
             subscribed: Vec::new(),
@@ -463,7 +466,7 @@ impl World {
             }
             Step::SendOffsets { commits, generation } => {
                 let is_another = generation != self.generation && generation != NOBODY;
-                let is_refused = is_another || self.chance(self.faults.step_refused);
+                let is_refused = is_another || self.refuses_offsets || self.chance(self.faults.step_refused);
                 if std::mem::take(&mut self.refuses_next_offsets) || is_refused {
                     return Err(TransactionError::Abortable(fault(Fault::Rebalancing)));
                 }
