@@ -49,7 +49,7 @@ pub use main_loop::{Setup, run};
 pub use pipeline::Route;
 pub(crate) use rebalance::REVOKE_TIMEOUT;
 
-use crate::kafka::KafkaError;
+use crate::kafka::{KafkaError, is_fenced_instance};
 use crate::kafka::producer::{DeliveryError, TransactionError};
 use crate::kafka::settings::TRANSACTION_TIMEOUT;
 
@@ -152,7 +152,12 @@ pub enum WorkerExit {
 pub enum WorkerError {
     /// A client could not be made, or can't go on.
     #[error("the Kafka client failed")]
-    Client(#[from] KafkaError),
+    Client(#[source] KafkaError),
+    /// Another static member has this worker's name.
+    #[error(
+        "another member of the group has the group.instance.id of this worker: give each process another worker.instance"
+    )]
+    InstanceFenced,
     /// A record could not be delivered.
     #[error(transparent)]
     Delivery(#[from] DeliveryError),
@@ -176,6 +181,12 @@ pub enum WorkerError {
         /// Why.
         cause: String,
     },
+}
+
+impl From<KafkaError> for WorkerError {
+    fn from(error: KafkaError) -> WorkerError {
+        if is_fenced_instance(&error) { WorkerError::InstanceFenced } else { WorkerError::Client(error) }
+    }
 }
 
 /// Asks workers to stop, and bounds how long they may take.

@@ -76,10 +76,10 @@ pub(super) struct Brokers<'c, K: Clients> {
     pub(super) heartbeat: &'c Heartbeat,
     pub(super) stop: Arc<Stop>,
     membership: Membership,
-    /// Whether the brokers deny it membership in its group.
-    is_denied: bool,
-    /// What to do then.
-    denial: &'c str,
+    /// Why its group doesn't take it, if it says so: what to do.
+    denied: Option<&'c str>,
+    /// What to do when the brokers deny it membership.
+    pub(super) denial: &'c str,
     pub(super) report_due: Instant,
     /// When something in flight was last acknowledged, or nothing was in flight.
     pub(super) progressed_at: Instant,
@@ -154,7 +154,7 @@ impl<'c, K: Clients> Brokers<'c, K> {
             heartbeat: parts.heartbeat,
             stop: parts.stop,
             membership: Membership::new(parts.session),
-            is_denied: false,
+            denied: None,
             denial: parts.denial,
             report_due: now + REPORT_INTERVAL,
             progressed_at: now,
@@ -177,17 +177,16 @@ impl<'c, K: Clients> Brokers<'c, K> {
         self.report_due = self.now();
     }
 
-    /// Notes whether the brokers deny this worker membership in its group, as they did or didn't just now.
-    pub(super) fn set_denied(&mut self, is_denied: bool) {
-        if is_denied == self.is_denied {
+    /// Notes whether the brokers deny this worker membership in its group, as they did or didn't just now, with what to do.
+    pub(super) fn set_denied(&mut self, denied: Option<&'c str>) {
+        if denied == self.denied {
             return;
         }
-        self.is_denied = is_denied;
+        self.denied = denied;
         self.report_due = self.now();
-        if is_denied {
-            tracing::warn!("the brokers deny this worker its group: {}", self.denial);
-        } else {
-            tracing::info!("the brokers accept this worker in its group again");
+        match denied {
+            Some(denial) => tracing::warn!("the brokers deny this worker its group: {denial}"),
+            None => tracing::info!("the brokers accept this worker in its group again"),
         }
     }
 
@@ -220,13 +219,13 @@ impl<'c, K: Clients> Brokers<'c, K> {
         let stuck = if in_flight > 0 { now.saturating_duration_since(self.progressed_at) } else { Duration::ZERO };
         let mut troubles = self.partitions.troubles(now);
         troubles.extend(self.failed_commits.as_ref().and_then(|failed| failed.trouble(now)));
-        let may_join = !self.is_denied && self.surroundings.topics().unanswered_since.is_none();
+        let may_join = self.denied.is_none() && self.surroundings.topics().unanswered_since.is_none();
         let is_member = self.membership.observe(self.consumer.generation(), may_join, now);
         if stuck > STUCK_AFTER {
             let seconds = stuck.as_secs();
             self.ready.not_ready(format!("the brokers have acknowledged none of {in_flight} outputs for {seconds} s"));
-        } else if self.is_denied {
-            self.ready.not_ready(self.denial);
+        } else if let Some(denial) = self.denied {
+            self.ready.not_ready(denial);
         } else if !is_member {
             self.ready.not_ready("joining the group");
         } else if !troubles.is_empty() || !refused.is_empty() {

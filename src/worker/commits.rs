@@ -133,7 +133,7 @@ impl<K: Clients> Brokers<'_, K> {
         self.partitions.committed(points);
         self.metrics.committed(CommitOutcome::Ok);
         (self.uncommitted_since, self.failed_commits) = (None, None);
-        self.set_denied(false);
+        self.set_denied(None);
     }
 
     /// Whether bare starts are committed now.
@@ -146,7 +146,7 @@ impl<K: Clients> Brokers<'_, K> {
     pub(super) fn note_refused_offsets(&mut self, error: &KafkaError) {
         // The heartbeats are refused as well, but librdkafka reports that only when the session is over.
         if kafka::is_denial(error) {
-            self.set_denied(true);
+            self.set_denied(Some(self.denial));
         }
         if kafka::is_about_topic(error) {
             self.starts_held_until = self.now() + HELD_STARTS_RETRY;

@@ -1,6 +1,7 @@
 //! What the seeds don't draw: courses of events, each with its own end.
 
 use super::*;
+use crate::kafka::simulated::{Fault, fault};
 use crate::worker::{WorkerError, WorkerExit};
 
 /// A world without faults of its own.
@@ -107,4 +108,11 @@ fn a_stop_that_cannot_commit_reports_that() {
     });
     assert!(matches!(outcome, Ok(Err(WorkerError::NotCommitted { .. }))), "{outcome:?}");
     assert!(world.borrow().visible().is_empty(), "what was produced is aborted");
+}
+
+#[test]
+fn a_static_member_whose_name_another_one_takes_says_what_to_do() {
+    let error = WorkerError::from(fault(Fault::FencedInstance));
+    assert!(matches!(error, WorkerError::InstanceFenced) && error.to_string().contains("worker.instance"), "{error}");
+    assert!(matches!(WorkerError::from(fault(Fault::Busy)), WorkerError::Client(_)));
 }
