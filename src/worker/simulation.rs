@@ -179,7 +179,7 @@ impl Stage {
         world: &SharedWorld,
         routes: &[Route],
         stop: Arc<Stop>,
-        drive: impl FnOnce(&mut WorkerLoop<SimulatedClients>) -> Result<T, String>,
+        drive: impl FnOnce(&mut WorkerLoop<'_, SimulatedClients>) -> Result<T, String>,
     ) -> Result<T, String> {
         let consumer = SimulatedConsumer { world: world.clone() };
         let surroundings = SimulatedSurroundings { world: world.clone() };

@@ -19,8 +19,7 @@ fn a_worker_gets_other_clients_when_an_input_topic_appears() {
         let world = world(is_exactly_once);
         world.borrow_mut().lack_input(1, Duration::from_secs(2));
         let stop = Arc::new(Stop::new(Duration::ZERO));
-        let run = |worker: &mut WorkerLoop<_>| worker.run().map_err(|error| error.to_string());
-        let exit = stage.with_worker(&world, &stage.routes(), stop, run).unwrap();
+        let exit = stage.with_worker(&world, &stage.routes(), stop, |worker| Ok(worker.run())).unwrap().unwrap();
         assert_eq!(exit, WorkerExit::ClientsOutdated { reason: "topic in-1 can be consumed now".into() });
         let world = world.borrow();
         assert_eq!(world.subscribed, ["in-0"]);
@@ -35,8 +34,7 @@ fn a_worker_that_its_group_does_not_take_gets_other_clients() {
     world.borrow_mut().keep_out();
     let stop = Arc::new(Stop::new(Duration::ZERO));
     let began = world.borrow().now;
-    let run = |worker: &mut WorkerLoop<_>| worker.run().map_err(|error| error.to_string());
-    let exit = stage.with_worker(&world, &stage.routes(), stop, run).unwrap();
+    let exit = stage.with_worker(&world, &stage.routes(), stop, |worker| Ok(worker.run())).unwrap().unwrap();
     assert!(matches!(exit, WorkerExit::ClientsOutdated { .. }), "{exit:?}");
     let time = world.borrow().now.duration_since(began);
     assert!((SESSION * 2..SESSION * 3).contains(&time), "{time:?}");
