@@ -49,9 +49,9 @@ pub use main_loop::{Setup, run};
 pub use pipeline::Route;
 pub(crate) use rebalance::REVOKE_TIMEOUT;
 
-use crate::kafka::{KafkaError, is_fenced_instance};
 use crate::kafka::producer::{DeliveryError, TransactionError};
 use crate::kafka::settings::TRANSACTION_TIMEOUT;
+use crate::kafka::{KafkaError, is_fenced_instance};
 
 /// The `[worker]` section.
 #[derive(Clone, Debug, Deserialize)]

@@ -132,7 +132,7 @@ fn a_worker_that_its_group_has_lost_is_unready_until_it_has_joined_again() {
     let properties = format!("{assignor}\n\"session.timeout.ms\" = 6000\n\"heartbeat.interval.ms\" = 500");
     let setup = Setup { properties, threads: 1, ..setup_with_model(brokers(), 2) };
     let weir = Weir::ready(&setup.config(""));
-    // It gives its partition up, and lets the group go on, only when it is polled.
+    // It gives its partition up, and lets the group continue, only when it is polled.
     let other = member(&setup, "range");
     weir.await_ready();
     weir.signal("STOP");

@@ -76,7 +76,7 @@ pub(super) struct Brokers<'c, K: Clients> {
     pub(super) heartbeat: &'c Heartbeat,
     pub(super) stop: Arc<Stop>,
     membership: Membership,
-    /// Why its group doesn't take it, if it says so: what to do.
+    /// Why its group doesn't take it, if that is known, with what to do.
     denied: Option<&'c str>,
     /// What to do when the brokers deny it membership.
     pub(super) denial: &'c str,
@@ -167,13 +167,13 @@ impl<'c, K: Clients> Brokers<'c, K> {
 
     /// Notes that the group has assigned partitions to this worker, be they none.
     pub(super) fn note_assignment(&mut self) {
-        self.membership.assigned();
+        self.membership.assigned(self.consumer.generation());
         self.report_due = self.now();
     }
 
     /// Notes that the group continues without this worker.
     pub(super) fn note_loss(&mut self) {
-        self.membership.lost(self.consumer.generation());
+        self.membership.lost();
         self.report_due = self.now();
     }
 

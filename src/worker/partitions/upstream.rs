@@ -37,7 +37,9 @@ impl HeldBack {
         let (time, offsets) = (self.time(now), self.offsets);
         (time >= HELD_LONG_AFTER).then(|| {
             let seconds = time.as_secs();
-            format!("a transaction of its producer has been open for {seconds} s, and {offsets} offsets wait for its end")
+            format!(
+                "a transaction of its producer has been open for {seconds} s, and {offsets} offsets wait for its end"
+            )
         })
     }
 }

@@ -23,7 +23,7 @@ fn a_worker_gets_other_clients_when_an_input_topic_appears() {
         assert_eq!(exit, WorkerExit::ClientsOutdated { reason: "topic in-1 can be consumed now".into() });
         let world = world.borrow();
         assert_eq!(world.subscribed, ["in-0"]);
-        assert!(!world.visible().is_empty(), "the other route has gone on");
+        assert!(!world.visible().is_empty(), "the other route has continued");
     }
 }
 
