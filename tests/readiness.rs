@@ -11,6 +11,7 @@ use crate::support::kafka::{
 };
 use crate::support::models::{keyed, promote, publish_first, setup_with_model};
 use crate::support::rights::{change, guarded_brokers};
+use crate::support::states::await_state;
 use crate::support::weir::{Setup, Weir, command};
 use crate::support::{PATIENCE, eventually, stays};
 
@@ -49,6 +50,7 @@ fn a_route_without_a_model_waits_alone() {
     assert_eq!(weir.metric("weir_records_consumed_total", "second"), 0.0);
     let waits = || weir.metric("weir_route_waiting", r#"reason="model",route="second""#) == 1.0;
     eventually("its reason to wait is a metric", || waits().then_some(()));
+    await_state(&weir, "no_model", &[&setup, &second]);
 
     promote(&setup.store(), "candidate", 1);
     weir.await_ready();
