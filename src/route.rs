@@ -192,6 +192,11 @@ impl RouteConfig {
         [&self.output.topic, &self.dead_letter.topic]
     }
 
+    /// All topics that it needs.
+    pub fn topics(&self) -> impl Iterator<Item = &String> {
+        self.input.topics.iter().chain(self.outputs())
+    }
+
     /// How its records are read and written.
     pub fn score_options(&self) -> score::Options {
         score::Options {

@@ -29,6 +29,7 @@ const PURE: [&str; 19] = [
     "model/preprocess",
     "monitor/drift",
     "worker/ledger",
+    "worker/membership",
     "worker/partitions",
     "worker/refusal",
     "dead_letter/progress",
