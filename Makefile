@@ -9,6 +9,9 @@ export PATH := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/weir/bin
 # Arguments for the demo or for the benchmarks.
 ARGS ?=
 
+# How many tests run at once: most of them wait for Kafka.
+THREADS ?= $(shell expr 2 \* $$(nproc))
+
 # How many inputs `make fuzz` tries, and the seed that they come from.
 CASES ?= 10000000
 SEED ?= 1
@@ -25,11 +28,14 @@ demo: ## train, serve, swap and watch a model on real flights, on an embedded br
 	@cargo run --release --locked -- demo $(ARGS)
 
 test: ## all tests, on the embedded broker, on a real Kafka and beside scikit-learn and onnxruntime; chaos in its short form; instructions per record
-	@scripts/setup test
-	@echo "test: building weir and its tests (some minutes the first time)"
-	cargo test --locked --features mpi,planted-bugs $(ARGS)
+	@scripts/setup build
+	@echo "test: building weir and its tests, while setup fetches what they run (some minutes the first time)"
+	@scripts/setup test & setup=$$!; \
+		cargo test --locked --no-run --features mpi,planted-bugs $(ARGS); built=$$?; \
+		wait $$setup && exit $$built
+	RUST_TEST_THREADS=$(THREADS) cargo test --locked --features mpi,planted-bugs $(ARGS)
 	@echo "test: counting instructions, in a release build (some minutes the first time)"
-	cargo bench --locked --bench counts
+	cargo bench --locked -p weir-counts
 
 chaos: ## weir among 200 faults and 5 million records, per delivery (ARGS="--seed N --faults N --records N --brokers N --delivery D")
 	@scripts/setup test
