@@ -1,6 +1,7 @@
 //! Rules that execute: what keeps the modules apart, and what keeps the pages true to the code. Where one fails, it says
 //! what to do.
 
+mod modules;
 mod pages;
 
 use std::collections::{BTreeMap, BTreeSet};
