@@ -47,10 +47,11 @@ simulate: ## the worker loop among simulated brokers and in simulated time, as m
 	@scripts/setup demo
 	WEIR_SEEDS=$(SEEDS) cargo test --locked --features mpi,planted-bugs --lib simulation -- --nocapture
 
-check: ## format, lints with warnings denied, documentation
-	@scripts/setup demo
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- --deny warnings
+check: ## format, lints of code and scripts with warnings denied, documentation
+	@scripts/setup check
+	cargo fmt --all --check
+	shellcheck .ci/run scripts/kafka scripts/setup
+	cargo clippy --locked --workspace --all-targets --features mpi,planted-bugs -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps
 
 fuzz: ## ten million inputs for all that reads what comes from outside (CASES=N SEED=N)
