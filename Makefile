@@ -27,6 +27,8 @@ demo: ## train, serve, swap and watch a model on real flights, on an embedded br
 	@echo "demo: building weir (some minutes the first time)"
 	@cargo run --release --locked -- demo $(ARGS)
 
+# A broker of a minute spends most of its CPU time on compiling what it runs.
+test: export KAFKA_JVM_PERFORMANCE_OPTS ?= -XX:TieredStopAtLevel=1 -XX:+UseSerialGC
 test: ## all tests, on the embedded broker, on a real Kafka and beside scikit-learn and onnxruntime; chaos in its short form; instructions per record
 	@scripts/setup build
 	@echo "test: building weir and its tests, while setup fetches what they run (some minutes the first time)"
