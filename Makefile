@@ -49,10 +49,11 @@ simulate: ## the worker loop among simulated brokers and in simulated time, as m
 	@scripts/setup demo
 	WEIR_SEEDS=$(SEEDS) cargo test --locked --features mpi,planted-bugs --lib simulation -- --nocapture
 
-check: ## format, lints of code and scripts with warnings denied, documentation
+check: ## format, lints of code and scripts with warnings denied, documentation, licences of dependencies
 	@scripts/setup check
 	cargo fmt --all --check
 	shellcheck .ci/run scripts/kafka scripts/setup
+	cargo deny --locked check bans licenses sources
 	cargo clippy --locked --workspace --all-targets --features mpi,planted-bugs -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps
 
