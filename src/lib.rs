@@ -15,7 +15,7 @@
 //! [`http`] reports; [`train`] makes models and [`report`] shows how good they are; [`config`] and [`cli`] are how people reach
 //! it.
 
-#![cfg_attr(not(feature = "program"), allow(dead_code, reason = "the program uses it"))]
+#![cfg_attr(not(feature = "program"), allow(dead_code, unused_imports, reason = "the program uses it"))]
 
 pub mod batch;
 #[cfg(feature = "program")]
