@@ -52,7 +52,7 @@ simulate: ## the worker loop among simulated brokers and in simulated time, as m
 check: ## format, lints of code and scripts with warnings denied, documentation, licences of dependencies
 	@scripts/setup check
 	cargo fmt --all --check
-	shellcheck .ci/run scripts/kafka scripts/setup
+	shellcheck .ci/run benches/peers/mlserver/start scripts/kafka scripts/setup
 	cargo deny --locked check bans licenses sources
 	cargo clippy --locked --workspace --all-targets --features mpi,planted-bugs -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps
