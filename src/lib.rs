@@ -16,31 +16,49 @@
 //! [`http`] reports; [`train`] makes models and [`report`] shows how good they are; [`config`] and [`cli`] are how people reach
 //! it.
 
+#![cfg_attr(not(feature = "program"), allow(dead_code, unused_imports, reason = "the program uses it"))]
+
 pub mod batch;
+#[cfg(feature = "program")]
 pub mod broker;
+#[cfg(feature = "program")]
 pub mod cli;
 pub mod codec;
+#[cfg(feature = "program")]
 pub mod config;
+#[cfg(feature = "program")]
 pub mod dead_letter;
+#[cfg(feature = "program")]
 pub mod demo;
+#[cfg(feature = "program")]
 pub mod health;
+#[cfg(feature = "program")]
 pub mod http;
+#[cfg(feature = "program")]
 pub mod kafka;
 pub mod limits;
+#[cfg(feature = "program")]
 pub mod logging;
 pub mod model;
 pub mod monitor;
+#[cfg(feature = "program")]
 pub mod pauses;
 pub mod printable;
 pub mod record;
+#[cfg(feature = "program")]
 mod repeat;
+#[cfg(feature = "program")]
 pub mod replay;
+#[cfg(feature = "program")]
 pub mod report;
 pub mod route;
 pub mod score;
+#[cfg(feature = "program")]
 pub mod serve;
 pub mod texts;
+#[cfg(feature = "program")]
 pub mod train;
+#[cfg(feature = "program")]
 pub mod worker;
 
 pub use weir_engine as engine;
