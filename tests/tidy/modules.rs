@@ -6,7 +6,7 @@ use super::{assert_none, sources};
 /// listed belongs to the module.
 const ORDER: &str = "
     printable
-    limits logging record repeat
+    limits logging record repeat texts
     engine batch health
     model/decision model/evaluation model/preprocess model/reference model/signature model/target_scale
     monitor/drift
