@@ -17,7 +17,7 @@ use weir::monitor::metrics::{CATALOGUE, Kind};
 use weir::record::Reason;
 
 /// Modules that are tested without Kafka, without a runtime and without waiting: they take what they need as arguments.
-const PURE: [&str; 19] = [
+const PURE: [&str; 20] = [
     "record",
     "printable",
     "texts",
