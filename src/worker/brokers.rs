@@ -167,13 +167,13 @@ impl<'c, K: Clients> Brokers<'c, K> {
 
     /// Notes that the group has assigned partitions to this worker, be they none.
     pub(super) fn note_assignment(&mut self) {
-        self.membership.assigned(self.consumer.generation());
+        self.membership.assigned();
         self.report_due = self.now();
     }
 
     /// Notes that the group continues without this worker.
     pub(super) fn note_loss(&mut self) {
-        self.membership.lost();
+        self.membership.lost(self.consumer.generation());
         self.report_due = self.now();
     }
 

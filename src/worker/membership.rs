@@ -16,8 +16,6 @@ pub(super) struct Membership {
     session: Duration,
     /// The group has given it partitions, be they none.
     is_assigned: bool,
-    /// The last generation that its client had.
-    generation: Option<i32>,
     /// Since when it is a member.
     since: Option<Instant>,
     /// The generation in which the group continued without it: it is no member until it has another one.
@@ -29,24 +27,22 @@ pub(super) struct Membership {
 impl Membership {
     /// Of a worker that has not joined yet.
     pub(super) fn new(session: Duration) -> Membership {
-        Membership { session, is_assigned: false, generation: None, since: None, lost_in: None, left_out_since: None }
+        Membership { session, is_assigned: false, since: None, lost_in: None, left_out_since: None }
     }
 
-    /// The group has assigned partitions to the worker, be they none. Its client has this generation.
-    pub(super) fn assigned(&mut self, generation: Option<i32>) {
-        (self.is_assigned, self.generation, self.lost_in) = (true, generation, None);
+    /// The group has assigned partitions to the worker, be they none.
+    pub(super) fn assigned(&mut self) {
+        (self.is_assigned, self.lost_in) = (true, None);
     }
 
-    /// The group continues without the worker. A client whose session is over has no generation until the coordinator gives it
-    /// a new name, and then the old generation again, until it has joined.
-    pub(super) fn lost(&mut self) {
-        (self.is_assigned, self.lost_in) = (false, self.generation);
+    /// The group continues without the worker, whose client keeps this generation until it has joined again.
+    pub(super) fn lost(&mut self, generation: Option<i32>) {
+        (self.is_assigned, self.lost_in) = (false, generation);
     }
 
     /// Looks at the generation that the client has, about once a second. `may_join` says that the brokers answer and don't deny
     /// membership. Returns whether the worker is a member.
     pub(super) fn observe(&mut self, generation: Option<i32>, may_join: bool, now: Instant) -> bool {
-        self.generation = generation.or(self.generation);
         let generation = generation.filter(|&present| self.lost_in != Some(present));
         self.since = generation.and(self.since.or(Some(now)));
         let is_member = self.is_assigned || self.since.is_some_and(|since| now.duration_since(since) >= JOINED_AFTER);
@@ -74,12 +70,11 @@ mod tests {
         let after = |seconds| start + Duration::from_secs(seconds);
         let mut membership = Membership::new(SESSION);
         assert!(!membership.observe(None, true, start));
-        membership.assigned(Some(2));
+        membership.assigned();
         assert!(membership.observe(Some(3), true, after(1)));
-        membership.lost();
-        assert!(!membership.observe(None, true, after(2)), "its session is over");
-        for second in 3..60 {
-            assert!(!membership.observe(Some(3), true, after(second)), "its client has the old generation again");
+        membership.lost(Some(3));
+        for second in 2..60 {
+            assert!(!membership.observe(Some(3), true, after(second)), "its client still has the generation");
         }
         // Without partitions, of which no event says anything.
         assert!(!membership.observe(Some(4), true, after(60)));
@@ -99,10 +94,10 @@ mod tests {
         membership.observe(None, true, after(200));
         assert_eq!(membership.left_out_for(after(289)), None, "the group may wait out old sessions");
         assert_eq!(membership.left_out_for(after(290)), Some(SESSION * 2));
-        membership.assigned(Some(1));
+        membership.assigned();
         membership.observe(Some(1), true, after(291));
         assert_eq!(membership.left_out_for(after(999)), None);
-        membership.lost();
+        membership.lost(Some(1));
         membership.observe(Some(1), true, after(1_000));
         assert_eq!(membership.left_out_for(after(1_090)), Some(SESSION * 2));
     }
