@@ -323,7 +323,7 @@ fn numbers_pass_beside_activations_and_norms() {
                     let run = |layers: &[Layer]| {
                         forward(&Mlp::with_kernel(layers.to_vec(), Output::Identity, kernel).unwrap(), x.view())
                     };
-                    let (sums, found) = (run(&[plain.clone()]), run(&[layer.clone()]));
+                    let (sums, found) = (run(std::slice::from_ref(&plain)), run(std::slice::from_ref(&layer)));
                     assert_eq!(bits(found.slice(s![.., active..])), bits(sums.slice(s![.., active..])), "{kernel}");
                     assert_close(kernel, &run(&network), &expected, 1e-5);
                 }

@@ -133,10 +133,10 @@ impl TableRecords {
         let visited = self.source.visit(&self.wanted, &mut |spot, cells| {
             record.clear();
             self.write(cells, &mut record);
-            each(RecordSpot(spot), &record).or_else(|error| {
+            each(RecordSpot(spot), &record).map_err(|error| {
                 failed = Some(error);
                 // Ends the reading; it is never seen.
-                Err(DatasetError::Empty { path: self.source.path.clone(), without_target: 0 })
+                DatasetError::Empty { path: self.source.path.clone(), without_target: 0 }
             })
         });
         match failed {

@@ -41,11 +41,11 @@ const CODES: [&str; 3] = ["01", "1x", "a-b"];
 
 fn data() -> Vec<Row> {
     let row = |at: usize| Row {
-        amount: (at % 11 != 0).then(|| (at as f64 * 0.37).sin() * 10_f64.powi(at as i32 % 7 - 1)),
+        amount: (!at.is_multiple_of(11)).then(|| (at as f64 * 0.37).sin() * 10_f64.powi(at as i32 % 7 - 1)),
         count: at as i64 % 97 - 40,
-        level: (at % 7 != 0).then_some(at as i64 % 3 + 1),
+        level: (!at.is_multiple_of(7)).then_some(at as i64 % 3 + 1),
         shop: 9_007_199_254_740_992 + at as i64 % 3,
-        active: (at % 13 != 0).then_some(at % 2 == 0),
+        active: (!at.is_multiple_of(13)).then_some(at.is_multiple_of(2)),
         work: WORK[at % 5],
         note: NOTES[at % 4],
         code: CODES[at % 3],

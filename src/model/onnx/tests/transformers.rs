@@ -146,7 +146,8 @@ fn columns_of_several_features_are_made_once() {
 /// A factor or a length that is a little off is found.
 #[test]
 fn a_misread_column_of_several_features_is_found() {
-    let changes: [(&str, fn(&mut Combination)); 3] = [
+    type Change = fn(&mut Combination);
+    let changes: [(&str, Change); 3] = [
         ("polynomial", |column| {
             let Combination::Product { of, .. } = column else { panic!("{column:?}") };
             of.push(0);
