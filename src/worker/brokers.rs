@@ -44,9 +44,9 @@ pub(super) struct Brokers<'c, K: Clients> {
     pub(super) ledger: Ledger,
     /// By route.
     pub(super) queues: Vec<RouteQueue<<K::Consumer as GroupConsumer>::Record<'c>>>,
-    /// The question where partitions begin, and when it is to be asked again.
+    /// The question where partitions begin, and when it is to be asked again, if some have no start.
     pub(super) starts: Option<Pending<Vec<(TopicPartition, Start)>>>,
-    pub(super) starts_due: Instant,
+    pub(super) starts_due: Option<Instant>,
     /// Since when the brokers have refused to say it.
     pub(super) starts_unknown_since: Option<Instant>,
     /// How many seeks in a row have failed.
@@ -134,7 +134,7 @@ impl<'c, K: Clients> Brokers<'c, K> {
             ledger: Ledger::new(routes),
             queues: (0..routes).map(|_| RouteQueue::default()).collect(),
             starts: None,
-            starts_due: now,
+            starts_due: None,
             starts_unknown_since: None,
             failed_seeks: 0,
             commit: None,
