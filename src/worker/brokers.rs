@@ -20,6 +20,7 @@ use crate::kafka::KafkaError;
 use crate::kafka::consumer::{Start, TopicPartition};
 use crate::kafka::pending::Pending;
 use crate::kafka::watch::TopicSnapshot;
+use crate::logging::LogPace;
 use crate::monitor::metrics::WorkerMetrics;
 
 /// After so long without any acknowledgement the worker isn't ready.
@@ -81,6 +82,7 @@ pub(super) struct Brokers<'c, K: Clients> {
     /// What to do when the brokers deny it membership.
     pub(super) denial: &'c str,
     pub(super) report_due: Instant,
+    pub(super) log_pace: LogPace,
     /// When something in flight was last acknowledged, or nothing was in flight.
     pub(super) progressed_at: Instant,
 }
@@ -159,6 +161,7 @@ impl<'c, K: Clients> Brokers<'c, K> {
             report_due: now + REPORT_INTERVAL,
             progressed_at: now,
         })
+            log_pace: LogPace::new(),
     }
 
     pub(super) fn now(&self) -> Instant {

@@ -132,7 +132,11 @@ impl<'c, K: Clients> Brokers<'c, K> {
     /// An error came in place of records.
     pub(super) fn fetch_failed(&mut self, error: &FetchError, now: Instant) {
         let FetchError { topic, partition, source } = error;
-        tracing::warn!(target: "weir::kafka", topic, partition, error = %source, "a partition can't be fetched");
+        if let Some(left_out) = self.log_pace.take(&format!("{topic}: {source}"), now) {
+            tracing::warn!(
+                target: "weir::kafka", topic, partition, error = %source, left_out, "a partition can't be fetched"
+            );
+        }
         self.metrics.consumer_error(topic);
         if kafka::is_unknown_topic(source) {
             self.suspect(topic, now);
