@@ -379,6 +379,7 @@ impl<K: Clients> Brokers<'_, K> {
         self.surroundings.wait(WAIT_STEP);
         let now = self.now();
         self.heartbeat.polled(now);
+        self.report_standstill(now);
         self.consumer.serve()?;
         while let Some(event) = self.consumer.next_event() {
             self.accept(event)?;
