@@ -101,6 +101,8 @@ pub(super) struct Parts<'c, K: Clients> {
     pub(super) commit_interval: Duration,
     /// The session timeout of the group's members.
     pub(super) session: Duration,
+    /// The most bytes that the producer puts into a batch.
+    pub(super) batch_size: usize,
     /// What to do when the brokers deny it membership in its group.
     pub(super) denial: &'c str,
 }
@@ -159,9 +161,9 @@ impl<'c, K: Clients> Brokers<'c, K> {
             denied: None,
             denial: parts.denial,
             report_due: now + REPORT_INTERVAL,
+            log_pace: LogPace::new(),
             progressed_at: now,
         })
-            log_pace: LogPace::new(),
     }
 
     pub(super) fn now(&self) -> Instant {
@@ -238,8 +240,6 @@ impl<'c, K: Clients> Brokers<'c, K> {
         }
     }
 
-    /// For how long this worker has been no member of its group though it may be one, if that is too long.
-
     /// Reports that the loop has stood still for long: a coordinator doesn't answer, and nothing can be done before it does.
     pub(super) fn report_standstill(&mut self, now: Instant) {
         let time = now.saturating_duration_since(self.report_due);
@@ -250,6 +250,8 @@ impl<'c, K: Clients> Brokers<'c, K> {
                 .not_ready(format!("the coordinator of its transactions or its group hasn't answered for {seconds} s"));
         }
     }
+
+    /// For how long this worker has been no member of its group though it may be one, if that is too long.
     pub(super) fn left_out_for(&self, now: Instant) -> Option<Duration> {
         self.membership.left_out_for(now)
     }

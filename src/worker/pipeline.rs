@@ -169,6 +169,11 @@ impl<R: InputRecord> RoutePipeline<R> {
         }
     }
 
+    /// What its output topics are like.
+    pub(super) fn outputs(&self) -> [&Topic; 2] {
+        [&self.output.facts, &self.dead_letter.facts]
+    }
+
     /// Whether records of this route may be polled and scored now.
     pub(super) fn is_open(&mut self, now: Instant) -> bool {
         if self.refused.as_ref().is_some_and(|(_, until)| now >= *until) {
