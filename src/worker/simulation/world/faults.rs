@@ -54,7 +54,7 @@ impl World {
         }
     }
 
-    pub(super) fn append(&mut self, toppar: usize, count: usize) {
+    pub(in crate::worker::simulation) fn append(&mut self, toppar: usize, count: usize) {
         for _ in 0..count {
             let kind = match self.rng.random_range(0..20) {
                 0 => Kind::Malformed,
