@@ -171,11 +171,11 @@ impl<K: Clients> Brokers<'_, K> {
     fn take_commit_result(&mut self) -> Option<Result<Vec<(TopicPartition, KafkaError)>, KafkaError>> {
         self.commit.as_ref()?;
         let result = self.consumer.commit_result()?;
-        let CommitInFlight { mut points } = self.commit.take()?;
+        let CommitInFlight { points } = self.commit.take()?;
         match &result {
             Ok(refused) => {
+                let points = self.partitions.without(points, refused.iter().map(|(partition, _)| partition));
                 for (partition, error) in refused {
-                    points.retain(|point| !self.partitions.is_of(point, partition));
                     self.note_refused_offset(partition, error);
                 }
                 if refused.is_empty() {
