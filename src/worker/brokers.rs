@@ -243,12 +243,13 @@ impl<'c, K: Clients> Brokers<'c, K> {
     /// Reports that the loop has stood still for long: a coordinator doesn't answer, and nothing can be done before it does.
     pub(super) fn report_standstill(&mut self, now: Instant) {
         let time = now.saturating_duration_since(self.report_due);
-        if time >= STUCK_AFTER {
-            let seconds = time.as_secs();
-            self.report_commit_age(now);
-            self.ready
-                .not_ready(format!("the coordinator of its transactions or its group hasn't answered for {seconds} s"));
+        if time < STUCK_AFTER {
+            return;
         }
+        self.report_commit_age(now);
+        let seconds = time.as_secs();
+        let silent = || format!("the coordinator of its transactions or its group hasn't answered for {seconds} s");
+        self.ready.not_ready(self.denied.map_or_else(silent, str::to_owned));
     }
 
     /// For how long this worker has been no member of its group though it may be one, if that is too long.

@@ -253,6 +253,7 @@ impl<K: Clients> Brokers<'_, K> {
                 }
                 Some(Err(error)) => {
                     tracing::debug!(%error, "the committed offsets could not be fetched; asking again");
+                    self.note_refused_offsets(&error);
                     if self.now() >= release_at {
                         self.release_offsets()?;
                         release_at = self.now() + PENDING_OFFSETS_TIMEOUT;
