@@ -125,12 +125,13 @@ impl<K: Clients> Brokers<'_, K> {
         Ok(())
     }
 
-    /// A partition that was added while the worker ran has no records from before: it is consumed from its first record, even
+    /// A partition that was added while the process ran has no records from before: it is consumed from its first record, even
     /// where `auto.offset.reset` is `latest`.
     fn begin_added_whole(&self, starts: &mut [(TopicPartition, Start)]) {
-        for (partition, start) in starts {
-            if let StartPoint::Reset(offset) = &mut start.point
-                && self.partitions.is_added(partition)
+        let snapshot = self.surroundings.topics();
+        for (partition, Start { point, topic_id }) in starts {
+            if let StartPoint::Reset(offset) = point
+                && snapshot.is_added(partition, *topic_id)
             {
                 *offset = 0;
             }

@@ -185,7 +185,6 @@ impl<'c, K: Clients> Brokers<'c, K> {
     pub(super) fn note_topics(&mut self, snapshot: &TopicSnapshot, now: Instant) {
         for topic in 0..self.partitions.topic_count() {
             let Some(facts) = snapshot.topics.get(self.partitions.topic(topic)) else { continue };
-            self.partitions.note_count(topic, facts.partitions);
             let Some(id) = facts.id.filter(|_| !snapshot.stale.contains(self.partitions.topic(topic))) else {
                 continue;
             };
