@@ -5,7 +5,7 @@ use super::*;
 impl World {
     /// From now on nothing goes wrong by itself.
     pub(in crate::worker::simulation) fn heal(&mut self) {
-        self.faults.last = Duration::ZERO;
+        (self.faults.last, self.faults.queue) = (Duration::ZERO, 100_000);
     }
 
     /// The group doesn't take the worker. To be called at the beginning.
