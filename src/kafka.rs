@@ -32,6 +32,7 @@ pub mod trouble;
 pub mod watch;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -40,6 +41,8 @@ use rdkafka::types::RDKafkaErrorCode;
 
 pub use ffi::headers::Headers;
 use trouble::Trouble;
+
+use crate::logging::LogPace;
 
 /// How a key chooses its partition: as Java clients do it. librdkafka's own default is another hash.
 pub(crate) const PARTITIONER: &str = "murmur2_random";
@@ -92,8 +95,24 @@ pub(crate) fn is_unknown_topic(error: &KafkaError) -> bool {
     )
 }
 
+/// What librdkafka logs for each transaction that fails. Where an output refuses everything that is several times a second.
+const OF_TRANSACTIONS: [&str; 2] = ["TXNERR", "ADDPARTS"];
+
+/// What comes again and again from any client of the process.
+static PACE: Mutex<LogPace> = Mutex::new(LogPace::new());
+
+/// Whether a line of this kind is to be logged now: see [`LogPace::take`].
+pub(crate) fn is_due(kind: &str) -> bool {
+    PACE.lock().unwrap_or_else(PoisonError::into_inner).take(kind, Instant::now()).is_some()
+}
+
 /// Sends librdkafka's own log lines to `tracing`, at their levels.
 pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    // Partitions, brokers and times make no other kind.
+    let kind = || message.chars().filter(|letter| !letter.is_ascii_digit()).collect::<String>();
+    if OF_TRANSACTIONS.contains(&facility) && !is_due(&kind()) {
+        return;
+    }
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
             tracing::error!(target: "weir::kafka", facility, "{message}");

@@ -1,7 +1,9 @@
 //! The `[log]` section: what is logged, and how.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::IsTerminal;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
@@ -56,6 +58,43 @@ impl LogConfig {
     }
 }
 
+/// How often a line of one kind is logged at most.
+const PACE: Duration = Duration::from_secs(60);
+
+/// How many kinds of lines a [`LogPace`] remembers.
+const MOST_KINDS: usize = 1_000;
+
+/// Keeps lines that come again and again from filling the log: a line of each kind is logged once a minute.
+#[derive(Debug)]
+pub(crate) struct LogPace {
+    /// By kind: when a line was logged, and how many were left out since.
+    kinds: BTreeMap<String, (Instant, u64)>,
+}
+
+impl LogPace {
+    /// Nothing was logged yet.
+    pub(crate) const fn new() -> LogPace {
+        LogPace { kinds: BTreeMap::new() }
+    }
+
+    /// Whether a line of this kind is to be logged now. If it is, the result is how many of them were left out before it.
+    pub(crate) fn take(&mut self, kind: &str, now: Instant) -> Option<u64> {
+        if let Some((logged_at, left_out)) = self.kinds.get_mut(kind) {
+            if now.saturating_duration_since(*logged_at) < PACE {
+                *left_out += 1;
+                return None;
+            }
+            *logged_at = now;
+            return Some(std::mem::take(left_out));
+        }
+        if self.kinds.len() >= MOST_KINDS {
+            self.kinds.clear();
+        }
+        self.kinds.insert(kind.to_owned(), (now, 0));
+        Some(0)
+    }
+}
+
 /// An error and its causes on one line. A cause that an error names already isn't repeated.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
@@ -80,6 +119,20 @@ mod tests {
     struct Cause {
         text: &'static str,
         source: Option<Box<Cause>>,
+    }
+
+    #[test]
+    fn a_line_of_each_kind_is_logged_once_a_minute() {
+        let start = Instant::now();
+        let mut pace = LogPace::new();
+        let logged: Vec<_> =
+            (0..180).filter_map(|second| pace.take("a", start + Duration::from_secs(second))).collect();
+        assert_eq!(logged, [0, 59, 59]);
+        assert_eq!(pace.take("b", start), Some(0));
+        for kind in 0..2 * MOST_KINDS {
+            pace.take(&kind.to_string(), start);
+        }
+        assert!(pace.kinds.len() <= MOST_KINDS);
     }
 
     #[test]

@@ -8,8 +8,9 @@ use rdkafka::producer::Producer;
 use serde_json::json;
 
 use crate::support::kafka::{
-    Kafka, Reader, add_partitions, brokers, cluster, commit, commits, committed, create_topic, create_topic_on,
-    delete_records, delete_topic, free_port, keys, leader, open_transaction, produce, recreate_topic, start_all,
+    Kafka, Reader, add_partitions, alter_topic, brokers, cluster, commit, commits, committed, create_topic,
+    create_topic_on, delete_records, delete_topic, free_port, keys, leader, open_transaction, produce, recreate_topic,
+    start_all,
 };
 use crate::support::models::{keyed, publish_first, setup_with_model};
 use crate::support::rights::{guarded_brokers, lift_restrictions, restrict, run_kafka_tool};
@@ -347,24 +348,32 @@ fn an_added_partition_is_consumed_from_its_start(reset: &str) {
 }
 
 #[test]
-fn a_batch_that_fails_its_checksum_is_not_skipped() {
+fn a_batch_that_fails_its_checksum_or_cannot_be_decompressed_is_not_skipped() {
     let (port, data) = (free_port(), tempfile::tempdir().unwrap());
     let kafka = Kafka::start(port, Some(data.path()), &[]);
-    let properties = "\"check.crcs\" = true".into();
-    let setup = Setup { properties, ..setup_with_model(&kafka.brokers, 1) };
+    let checked = Setup { properties: "\"check.crcs\" = true".into(), ..setup_with_model(&kafka.brokers, 1) };
+    let compressed = setup_with_model(&kafka.brokers, 1);
+    alter_topic(&kafka.brokers, &compressed.input, "compression.type", "gzip");
+    let setups = [checked, compressed];
     let parts = ["first", "second", "third"].map(|name| keyed(name, 10));
-    parts.iter().for_each(|part| produce(&setup.brokers, &setup.input, part.clone()));
+    for setup in &setups {
+        parts.iter().for_each(|part| produce(&setup.brokers, &setup.input, part.clone()));
+    }
     drop(kafka);
-    spoil_batch(&data.path().join(format!("data/{}-0/00000000000000000000.log", setup.input)), 10);
+    for setup in &setups {
+        spoil_batch(&data.path().join(format!("data/{}-0/00000000000000000000.log", setup.input)), 10);
+    }
     let _kafka = Kafka::start(port, Some(data.path()), &[]);
 
-    let reader = Reader::new(&setup.brokers, &setup.output);
-    let weir = Weir::start(&setup.config(""));
-    assert_eq!(keys(&reader.take(10)), keys(&parts[0]));
-    weir.await_not_ready(&setup.input);
-    assert_eq!(reader.next(Duration::from_secs(3)), None, "nothing behind the batch comes out before it");
-    assert!(weir.stop().success());
-    assert_eq!(committed_offset(&setup), Some(10));
+    let started = setups.map(|setup| (Weir::start(&setup.config("")), setup));
+    for (weir, setup) in started {
+        let reader = Reader::new(&setup.brokers, &setup.output);
+        assert_eq!(keys(&reader.take(10)), keys(&parts[0]));
+        weir.await_not_ready(&setup.input);
+        assert_eq!(reader.next(Duration::from_secs(3)), None, "nothing behind the batch comes out before it");
+        assert!(weir.stop().success());
+        assert_eq!(committed_offset(&setup), Some(10));
+    }
 }
 
 /// Flips a bit in the last byte of the batch that begins at this offset.

@@ -1,6 +1,7 @@
 //! Records that an output refuses for good. What is wrong with one record becomes its dead letter, what concerns a topic
 //! makes its route wait, and a second route of the same worker notices neither.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -149,6 +150,39 @@ fn many_records_that_are_refused_cost_few_repeats() {
     // What went out before the first refusal may come twice.
     assert!(routes.outputs.rest().len() <= taken.len());
     routes.finish(weir, 200);
+}
+
+#[test]
+fn partitions_that_move_while_transactions_are_aborted_come_out_once() {
+    let mut setup = Setup { threads: 1, ..setup_with_model(guarded_brokers(), 2) };
+    setup.output = format!("{}.compacted", setup.output);
+    create_topic(&setup.brokers, &setup.output, 2, &COMPACTED);
+    restrict(&setup.brokers, &setup.output, &WITHOUT_DESCRIBE_CONFIGS);
+    let mut start = |instance: &str| {
+        setup.worker = format!("delivery = \"exactly_once\"\ninstance = \"{instance}\"");
+        Weir::start(&setup.config(""))
+    };
+    let first = start("first");
+    first.await_ready();
+    // Each refused record costs its transaction, one after the other.
+    let taken = keyed("taken", 100);
+    let mut inputs = taken.clone();
+    (0..24).for_each(|at| inputs.insert(at * 5, keyless()));
+    inputs.iter_mut().enumerate().for_each(|(number, record)| record.partition = number as i32 % 2);
+    let second = start("second");
+    let Setup { brokers, input, output, dead_letter, .. } = &setup;
+    produce(brokers, input, inputs);
+    eventually("a transaction is aborted", || (first.metric("weir_commits_total", "aborted") > 0.0).then_some(()));
+    eventually("the partitions are shared", || {
+        (first.partitions().len() == 1 && second.partitions().len() == 1).then_some(())
+    });
+    assert!(second.stop().success());
+    let (outputs, letters) = (Reader::new(brokers, output), Reader::new(brokers, dead_letter));
+    let sorted = |records: &[Record]| BTreeSet::from_iter(keys(records));
+    assert_eq!(sorted(&outputs.take(taken.len())), sorted(&taken));
+    letters.take(24);
+    assert!(first.stop().success());
+    assert_eq!((outputs.rest(), letters.rest()), (vec![], vec![]), "nothing comes twice");
 }
 
 #[test]
@@ -314,6 +348,25 @@ fn an_output_whose_limit_is_raised_takes_larger_records_without_a_new_worker() {
     assert_eq!(weir.metric("weir_worker_restarts_total", ""), 0.0);
     assert!(weir.stop().success());
     assert_eq!(committed(brokers, &routes.refusing.group, input, 0), Some(sent));
+}
+
+#[test]
+fn an_output_whose_limit_falls_gets_smaller_batches() {
+    let setup = setup_with_model(brokers(), 1);
+    let weir = Weir::ready(&setup.config(""));
+    let reader = Reader::new(&setup.brokers, &setup.output);
+    alter_topic(&setup.brokers, &setup.output, "max.message.bytes", "20000");
+    eventually("the workers have clients for that", || {
+        (weir.log().matches("the outputs take batches of 19488 bytes now").count() == 2).then_some(())
+    });
+    weir.await_ready();
+    // Many times as much as a batch may have.
+    produce(&setup.brokers, &setup.input, keyed("record", 3_000));
+    assert_eq!(keys(&reader.take(3_000)), keys(&keyed("record", 3_000)));
+    assert_eq!(weir.metric("weir_worker_restarts_total", ""), 0.0);
+    assert!(weir.stop().success());
+    assert_eq!(reader.rest(), [], "no batch was refused, and sent again");
+    assert_eq!(committed(&setup.brokers, &setup.group, &setup.input, 0), Some(3_000));
 }
 
 /// One worker with two routes: one whose outputs refuse something, and another.

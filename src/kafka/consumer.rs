@@ -363,6 +363,10 @@ impl ConsumerContext for Context {
 }
 
 fn report(error: &KafkaError) {
+    // While brokers are away, several come a second.
+    if !super::is_due(&error.to_string()) {
+        return;
+    }
     tracing::warn!(target: "weir::kafka", %error, "the consumer reports a problem, and goes on");
 }
 

@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::spawn_blocking;
 
-use super::admin::{Admin, AdminError, Needs, Resource, Topic, TopicSurvey};
+use super::admin::{Admin, AdminError, Needs, Resource, Topic, TopicId, TopicSurvey};
 use super::consumer::TopicPartition;
 use super::settings::KafkaConfig;
 use crate::logging::chain;
@@ -41,6 +41,8 @@ pub struct TopicSnapshot {
     pub asked_at: Instant,
     /// What each topic is like, by name. A topic that is missing now is as it was last.
     pub topics: BTreeMap<String, Topic>,
+    /// What each topic was like when it was first seen.
+    first: BTreeMap<String, Topic>,
     /// Topics that can't be used as they are meant to be, each with the reason: it doesn't exist, or a right is missing.
     pub unusable: BTreeMap<String, String>,
     /// Those of `topics` that the last answer says nothing about: they are unusable, or may not be described.
@@ -195,6 +197,15 @@ impl TopicSnapshot {
         self.topics.contains_key(topic) && !self.unusable.contains_key(topic)
     }
 
+    /// Whether a partition was added since its topic was first seen. `topic_id` is which topic of its name it is now, if that is
+    /// known: all partitions of a topic that was created again are new.
+    pub fn is_added(&self, partition: &TopicPartition, topic_id: Option<TopicId>) -> bool {
+        self.first.get(&partition.topic).is_some_and(|first| {
+            let is_another = first.id.zip(topic_id).is_some_and(|(first, present)| first != present);
+            is_another || partition.partition >= first.partitions
+        })
+    }
+
     /// Whether all topics of a route can be used.
     pub fn has_all_of(&self, route: &RouteConfig) -> bool {
         route.topics().all(|topic| self.is_usable(topic))
@@ -205,6 +216,7 @@ impl TopicSnapshot {
         TopicSnapshot {
             asked_at: now,
             topics: BTreeMap::new(),
+            first: BTreeMap::new(),
             unusable: BTreeMap::new(),
             stale: BTreeSet::new(),
             problems: vec!["the brokers haven't answered yet".into()],
@@ -223,7 +235,7 @@ impl TopicSnapshot {
                 ..self.clone()
             },
             Ok(survey) => {
-                let mut topics = self.topics.clone();
+                let (mut topics, mut first) = (self.topics.clone(), self.first.clone());
                 for (name, topic) in &survey.topics {
                     let before = topics.get(name).filter(|before| before.id == topic.id);
                     let topic = match before {
@@ -231,6 +243,7 @@ impl TopicSnapshot {
                         _ => *topic,
                     };
                     topics.insert(name.clone(), topic);
+                    first.entry(name.clone()).or_insert(topic);
                 }
                 let unusable = survey.errors.iter().filter_map(|error| match error {
                     AdminError::NoTopic { topic } | AdminError::Denied { resource: Resource::Topic(topic), .. } => {
@@ -242,6 +255,7 @@ impl TopicSnapshot {
                 TopicSnapshot {
                     asked_at,
                     topics,
+                    first,
                     stale,
                     unusable: unusable.collect(),
                     problems: survey.errors.iter().map(|error| chain(error)).collect(),
@@ -261,7 +275,6 @@ impl TopicSnapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::admin::TopicId;
     use crate::kafka::trouble::Trouble;
 
     fn survey(topics: &[(&str, Topic)], errors: Vec<AdminError>) -> Result<TopicSurvey, AdminError> {
@@ -316,6 +329,22 @@ mod tests {
         };
         assert_eq!(unconfigured(topic(1, 3)), Topic { partitions: 3, ..known });
         assert_eq!(unconfigured(topic(2, 3)), topic(2, 3));
+    }
+
+    #[test]
+    fn partitions_that_come_while_the_process_runs_are_added() {
+        let start = Instant::now();
+        let topic = |id, partitions| Topic { id: Some(TopicId(id)), partitions, ..Topic::default() };
+        let added = |snapshot: &TopicSnapshot, id| {
+            let partition = |partition| TopicPartition { topic: "t".into(), partition };
+            (0..4).filter(|&number| snapshot.is_added(&partition(number), Some(TopicId(id)))).collect::<Vec<_>>()
+        };
+        let first = TopicSnapshot::new(start).with_survey(start, &survey(&[("t", topic(1, 2))], vec![]));
+        assert_eq!(added(&first, 1), [2, 3], "nobody has asked since");
+        let grown = first.with_survey(start, &survey(&[("t", topic(1, 4))], vec![]));
+        assert_eq!(added(&grown, 1), [2, 3]);
+        assert_eq!(added(&grown, 2), [0, 1, 2, 3], "the topic is another one");
+        assert_eq!(added(&TopicSnapshot::new(start), 1), [0; 0]);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::kafka::KafkaError;
 use crate::kafka::consumer::{Start, TopicPartition};
 use crate::kafka::pending::Pending;
 use crate::kafka::watch::TopicSnapshot;
+use crate::logging::LogPace;
 use crate::monitor::metrics::WorkerMetrics;
 
 /// After so long without any acknowledgement the worker isn't ready.
@@ -44,9 +45,9 @@ pub(super) struct Brokers<'c, K: Clients> {
     pub(super) ledger: Ledger,
     /// By route.
     pub(super) queues: Vec<RouteQueue<<K::Consumer as GroupConsumer>::Record<'c>>>,
-    /// The question where partitions begin, and when it is to be asked again.
+    /// The question where partitions begin, and when it is to be asked again, if some have no start.
     pub(super) starts: Option<Pending<Vec<(TopicPartition, Start)>>>,
-    pub(super) starts_due: Instant,
+    pub(super) starts_due: Option<Instant>,
     /// Since when the brokers have refused to say it.
     pub(super) starts_unknown_since: Option<Instant>,
     /// How many seeks in a row have failed.
@@ -81,6 +82,7 @@ pub(super) struct Brokers<'c, K: Clients> {
     /// What to do when the brokers deny it membership.
     pub(super) denial: &'c str,
     pub(super) report_due: Instant,
+    pub(super) log_pace: LogPace,
     /// When something in flight was last acknowledged, or nothing was in flight.
     pub(super) progressed_at: Instant,
 }
@@ -99,6 +101,8 @@ pub(super) struct Parts<'c, K: Clients> {
     pub(super) commit_interval: Duration,
     /// The session timeout of the group's members.
     pub(super) session: Duration,
+    /// The most bytes that the producer puts into a batch.
+    pub(super) batch_size: usize,
     /// What to do when the brokers deny it membership in its group.
     pub(super) denial: &'c str,
 }
@@ -134,7 +138,7 @@ impl<'c, K: Clients> Brokers<'c, K> {
             ledger: Ledger::new(routes),
             queues: (0..routes).map(|_| RouteQueue::default()).collect(),
             starts: None,
-            starts_due: now,
+            starts_due: None,
             starts_unknown_since: None,
             failed_seeks: 0,
             commit: None,
@@ -157,6 +161,7 @@ impl<'c, K: Clients> Brokers<'c, K> {
             denied: None,
             denial: parts.denial,
             report_due: now + REPORT_INTERVAL,
+            log_pace: LogPace::new(),
             progressed_at: now,
         })
     }
@@ -233,6 +238,18 @@ impl<'c, K: Clients> Brokers<'c, K> {
         } else {
             self.ready.ready();
         }
+    }
+
+    /// Reports that the loop has stood still for long: a coordinator doesn't answer, and nothing can be done before it does.
+    pub(super) fn report_standstill(&mut self, now: Instant) {
+        let time = now.saturating_duration_since(self.report_due);
+        if time < STUCK_AFTER {
+            return;
+        }
+        self.report_commit_age(now);
+        let seconds = time.as_secs();
+        let silent = || format!("the coordinator of its transactions or its group hasn't answered for {seconds} s");
+        self.ready.not_ready(self.denied.map_or_else(silent, str::to_owned));
     }
 
     /// For how long this worker has been no member of its group though it may be one, if that is too long.

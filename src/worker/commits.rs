@@ -153,21 +153,30 @@ impl<K: Clients> Brokers<'_, K> {
         }
     }
 
+    /// The brokers have taken a commit, but not this offset.
+    fn note_refused_offset(&mut self, partition: &TopicPartition, error: &KafkaError) {
+        let (now, TopicPartition { topic, partition }) = (self.now(), partition);
+        self.note_refused_offsets(error);
+        if kafka::is_unknown_topic(error) {
+            self.suspect(topic, now);
+        }
+        if let Some(left_out) = self.log_pace.take(&format!("offset of {topic}: {error}"), now) {
+            tracing::warn!(
+                topic, partition, %error, left_out, "the group refuses an offset; it goes with the next commit"
+            );
+        }
+    }
+
     /// The outcome of the commit under way, if it has come.
     fn take_commit_result(&mut self) -> Option<Result<Vec<(TopicPartition, KafkaError)>, KafkaError>> {
         self.commit.as_ref()?;
         let result = self.consumer.commit_result()?;
-        let CommitInFlight { mut points } = self.commit.take()?;
+        let CommitInFlight { points } = self.commit.take()?;
         match &result {
             Ok(refused) => {
+                let points = self.partitions.without(points, refused.iter().map(|(partition, _)| partition));
                 for (partition, error) in refused {
-                    points.retain(|point| !self.partitions.is_of(point, partition));
-                    self.note_refused_offsets(error);
-                    if kafka::is_unknown_topic(error) {
-                        self.suspect(&partition.topic, self.now());
-                    }
-                    let TopicPartition { topic, partition } = partition;
-                    tracing::warn!(topic, partition, %error, "the group refuses an offset; it goes with the next commit");
+                    self.note_refused_offset(partition, error);
                 }
                 if refused.is_empty() {
                     self.note_commit(&points);
@@ -193,7 +202,9 @@ impl<K: Clients> Brokers<'_, K> {
             tracing::debug!(%error, "a rebalance overtook a commit; its offsets go with the next one");
         } else {
             self.count_failed_commit(error.to_string());
-            tracing::warn!(%error, "a commit failed; its offsets go with the next one");
+            if let Some(left_out) = self.log_pace.take(&error.to_string(), self.surroundings.now()) {
+                tracing::warn!(%error, left_out, "a commit failed; its offsets go with the next one");
+            }
         }
         self.metrics.committed(CommitOutcome::Failed);
     }

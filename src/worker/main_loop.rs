@@ -101,6 +101,7 @@ pub fn run(
             transaction: (setup.worker.delivery == Delivery::ExactlyOnce).then(Transaction::default),
             commit_interval: setup.worker.commit_interval(),
             session: setup.kafka.session_timeout(),
+            batch_size: limits.batch_size(),
             denial: &denial,
         };
         WorkerLoop::<KafkaClients>::new(&setup.routes, &setup.batch, &setup.metrics, parts)?.run()
@@ -192,6 +193,8 @@ pub(super) struct WorkerLoop<'c, K: Clients> {
     snapshot: Arc<TopicSnapshot>,
     /// By name: which topics the clients know.
     topic_ids: HashMap<String, TopicId>,
+    /// The most bytes that the producer puts into a batch.
+    batch_size: usize,
     /// Why it needs other clients, if it does.
     outdated: Option<String>,
     flush_due: Instant,
@@ -211,12 +214,12 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
             let own = (0..topics.len()).filter(|&topic| topics[topic].1 == number).collect();
             pipelines.push(RoutePipeline::new(route.clone(), batch, own, metrics, parts.transaction.is_some()));
         }
-        let (snapshot, now) = (parts.surroundings.topics(), parts.surroundings.now());
+        let (snapshot, now, batch_size) = (parts.surroundings.topics(), parts.surroundings.now(), parts.batch_size);
         let brokers = Brokers::new(parts, topics, pipelines.len(), &snapshot)?;
         let takes = vec![false; pipelines.len()];
         let (topic_ids, outdated) = (HashMap::new(), None);
         let flush_due = now + FLUSH_INTERVAL;
-        let mut worker = WorkerLoop { brokers, pipelines, takes, snapshot, topic_ids, outdated, flush_due };
+        let mut worker = WorkerLoop { brokers, pipelines, takes, snapshot, topic_ids, batch_size, outdated, flush_due };
         worker.note_snapshot(now);
         Ok(worker)
     }
@@ -500,7 +503,7 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
     }
 
     fn note_snapshot(&mut self, now: Instant) {
-        let WorkerLoop { brokers, pipelines, snapshot, topic_ids, outdated, .. } = self;
+        let WorkerLoop { brokers, pipelines, snapshot, topic_ids, batch_size, outdated, .. } = self;
         // librdkafka goes on with the leaders of the topic that had the name before as long as their epochs are higher: it
         // would fetch from brokers, and send to them, that don't have the partition (rd_kafka_toppar_leader_update).
         for (name, id) in snapshot.topics.iter().filter_map(|(name, topic)| Some((name, topic.id?))) {
@@ -512,8 +515,13 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
             *outdated = Some(format!("topic {topic} can be consumed now"));
         }
         brokers.note_topics(snapshot, now);
-        for pipeline in pipelines {
+        for pipeline in pipelines.iter_mut() {
             pipeline.note_topics(snapshot, |topic| brokers.partitions.topic(topic));
+        }
+        // A topic refuses a batch over its limit as a whole: each of its records would be sent alone.
+        let present = OutputLimits::over(pipelines.iter().flat_map(RoutePipeline::outputs)).batch_size();
+        if present != *batch_size {
+            *outdated = Some(format!("the outputs take batches of {present} bytes now"));
         }
     }
 

@@ -186,8 +186,6 @@ struct TopicEntry {
     route: usize,
     /// By partition number: its slot.
     slots: Vec<Option<u32>>,
-    /// How many partitions it had when it was first seen.
-    first_count: Option<i32>,
 }
 
 /// The partitions of one worker.
@@ -206,7 +204,7 @@ pub(crate) struct PartitionTable {
 impl PartitionTable {
     /// A table for these topics, each with the route that takes its records. Their order gives them their numbers.
     pub(crate) fn new(topics: impl IntoIterator<Item = (String, usize)>) -> PartitionTable {
-        let topic = |(name, route)| TopicEntry { name, route, slots: Vec::new(), first_count: None };
+        let topic = |(name, route)| TopicEntry { name, route, slots: Vec::new() };
         PartitionTable {
             topics: topics.into_iter().map(topic).collect(),
             entries: Vec::new(),
@@ -215,17 +213,6 @@ impl PartitionTable {
             changed: Vec::new(),
             refusals: 0,
         }
-    }
-
-    /// Notes how many partitions a topic has.
-    pub(crate) fn note_count(&mut self, topic: usize, partitions: i32) {
-        self.topics[topic].first_count.get_or_insert(partitions);
-    }
-
-    /// Whether a partition was added to its topic since the topic was first seen.
-    pub(crate) fn is_added(&self, partition: &TopicPartition) -> bool {
-        let topic = self.topic_number(&partition.topic).map(|topic| &self.topics[topic]);
-        topic.and_then(|topic| topic.first_count).is_some_and(|count| partition.partition >= count)
     }
 
     /// Notes partitions that the group has assigned. Their starts are unknown, and nothing of them is accepted.

@@ -14,6 +14,7 @@ use crate::kafka::Headers;
 use crate::kafka::admin::Topic;
 use crate::kafka::producer::{Outgoing, Ticket};
 use crate::kafka::watch::TopicSnapshot;
+use crate::logging::LogPace;
 use crate::model::Model;
 use crate::model::slot::Slot;
 use crate::monitor::metrics::{Metrics, ModelMetrics, RouteMetrics, Stage, WaitReason};
@@ -65,6 +66,8 @@ pub(super) struct RoutePipeline<R> {
     input_partitions: Vec<(usize, i32)>,
     /// Why its output refuses everything, and until when it waits for that.
     refused: Option<(String, Instant)>,
+    /// It may wait again and again, a few seconds each time.
+    log_pace: LogPace,
     /// Why an output topic can't be used: the route waits.
     unusable: Option<String>,
     /// Whether none of its input topics can be used.
@@ -130,6 +133,7 @@ impl<R: InputRecord> RoutePipeline<R> {
             dead_letter: output(dead_letters),
             input_partitions: topics.into_iter().map(|topic| (topic, 1)).collect(),
             refused: None,
+            log_pace: LogPace::new(),
             unusable: None,
             is_without_input: false,
             is_held_back: false,
@@ -169,6 +173,11 @@ impl<R: InputRecord> RoutePipeline<R> {
         }
     }
 
+    /// What its output topics are like.
+    pub(super) fn outputs(&self) -> [&Topic; 2] {
+        [&self.output.facts, &self.dead_letter.facts]
+    }
+
     /// Whether records of this route may be polled and scored now.
     pub(super) fn is_open(&mut self, now: Instant) -> bool {
         if self.refused.as_ref().is_some_and(|(_, until)| now >= *until) {
@@ -194,8 +203,10 @@ impl<R: InputRecord> RoutePipeline<R> {
 
     /// An output refuses everything: the route waits a moment before it tries again.
     pub(super) fn output_refused(&mut self, reason: String, now: Instant) {
-        if self.refused.is_none() {
-            tracing::error!(route = self.route.config.name, "the route waits: {reason}");
+        if self.refused.is_none()
+            && let Some(left_out) = self.log_pace.take(&reason, now)
+        {
+            tracing::error!(route = self.route.config.name, left_out, "the route waits: {reason}");
         }
         self.refused = Some((reason, now + REFUSED_RETRY));
     }

@@ -117,6 +117,7 @@ impl<K: Clients> Brokers<'_, K> {
         if !nowhere.is_empty() {
             self.consumer.pause(&nowhere)?;
             self.partitions.paused(&nowhere);
+            self.starts_due = Some(now + STARTS_RETRY);
         }
         for (partition, start) in starts {
             self.start(&partition, start, true, now);
@@ -124,12 +125,13 @@ impl<K: Clients> Brokers<'_, K> {
         Ok(())
     }
 
-    /// A partition that was added while the worker ran has no records from before: it is consumed from its first record, even
+    /// A partition that was added while the process ran has no records from before: it is consumed from its first record, even
     /// where `auto.offset.reset` is `latest`.
     fn begin_added_whole(&self, starts: &mut [(TopicPartition, Start)]) {
-        for (partition, start) in starts {
-            if let StartPoint::Reset(offset) = &mut start.point
-                && self.partitions.is_added(partition)
+        let snapshot = self.surroundings.topics();
+        for (partition, Start { point, topic_id }) in starts {
+            if let StartPoint::Reset(offset) = point
+                && snapshot.is_added(partition, *topic_id)
             {
                 *offset = 0;
             }
@@ -170,21 +172,24 @@ impl<K: Clients> Brokers<'_, K> {
         let reason =
             failed.map_or_else(|| "the brokers don't answer".to_owned(), |error: KafkaError| error.to_string());
         tracing::info!(reason, "the committed offsets are not known yet; the partitions wait for them");
-        self.starts_due = self.now() + STARTS_RETRY;
+        self.starts_due = Some(self.now() + STARTS_RETRY);
         Ok(None)
     }
 
     /// Starts the partitions whose start was unknown, when it is known.
     pub(super) fn learn_starts(&mut self, now: Instant) -> Result<(), WorkerError> {
         match self.starts.as_ref().map(|question| question.try_take()) {
-            None if now >= self.starts_due && self.partitions.has_unstarted() => {
-                self.release_offsets_if_pending(now)?;
-                self.starts = Some(self.consumer.ask_starts(self.partitions.unstarted()));
+            None if self.starts_due.is_some_and(|due| now >= due) => {
+                self.starts_due = None;
+                if self.partitions.has_unstarted() {
+                    self.release_offsets_if_pending(now)?;
+                    self.starts = Some(self.consumer.ask_starts(self.partitions.unstarted()));
+                }
             }
             None | Some(None) => {}
             Some(Some(answer)) => {
                 self.starts = None;
-                self.starts_due = now + STARTS_RETRY;
+                self.starts_due = Some(now + STARTS_RETRY);
                 match answer {
                     Ok(mut starts) => {
                         self.starts_unknown_since = None;
@@ -227,7 +232,7 @@ impl<K: Clients> Brokers<'_, K> {
         // An answer for partitions that are gone may not start those that come back.
         if self.starts.is_some() {
             self.starts = None;
-            self.starts_due = self.now();
+            self.starts_due = Some(self.now());
         }
         self.consumer.unassign(partitions)?;
         Ok(())

@@ -28,6 +28,7 @@ use super::transaction::Transaction;
 use super::{Heartbeat, Route, Stop};
 use crate::batch::BatchConfig;
 use crate::health::Health;
+use crate::kafka::admin::OutputLimits;
 use crate::model::Model;
 use crate::model::testing;
 use crate::monitor::metrics::Metrics;
@@ -203,6 +204,7 @@ impl Stage {
             stop,
             transaction: is_exactly_once.then(Transaction::default),
             session: SESSION,
+            batch_size: OutputLimits::default().batch_size(),
             denial: "denied",
             commit_interval: Duration::from_millis(if is_exactly_once { 100 } else { 1_000 }),
         };

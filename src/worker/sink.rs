@@ -102,16 +102,17 @@ impl<K: Clients> Brokers<'_, K> {
     /// Whether a route may have so much more in flight. Each route always has its own share; half of the whole goes to whoever
     /// asks first. So one that waits for its output never keeps the others waiting.
     pub(super) fn has_room(&self, route: usize, more: Load) -> bool {
-        let Load { records, bytes } = self.ledger.load(route);
-        if records == 0 {
-            return true;
-        }
-        let total = self.ledger.total();
-        let share = self.queues.len();
-        let fits =
-            |used: usize, total: usize, more: usize, max: usize| used + more <= max / share || total + more <= max / 2;
-        fits(records, total.records, more.records, MAX_RECORDS) && fits(bytes, total.bytes, more.bytes, MAX_BYTES)
+        fits(self.ledger.load(route), self.ledger.total(), more, self.queues.len())
     }
+}
+
+/// Whether a route that has `own` in flight, of `total` in all, may have so much more, where there are so many routes.
+fn fits(own: Load, total: Load, more: Load, routes: usize) -> bool {
+    let fits =
+        |own: usize, total: usize, more: usize, most: usize| own + more <= most / routes || total + more <= most / 2;
+    own.records == 0
+        || fits(own.records, total.records, more.records, MAX_RECORDS)
+            && fits(own.bytes, total.bytes, more.bytes, MAX_BYTES)
 }
 
 /// Sends the outcomes of a scored batch, from the next record on. Returns whether it is complete.
@@ -199,4 +200,37 @@ fn split_batch<'c, K: Clients>(
         brokers.finished.push(slot);
     }
     slot_of_rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_that_waits_for_its_output_leaves_room_for_the_others() {
+        const BATCH: Load = Load { records: 1_024, bytes: 400_000 };
+        for routes in [1, 2, 3, 40] {
+            let mut loads = vec![Load::default(); routes];
+            // Each in turn takes all that it may have, and nothing is ever acknowledged.
+            for route in 0..routes {
+                loop {
+                    let total = loads.iter().fold(Load::default(), |sum, load| Load {
+                        records: sum.records + load.records,
+                        bytes: sum.bytes + load.bytes,
+                    });
+                    if !fits(loads[route], total, BATCH, routes) {
+                        break;
+                    }
+                    loads[route].records += BATCH.records;
+                    loads[route].bytes += BATCH.bytes;
+                }
+            }
+            assert!(loads.iter().all(|load| load.records > 0), "{loads:?}");
+            let (records, bytes) = loads.iter().fold((0, 0), |(r, b), load| (r + load.records, b + load.bytes));
+            // Each may have a batch, whatever the others have.
+            let most = MAX_RECORDS * 3 / 2 + routes * BATCH.records;
+            assert!(records <= most && bytes <= MAX_BYTES * 3 / 2 + routes * BATCH.bytes, "{records} {bytes}");
+            assert!(records + BATCH.records > MAX_RECORDS / 2, "no more than that is kept free: {records}");
+        }
+    }
 }

@@ -132,7 +132,11 @@ impl<'c, K: Clients> Brokers<'c, K> {
     /// An error came in place of records.
     pub(super) fn fetch_failed(&mut self, error: &FetchError, now: Instant) {
         let FetchError { topic, partition, source } = error;
-        tracing::warn!(target: "weir::kafka", topic, partition, error = %source, "a partition can't be fetched");
+        if let Some(left_out) = self.log_pace.take(&format!("{topic}: {source}"), now) {
+            tracing::warn!(
+                target: "weir::kafka", topic, partition, error = %source, left_out, "a partition can't be fetched"
+            );
+        }
         self.metrics.consumer_error(topic);
         if kafka::is_unknown_topic(source) {
             self.suspect(topic, now);
@@ -181,7 +185,6 @@ impl<'c, K: Clients> Brokers<'c, K> {
     pub(super) fn note_topics(&mut self, snapshot: &TopicSnapshot, now: Instant) {
         for topic in 0..self.partitions.topic_count() {
             let Some(facts) = snapshot.topics.get(self.partitions.topic(topic)) else { continue };
-            self.partitions.note_count(topic, facts.partitions);
             let Some(id) = facts.id.filter(|_| !snapshot.stale.contains(self.partitions.topic(topic))) else {
                 continue;
             };

@@ -170,7 +170,9 @@ impl<K: Clients> Brokers<'_, K> {
     /// Aborts a transaction in doubt; its records are consumed again from the last commit.
     pub(super) fn begin_again_if_in_doubt(&mut self) -> Result<(), WorkerError> {
         let Some(cause) = self.doubt() else { return Ok(()) };
-        tracing::info!(cause, "a transaction is aborted; its records are consumed again");
+        if let Some(left_out) = self.log_pace.take(&cause, self.surroundings.now()) {
+            tracing::info!(cause, left_out, "a transaction is aborted; its records are consumed again");
+        }
         self.count_failed_commit(cause);
         // Where an output is the cause, its route has to wait, so that the next transaction is spared it.
         self.surroundings.refresh_topics();
@@ -221,7 +223,9 @@ impl<K: Clients> Brokers<'_, K> {
 
     /// Replaces the producer. Its successor aborts what it left open.
     fn replace_producer(&mut self, reason: &str) -> Result<(), WorkerError> {
-        tracing::info!(reason, "another producer takes the place of this one");
+        if let Some(left_out) = self.log_pace.take(reason, self.surroundings.now()) {
+            tracing::info!(reason, left_out, "another producer takes the place of this one");
+        }
         self.ledger.forget_in_flight();
         self.finished.clear();
         self.init_another_producer()?;
@@ -249,6 +253,7 @@ impl<K: Clients> Brokers<'_, K> {
                 }
                 Some(Err(error)) => {
                     tracing::debug!(%error, "the committed offsets could not be fetched; asking again");
+                    self.note_refused_offsets(&error);
                     if self.now() >= release_at {
                         self.release_offsets()?;
                         release_at = self.now() + PENDING_OFFSETS_TIMEOUT;
@@ -375,6 +380,7 @@ impl<K: Clients> Brokers<'_, K> {
         self.surroundings.wait(WAIT_STEP);
         let now = self.now();
         self.heartbeat.polled(now);
+        self.report_standstill(now);
         self.consumer.serve()?;
         while let Some(event) = self.consumer.next_event() {
             self.accept(event)?;

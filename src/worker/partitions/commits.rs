@@ -1,5 +1,7 @@
 //! What can be committed, and what outputs have refused.
 
+use std::collections::HashSet;
+
 use super::{CommitPoint, Entry, Lease, PartitionTable};
 use crate::kafka::consumer::{Commit, Position, TopicPartition};
 use crate::worker::ledger::LostOutcome;
@@ -45,9 +47,15 @@ impl PartitionTable {
         }
     }
 
-    /// Whether a commit point is one of this partition.
-    pub(crate) fn is_of(&self, point: &CommitPoint, partition: &TopicPartition) -> bool {
-        self.find(partition) == Some(point.of.slot)
+    /// Takes the commit points of these partitions out.
+    pub(crate) fn without<'p>(
+        &self,
+        mut points: Vec<CommitPoint>,
+        partitions: impl Iterator<Item = &'p TopicPartition>,
+    ) -> Vec<CommitPoint> {
+        let slots: HashSet<u32> = partitions.filter_map(|partition| self.find(partition)).collect();
+        points.retain(|point| !slots.contains(&point.of.slot));
+        points
     }
 
     /// Commit points as the group takes them; those whose books have changed are left out.

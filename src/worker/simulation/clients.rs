@@ -115,8 +115,9 @@ impl GroupConsumer for SimulatedConsumer {
     }
 
     fn serve(&self) -> Result<bool, KafkaError> {
-        self.world.borrow_mut().pass(Duration::from_micros(500));
-        Ok(true)
+        let mut world = self.world.borrow_mut();
+        world.pass(Duration::from_micros(500));
+        Ok(world.serve_log_lines())
     }
 
     fn next_event(&self) -> Option<GroupEvent> {
@@ -235,8 +236,7 @@ impl OutputProducer for SimulatedProducer {
         acknowledged: &mut Vec<Acknowledgement>,
         undelivered: &mut Vec<UndeliveredRecord>,
     ) -> Result<(), DeliveryError> {
-        self.world.borrow_mut().take_reports(acknowledged, undelivered);
-        Ok(())
+        self.world.borrow_mut().take_reports(acknowledged, undelivered)
     }
 
     fn init_transactions(&self) -> Result<producer::Step, TransactionError> {

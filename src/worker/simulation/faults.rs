@@ -1,6 +1,6 @@
 //! What goes wrong in a world, and how often: each world has its own mixture, so that some are quiet but for one kind of fault.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -81,4 +81,22 @@ impl Faults {
         let truncate = if self.recreate > 0.0 { 0.0 } else { self.truncate };
         Faults { last, truncate, ..self }
     }
+}
+
+/// What a scenario sets, and no seed draws.
+#[derive(Default)]
+pub(super) struct Course {
+    /// Log lines in the group's queue, before its events, and whether they are served one at a time.
+    pub(super) log_lines: usize,
+    pub(super) serves_one_line: bool,
+    /// Whether all that is fetched comes through one queue.
+    pub(super) shares_one_queue: bool,
+    /// Whether a partition without a commit has no place to begin.
+    pub(super) has_no_reset: bool,
+    /// Until then no step of a transaction gets an answer.
+    pub(super) coordinator_back_at: Option<Instant>,
+    /// Looks at something at this time, whatever the worker does then.
+    pub(super) probe: Option<(Instant, Box<dyn FnOnce()>)>,
+    /// The largest batch that the output of the first route takes.
+    pub(super) output_limit: Option<usize>,
 }

@@ -30,6 +30,8 @@ pub(super) enum PutBack {
     ConsumesUnknownTopicsOn,
     /// A producer is used again whose records were purged on their way.
     KeepsProducer,
+    /// A record that an output refuses is a failure of the worker.
+    FailsAtRefusals,
     /// What is handed to the producer is committed, acknowledged or not.
     #[cfg(feature = "planted-bugs")]
     CommitsBeforeAcknowledgement,
@@ -53,6 +55,7 @@ impl PutBack {
         PutBack::PurgesOnce,
         PutBack::ConsumesUnknownTopicsOn,
         PutBack::KeepsProducer,
+        PutBack::FailsAtRefusals,
         #[cfg(feature = "planted-bugs")]
         PutBack::CommitsBeforeAcknowledgement,
         #[cfg(feature = "planted-bugs")]

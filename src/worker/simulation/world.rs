@@ -17,14 +17,15 @@ use std::time::{Duration, Instant};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::faults::Faults;
+use super::faults::{Course, Faults};
 use super::put_back::PutBack;
 use crate::kafka::KafkaError;
 use crate::kafka::admin::{Topic, TopicId};
 use crate::kafka::consumer::{
     Commit, FetchError, GroupCommits, GroupEvent, Position, Start, StartPoint, TopicPartition,
 };
-use crate::kafka::producer::{Acknowledgement, Ticket, TransactionError, UndeliveredRecord};
+use crate::kafka::producer::{Acknowledgement, DeliveryError, Ticket, TransactionError, UndeliveredRecord};
+use crate::kafka::refusal::DeliveryFailure;
 use crate::kafka::simulated::{Fault, fault, fenced, retriable};
 use crate::kafka::watch::TopicSnapshot;
 
@@ -181,6 +182,7 @@ pub(super) struct World {
     held_back: Option<usize>,
     /// Whether the group takes the worker.
     pub(super) has_membership: bool,
+    pub(super) course: Course,
     in_flight: VecDeque<InFlight>,
     acknowledged: Vec<Acknowledgement>,
     undelivered: Vec<UndeliveredRecord>,
@@ -256,6 +258,7 @@ impl World {
             generation: 1,
             held_back: None,
             has_membership: true,
+            course: Course::default(),
             in_flight: VecDeque::new(),
             acknowledged: Vec::new(),
             undelivered: Vec::new(),
@@ -346,6 +349,9 @@ impl World {
         loop {
             let step = Duration::from_millis(self.rng.random_range(1..=20));
             self.now = (self.now + step).min(until);
+            if let Some((_, probe)) = self.course.probe.take_if(|(at, _)| *at <= self.now) {
+                probe();
+            }
             if self.happen() || self.now >= until {
                 return;
             }
@@ -455,7 +461,7 @@ impl World {
         if producer != self.producer && !matches!(step, Step::Init) {
             return Err(fenced());
         }
-        if self.chance(self.faults.step_retries) {
+        if self.course.coordinator_back_at.is_some_and(|at| self.now < at) || self.chance(self.faults.step_retries) {
             return Err(retriable());
         }
         match step {
@@ -518,6 +524,7 @@ impl World {
         let point = match self.logs[toppar].committed {
             Some((_, of)) if of.is_some() && of != topic_id => StartPoint::Recreated(0),
             Some((position, _)) => StartPoint::Committed(position),
+            None if self.course.has_no_reset => StartPoint::Nowhere,
             None => StartPoint::Reset(0),
         };
         Start { point, topic_id }

@@ -3,7 +3,17 @@
 use super::*;
 
 impl World {
+    /// Serves log lines, a few at a time. Returns whether everything is served.
+    pub(in crate::worker::simulation) fn serve_log_lines(&mut self) -> bool {
+        let served = if self.course.serves_one_line { 1 } else { 40 };
+        self.course.log_lines = self.course.log_lines.saturating_sub(served);
+        self.course.log_lines == 0 || self.course.serves_one_line
+    }
+
     pub(in crate::worker::simulation) fn next_event(&mut self) -> Option<GroupEvent> {
+        if self.course.log_lines > 0 {
+            return None;
+        }
         if let Some(event) = self.events.pop_front() {
             let is_in_step = self.later.iter().any(|(_, later)| matches!(later, Later::Step { .. }));
             if is_in_step && matches!(event, GroupEvent::Revoke(_)) && self.has(PutBack::DropsRevocations) {
@@ -103,7 +113,7 @@ impl World {
         if self.toppars[at].is_assigned && self.has(PutBack::AttachesOnce) {
             return;
         }
-        self.toppars[at].queue = Some(queue);
+        self.toppars[at].queue = Some(if self.course.shares_one_queue { 0 } else { queue });
     }
 
     /// A rebalance: librdkafka pauses all partitions that it has, and resumes them at the application's position.

@@ -5,7 +5,7 @@ use super::*;
 impl World {
     /// From now on nothing goes wrong by itself.
     pub(in crate::worker::simulation) fn heal(&mut self) {
-        self.faults.last = Duration::ZERO;
+        (self.faults.last, self.faults.queue) = (Duration::ZERO, 100_000);
     }
 
     /// The group doesn't take the worker. To be called at the beginning.
@@ -54,7 +54,7 @@ impl World {
         }
     }
 
-    pub(super) fn append(&mut self, toppar: usize, count: usize) {
+    pub(in crate::worker::simulation) fn append(&mut self, toppar: usize, count: usize) {
         for _ in 0..count {
             let kind = match self.rng.random_range(0..20) {
                 0 => Kind::Malformed,

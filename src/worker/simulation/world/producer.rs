@@ -32,9 +32,14 @@ impl World {
         &mut self,
         acknowledged: &mut Vec<Acknowledgement>,
         undelivered: &mut Vec<UndeliveredRecord>,
-    ) {
+    ) -> Result<(), DeliveryError> {
         acknowledged.append(&mut self.acknowledged);
         undelivered.append(&mut self.undelivered);
+        let is_refused = |report: &&UndeliveredRecord| DeliveryFailure::of(&report.source) == DeliveryFailure::Record;
+        match undelivered.iter().find(is_refused).filter(|_| self.has(PutBack::FailsAtRefusals)) {
+            None => Ok(()),
+            Some(report) => Err(DeliveryError { topic: report.topic.clone(), source: report.source.clone() }),
+        }
     }
 
     /// Delivers what is due, request by request.

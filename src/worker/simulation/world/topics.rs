@@ -44,7 +44,8 @@ impl World {
         let ends =
             self.wanted_ends.iter().map(|partition| (partition.clone(), self.logs[toppar(partition)].end)).collect();
         let exists = |route: &usize| self.missing.is_none_or(|(missing, until)| missing != *route || self.now >= until);
-        let topics = (0..ROUTES).filter(exists).map(topic).collect();
+        let limit = |max_message_bytes| ("out-0".to_owned(), Topic { max_message_bytes, ..Topic::default() });
+        let topics = (0..ROUTES).filter(exists).map(topic).chain(self.course.output_limit.map(limit)).collect();
         self.snapshot = Arc::new(TopicSnapshot::simulated(self.now, topics, ends));
     }
 }
