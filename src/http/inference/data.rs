@@ -11,7 +11,6 @@ use super::error::TensorError;
 /// The tensor datatypes that JSON can carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
-#[expect(missing_docs, reason = "they are the protocol's")]
 pub enum Datatype {
     Bool,
     Uint8,
