@@ -20,7 +20,7 @@ use crate::kafka::admin::{AdminError, Needs};
 use crate::kafka::watch::{TopicSnapshot, TopicWatch};
 use crate::logging::chain;
 use crate::model::reference::ModelRef;
-use crate::model::rollout::{Event, Rollout};
+use crate::model::rollout::{Rollout, RolloutEvent};
 use crate::model::store::{Store, StoreError};
 use crate::monitor::metrics::{Metrics, WaitReason};
 use crate::pauses::{PauseFollower, Pauses};
@@ -122,21 +122,21 @@ async fn serve_routes(
         .map(|number| health.readiness_check(format!("worker {number}"), "not started yet"))
         .collect();
 
-    let route_checks = routes.iter().map(|route| {
-        let name = &route.config.name;
-        (route.config.clone(), health.readiness_check(format!("route {name}"), "its topics aren't known yet"))
+    let topic_checks = routes.iter().map(|route| {
+        let subject = format!("route {}, topics", route.config.name);
+        (route.config.clone(), health.readiness_check(subject, "its topics aren't known yet"))
     });
-    let route_checks = route_checks.collect();
+    let topic_checks = topic_checks.collect();
     let targets: Vec<_> = routes.iter().map(|route| (route.config.model.clone(), route.slot.clone())).collect();
-    let conditions = routes.iter().map(|route| {
-        let condition = health.readiness_check(format!("route {}", route.config.name), "its model isn't loaded yet");
-        (route.clone(), condition)
+    let model_checks = routes.iter().map(|route| {
+        let subject = format!("route {}, model", route.config.name);
+        (route.clone(), health.readiness_check(subject, "no model loaded yet"))
     });
-    let rollout = Rollout::new(store, targets, observer(metrics.clone(), conditions.collect()));
+    let rollout = Rollout::new(store, targets, observer(metrics.clone(), model_checks.collect()));
     let mut usable = rollout.usable();
     let poll = Duration::from_millis(config.store.poll_ms);
     let rollout = tokio::spawn(rollout.watch(poll, stopping.clone().cancelled_owned()));
-    let watching = tokio::spawn(watch_topics(watch.clone(), broker, route_checks, stopping.clone()));
+    let watching = tokio::spawn(watch_topics(watch.clone(), broker, topic_checks, stopping.clone()));
     let gates: Vec<_> = routes.iter().map(|route| (route.config.name.clone(), route.gate.clone())).collect();
     // Before the workers start, so that none consumes what is to wait.
     let mut follower = PauseFollower::new(pauses, gates.clone());
@@ -223,16 +223,16 @@ async fn run_workers(
 }
 
 /// Reports what the rollout does to metrics and readiness, and opens a route's gate to a new version: it may be the cure.
-fn observer(metrics: Metrics, routes: Vec<(Route, ReadinessCheck)>) -> impl FnMut(Event) + Send + 'static {
+fn observer(metrics: Metrics, routes: Vec<(Route, ReadinessCheck)>) -> impl FnMut(RolloutEvent) + Send + 'static {
     move |event| match event {
-        Event::Loaded { reference, model, took, .. } => {
+        RolloutEvent::Loaded { reference, model, took, .. } => {
             if let Some(took) = took {
                 metrics.model_loaded(model.name(), took);
             }
-            for (route, condition) in asking(&routes, &reference) {
+            for (route, check) in asking(&routes, &reference) {
                 metrics.refused_version(&route.config.name, &reference.name, None);
                 metrics.serving(&route.config.name, &reference, &model);
-                condition.ready();
+                check.ready();
                 if route.gate.open(WaitReason::Ratio) {
                     tracing::info!(
                         route = route.config.name,
@@ -242,19 +242,19 @@ fn observer(metrics: Metrics, routes: Vec<(Route, ReadinessCheck)>) -> impl FnMu
                 }
             }
         }
-        Event::Refused { reference, version, reason } => {
+        RolloutEvent::Refused { reference, version, reason } => {
             metrics.model_refused(&reference.name);
             for (route, _) in asking(&routes, &reference) {
                 metrics.refused_version(&route.config.name, &reference.name, Some(version));
             }
             report_missing(&routes, &reference, &reason);
         }
-        Event::Recovered { reference, .. } => {
+        RolloutEvent::Recovered { reference, .. } => {
             for (route, _) in asking(&routes, &reference) {
                 metrics.refused_version(&route.config.name, &reference.name, None);
             }
         }
-        Event::Unresolved { reference, reason } => report_missing(&routes, &reference, &reason),
+        RolloutEvent::Unresolved { reference, reason } => report_missing(&routes, &reference, &reason),
     }
 }
 
@@ -268,8 +268,8 @@ fn asking<'r>(
 
 /// Says why the routes with this reference that have no model yet have none.
 fn report_missing(routes: &[(Route, ReadinessCheck)], reference: &ModelRef, reason: &str) {
-    for (_, condition) in asking(routes, reference).filter(|(route, _)| route.slot.load().is_none()) {
-        condition.not_ready(format!("no model {reference}: {reason}"));
+    for (_, check) in asking(routes, reference).filter(|(route, _)| route.slot.load().is_none()) {
+        check.not_ready(format!("no model {reference}: {reason}"));
     }
 }
 

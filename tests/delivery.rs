@@ -1,42 +1,22 @@
 //! Records through `weir serve` on a real Kafka: each once, in order, over swaps, stops and rebalances.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::io::Write;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
 use weir::demo::flights::Departure;
 use weir::train::preparation::Preparation;
 
-use crate::ops;
+use crate::support::dashboard::assert_every_query_gives_data;
+use crate::support::departures::{PARTITIONS, assert_once_and_in_order, id, records, value};
 use crate::support::kafka::{Reader, Record, produce};
 use crate::support::models::{promote, publish, year};
 use crate::support::states::await_state;
 use crate::support::weir::{Setup, Weir, command};
 use crate::support::{eventually, models};
-
-pub(crate) const PARTITIONS: i32 = 4;
-
-/// Departures as records, spread over the partitions in turn; the key is the id.
-pub(crate) fn records(departures: &[Departure]) -> Vec<Record> {
-    let record = |(number, departure): (usize, &Departure)| Record {
-        partition: number as i32 % PARTITIONS,
-        key: Some(id(&departure.json).into()),
-        value: Some(departure.json.clone().into()),
-        ..Record::default()
-    };
-    departures.iter().enumerate().map(record).collect()
-}
-
-/// The id that a record starts with: `{"id":"…",…`, the input's and the output's alike.
-fn id(json: &str) -> &str {
-    json.strip_prefix("{\"id\":\"").and_then(|rest| rest.split('"').next()).expect("the id comes first")
-}
-
-fn value(record: &Record) -> &str {
-    std::str::from_utf8(record.value.as_ref().expect("a value")).expect("UTF-8")
-}
 
 fn version(json: &str) -> u64 {
     let (_, rest) = json.rsplit_once("\"version\":").expect("a version");
@@ -60,45 +40,6 @@ fn predictions(setup: &Setup, version: u64, departures: &[Departure]) -> HashMap
     lines.lines().map(|line| (id(line).to_owned(), line.to_owned())).collect()
 }
 
-/// Every output once, and each partition's in the order of its input.
-pub(crate) fn assert_once_and_in_order(inputs: &[Record], outputs: &[Record]) {
-    let by_partition = |records: &[Record]| {
-        let mut partitions: BTreeMap<i32, Vec<Vec<u8>>> = BTreeMap::new();
-        for record in records {
-            partitions.entry(record.partition).or_default().push(record.key.clone().expect("a key"));
-        }
-        partitions
-    };
-    let (inputs, outputs) = (by_partition(inputs), by_partition(outputs));
-    for (partition, sent) in &inputs {
-        let came = outputs.get(partition).map_or(0, Vec::len);
-        assert_eq!(came, sent.len(), "records out of partition {partition}");
-        let differs = outputs[partition].iter().zip(sent).position(|(came, sent)| came != sent);
-        assert!(
-            differs.is_none(),
-            "partition {partition}: {}",
-            difference(sent, &outputs[partition], differs.unwrap())
-        );
-    }
-    assert_eq!(outputs.len(), inputs.len());
-}
-
-/// What distinguishes the keys that came from those that were sent, which differ at this place first.
-fn difference(sent: &[Vec<u8>], came: &[Vec<u8>], at: usize) -> String {
-    let text = |keys: &[Vec<u8>]| {
-        keys.iter().skip(at).take(5).map(|key| String::from_utf8_lossy(key).into_owned()).collect::<Vec<_>>()
-    };
-    let mut counts: HashMap<&[u8], i32> = HashMap::new();
-    sent.iter().for_each(|key| *counts.entry(key).or_default() -= 1);
-    came.iter().for_each(|key| *counts.entry(key).or_default() += 1);
-    let (missing, doubled) = (counts.values().filter(|&&n| n < 0).count(), counts.values().filter(|&&n| n > 0).count());
-    format!(
-        "{missing} are missing and {doubled} came too often; from {at} on {:?} came in place of {:?}",
-        text(came),
-        text(sent)
-    )
-}
-
 #[test]
 fn a_year_of_flights_passes_while_the_alias_moves_twice() {
     let departures = year();
@@ -107,7 +48,6 @@ fn a_year_of_flights_passes_while_the_alias_moves_twice() {
     let versions = [1, 2, 3].map(|seed| publish(&setup.store(), seed, Preparation::default()));
     promote(&setup.store(), "production", versions[0]);
     let inputs = records(&departures);
-
     let weir = Weir::ready(&setup.config(""));
     let reader = Reader::new(&setup.brokers, &setup.output);
     let mut outputs = Vec::with_capacity(inputs.len());
@@ -116,15 +56,13 @@ fn a_year_of_flights_passes_while_the_alias_moves_twice() {
             // A third each: the rest is produced only when the version before has shown itself, so that each of them
             // scores some, however fast it all goes.
             for (third, version) in inputs.chunks(inputs.len().div_ceil(3)).zip(versions) {
-                eventually("the version serves", || {
-                    let labels = format!("version=\"{version}\"");
-                    (weir.metric("weir_model_info", &labels) == 1.0).then_some(())
-                });
+                let labels = format!("version=\"{version}\"");
+                let serves = || weir.metric("weir_model_info", &labels) == 1.0;
+                eventually("the version serves", || serves().then_some(()));
                 let (head, tail) = third.split_at(third.len() - 30_000);
                 produce(&setup.brokers, &setup.input, head.iter().cloned());
                 // The alias moves under load: in the middle of what is still to be scored.
-                let next = versions.iter().find(|&&next| next > version);
-                if let Some(&next) = next {
+                if let Some(&next) = versions.iter().find(|&&next| next > version) {
                     promote(&setup.store(), "production", next);
                 }
                 produce(&setup.brokers, &setup.input, tail.iter().cloned());
@@ -249,7 +187,7 @@ fn one_process_serves_several_routes() {
     let flat = Reader::new(&setup.brokers, &setup.output).take(1).remove(0).json();
     let inner = Reader::new(&setup.brokers, &nested.output).take(1).remove(0).json();
     assert_eq!((&flat["version"], &inner["version"]), (&1.into(), &2.into()));
-    assert_eq!(inner["case"], serde_json::json!([1, 2]));
+    assert_eq!(inner["case"], json!([1, 2]));
     assert_eq!(inner.get("id"), None, "only what the route asks for is copied");
     assert!(weir.stop().success());
 }
@@ -288,6 +226,22 @@ fn a_broken_version_is_refused_and_the_running_one_serves_on() {
     assert!(weir.stop().success());
 }
 
+/// The answer of HTTP to a departure, in tensors as the model's metadata has them.
+fn infer(weir: &Weir, departure: &Departure) -> Value {
+    let (status, metadata) = weir.get("/v2/models/flights");
+    assert_eq!(status, 200, "{metadata}");
+    let metadata: Value = serde_json::from_str(&metadata).unwrap();
+    let record: Value = serde_json::from_str(&departure.json).unwrap();
+    let tensor = |input: &Value| {
+        let name = input["name"].as_str().unwrap();
+        json!({"name": name, "datatype": input["datatype"], "shape": [1, 1], "data": [record.get(name)]})
+    };
+    let inputs: Vec<_> = metadata["inputs"].as_array().unwrap().iter().map(tensor).collect();
+    let (status, answer) = weir.post("/v2/models/flights/infer", &json!({"id": "q", "inputs": inputs}));
+    assert_eq!(status, 200, "{answer}");
+    answer
+}
+
 #[test]
 fn http_answers_as_the_topic_does_and_every_query_of_the_dashboard_has_data() {
     let setup = Setup::on_kafka(PARTITIONS);
@@ -308,27 +262,14 @@ fn http_answers_as_the_topic_does_and_every_query_of_the_dashboard_has_data() {
                 }
             }
         });
-        ops::assert_every_query_gives_data(&weir.http);
+        assert_every_query_gives_data(&weir.http);
         drop(stop);
     });
 
-    let (status, metadata) = weir.get("/v2/models/flights");
-    assert_eq!(status, 200, "{metadata}");
-    let metadata: serde_json::Value = serde_json::from_str(&metadata).unwrap();
-    let record: serde_json::Value = serde_json::from_str(&departures[7].json).unwrap();
-    let inputs: Vec<_> = metadata["inputs"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|input| {
-            let name = input["name"].as_str().unwrap();
-            serde_json::json!({"name": name, "datatype": input["datatype"], "shape": [1, 1], "data": [record.get(name)]})
-        })
-        .collect();
-    let (status, answer) = weir.post("/v2/models/flights/infer", &serde_json::json!({"id": "q", "inputs": inputs}));
-    assert_eq!(status, 200, "{answer}");
-    let expected: serde_json::Value =
-        serde_json::from_str(&predictions(&setup, 1, &departures[7..8])[id(&departures[7].json)]).unwrap();
+    let departure = &departures[7];
+    let expected = &predictions(&setup, 1, std::slice::from_ref(departure))[id(&departure.json)];
+    let expected: Value = serde_json::from_str(expected).unwrap();
+    let answer = infer(&weir, departure);
     let output = |name: &str| {
         let outputs = answer["outputs"].as_array().unwrap();
         outputs.iter().find(|output| output["name"] == name).expect("the output")["data"].clone()

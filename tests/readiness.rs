@@ -66,7 +66,7 @@ fn a_route_whose_topics_are_missing_at_the_start_waits_alone() {
     produce(&setup.brokers, &setup.input, keyed("one", 10));
     let reader = Reader::new(&setup.brokers, &setup.output);
     reader.take(10);
-    weir.await_not_ready(&format!("route second: topic \\\"{}\\\" doesn't exist", second.input));
+    weir.await_not_ready(&format!("route second, topics: topic \\\"{}\\\" doesn't exist", second.input));
     let waits = || weir.metric("weir_route_waiting", r#"reason="input",route="second""#) == 1.0;
     eventually("its reason to wait is a metric", || waits().then_some(()));
 

@@ -16,11 +16,9 @@ pub(super) async fn live() -> Json<Value> {
     Json(json!({ "live": true }))
 }
 
-/// Ready when all checks are and every route has a model.
+/// Ready when all checks are.
 pub(super) async fn ready(State(shared): State<Arc<AppState>>) -> (StatusCode, Json<Value>) {
-    let mut reasons = shared.state.health.reasons();
-    let empty = shared.state.routes.iter().filter(|served| served.slot.load().is_none());
-    reasons.extend(empty.map(|served| format!("route {}: no model loaded yet", served.route)));
+    let reasons = shared.state.health.reasons();
     if reasons.is_empty() {
         (StatusCode::OK, Json(json!({ "ready": true })))
     } else {

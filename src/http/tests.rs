@@ -123,14 +123,15 @@ async fn metrics_are_exposed_as_text() {
 async fn readiness_says_what_is_missing() {
     let server = Server::start().await;
     let worker = server.health.readiness_check("worker 0", "joining the group");
+    let model = server.health.readiness_check("route late, model", "no model loaded yet");
     for path in ["/readyz", "/v2/health/ready"] {
-        let reasons = json!(["worker 0: joining the group", "route late: no model loaded yet"]);
+        let reasons = json!(["worker 0: joining the group", "route late, model: no model loaded yet"]);
         assert_eq!(server.get(path).await, (503, json!({ "ready": false, "reasons": reasons })));
         assert_eq!(server.get(&path.replace("ready", "live")).await, (200, json!({ "live": true })));
     }
     worker.ready();
     assert_eq!(server.get("/readyz").await.0, 503);
-    server.late.store(Arc::new(arithmetic(1)));
+    model.ready();
     assert_eq!(server.get("/readyz").await, (200, json!({ "ready": true })));
     worker.not_ready("the broker is gone");
     assert_eq!(server.get("/readyz").await.0, 503);

@@ -80,7 +80,7 @@ pub struct Args {
 
 /// What `--json` prints.
 #[derive(Serialize)]
-struct Report {
+struct ImportReport {
     model: String,
     version: u64,
     network: Network,
@@ -89,20 +89,20 @@ struct Report {
     /// Names of features of which the exporter seems to have replaced characters.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     replaced_names: Vec<String>,
-    checked: Option<Checked>,
+    checked: Option<CheckReport>,
     golden_rows: usize,
-    baseline: Option<Rows>,
+    baseline: Option<BaselineReport>,
     promoted: Option<String>,
 }
 
 #[derive(Serialize)]
-struct Checked {
+struct CheckReport {
     rows: usize,
     largest_difference: f64,
 }
 
 #[derive(Serialize)]
-struct Rows {
+struct BaselineReport {
     rows: usize,
     rejected: usize,
 }
@@ -147,7 +147,7 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
     let mut baseline = None;
     if !args.baseline.is_empty() {
         let found = Examples::read_unlabelled(&dataset::files(&args.baseline)?, &imported.signature, None, limits)?;
-        baseline = Some(Rows { rows: found.rows.nrows(), rejected: found.rejected });
+        baseline = Some(BaselineReport { rows: found.rows.nrows(), rejected: found.rejected });
         evidence.rows = Some(found.rows);
     }
     // Samples with other names are an error, so with samples the names are right.
@@ -162,14 +162,14 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
         store.promote(&args.name, alias, version)?;
     }
     let checked = evidence.samples.as_ref().zip(largest);
-    let report = Report {
+    let report = ImportReport {
         model: draft.name.clone(),
         version,
         network: Network { layers: draft.layers.iter().map(LayerShape::of).collect(), output: draft.output },
         features: draft.signature.features.len(),
         answers: answers(&draft.signature),
         replaced_names,
-        checked: checked.map(|(samples, largest_difference)| Checked { rows: samples.len(), largest_difference }),
+        checked: checked.map(|(samples, largest_difference)| CheckReport { rows: samples.len(), largest_difference }),
         golden_rows: draft.golden_rows.len(),
         baseline,
         promoted: args.promote.clone(),
@@ -207,8 +207,8 @@ fn parse_name(text: &str) -> Result<String, ReferenceError> {
     Ok(text.into())
 }
 
-fn write(report: &Report, out: &mut impl Write) -> anyhow::Result<()> {
-    let Report { model, version, features, answers, network, golden_rows, .. } = report;
+fn write(report: &ImportReport, out: &mut impl Write) -> anyhow::Result<()> {
+    let ImportReport { model, version, features, answers, network, golden_rows, .. } = report;
     writeln!(out, "{model} version {version}: {features} features, answers {answers}")?;
     writeln!(out, "  network   {}", describe_network(network))?;
     if !report.replaced_names.is_empty() {
@@ -220,7 +220,7 @@ fn write(report: &Report, out: &mut impl Write) -> anyhow::Result<()> {
         )?;
     }
     match &report.checked {
-        Some(Checked { rows, largest_difference }) => {
+        Some(CheckReport { rows, largest_difference }) => {
             writeln!(
                 out,
                 "  checked   {rows} samples answered as expected, largest difference {largest_difference:.1e}"
@@ -230,8 +230,8 @@ fn write(report: &Report, out: &mut impl Write) -> anyhow::Result<()> {
     }
     writeln!(out, "  goldens   {golden_rows} rows")?;
     match report.baseline {
-        Some(Rows { rows, rejected: 0 }) => writeln!(out, "  baseline  {rows} rows")?,
-        Some(Rows { rows, rejected }) => {
+        Some(BaselineReport { rows, rejected: 0 }) => writeln!(out, "  baseline  {rows} rows")?,
+        Some(BaselineReport { rows, rejected }) => {
             writeln!(out, "  baseline  {rows} rows, {rejected} left out: the model rejects them")?
         }
         None => writeln!(out, "  baseline  none: drift isn't measured (--baseline)")?,

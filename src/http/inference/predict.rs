@@ -3,6 +3,7 @@
 use ndarray::{Array2, Axis, Slice};
 use serde::Serialize;
 
+use super::error::InferError;
 use super::request::Request;
 use super::{PREDICTION, PROBABILITIES};
 use crate::model::Model;
@@ -10,53 +11,26 @@ use crate::model::decision::ClassDecision;
 use crate::model::signature::{Signature, Target};
 use crate::record::{Reason, Rejection};
 
-/// Why a request can't be answered: always something about the request.
-#[derive(Debug, thiserror::Error)]
-pub enum InferError {
-    /// It isn't JSON, or not a request.
-    #[error("the body is not an inference request: {0}")]
-    Body(#[from] serde_json::Error),
-    /// It asks for what can't be.
-    #[error("{0}")]
-    Request(String),
-    /// An input doesn't fit the model.
-    #[error("input {tensor:?}: {reason}")]
-    Input {
-        /// Its name.
-        tensor: String,
-        /// Why not.
-        reason: String,
-    },
-    /// A row can't be scored.
-    #[error("row {row}: {rejection}")]
-    Row {
-        /// Which one, from 0.
-        row: usize,
-        /// Why not.
-        rejection: Rejection,
-    },
-}
-
 #[derive(Debug, Serialize)]
 struct Answer<'a> {
     model_name: &'a str,
     model_version: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
-    outputs: Vec<Output<'a>>,
+    outputs: Vec<OutputTensor<'a>>,
 }
 
 #[derive(Debug, Serialize)]
-struct Output<'a> {
+struct OutputTensor<'a> {
     name: &'static str,
     datatype: &'static str,
     shape: [usize; 2],
-    data: Values<'a>,
+    data: OutputValues<'a>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-enum Values<'a> {
+enum OutputValues<'a> {
     Numbers(&'a [f32]),
     Scaled(Vec<f64>),
     Classes(Vec<&'a str>),
@@ -161,31 +135,36 @@ fn wanted(request: &Request<'_>, target: &Target) -> Result<Vec<&'static str>, I
     let mut wanted = Vec::new();
     for name in outputs.names() {
         let Some(&output) = all.iter().find(|&&output| output == name) else {
-            return Err(InferError::Request(format!("output {name:?}: the model has none of this name")));
+            return Err(InferError::UnknownOutput(name.into()));
         };
         if wanted.contains(&output) {
-            return Err(InferError::Request(format!("output {name:?}: the request names it twice")));
+            return Err(InferError::RepeatedOutput(name.into()));
         }
         wanted.push(output);
     }
     Ok(wanted)
 }
 
-fn output<'a>(name: &'static str, model: &'a Model, decision: ClassDecision, scores: &'a Array2<f32>) -> Output<'a> {
+fn output<'a>(
+    name: &'static str,
+    model: &'a Model,
+    decision: ClassDecision,
+    scores: &'a Array2<f32>,
+) -> OutputTensor<'a> {
     let (rows, columns) = scores.dim();
     match &model.signature().target {
         Target::Classification { classes, .. } if name == PREDICTION => {
             let predicted = scores.rows().into_iter().map(|row| classes[decision.class(row)].as_str());
-            Output { name, datatype: "BYTES", shape: [rows, 1], data: Values::Classes(predicted.collect()) }
+            OutputTensor { name, datatype: "BYTES", shape: [rows, 1], data: OutputValues::Classes(predicted.collect()) }
         }
         _ => match model.target_scale {
             Some(scale) => {
                 let numbers = scores.iter().map(|&score| scale.undo(score)).collect();
-                Output { name, datatype: "FP64", shape: [rows, columns], data: Values::Scaled(numbers) }
+                OutputTensor { name, datatype: "FP64", shape: [rows, columns], data: OutputValues::Scaled(numbers) }
             }
             None => {
-                let numbers = Values::Numbers(scores.as_slice().expect(ROW_MAJOR));
-                Output { name, datatype: "FP32", shape: [rows, columns], data: numbers }
+                let numbers = OutputValues::Numbers(scores.as_slice().expect(ROW_MAJOR));
+                OutputTensor { name, datatype: "FP32", shape: [rows, columns], data: numbers }
             }
         },
     }
