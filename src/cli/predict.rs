@@ -106,13 +106,14 @@ fn predict(args: &Args, output: &mut dyn Write, rejections: &mut dyn Write) -> a
             numeric_strings: args.numeric_strings,
             nan: args.nan,
             fields: args.fields.clone(),
+            ..DecodeOptions::default()
         },
         max_bytes: usize::MAX,
         min_features: args.min_features,
         threshold: args.threshold,
         output: Format::Json,
     };
-    let mut scorer = Scorer::new(Arc::new(model), &options);
+    let mut scorer = Scorer::new(Arc::new(model), &options)?;
 
     let name = args.file.as_ref().map_or("standard input".into(), |path| path.display().to_string());
     let cannot_read = || format!("can't read {name}");
