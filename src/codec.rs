@@ -7,6 +7,7 @@
 //! `features` turns typed values into row values, `wanted` is the tree of names that the features and the copied fields
 //! make, `field` is the value of a copied field. CONTRIBUTING has the recipe for another format.
 
+mod avro;
 mod csv;
 mod features;
 mod field;
@@ -16,6 +17,8 @@ mod msgpack;
 #[cfg(test)]
 mod testing;
 mod wanted;
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +40,8 @@ pub enum Format {
     F32,
     /// One MessagePack map or array per record. For inputs.
     Msgpack,
+    /// One Avro record, of the schema in [`DecodeOptions::schema`]. For inputs.
+    Avro,
 }
 
 impl Format {
@@ -47,6 +52,7 @@ impl Format {
             Format::Csv => "csv",
             Format::F32 => "f32",
             Format::Msgpack => "msgpack",
+            Format::Avro => "avro",
         }
     }
 }
@@ -62,6 +68,17 @@ pub enum NanPolicy {
     Missing,
 }
 
+/// What comes before an Avro record, and says by which schema it was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Framing {
+    /// Nothing: every record has the schema of the configuration.
+    #[default]
+    None,
+    /// Avro's single-object encoding: two bytes and the schema's fingerprint.
+    SingleObject,
+}
+
 /// Why records can't be read, or predictions written, as the configuration asks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
@@ -71,7 +88,10 @@ pub enum CodecError {
     /// The option doesn't belong to the format, or lacks a value.
     #[error("{0}")]
     Option(String),
-    /// The columns don't have features without which a record is rejected.
+    /// The schema isn't one.
+    #[error("schema: {0}")]
+    Schema(String),
+    /// Neither the columns nor the schema have features without which a record is rejected.
     #[error("{place} lacks {features}, which the model requires")]
     Lacks {
         /// What lacks them: an option.
@@ -96,6 +116,10 @@ pub struct DecodeOptions {
     pub columns: Vec<String>,
     /// What separates the columns of a CSV line; none: a comma.
     pub delimiter: Option<char>,
+    /// The schema of the records, as text.
+    pub schema: Option<Arc<str>>,
+    /// What comes before each record.
+    pub framing: Framing,
 }
 
 /// Turns payloads of one format into rows.
@@ -109,6 +133,8 @@ pub enum Decoder {
     F32(floats::Decoder),
     /// MessagePack.
     Msgpack(msgpack::Decoder),
+    /// Avro.
+    Avro(avro::Decoder),
 }
 
 impl Decoder {
@@ -119,6 +145,7 @@ impl Decoder {
             Format::Csv => Decoder::Csv(csv::Decoder::new(signature, options)?),
             Format::F32 => Decoder::F32(floats::Decoder::new(signature, options)),
             Format::Msgpack => Decoder::Msgpack(msgpack::Decoder::new(signature, options)),
+            Format::Avro => Decoder::Avro(avro::Decoder::new(signature, options)?),
         })
     }
 
@@ -144,6 +171,7 @@ impl Decoder {
             Decoder::Csv(decoder) => decoder.decode(payload, row, fields, texts),
             Decoder::F32(decoder) => decoder.decode(payload, row, fields),
             Decoder::Msgpack(decoder) => decoder.decode(payload, row, fields, texts),
+            Decoder::Avro(decoder) => decoder.decode(payload, row, fields, texts),
         }
     }
 
@@ -154,6 +182,7 @@ impl Decoder {
             Decoder::Csv(_) => "the cells of the line are empty".into(),
             Decoder::F32(_) => "the numbers are NaN".into(),
             Decoder::Msgpack(decoder) => decoder.describe(payload),
+            Decoder::Avro(decoder) => decoder.describe(),
         }
     }
 }
@@ -180,7 +209,15 @@ pub fn check_options(format: Format, options: &DecodeOptions) -> Result<(), Code
     if !options.features.is_empty() && matches!(format, Format::Csv | Format::F32) {
         return wrong(format!("features = {:?}: {} has no paths", options.features, format.as_str()));
     }
-    Ok(())
+    if options.framing != Framing::None && format != Format::Avro {
+        return belongs("framing", "avro");
+    }
+    match (&options.schema, format) {
+        (Some(schema), Format::Avro) => avro::parse(schema).map(drop),
+        (Some(_), _) => belongs("schema", "avro"),
+        (None, Format::Avro) => wrong("format = \"avro\" needs schema, the path of a file with an Avro schema".into()),
+        (None, _) => Ok(()),
+    }
 }
 
 /// Turns predictions into payloads of one format.
@@ -202,7 +239,7 @@ impl Encoder {
     ) -> Result<Encoder, CodecError> {
         match format {
             Format::Json => Ok(Encoder::Json(json::Encoder::new(model, version, target, decision, fields))),
-            Format::Csv | Format::F32 | Format::Msgpack => Err(CodecError::NotWritten(format)),
+            Format::Csv | Format::F32 | Format::Msgpack | Format::Avro => Err(CodecError::NotWritten(format)),
         }
     }
 
@@ -255,16 +292,23 @@ mod tests {
         };
         let delimiter = |delimiter| DecodeOptions { delimiter: Some(delimiter), ..DecodeOptions::default() };
         let path = || DecodeOptions { features: "payload".into(), ..DecodeOptions::default() };
+        let schema = |text: &str| DecodeOptions { schema: Some(text.into()), ..DecodeOptions::default() };
+        let framed = || DecodeOptions { framing: Framing::SingleObject, ..DecodeOptions::default() };
         for (format, options, expected) in [
             (Format::Json, DecodeOptions::default(), ""),
             (Format::Csv, columns(&["a", "b"]), ""),
             (Format::Csv, delimiter(';'), ""),
             (Format::Msgpack, path(), ""),
+            (Format::Avro, schema("\"int\""), ""),
             (Format::Json, columns(&["a"]), "columns belongs to format = \"csv\", not \"json\""),
             (Format::Csv, columns(&["a", "b", "a"]), "columns: \"a\" is listed twice"),
             (Format::F32, delimiter(';'), "delimiter belongs to format = \"csv\""),
             (Format::Csv, delimiter('é'), "delimiter = 'é': must be one ASCII character"),
             (Format::Csv, path(), "features = \"payload\": csv has no paths"),
+            (Format::Json, schema("\"int\""), "schema belongs to format = \"avro\""),
+            (Format::Json, framed(), "framing belongs to format = \"avro\""),
+            (Format::Avro, DecodeOptions::default(), "format = \"avro\" needs schema"),
+            (Format::Avro, schema("int"), "schema: it isn't an Avro schema"),
         ] {
             let found = check_options(format, &options).err().map_or(String::new(), |error| error.to_string());
             let is_as_expected = if expected.is_empty() { found.is_empty() } else { found.starts_with(expected) };

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{self, IntoDeserializer as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::codec::{self, CodecError, DecodeOptions, Format, NanPolicy};
+use crate::codec::{self, CodecError, DecodeOptions, Format, Framing, NanPolicy};
 use crate::model::decision::check_threshold;
 use crate::model::reference::ModelRef;
 use crate::model::signature::MIN_FEATURES;
@@ -59,6 +60,12 @@ pub struct Input {
     /// What separates them.
     #[serde(default = "comma")]
     pub delimiter: char,
+    /// The text of the file with the schema of the records.
+    #[serde(default, deserialize_with = "text_of_file")]
+    pub schema: Option<Arc<str>>,
+    /// What comes before each record.
+    #[serde(default)]
+    pub framing: Framing,
     /// The largest value that is read, in bytes.
     #[serde(default = "one_mebibyte")]
     pub max_bytes: usize,
@@ -205,11 +212,11 @@ impl RouteConfig {
     }
 
     fn decode_options(&self) -> DecodeOptions {
-        let Input { features, numeric_strings, nan, columns, delimiter, .. } = self.input.clone();
+        let Input { features, numeric_strings, nan, columns, delimiter, schema, framing, .. } = self.input.clone();
         let delimiter = Some(delimiter).filter(|&delimiter| delimiter != comma());
         // A record without names has no member called `id`, which is the default.
         let fields = if self.input.format == Format::F32 { Vec::new() } else { self.output.fields.clone() };
-        DecodeOptions { features, numeric_strings, nan, fields, columns, delimiter }
+        DecodeOptions { features, numeric_strings, nan, fields, columns, delimiter, schema, framing }
     }
 
     /// How its records are read and written.
@@ -251,6 +258,16 @@ pub(crate) fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value:
     }
 
     value.deserialize_any(List(PhantomData))
+}
+
+/// What the file at a path says; nothing for an empty path.
+fn text_of_file<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Arc<str>>, D::Error> {
+    let path = String::deserialize(value)?;
+    if path.is_empty() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(&path);
+    text.map(|text| Some(text.into())).map_err(|error| de::Error::custom(format!("can't read {path}: {error}")))
 }
 
 /// A number, or `"model"` for none.

@@ -26,6 +26,15 @@ pub(super) struct WantedNode {
 impl WantedNode {
     /// The tree of a record. A field with dots is a path, and may also be a member of that name at the top level.
     pub(super) fn new(signature: &Signature, options: &DecodeOptions) -> WantedNode {
+        WantedNode::with(signature, options, |name| vec![name])
+    }
+
+    /// The same where no name has a dot: a feature with dots is a path too, below that of the features.
+    pub(super) fn dotted(signature: &Signature, options: &DecodeOptions) -> WantedNode {
+        WantedNode::with(signature, options, |name| name.split('.').collect())
+    }
+
+    fn with(signature: &Signature, options: &DecodeOptions, path_of: impl Fn(&str) -> Vec<&str>) -> WantedNode {
         let mut root = WantedNode::default();
         let steps = || options.features.split('.').filter(|step| !step.is_empty());
         let mut here = &mut root;
@@ -41,7 +50,7 @@ impl WantedNode {
             here.is_positional = true;
         }
         for (index, feature) in signature.features.iter().enumerate() {
-            let member = here.members.entry(feature.name.clone()).or_default();
+            let member = here.descend(path_of(&feature.name));
             (member.feature, member.is_positional) = (Some(index), false);
         }
         for (index, field) in options.fields.iter().enumerate() {
@@ -51,6 +60,19 @@ impl WantedNode {
             }
         }
         root
+    }
+
+    /// What either of them wants; of two features, or fields, the first.
+    pub(super) fn merged(mut self, other: &WantedNode) -> WantedNode {
+        self.feature = self.feature.or(other.feature);
+        self.field = self.field.or(other.field);
+        self.is_positional |= other.is_positional;
+        self.step = self.step.or_else(|| other.step.clone());
+        for (name, member) in &other.members {
+            let merged = self.members.remove(name).unwrap_or_default().merged(member);
+            self.members.insert(name.clone(), merged);
+        }
+        self
     }
 
     /// The node at a path, which is made where it isn't there.
