@@ -1,17 +1,29 @@
-//! Payload to row, prediction to payload: one file per format, decoding and encoding side by side.
+//! Payload to row, prediction to payload: one module per format, decoding and encoding side by side.
 //!
-//! The worker sees [`Decoder`] and [`Encoder`] only, so a new format is a new variant here and nothing elsewhere. A
-//! decoder is compiled once per (format, signature, options), an encoder once per (format, model version, fields);
-//! both then run for every record without allocating, once the decoder has met the members that records bring.
+//! The worker sees [`Decoder`] and [`Encoder`] only. A decoder is compiled once per (format, signature, options), an
+//! encoder once per (format, model version, fields). Either can fail, since a model may need what the options don't give.
+//! Both then run for every record without allocating, once the decoder has met the members that records bring.
+//!
+//! `features` turns typed values into row values, `wanted` is the tree of names that the features and the copied fields
+//! make, `field` is the value of a copied field. CONTRIBUTING has the recipe for another format.
 
+mod csv;
+mod features;
+mod field;
+mod floats;
 pub mod json;
+mod msgpack;
+#[cfg(test)]
+mod testing;
+mod wanted;
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::decision::ClassDecision;
 use crate::model::signature::{Signature, Target};
 use crate::model::target_scale::TargetScale;
-use crate::record::Rejection;
+use crate::record::{Reason, Rejection};
+pub use field::{FieldValue, Fields, Span};
 
 /// The formats of a record's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +31,24 @@ use crate::record::Rejection;
 pub enum Format {
     /// One JSON object per record: [`json`].
     Json,
+    /// One line of comma-separated values per record. For inputs.
+    Csv,
+    /// The features as little-endian 32-bit floats, in signature order. For inputs.
+    F32,
+    /// One MessagePack map or array per record. For inputs.
+    Msgpack,
+}
+
+impl Format {
+    /// The name in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Format::Json => "json",
+            Format::Csv => "csv",
+            Format::F32 => "f32",
+            Format::Msgpack => "msgpack",
+        }
+    }
 }
 
 /// What becomes of `NaN`, which JSON doesn't have and Python's json writes.
@@ -26,35 +56,30 @@ pub enum Format {
 #[cfg_attr(feature = "program", derive(clap::ValueEnum))]
 #[serde(rename_all = "snake_case")]
 pub enum NanPolicy {
-    /// The record is rejected as malformed
+    /// The record is rejected: as malformed where the format has no NaN, as not finite where it has
     #[default]
     Reject,
     /// It is a missing value
     Missing,
 }
 
-/// The place of one value in a payload, in bytes: start and end; empty when the record doesn't have it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Span {
-    /// The first byte.
-    pub start: u32,
-    /// The byte behind the last one.
-    pub end: u32,
-}
-
-impl Span {
-    /// Whether the record doesn't have the value.
-    pub fn is_empty(self) -> bool {
-        self.start == self.end
-    }
-
-    /// The bytes of `payload` at this place.
-    ///
-    /// # Panics
-    /// When the span comes from a longer payload.
-    pub fn of(self, payload: &[u8]) -> &[u8] {
-        &payload[self.start as usize..self.end as usize]
-    }
+/// Why records can't be read, or predictions written, as the configuration asks.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CodecError {
+    /// The format of predictions is one that only records can have.
+    #[error("format = {:?}: predictions can only be written as json", .0.as_str())]
+    NotWritten(Format),
+    /// The option doesn't belong to the format, or lacks a value.
+    #[error("{0}")]
+    Option(String),
+    /// The columns don't have features without which a record is rejected.
+    #[error("{place} lacks {features}, which the model requires")]
+    Lacks {
+        /// What lacks them: an option.
+        place: &'static str,
+        /// The features, in quotes.
+        features: String,
+    },
 }
 
 /// How the records of a route say their features.
@@ -68,6 +93,10 @@ pub struct DecodeOptions {
     pub nan: NanPolicy,
     /// Members to copy to the output: names at the top level, or dotted paths.
     pub fields: Vec<String>,
+    /// Of a CSV line, the names of its columns in order; none: the features in signature order.
+    pub columns: Vec<String>,
+    /// What separates the columns of a CSV line; none: a comma.
+    pub delimiter: Option<char>,
 }
 
 /// Turns payloads of one format into rows.
@@ -75,25 +104,47 @@ pub struct DecodeOptions {
 pub enum Decoder {
     /// JSON.
     Json(json::Decoder),
+    /// CSV.
+    Csv(csv::Decoder),
+    /// Little-endian 32-bit floats.
+    F32(floats::Decoder),
+    /// MessagePack.
+    Msgpack(msgpack::Decoder),
 }
 
 impl Decoder {
     /// The decoder for records of this format that a model with this signature scores.
-    pub fn new(format: Format, signature: &Signature, options: &DecodeOptions) -> Decoder {
-        match format {
+    pub fn new(format: Format, signature: &Signature, options: &DecodeOptions) -> Result<Decoder, CodecError> {
+        Ok(match format {
             Format::Json => Decoder::Json(json::Decoder::new(signature, options)),
-        }
+            Format::Csv => Decoder::Csv(csv::Decoder::new(signature, options)?),
+            Format::F32 => Decoder::F32(floats::Decoder::new(signature, options)),
+            Format::Msgpack => Decoder::Msgpack(msgpack::Decoder::new(signature, options)),
+        })
     }
 
-    /// Fills `row` with one value per feature, gaps included, and `fields` with one span per [`DecodeOptions::fields`].
+    /// Fills `row` with one value per feature, gaps included, and `fields` with one value per [`DecodeOptions::fields`].
+    /// What isn't in the payload as it must be copied is appended to `texts`.
     ///
     /// Whether the model forgives the gaps is for [`Signature::check`] to say. The error is a record that can't be read.
     ///
     /// # Panics
     /// When `row` or `fields` has another length than the signature or the options given to [`Decoder::new`].
-    pub fn decode(&mut self, payload: &[u8], row: &mut [f64], fields: &mut [Span]) -> Result<(), Rejection> {
+    pub fn decode(
+        &mut self,
+        payload: &[u8],
+        row: &mut [f64],
+        fields: &mut [FieldValue],
+        texts: &mut Vec<u8>,
+    ) -> Result<(), Rejection> {
+        if u32::try_from(payload.len()).is_err() {
+            return Err(Rejection::new(Reason::TooLarge, format!("{} bytes", payload.len())));
+        }
         match self {
             Decoder::Json(decoder) => decoder.decode(payload, row, fields),
+            Decoder::Csv(decoder) => decoder.decode(payload, row, fields, texts),
+            Decoder::F32(decoder) => decoder.decode(payload, row, fields),
+            Decoder::Msgpack(decoder) => decoder.decode(payload, row, fields, texts),
         }
     }
 
@@ -101,8 +152,36 @@ impl Decoder {
     pub fn describe(&self, payload: &[u8]) -> String {
         match self {
             Decoder::Json(decoder) => decoder.describe(payload),
+            Decoder::Csv(_) => "the cells of the line are empty".into(),
+            Decoder::F32(_) => "the numbers are NaN".into(),
+            Decoder::Msgpack(decoder) => decoder.describe(payload),
         }
     }
+}
+
+/// What is wrong with the options of a format, by name and in sentences for a person.
+pub fn check_options(format: Format, options: &DecodeOptions) -> Result<(), CodecError> {
+    let wrong = |message: String| Err(CodecError::Option(message));
+    let belongs = |name: &str, of: &str| wrong(format!("{name} belongs to format = {of:?}, not {:?}", format.as_str()));
+    if !options.columns.is_empty() && format != Format::Csv {
+        return belongs("columns", "csv");
+    }
+    match options.delimiter {
+        Some(_) if format != Format::Csv => return belongs("delimiter", "csv"),
+        Some(delimiter) if !delimiter.is_ascii() || matches!(delimiter, '"' | '\r' | '\n') => {
+            return wrong(format!(
+                "delimiter = {delimiter:?}: must be one ASCII character, and no quote or line break"
+            ));
+        }
+        _ => {}
+    }
+    if let Some(column) = options.columns.iter().enumerate().find(|(at, name)| options.columns[..*at].contains(name)) {
+        return wrong(format!("columns: {:?} is listed twice", column.1));
+    }
+    if !options.features.is_empty() && matches!(format, Format::Csv | Format::F32) {
+        return wrong(format!("features = {:?}: {} has no paths", options.features, format.as_str()));
+    }
+    Ok(())
 }
 
 /// Turns predictions into payloads of one format.
@@ -121,9 +200,10 @@ impl Encoder {
         target: &Target,
         decision: ClassDecision,
         fields: &[String],
-    ) -> Encoder {
+    ) -> Result<Encoder, CodecError> {
         match format {
-            Format::Json => Encoder::Json(json::Encoder::new(model, version, target, decision, fields)),
+            Format::Json => Ok(Encoder::Json(json::Encoder::new(model, version, target, decision, fields))),
+            Format::Csv | Format::F32 | Format::Msgpack => Err(CodecError::NotWritten(format)),
         }
     }
 
@@ -136,11 +216,11 @@ impl Encoder {
 
     /// Replaces `out` by the prediction record.
     ///
-    /// `fields` are the places in `payload` that the decoder found; `outputs` is the model's answer for this row:
-    /// probabilities in class order, or numbers. The error is an answer that isn't finite.
-    pub fn encode(&self, payload: &[u8], fields: &[Span], outputs: &[f32], out: &mut Vec<u8>) -> Result<(), Rejection> {
+    /// `fields` are the values that the decoder found; `outputs` is the model's answer for this row: probabilities in
+    /// class order, or numbers. The error is an answer that isn't finite.
+    pub fn encode(&self, fields: Fields<'_>, outputs: &[f32], out: &mut Vec<u8>) -> Result<(), Rejection> {
         match self {
-            Encoder::Json(encoder) => encoder.encode(payload, fields, outputs, out),
+            Encoder::Json(encoder) => encoder.encode(fields, outputs, out),
         }
     }
 }
@@ -167,6 +247,31 @@ pub fn validate_fields(fields: &[String]) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn options_that_belong_to_another_format_are_refused() {
+        let columns = |names: &[&str]| DecodeOptions {
+            columns: names.iter().map(ToString::to_string).collect(),
+            ..DecodeOptions::default()
+        };
+        let delimiter = |delimiter| DecodeOptions { delimiter: Some(delimiter), ..DecodeOptions::default() };
+        let path = || DecodeOptions { features: "payload".into(), ..DecodeOptions::default() };
+        for (format, options, expected) in [
+            (Format::Json, DecodeOptions::default(), ""),
+            (Format::Csv, columns(&["a", "b"]), ""),
+            (Format::Csv, delimiter(';'), ""),
+            (Format::Msgpack, path(), ""),
+            (Format::Json, columns(&["a"]), "columns belongs to format = \"csv\", not \"json\""),
+            (Format::Csv, columns(&["a", "b", "a"]), "columns: \"a\" is listed twice"),
+            (Format::F32, delimiter(';'), "delimiter belongs to format = \"csv\""),
+            (Format::Csv, delimiter('é'), "delimiter = 'é': must be one ASCII character"),
+            (Format::Csv, path(), "features = \"payload\": csv has no paths"),
+        ] {
+            let found = check_options(format, &options).err().map_or(String::new(), |error| error.to_string());
+            let is_as_expected = if expected.is_empty() { found.is_empty() } else { found.starts_with(expected) };
+            assert!(is_as_expected, "{format:?}, {options:?}: {found:?} where {expected:?} is expected");
+        }
+    }
 
     #[test]
     fn fields_that_cannot_be_copied_are_refused() {

@@ -8,7 +8,7 @@ use serde::de::value::SeqAccessDeserializer;
 use serde::de::{self, IntoDeserializer as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::codec::{self, DecodeOptions, Format, NanPolicy};
+use crate::codec::{self, CodecError, DecodeOptions, Format, NanPolicy};
 use crate::model::decision::check_threshold;
 use crate::model::reference::ModelRef;
 use crate::model::signature::MIN_FEATURES;
@@ -53,6 +53,12 @@ pub struct Input {
     /// What becomes of `NaN`.
     #[serde(default)]
     pub nan: NanPolicy,
+    /// Of a CSV line, the names of its columns.
+    #[serde(default, deserialize_with = "one_or_more")]
+    pub columns: Vec<String>,
+    /// What separates them.
+    #[serde(default = "comma")]
+    pub delimiter: char,
     /// The largest value that is read, in bytes.
     #[serde(default = "one_mebibyte")]
     pub max_bytes: usize,
@@ -182,6 +188,12 @@ impl RouteConfig {
         for (feature, &threshold) in self.drift.threshold.iter().filter(|(_, threshold)| !is_threshold(**threshold)) {
             wrong(format!("drift.threshold: {feature:?} = {threshold}: must be a number above 0"));
         }
+        if let Err(error) = codec::check_options(self.input.format, &self.decode_options()) {
+            wrong(format!("input.{error}"));
+        }
+        if self.output.format != Format::Json {
+            wrong(format!("output.{}", CodecError::NotWritten(self.output.format)));
+        }
         if let Err(error) = codec::validate_fields(&self.output.fields) {
             wrong(format!("output.fields: {error}"));
         }
@@ -197,16 +209,19 @@ impl RouteConfig {
         self.input.topics.iter().chain(self.outputs())
     }
 
+    fn decode_options(&self) -> DecodeOptions {
+        let Input { features, numeric_strings, nan, columns, delimiter, .. } = self.input.clone();
+        let delimiter = Some(delimiter).filter(|&delimiter| delimiter != comma());
+        // A record without names has no member called `id`, which is the default.
+        let fields = if self.input.format == Format::F32 { Vec::new() } else { self.output.fields.clone() };
+        DecodeOptions { features, numeric_strings, nan, fields, columns, delimiter }
+    }
+
     /// How its records are read and written.
     pub fn score_options(&self) -> score::Options {
         score::Options {
             input: self.input.format,
-            decode: DecodeOptions {
-                features: self.input.features.clone(),
-                numeric_strings: self.input.numeric_strings,
-                nan: self.input.nan,
-                fields: self.output.fields.clone(),
-            },
+            decode: self.decode_options(),
             max_bytes: self.input.max_bytes,
             min_features: self.input.min_features,
             threshold: self.threshold,
@@ -263,6 +278,10 @@ fn model_or_number<'de, D: Deserializer<'de>>(value: D) -> Result<Option<f64>, D
 
 fn json() -> Format {
     Format::Json
+}
+
+fn comma() -> char {
+    ','
 }
 
 fn one_mebibyte() -> usize {

@@ -21,6 +21,7 @@ use crate::logging::chain;
 use crate::model::Model;
 use crate::model::store::Store;
 use crate::route::RouteConfig;
+use crate::score::Scorer;
 use crate::worker::Delivery;
 
 /// How long the answer to a transaction's begin may take.
@@ -162,7 +163,11 @@ fn check_models<'c>(config: &'c Config, report: &mut CheckReport) -> Models<'c> 
                 }
                 let detail = format!("version {}, digest {}, goldens pass", model.version(), model.short_digest());
                 report.ok(subject, detail);
-                models.insert(&route.name, Arc::new(model));
+                let model = Arc::new(model);
+                if let Err(error) = Scorer::new(model.clone(), &route.score_options()) {
+                    report.failed(format!("route {}", route.name), error.to_string());
+                }
+                models.insert(&route.name, model);
             }
             Err(error) => report.failed(subject, chain(&error)),
         }

@@ -109,6 +109,7 @@ fn predict(args: &Args, output: &mut dyn Write, rejections: &mut dyn Write) -> a
             numeric_strings: args.numeric_strings,
             nan: args.nan,
             fields: args.fields.clone(),
+            ..DecodeOptions::default()
         },
         max_bytes: usize::MAX,
         min_features: args.min_features,
@@ -117,7 +118,7 @@ fn predict(args: &Args, output: &mut dyn Write, rejections: &mut dyn Write) -> a
     };
     let model = Arc::new(model);
     let mut scoring =
-        Scoring { scorer: Scorer::new(Arc::clone(&model), &options), output, rejections, tally: Tally::default() };
+        Scoring { scorer: Scorer::new(Arc::clone(&model), &options)?, output, rejections, tally: Tally::default() };
     match &args.file {
         Some(path) if dataset::is_table(path).with_context(|| format!("can't read {}", path.display()))? => {
             predict_table(args, path, &model, &mut scoring)?;

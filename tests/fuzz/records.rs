@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ndarray::array;
 use serde_json::Value;
 use weir::codec::json::Decoder;
-use weir::codec::{DecodeOptions, Format, Span};
+use weir::codec::{DecodeOptions, FieldValue, Format};
 use weir::http::inference;
 use weir::model::signature::{Feature, Kind, Missing, Signature, Target as Answer, Unknown};
 use weir::record::{Gap, Reason};
@@ -65,7 +65,7 @@ fn records_are_read_as_serde_json_reads_them() {
         let parsed = serde_json::from_slice::<Value>(input.strip_prefix(b"\xef\xbb\xbf").unwrap_or(input));
         let mut answers = String::new();
         for (path, decoder) in PATHS.iter().zip(&mut decoders) {
-            let (mut row, mut id) = ([0.0; 3], [Span::default()]);
+            let (mut row, mut id) = ([0.0; 3], [FieldValue::Absent]);
             let decoded =
                 decoder.decode(input, &mut row, &mut id).map_err(|rejection| (rejection.reason, rejection.message));
             match (&parsed, decoded) {
@@ -88,7 +88,8 @@ fn records_are_read_as_serde_json_reads_them() {
                     if !same {
                         return Err(format!("under {path:?}: {decoded:?} and {row:?}, where {expected:?} is expected"));
                     }
-                    if decoded.is_ok() && value.get("id").cloned() != serde_json::from_slice(id[0].of(input)).ok() {
+                    if decoded.is_ok() && value.get("id").cloned() != serde_json::from_slice(id[0].json_in(input)).ok()
+                    {
                         return Err("the copied id is another".into());
                     }
                     answers.push_str(&format!("{decoded:?}{:?}", row.map(Gap::of)));
@@ -176,7 +177,7 @@ fn any_bytes_become_one_prediction_or_one_rejection() {
         threshold: None,
         output: Format::Json,
     };
-    let mut scorer = Scorer::new(Arc::new(models::classification()), &options);
+    let mut scorer = Scorer::new(Arc::new(models::classification()), &options).unwrap();
     let good = RECORDS[0].as_bytes();
     let mut run = |input: &[u8]| {
         let payloads = [Some(good), Some(input), None, Some(good)];

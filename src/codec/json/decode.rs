@@ -12,7 +12,7 @@ mod malformed;
 
 use super::keys::{Keys, Meaning, Member, START};
 use super::scan::{BLOCK, Cursor, Malformed, WINDOW};
-use crate::codec::{DecodeOptions, NanPolicy, Span};
+use crate::codec::{DecodeOptions, FieldValue, NanPolicy, Span};
 use crate::model::signature::{self, Signature};
 use crate::record::{Gap, Reason, Rejection};
 use crate::texts;
@@ -94,7 +94,8 @@ impl Decoder {
         }
     }
 
-    /// Fills `row` with one value per feature (gaps as [`Gap`] says) and `fields` with one span per field.
+    /// Fills `row` with one value per feature (gaps as [`Gap`] says) and `fields` with one value per field, JSON as it is in
+    /// the payload.
     ///
     /// A category is a string, a number or a boolean. Where no category is called exactly so, [`crate::texts`] says which one
     /// is meant: the same number (`3` and `3.0`), the same boolean (`true` and `True`), the same text but for blanks.
@@ -112,9 +113,9 @@ impl Decoder {
     ///
     /// # Panics
     /// When `row` or `fields` has another length than the signature or the options given to [`Decoder::new`].
-    pub fn decode(&mut self, payload: &[u8], row: &mut [f64], fields: &mut [Span]) -> Result<(), Rejection> {
+    pub fn decode(&mut self, payload: &[u8], row: &mut [f64], fields: &mut [FieldValue]) -> Result<(), Rejection> {
         assert_eq!(row.len(), self.features.len(), "one value per feature");
-        assert_eq!(fields.len(), self.fields, "one span per field");
+        assert_eq!(fields.len(), self.fields, "one value per field");
         if u32::try_from(payload.len()).is_err() {
             return Err(Rejection::new(Reason::TooLarge, format!("{} bytes of JSON", payload.len())));
         }
@@ -130,7 +131,7 @@ impl Decoder {
         self.judge(found)
     }
 
-    fn pass<'a>(&'a mut self, payload: &'a [u8], row: &'a mut [f64], fields: &'a mut [Span]) -> Pass<'a> {
+    fn pass<'a>(&'a mut self, payload: &'a [u8], row: &'a mut [f64], fields: &'a mut [FieldValue]) -> Pass<'a> {
         Pass {
             cursor: Cursor::with_not_finite(payload, self.nan == NanPolicy::Missing),
             path: self.path.len(),
@@ -185,7 +186,7 @@ struct Pass<'a> {
     levels: &'a mut [Keys],
     copies: &'a [Copied],
     row: &'a mut [f64],
-    fields: &'a mut [Span],
+    fields: &'a mut [FieldValue],
     features: &'a [Kind],
     numeric_strings: bool,
     nan: NanPolicy,
@@ -201,7 +202,7 @@ struct Pass<'a> {
 impl Pass<'_> {
     fn record(&mut self) -> Result<(), Malformed> {
         self.row.fill(Gap::Missing.value());
-        self.fields.fill(Span::default());
+        self.fields.fill(FieldValue::Absent);
         self.cursor.whitespace();
         if self.cursor.peek() != b'{' {
             self.byte_order_mark()?;
@@ -268,7 +269,7 @@ impl Pass<'_> {
         let start = self.cursor;
         let copied = copy.map(|copy| &self.copies[copy]);
         if let Some(copied) = copied {
-            copied.beneath.iter().for_each(|&field| self.fields[field] = Span::default());
+            copied.beneath.iter().for_each(|&field| self.fields[field] = FieldValue::Absent);
         }
         match meaning {
             Meaning::Alias(feature) => {
@@ -300,10 +301,10 @@ impl Pass<'_> {
     fn copy(&mut self, start: Cursor<'_>, copied: &Copied) -> Result<(), Malformed> {
         if let Some(field) = copied.field {
             let span = Span { start: start.position() as u32, end: self.cursor.position() as u32 };
-            self.fields[field] = span;
+            self.fields[field] = FieldValue::Json(span);
             // A prediction must be JSON, whatever the record may be.
             if self.nan == NanPolicy::Missing && Cursor::new(self.cursor.since(start.position())).skip().is_err() {
-                self.fields[field] = Span::default();
+                self.fields[field] = FieldValue::Absent;
             }
         }
         if let Some(table) = copied.inside
@@ -462,7 +463,7 @@ impl Pass<'_> {
 }
 
 /// The row value that a string stands for where numbers are expected.
-fn numeric_string(text: &[u8], nan: NanPolicy) -> f64 {
+pub(in crate::codec) fn numeric_string(text: &[u8], nan: NanPolicy) -> f64 {
     let unsigned = text.strip_prefix(b"-").or(text.strip_prefix(b"+")).unwrap_or(text);
     match number(text) {
         Some(number) => finite(number),

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Decoder;
 use crate::codec::json::samples::{bytes, damaged_record, record, serde};
-use crate::codec::{DecodeOptions, NanPolicy, Span};
+use crate::codec::{DecodeOptions, FieldValue, NanPolicy};
 use crate::model::signature::{Feature, Kind, Missing, Signature, Target, Unknown};
 use crate::record::{Gap, Reason, Rejection};
 use crate::texts;
@@ -52,10 +52,10 @@ fn options(path: &str) -> DecodeOptions {
 
 /// The row and the copied bytes.
 fn decode_with(decoder: &mut Decoder, payload: &[u8]) -> Result<(Vec<u64>, Vec<Vec<u8>>), Rejection> {
-    let (mut row, mut spans) = ([0.0; 3], [Span::default(); 3]);
-    decoder.decode(payload, &mut row, &mut spans)?;
+    let (mut row, mut fields) = ([0.0; 3], [FieldValue::Absent; 3]);
+    decoder.decode(payload, &mut row, &mut fields)?;
     let bits = row.iter().map(|value| value.to_bits()).collect();
-    Ok((bits, spans.iter().map(|span| span.of(payload).to_vec()).collect()))
+    Ok((bits, fields.iter().map(|field| field.json_in(payload).to_vec()).collect()))
 }
 
 fn decode_at(path: &str, payload: impl AsRef<[u8]>) -> Result<Vec<u64>, Rejection> {
@@ -405,11 +405,11 @@ fn fields_are_copied_by_dotted_path_too() {
     let copied = |path: &str, payload: &str| {
         let options = DecodeOptions { features: path.into(), fields: strings(&fields), ..DecodeOptions::default() };
         let mut decoder = Decoder::new(&sample(), &options);
-        let mut spans = [Span::default(); 7];
+        let mut values = [FieldValue::Absent; 7];
         for _ in 0..2 {
-            decoder.decode(payload.as_bytes(), &mut [0.0; 3], &mut spans).unwrap();
+            decoder.decode(payload.as_bytes(), &mut [0.0; 3], &mut values).unwrap();
         }
-        spans.map(|span| String::from_utf8(span.of(payload.as_bytes()).to_vec()).unwrap())
+        values.map(|value| String::from_utf8(value.json_in(payload.as_bytes()).to_vec()).unwrap())
     };
     let inner = r#"{"x":1,"tail":"N1","features":{"age":7},"deep":{"er":[2]}}"#;
     let payload = format!(r#"{{"id":1,"payload":{inner},"age":{{"unit":"y"}}}}"#);
