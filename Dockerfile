@@ -2,6 +2,8 @@
 #
 #   docker build -t weir .
 #   docker run --rm weir demo --once
+#
+# The binary is stripped. Its symbols are the stage `symbols`.
 
 FROM rust:1-bookworm AS build
 WORKDIR /weir
@@ -10,7 +12,13 @@ COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/weir/target \
     cargo build --profile dist --locked \
-    && install -D target/dist/weir /out/weir
+    && mkdir /out \
+    && objcopy --only-keep-debug target/dist/weir /out/weir.debug \
+    && cd /out && objcopy --strip-all --add-gnu-debuglink=weir.debug /weir/target/dist/weir weir
+
+# The symbols, for gdb and for names in backtraces: `docker build --target symbols --output . .`
+FROM scratch AS symbols
+COPY --from=build /out/weir.debug /
 
 FROM debian:bookworm-slim
 RUN apt-get update \

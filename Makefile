@@ -9,6 +9,9 @@ export PATH := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/weir/bin
 # Arguments for the demo or for the benchmarks.
 ARGS ?=
 
+# How many tests run at once: most of them wait for Kafka.
+THREADS ?= $(shell expr 2 \* $$(nproc))
+
 # How many inputs `make fuzz` tries, and the seed that they come from.
 CASES ?= 10000000
 SEED ?= 1
@@ -24,12 +27,17 @@ demo: ## train, serve, swap and watch a model on real flights, on an embedded br
 	@echo "demo: building weir (some minutes the first time)"
 	@cargo run --release --locked -- demo $(ARGS)
 
+# A broker of a minute spends most of its CPU time on compiling what it runs.
+test: export KAFKA_JVM_PERFORMANCE_OPTS ?= -XX:TieredStopAtLevel=1 -XX:+UseSerialGC
 test: ## all tests, on the embedded broker, on a real Kafka and beside scikit-learn and onnxruntime; chaos in its short form; instructions per record
-	@scripts/setup test
-	@echo "test: building weir and its tests (some minutes the first time)"
-	cargo test --locked --features mpi,planted-bugs $(ARGS)
+	@scripts/setup build
+	@echo "test: building weir and its tests, while setup fetches what they run (some minutes the first time)"
+	@scripts/setup test & setup=$$!; \
+		cargo test --locked --no-run --features mpi,planted-bugs $(ARGS); built=$$?; \
+		wait $$setup && exit $$built
+	RUST_TEST_THREADS=$(THREADS) cargo test --locked --features mpi,planted-bugs $(ARGS)
 	@echo "test: counting instructions, in a release build (some minutes the first time)"
-	cargo bench --locked --bench counts
+	cargo bench --locked -p weir-counts
 
 chaos: ## weir among 200 faults and 5 million records, per delivery (ARGS="--seed N --faults N --records N --brokers N --delivery D")
 	@scripts/setup test
@@ -41,10 +49,12 @@ simulate: ## the worker loop among simulated brokers and in simulated time, as m
 	@scripts/setup demo
 	WEIR_SEEDS=$(SEEDS) cargo test --locked --features mpi,planted-bugs --lib simulation -- --nocapture
 
-check: ## format, lints with warnings denied, documentation
-	@scripts/setup demo
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- --deny warnings
+check: ## format, lints of code and scripts with warnings denied, documentation, licences of dependencies
+	@scripts/setup check
+	cargo fmt --all --check
+	shellcheck .ci/run benches/peers/mlserver/start scripts/kafka scripts/setup
+	cargo deny --locked check bans licenses sources
+	cargo clippy --locked --workspace --all-targets --features mpi,planted-bugs -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps
 
 fuzz: ## ten million inputs for all that reads what comes from outside (CASES=N SEED=N)

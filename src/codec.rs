@@ -58,7 +58,8 @@ impl Format {
 }
 
 /// What becomes of `NaN`, which JSON doesn't have and Python's json writes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "program", derive(clap::ValueEnum))]
 #[serde(rename_all = "snake_case")]
 pub enum NanPolicy {
     /// The record is rejected: as malformed where the format has no NaN, as not finite where it has

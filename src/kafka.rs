@@ -62,6 +62,16 @@ pub(crate) fn is_denial(error: &KafkaError) -> bool {
     error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed)
 }
 
+/// Whether the group's members assign partitions in a way that the client doesn't have.
+pub(crate) fn is_other_protocol(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::InconsistentGroupProtocol)
+}
+
+/// Whether another member of the group has taken the client's `group.instance.id`.
+pub(crate) fn is_fenced_instance(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::FencedInstanceId)
+}
+
 /// Whether the group takes no offset of a topic: it is gone, has fewer partitions, or may not be read.
 pub(crate) fn is_about_topic(error: &KafkaError) -> bool {
     matches!(

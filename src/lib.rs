@@ -6,7 +6,8 @@
 //! poll ─ batch ─ decode ─ score ─ encode ─ produce ─ acknowledge ─ commit
 //! ```
 //!
-//! In reading order: [`record`] is what travels; [`limits`] is how much of a file is read; [`codec`] turns payloads into
+//! In reading order: [`record`] is what travels; [`limits`] is how much of a file is read; [`texts`] is what a text
+//! means; [`codec`] turns payloads into
 //! rows and predictions into payloads;
 //! [`batch`] says when rows go together; [`engine`] is the network; [`model`] is a version of it with all that belongs
 //! to it, on disk and in memory; [`score`] puts these together for a batch; [`kafka`] is all that names rdkafka;
@@ -15,30 +16,49 @@
 //! [`http`] reports; [`train`] makes models and [`report`] shows how good they are; [`config`] and [`cli`] are how people reach
 //! it.
 
+#![cfg_attr(not(feature = "program"), allow(dead_code, unused_imports, reason = "the program uses it"))]
+
 pub mod batch;
+#[cfg(feature = "program")]
 pub mod broker;
+#[cfg(feature = "program")]
 pub mod cli;
 pub mod codec;
+#[cfg(feature = "program")]
 pub mod config;
+#[cfg(feature = "program")]
 pub mod dead_letter;
+#[cfg(feature = "program")]
 pub mod demo;
+#[cfg(feature = "program")]
 pub mod health;
+#[cfg(feature = "program")]
 pub mod http;
+#[cfg(feature = "program")]
 pub mod kafka;
 pub mod limits;
+#[cfg(feature = "program")]
 pub mod logging;
 pub mod model;
 pub mod monitor;
+#[cfg(feature = "program")]
 pub mod pauses;
 pub mod printable;
 pub mod record;
+#[cfg(feature = "program")]
 mod repeat;
+#[cfg(feature = "program")]
 pub mod replay;
+#[cfg(feature = "program")]
 pub mod report;
 pub mod route;
 pub mod score;
+#[cfg(feature = "program")]
 pub mod serve;
+pub mod texts;
+#[cfg(feature = "program")]
 pub mod train;
+#[cfg(feature = "program")]
 pub mod worker;
 
 pub use weir_engine as engine;

@@ -7,12 +7,17 @@
 pub mod bundle;
 pub mod decision;
 pub mod evaluation;
+#[cfg(feature = "program")]
 pub mod import;
+#[cfg(feature = "program")]
 pub mod onnx;
 pub mod preprocess;
 pub mod reference;
+#[cfg(feature = "program")]
 pub mod rollout;
+#[cfg(feature = "program")]
 pub mod safetensors;
+#[cfg(feature = "program")]
 pub mod shrink;
 pub mod signature;
 pub mod slot;

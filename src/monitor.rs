@@ -4,6 +4,7 @@
 //! about once a second it adds what it counted to the shared series. Everything that needs thought, such as the
 //! distance of the live data from the training data ([`drift`]), is computed from those series by the control plane.
 pub mod drift;
+#[cfg(feature = "program")]
 pub mod metrics;
 
 #[cfg(test)]

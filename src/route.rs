@@ -211,6 +211,11 @@ impl RouteConfig {
         [&self.output.topic, &self.dead_letter.topic]
     }
 
+    /// All topics that it needs.
+    pub fn topics(&self) -> impl Iterator<Item = &String> {
+        self.input.topics.iter().chain(self.outputs())
+    }
+
     fn decode_options(&self) -> DecodeOptions {
         let Input { features, numeric_strings, nan, columns, delimiter, schema, framing, .. } = self.input.clone();
         let delimiter = Some(delimiter).filter(|&delimiter| delimiter != comma());

@@ -1,9 +1,10 @@
 //! `weir serve`: starts everything in order, keeps it running, and stops it in order.
 //!
-//! HTTP comes first, so that a probe gets an answer from the start. Then topics and the first model are waited for: a
-//! broker or a store that is absent is reported, and tried again. Then come the workers; one that fails is replaced, with
-//! growing pauses, and starts at the commits. A route whose model is missing waits alone. A process without any model
-//! doesn't join the group: its partitions are better served by others. Only the topic watch asks the brokers about topics.
+//! HTTP comes first, so that a probe gets an answer from the start. Then the topics of a first route and a first model are
+//! waited for: a broker or a store that is absent is reported, and tried again. Then come the workers; one that fails is
+//! replaced, with growing pauses, and starts at the commits. A route waits alone whose model, topic or right is missing. A
+//! process without any route that could work doesn't join the group: its partitions are better served by others. Only the
+//! topic watch asks the brokers about topics.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -23,6 +24,7 @@ use crate::model::rollout::{Event, Rollout};
 use crate::model::store::{Store, StoreError};
 use crate::monitor::metrics::{Metrics, WaitReason};
 use crate::pauses::{PauseFollower, Pauses};
+use crate::route::RouteConfig;
 use crate::worker::{self, Activity, Gate, Heartbeat, Route, Setup, Stop, WorkerError, WorkerExit};
 
 /// The pause before a failed worker is replaced: the first, and the longest that it grows to.
@@ -120,6 +122,11 @@ async fn serve_routes(
         .map(|number| health.readiness_check(format!("worker {number}"), "not started yet"))
         .collect();
 
+    let route_checks = routes.iter().map(|route| {
+        let name = &route.config.name;
+        (route.config.clone(), health.readiness_check(format!("route {name}"), "its topics aren't known yet"))
+    });
+    let route_checks = route_checks.collect();
     let targets: Vec<_> = routes.iter().map(|route| (route.config.model.clone(), route.slot.clone())).collect();
     let conditions = routes.iter().map(|route| {
         let condition = health.readiness_check(format!("route {}", route.config.name), "its model isn't loaded yet");
@@ -129,7 +136,7 @@ async fn serve_routes(
     let mut usable = rollout.usable();
     let poll = Duration::from_millis(config.store.poll_ms);
     let rollout = tokio::spawn(rollout.watch(poll, stopping.clone().cancelled_owned()));
-    let watching = tokio::spawn(watch_topics(watch.clone(), broker, stopping.clone()));
+    let watching = tokio::spawn(watch_topics(watch.clone(), broker, route_checks, stopping.clone()));
     let gates: Vec<_> = routes.iter().map(|route| (route.config.name.clone(), route.gate.clone())).collect();
     // Before the workers start, so that none consumes what is to wait.
     let mut follower = PauseFollower::new(pauses, gates.clone());
@@ -144,7 +151,7 @@ async fn serve_routes(
     tokio::spawn(tick(metrics.clone(), gates, stopping.clone()));
 
     let ready_to_start = async {
-        watch.complete().await;
+        watch.wait_for(|snapshot| routes.iter().any(|route| snapshot.has_all_of(&route.config))).await;
         // The rollout ends, and with it this wait, only when everything stops.
         let _ = usable.wait_for(|&usable| usable).await.is_ok();
     };
@@ -266,8 +273,14 @@ fn report_missing(routes: &[(Route, ReadinessCheck)], reference: &ModelRef, reas
     }
 }
 
-/// Runs the topic watch, logs what is wrong with brokers and topics when it changes, and keeps readiness true to it.
-async fn watch_topics(watch: Arc<TopicWatch>, broker: ReadinessCheck, stopping: CancellationToken) {
+/// Runs the topic watch, logs what is wrong with brokers and topics when it changes, and keeps readiness true to it: that of
+/// the brokers, and that of each route.
+async fn watch_topics(
+    watch: Arc<TopicWatch>,
+    broker: ReadinessCheck,
+    routes: Vec<(RouteConfig, ReadinessCheck)>,
+    stopping: CancellationToken,
+) {
     let mut logged = Vec::new();
     let observe = |snapshot: &TopicSnapshot| {
         let problems = &snapshot.problems;
@@ -284,6 +297,11 @@ async fn watch_topics(watch: Arc<TopicWatch>, broker: ReadinessCheck, stopping: 
                 broker.not_ready(format!("{}; for {} s now", problems.join("; "), since.elapsed().as_secs()));
             }
             None => broker.not_ready(problems.join("; ")),
+        }
+        for (route, check) in &routes {
+            let unusable: Vec<&str> =
+                route.topics().filter_map(|topic| snapshot.unusable.get(topic)).map(String::as_str).collect();
+            if unusable.is_empty() { check.ready() } else { check.not_ready(unusable.join("; ")) }
         }
     };
     tokio::select! {
@@ -355,12 +373,8 @@ fn supervise(
             ready.not_ready("joining the group");
             let started = Instant::now();
             let error = match worker::run(&setup, number, &ready, &heartbeat) {
-                Ok(WorkerExit::TopicRecreated { topic }) if !setup.stop.requested() => {
-                    tracing::info!(
-                        worker = number,
-                        topic,
-                        "the topic was created again: the worker gets other clients"
-                    );
+                Ok(WorkerExit::ClientsOutdated { reason }) if !setup.stop.requested() => {
+                    tracing::info!(worker = number, reason, "the worker gets other clients");
                     continue;
                 }
                 Ok(_) => return Ok(StopOutcome::Drained),

@@ -476,8 +476,7 @@ fn predict(mlp: &Mlp, x: &Inputs) -> Array2<f32> {
 
 /// Those rows of a table that a version takes and whose class it knows, and its answers for them.
 pub fn answered(model: &Model, table: &Table) -> Result<(Examples, Array2<f64>), TrainError> {
-    let mut examples = Examples::of(table, model.signature())?;
-    examples.reject(|row| model.preprocess.check(model.signature(), row).is_err());
+    let examples = Examples::of(table, model.signature())?.taken_by(model.signature(), &model.preprocess);
     let answers = evaluate::answers(model, examples.rows.view());
     Ok((examples, answers))
 }
@@ -509,8 +508,7 @@ impl Tested<'_> {
     /// How good the model is on those test rows that it takes and whose class it knows.
     fn on_table(&self, test: &Table) -> Result<TestedRows, TrainError> {
         let Tested { mlp, preprocess, signature, .. } = self;
-        let mut examples = Examples::of(test, signature)?;
-        examples.reject(|row| preprocess.check(signature, row).is_err());
+        let examples = Examples::of(test, signature)?.taken_by(signature, preprocess);
         let outputs = predict(mlp, &Inputs::new(preprocess, signature, examples.rows.view()));
         let answers = evaluate::scaled(outputs.clone(), self.scale);
         let evaluation = evaluate::evaluation(&signature.target, &examples.truth, answers.view(), self.judgement());

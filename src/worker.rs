@@ -6,6 +6,7 @@
 //! - `rebalance`, `commits`, `transaction`: what the group decides, and what is committed
 //! - `partitions`: the state of every partition (pure)
 //! - `ledger`: the batches in flight (pure)
+//! - `membership`: whether a worker is a member of its group (pure)
 //! - `refusal`: what is remembered of a record that an output refused
 //! - `pipeline`: a route within a worker: its batch, its scorer, where its outputs go
 //! - `gate`: why the records of a route wait
@@ -22,6 +23,7 @@ mod gate;
 mod heartbeat;
 mod ledger;
 mod main_loop;
+mod membership;
 mod partitions;
 mod pipeline;
 #[cfg(feature = "planted-bugs")]
@@ -47,9 +49,9 @@ pub use main_loop::{Setup, run};
 pub use pipeline::Route;
 pub(crate) use rebalance::REVOKE_TIMEOUT;
 
-use crate::kafka::KafkaError;
 use crate::kafka::producer::{DeliveryError, TransactionError};
 use crate::kafka::settings::TRANSACTION_TIMEOUT;
+use crate::kafka::{KafkaError, is_fenced_instance};
 
 /// The `[worker]` section.
 #[derive(Clone, Debug, Deserialize)]
@@ -137,10 +139,10 @@ impl WorkerConfig {
 pub enum WorkerExit {
     /// It was asked to stop.
     Stopped,
-    /// A topic was created again, and its clients can't be used for that.
-    TopicRecreated {
-        /// The topic.
-        topic: String,
+    /// Its clients can't do what is needed now.
+    ClientsOutdated {
+        /// Why not.
+        reason: String,
     },
 }
 
@@ -150,7 +152,12 @@ pub enum WorkerExit {
 pub enum WorkerError {
     /// A client could not be made, or can't go on.
     #[error("the Kafka client failed")]
-    Client(#[from] KafkaError),
+    Client(#[source] KafkaError),
+    /// Another static member has this worker's name.
+    #[error(
+        "another member of the group has the group.instance.id of this worker: give each process another worker.instance"
+    )]
+    InstanceFenced,
     /// A record could not be delivered.
     #[error(transparent)]
     Delivery(#[from] DeliveryError),
@@ -174,6 +181,12 @@ pub enum WorkerError {
         /// Why.
         cause: String,
     },
+}
+
+impl From<KafkaError> for WorkerError {
+    fn from(error: KafkaError) -> WorkerError {
+        if is_fenced_instance(&error) { WorkerError::InstanceFenced } else { WorkerError::Client(error) }
+    }
 }
 
 /// Asks workers to stop, and bounds how long they may take.

@@ -12,6 +12,7 @@ use weir::train::preparation::Preparation;
 use crate::ops;
 use crate::support::kafka::{Reader, Record, produce};
 use crate::support::models::{promote, publish, year};
+use crate::support::states::await_state;
 use crate::support::weir::{Setup, Weir, command};
 use crate::support::{eventually, models};
 
@@ -278,10 +279,12 @@ fn a_broken_version_is_refused_and_the_running_one_serves_on() {
     assert_eq!(weir.get("/readyz").0, 200);
     // As long as the alias names it.
     assert_eq!(weir.metric("weir_model_refused_version", "flights"), broken as f64);
+    await_state(&weir, "version_refused", &[&setup]);
     promote(&setup.store(), "production", 1);
     eventually("version 1 is asked for again", || {
         (weir.metric("weir_model_refused_version", "flights") == 0.0).then_some(())
     });
+    await_state(&weir, "healthy", &[&setup]);
     assert!(weir.stop().success());
 }
 

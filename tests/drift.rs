@@ -3,6 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -17,7 +21,7 @@ use crate::support::weir::{Setup, Weir, command};
 /// Windows for each population here; 1,000 in the long form.
 const WINDOWS: u64 = 60;
 
-const PARTITIONS: i32 = 4;
+const PARTITIONS: i32 = 6;
 
 /// How far two computations of an index may be apart.
 const TOLERANCE: f64 = 1e-6;
@@ -45,50 +49,73 @@ fn changes_are_found_within_2000_records() {
 #[test]
 fn constants_and_heaps_drift_when_they_move_and_only_then() {
     let place = TrainedModel::new(20_000);
-    let live = place.drift(&rows(5_000, 1, false));
+    let live = place.drift(&rows(5_000, (1, 24), false));
     assert!(live.values().all(|&index| index < 0.05), "{live:?}");
-    let moved = place.drift(&rows(5_000, 2, true));
+    let moved = place.drift(&rows(5_000, (2, 24), true));
     assert!(moved["constant"] > 0.2 && moved["zeros"] > 0.2, "{moved:?}");
     let rest = moved.iter().filter(|(feature, _)| !["constant", "zeros", "prediction"].contains(&feature.as_str()));
     assert!(rest.into_iter().all(|(_, &index)| index < 0.05), "{moved:?}");
 }
 
-/// Two processes, one of which stops before all rows are there, and a Prometheus with the chart's rules. The route excludes a
-/// feature and has a threshold for another one, which `weir evaluate` doesn't know.
+/// Three processes, of which one is replaced while a version is; dead letters of the first version that the second one takes;
+/// and a Prometheus with the chart's rules. The first version compares with all of training, the second one by hour. The route
+/// excludes a feature and has a threshold for another one, which `weir evaluate` doesn't know.
 #[test]
 fn process_fleet_and_evaluation_agree() {
-    let place = TrainedModel::new(150);
+    let mut place = TrainedModel::new(150);
+    place.train(2_400, &["--baseline-by", "hour", "--impute", "x=mean"]);
+    place.setup.threads = 1;
     place.setup.create_topics(PARTITIONS);
     let config = place.setup.config(&format!("[route.drift]\nexclude = [{EXCLUDED:?}]\nthreshold = {{ two = 7 }}"));
-    let evaluated = |rows: &[Map<String, Value>], figure: &str| {
-        let mut found = place.evaluated(rows, figure);
+    place.promote(1);
+    let evaluated = |version: u64, rows: &[Row], figure: &str| {
+        let mut found = place.evaluated(version, rows, figure);
         assert!(found.remove(EXCLUDED).is_some());
         found
     };
-    let (first, second) = (Weir::ready(&config), Weir::ready(&config));
-    eventually("both have partitions", || {
-        [&first, &second].iter().all(|weir| weir.partitions().len() == 2).then_some(())
-    });
-    let mut prometheus = Prometheus::scraping(&[&first.http, &second.http]);
-    let all = rows(1_500, 3, true);
-    place.send(&all[..900]);
-    let of_fleet = |prometheus: &mut Prometheus, rows: usize| {
+    let fourth = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let mut fleet = vec![Weir::ready(&config), Weir::ready(&config), Weir::ready(&config)];
+    let share_partitions = |fleet: &[Weir]| {
+        eventually("each has two partitions", || fleet.iter().all(|weir| weir.partitions().len() == 2).then_some(()))
+    };
+    share_partitions(&fleet);
+    let targets: Vec<&str> = fleet.iter().map(|weir| &*weir.http).chain([&*fourth]).collect();
+    let mut prometheus = Prometheus::scraping(&targets);
+    let mut of_fleet = |version: u64, rows: usize, figure: &str| {
         eventually("the rule has all rows", || {
             prometheus.assert_running();
             // The rules that come after this one have been evaluated, too, if it had all rows two seconds ago.
-            let counted = prometheus.by_feature("weir:feature_rows:increase offset 2s");
+            let counted = format!("weir:feature_rows:increase{{version=\"{version}\"}} offset 2s");
+            let counted = prometheus.by_feature(&counted);
             (counted.len() == COLUMNS.len() + 1 && counted.values().all(|&count| count == rows as f64)).then_some(())
         });
-        prometheus.by_feature("weir:drift:psi")
+        prometheus.by_feature(&format!("weir:drift:{figure}{{version=\"{version}\"}}"))
     };
-    assert_same(&of_fleet(&mut prometheus, 900), &evaluated(&all[..900], "psi"));
-    assert!(first.stop().success());
-    eventually("the other one has all partitions", || (second.partitions().len() == 4).then_some(()));
-    place.send(&all[900..]);
-    assert_same(&of_fleet(&mut prometheus, 1_500), &evaluated(&all, "psi"));
-    let mut thresholds = evaluated(&all, "threshold");
+
+    // Every tenth row lacks what the first version needs.
+    let mut all = rows(1_500, (3, 7), true);
+    all[..900].iter_mut().step_by(10).for_each(|row| row["x"] = Value::Null);
+    let lacking: Vec<Row> = all[..900].iter().step_by(10).cloned().collect();
+    place.send(&all[..900]);
+    assert_same(&of_fleet(1, 810, "psi"), &evaluated(1, &all[..900], "psi"));
+
+    place.promote(2);
+    eventually("each has version 2", || {
+        // Only the second version has hours.
+        fleet.iter().all(|weir| weir.get("/metrics").1.contains("weir_baseline_period_ratio{")).then_some(())
+    });
+    place.send(&all[900..1_200]);
+    of_fleet(2, 300, "psi");
+    assert!(fleet.remove(0).stop().success());
+    fleet.push(Weir::start_with(&config, &[("WEIR__HTTP__LISTEN", &fourth)]));
+    share_partitions(&fleet);
+    place.send(&all[1_200..]);
+    place.redrive(&config, lacking.len() as u64);
+    let of_second = [&all[900..], &lacking].concat();
+    assert_same(&of_fleet(2, 690, "psi"), &evaluated(2, &of_second, "psi"));
+    let mut thresholds = evaluated(2, &of_second, "threshold");
     thresholds.insert("two".into(), 7.0);
-    assert_same(&prometheus.by_feature("weir:drift:threshold"), &thresholds);
+    assert_same(&of_fleet(2, 690, "threshold"), &thresholds);
 
     // A process that has all rows itself.
     let group = format!("{}-alone", place.setup.group);
@@ -101,10 +128,10 @@ fn process_fleet_and_evaluation_agree() {
     let of_process = eventually("it has all rows", || {
         let metrics = alone.get("/metrics").1;
         let rows = by_feature(&metrics, "weir_drift_rows");
-        let is_whole = rows.len() == COLUMNS.len() + 2 && rows.values().all(|&rows| rows == 1_500.0);
+        let is_whole = rows.len() == COLUMNS.len() + 2 && rows.values().all(|&rows| rows == 1_590.0);
         is_whole.then(|| by_feature(&metrics, "weir_drift"))
     });
-    assert_same(&of_process, &evaluated(&all, "psi"));
+    assert_same(&of_process, &evaluated(2, &[&all[..], &lacking].concat(), "psi"));
 }
 
 /// One of these columns, which the route of a test doesn't compare.
@@ -112,22 +139,34 @@ const EXCLUDED: &str = "few";
 
 const COLUMNS: [&str; 6] = ["constant", "rounding", "zeros", "two", "few", "tenth"];
 
-/// A model of these columns and `x`, in the store of a setup.
+type Row = Map<String, Value>;
+
+/// Versions of a model of these columns and `x`, in the store of a setup.
 struct TrainedModel {
     setup: Setup,
 }
 
 impl TrainedModel {
+    /// With one version.
     fn new(training_rows: usize) -> TrainedModel {
         let place = TrainedModel { setup: Setup::named(kafka::brokers()) };
-        let train = place.write("train", &rows(training_rows, 10, false));
-        let test = place.write("test", &rows(1_000, 11, false));
-        let mut command = command();
-        command.args(["train", &train, "--test", &test, "--target", "t", "--name", "flights"]);
-        command.args(["--promote", "production", "--store", &place.store()]);
-        let output = command.args(["--max-iter", "2", "--hidden-layer-sizes", "8"]).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        place.train(training_rows, &[]);
         place
+    }
+
+    /// One more version.
+    fn train(&self, training_rows: usize, options: &[&str]) {
+        let train = self.write("train", &rows(training_rows, (10, 24), false));
+        let test = self.write("test", &rows(1_000, (11, 24), false));
+        let mut command = command();
+        command.args(["train", &train, "--test", &test, "--target", "t", "--time", "when", "--name", "flights"]);
+        command.args(["--store", &self.store(), "--max-iter", "2", "--hidden-layer-sizes", "8"]).args(options);
+        succeed(&mut command);
+    }
+
+    fn promote(&self, version: u64) {
+        let reference = format!("flights@{version}");
+        succeed(command().args(["model", "promote", &reference, "production", "--store", &self.store()]));
     }
 
     fn store(&self) -> String {
@@ -135,27 +174,29 @@ impl TrainedModel {
     }
 
     /// The index of each feature that `weir evaluate --drift` computes for these rows.
-    fn drift(&self, rows: &[Map<String, Value>]) -> BTreeMap<String, f64> {
-        self.evaluated(rows, "psi")
+    fn drift(&self, rows: &[Row]) -> BTreeMap<String, f64> {
+        self.evaluated(1, rows, "psi")
     }
 
     /// A figure of each feature in the JSON report of `weir evaluate --drift`.
-    fn evaluated(&self, rows: &[Map<String, Value>], figure: &str) -> BTreeMap<String, f64> {
-        let table = self.write("live", rows);
+    fn evaluated(&self, version: u64, rows: &[Row], figure: &str) -> BTreeMap<String, f64> {
+        let (table, model) = (self.write("live", rows), format!("flights@{version}"));
         let mut evaluate = command();
-        evaluate.args(["evaluate", "flights@production", &table, "--drift", "--json", "--store", &self.store()]);
-        let output = evaluate.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        evaluate.args(["evaluate", &model, &table, "--drift", "--time", "when", "--json", "--store", &self.store()]);
+        let report: Value = serde_json::from_slice(&succeed(&mut evaluate)).unwrap();
         let found = report["drift"].as_array().unwrap().iter();
         found.map(|it| (it["feature"].as_str().unwrap().into(), it[figure].as_f64().unwrap())).collect()
     }
 
-    fn write(&self, name: &str, rows: &[Map<String, Value>]) -> String {
+    fn write(&self, name: &str, rows: &[Row]) -> String {
         let path = self.setup.folder.path().join(format!("{name}.csv"));
         let header: Vec<_> = rows[0].keys().cloned().collect();
-        let line = |row: &Map<String, Value>| {
-            let cells = row.values().map(|value| value.as_str().map_or(value.to_string(), str::to_owned));
+        let line = |row: &Row| {
+            let cells = row.values().map(|value| match value {
+                Value::Null => String::new(),
+                Value::String(text) => text.clone(),
+                value => value.to_string(),
+            });
             cells.collect::<Vec<_>>().join(",")
         };
         let lines: Vec<_> = std::iter::once(header.join(",")).chain(rows.iter().map(line)).collect();
@@ -163,8 +204,23 @@ impl TrainedModel {
         path.to_str().unwrap().to_owned()
     }
 
-    fn send(&self, rows: &[Map<String, Value>]) {
-        let record = |(number, row): (usize, &Map<String, Value>)| Record {
+    /// Sends so many dead letters again, as soon as they are there.
+    fn redrive(&self, config: &Path, count: u64) {
+        let mut sent = 0;
+        eventually("all dead letters are sent again", || {
+            let mut redrive = command();
+            redrive.args(["dead-letter", "redrive", "--execute", "--first-run", "--json", "-c"]).arg(config);
+            let report: Value = serde_json::from_slice(&succeed(&mut redrive)).unwrap();
+            let topics = report["topics"].as_array().unwrap().iter();
+            let reasons = topics.flat_map(|topic| topic["sent"].as_array().unwrap());
+            sent += reasons.map(|reason| reason["records"].as_u64().unwrap()).sum::<u64>();
+            (sent == count).then_some(())
+        });
+    }
+
+    fn send(&self, rows: &[Row]) {
+        let record = |(number, row): (usize, &Row)| Record {
+            timestamp: row["when"].as_i64().unwrap(),
             partition: number as i32 % PARTITIONS,
             value: Some(Value::from(row.clone()).to_string().into()),
             ..Record::default()
@@ -173,26 +229,38 @@ impl TrainedModel {
     }
 }
 
-/// Rows of one population; `moved` changes the constant and the share of zeros.
-fn rows(count: usize, seed: u64, moved: bool) -> Vec<Map<String, Value>> {
+/// Rows of one population, from the hours after yesterday's midnight; `moved` changes the constant and the share of zeros. One
+/// of the columns follows the hour.
+fn rows(count: usize, (seed, hours): (u64, usize), moved: bool) -> Vec<Row> {
+    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let midnight_s = now_s - now_s % 86_400 - 86_400;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut row = || {
+    let mut row = |number: usize| {
+        let hour = number % hours;
         let x = rng.random_range(-1.0..1.0);
         let is_zero = rng.random_bool(if moved { 0.80 } else { 0.97 });
         let rounding = [0.3, 0.1 + 0.2, 0.300_000_000_000_000_04][rng.random_range(0..3)];
         let row = json!({
+            "when": 1_000 * (midnight_s + 3_600 * hour as u64) + number as u64,
             "constant": if moved { 8.0 } else { 7.0 },
             "rounding": rounding,
             "zeros": if is_zero { 0.0 } else { f64::from(rng.random_range(1..4_000)) / 100.0 },
             "two": rng.random_range(0..2),
             "few": rng.random_range(0..3) * rng.random_range(0..3),
-            "tenth": f64::from(rng.random_range(1..10)) / 10.0,
+            "tenth": f64::from((rng.random_range(0..4) + hour as u32 / 3) % 9 + 1) / 10.0,
             "x": x,
             "t": if x > 0.0 { "up" } else { "down" },
         });
         row.as_object().unwrap().clone()
     };
-    (0..count).map(|_| row()).collect()
+    (0..count).map(&mut row).collect()
+}
+
+/// What a command that succeeds prints.
+fn succeed(command: &mut Command) -> Vec<u8> {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
 }
 
 /// The values of a metric in the text format, by the label `feature`.

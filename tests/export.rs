@@ -117,7 +117,7 @@ impl Models {
             let bias = vector(-1.0, 1.0);
             let slopes = (activation == Activation::PRelu).then(|| vector(-0.5, 1.5));
             let weights = Array2::from_shape_fn((inputs, outputs), |_| random.random_range(-1.0..1.0));
-            layers.push(Layer { weights: Weights::F32(weights), bias, activation, slopes, norm });
+            layers.push(Layer { weights: Weights::F32(weights), bias, activation, slopes, norm, passed: 0 });
             inputs = outputs;
         }
         let last = layers.last_mut().unwrap();

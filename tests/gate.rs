@@ -9,6 +9,7 @@ use crate::delivery::{PARTITIONS, assert_once_and_in_order, records};
 use crate::support::eventually;
 use crate::support::kafka::{Reader, Record, brokers, keys, produce};
 use crate::support::models::{keyed, promote, publish, setup_with_model, year};
+use crate::support::states::await_state;
 use crate::support::weir::{Setup, Weir, extend_section};
 
 /// A configuration whose route allows one rejection in twenty.
@@ -62,6 +63,7 @@ fn a_route_pauses_when_too_much_is_rejected_and_resumes_by_hand_or_with_a_new_ve
     produce(&setup.brokers, &setup.input, good.iter().cloned());
     eventually("the records wait", || (weir.metric("weir_consumer_lag", &setup.input) == 1_000.0).then_some(()));
     assert_eq!(weir.metric("weir_records_consumed_total", ""), 100.0);
+    await_state(&weir, "paused", &[&setup]);
     assert!(weir.log().contains("weir route resume flights"), "{}", weir.log());
 
     assert_eq!(weir.route("resume", "flights", &config), format!("route flights at {} goes on\n", weir.http));

@@ -24,7 +24,7 @@ fn imported_models_answer_as_onnxruntime_does() {
     fixtures.sort();
     let made = python("onnx_models.py", &[], &json!({"folder": folder.path(), "fixtures": fixtures, "rows": ROWS}));
     let models = made.as_array().unwrap();
-    assert!(models.len() >= 240 && fixtures.len() >= 90, "{} models", models.len());
+    assert!(models.len() >= 246 && fixtures.len() >= 90, "{} models", models.len());
 
     let store = format!("file:{}", folder.path().join("store").display());
     let mut failures = Vec::new();

@@ -4,16 +4,17 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rdkafka::producer::Producer;
 use serde_json::json;
 
-use crate::support::eventually;
 use crate::support::kafka::{
     Kafka, Reader, add_partitions, brokers, cluster, commit, commits, committed, create_topic, create_topic_on,
-    delete_records, delete_topic, free_port, keys, leader, produce, recreate_topic, start_all,
+    delete_records, delete_topic, free_port, keys, leader, open_transaction, produce, recreate_topic, start_all,
 };
 use crate::support::models::{keyed, publish_first, setup_with_model};
 use crate::support::rights::{guarded_brokers, lift_restrictions, restrict, run_kafka_tool};
 use crate::support::weir::{Setup, Weir};
+use crate::support::{PATIENCE, eventually};
 
 /// How many records a topic has before it is created again.
 const OLD_RECORDS: usize = 1_000;
@@ -54,6 +55,18 @@ fn a_pause_while_read_is_denied_skips_no_record() {
     assert!(weir.stop().success());
     assert_eq!(reader.rest(), []);
     assert_eq!(committed_offset(&setup), Some(30));
+}
+
+#[test]
+fn records_of_an_open_transaction_are_lag_and_come_when_it_ends() {
+    let setup = Setup { threads: 1, ..setup_with_model(brokers(), 1) };
+    let weir = Weir::ready(&setup.config(""));
+    let transaction = open_transaction(&setup.brokers, &setup.input, keyed("open", 5));
+    // Otherwise nobody would notice a transaction that hangs.
+    eventually("they are lag", || (weir.metric("weir_consumer_lag", "") == 5.0).then_some(()));
+    transaction.commit_transaction(PATIENCE).unwrap();
+    Reader::new(&setup.brokers, &setup.output).await_all(&keyed("open", 5));
+    assert!(weir.stop().success());
 }
 
 #[test]

@@ -17,6 +17,7 @@ use weir::monitor::metrics::CATALOGUE;
 
 pub(crate) use prometheus::Prometheus;
 
+use crate::support::states::state_file;
 use crate::support::tools::{run_json, tool};
 
 /// The value sets, by file name in `tests/helm/`.
@@ -346,6 +347,45 @@ fn alerts_are_tested_and_say_what_to_do() {
         }
         assert!(["warning", "critical"].contains(&text(&rule["labels"]["severity"])), "{name}");
     }
+}
+
+/// The series that real weirs exported (`tests/support/states.rs`), as if they stayed so for 40 minutes.
+#[test]
+fn the_states_of_a_real_weir_raise_their_alert_and_no_other() {
+    const STATES: [(&str, Option<&str>); 5] = [
+        ("healthy", None),
+        ("no_model", Some("WeirNoModel")),
+        ("paused", Some("WeirRoutePaused")),
+        ("output_refused", Some("WeirOutputRefused")),
+        ("version_refused", Some("WeirModelRefused")),
+    ];
+    let test = |(state, alert): (&str, Option<&str>)| {
+        let kept = fs::read_to_string(state_file(state)).unwrap();
+        let lines = kept.lines().map(|line| line.rsplit_once("} ").unwrap());
+        let series = lines.map(|(series, value)| {
+            json!({"series": format!("{series}, job=\"weir\", instance=\"a\"}}"), "values": format!("{value}x40")})
+        });
+        let up = json!({"series": "up{job=\"weir\", instance=\"a\"}", "values": "1x40"});
+        let firing: Vec<_> =
+            alert.iter().map(|name| json!({"labels": format!("{{alertname=\"{name}\"}}"), "value": 1})).collect();
+        let alerts = "group by (alertname) (ALERTS{alertstate=\"firing\"})";
+        json!({
+            "name": state,
+            "interval": "1m",
+            "input_series": series.chain([up]).collect::<Vec<_>>(),
+            "promql_expr_test": [{"expr": alerts, "eval_time": "40m", "exp_samples": firing}],
+        })
+    };
+    let tests = json!({
+        "rule_files": RULE_FILES.map(|file| root().join(file)),
+        "evaluation_interval": "1m",
+        "tests": STATES.map(test),
+    });
+    let folder = tempfile::tempdir().unwrap();
+    // JSON is YAML.
+    let file = folder.path().join("states_test.yaml");
+    fs::write(&file, tests.to_string()).unwrap();
+    succeed(Command::new(tool("promtool")).args(["test", "rules"]).arg(file));
 }
 
 /// An alert that is tested with series that no weir has can't fire. Prometheus adds some labels, and `le` is a histogram's.

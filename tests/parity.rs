@@ -177,13 +177,10 @@ fn models_are_as_good_as_scikit_learns() {
         };
         let (mut ours, mut theirs) = (0.0, 0.0);
         for (seed, run) in answer[name]["seeds"].as_array().unwrap().iter().enumerate() {
-            let test: Vec<usize> = numbers(&run["test"]).into_iter().map(|row| row as usize).collect();
-            let mut train = vec![true; table.len()];
-            test.iter().for_each(|&row| train[row] = false);
-            let train: Vec<usize> = (0..table.len()).filter(|&row| train[row]).collect();
+            let (train, test) = divided(&table, &run["test"]);
             let recipe = Recipe { random_state: seed as u64, ..recipe.clone() };
             let on = &mut |_: &_| ControlFlow::Continue(());
-            let trained = fit(&table.select(&train), &table.select(&test), &recipe, on).unwrap();
+            let trained = fit(&train, &test, &recipe, on).unwrap();
             ours += 100.0 * trained.metrics()["accuracy"] / SEEDS as f64;
             theirs += 100.0 * run["accuracy"].as_f64().unwrap() / SEEDS as f64;
         }
@@ -191,6 +188,68 @@ fn models_are_as_good_as_scikit_learns() {
         assert!(ours >= theirs - points, "{name}: {ours:.2} %, scikit-learn {theirs:.2} %");
         assert!(ours > 75.0, "{name}: {ours:.2} % is what no training would reach");
     }
+}
+
+/// Tables drawn at random, regressions of all magnitudes among them. weir must learn each nearly as well as scikit-learn does,
+/// and all together as well, within the noise of their seeds. `WEIR_TABLES` is how many there are.
+#[test]
+fn random_tables_are_learnt_as_scikit_learn_learns_them() {
+    const SEEDS: usize = 4;
+    // By how much a table may be worse. Another seed of scikit-learn's own is worse by as much.
+    const MOST: [(&str, f64); 3] = [("log_loss", 0.12), ("accuracy", 0.06), ("r2", 0.06)];
+    let tables: usize = std::env::var("WEIR_TABLES").map_or(12, |count| count.parse().unwrap());
+    let answer = python("tables.py", &[], &json!({ "tables": tables, "seeds": SEEDS }));
+    let mut gains = MOST.map(|_| Vec::new());
+    for (number, case) in answer.as_array().unwrap().iter().enumerate() {
+        let table = table(&matrix(&case["X"]), &case["y"]);
+        let params = &case["params"];
+        let recipe = Recipe {
+            hidden_layer_sizes: numbers(&params["hidden_layer_sizes"]).iter().map(|&size| size as usize).collect(),
+            activation: serde_json::from_value(params["activation"].clone()).unwrap(),
+            alpha: params["alpha"].as_f64().unwrap(),
+            batch_size: BatchSize::Rows(params["batch_size"].as_u64().unwrap() as usize),
+            max_iter: params["max_iter"].as_u64().unwrap() as usize,
+            solver: params["solver"].as_str().unwrap().parse().unwrap(),
+            learning_rate_init: params["learning_rate_init"].as_f64().unwrap(),
+            ..Recipe::default()
+        };
+        let mut gain = MOST.map(|_| 0.0);
+        for (seed, run) in case["seeds"].as_array().unwrap().iter().enumerate() {
+            let recipe = Recipe { random_state: seed as u64, ..recipe.clone() };
+            let (train, test) = divided(&table, &run["test"]);
+            let trained = fit(&train, &test, &recipe, &mut |_| ControlFlow::Continue(())).unwrap();
+            for ((name, _), gain) in MOST.iter().zip(&mut gain) {
+                // Of a loss less is more.
+                let sign = if *name == "log_loss" { -1.0 } else { 1.0 };
+                let theirs = run["metrics"].get(name).map(|theirs| theirs.as_f64().unwrap());
+                *gain += theirs.map_or(f64::NAN, |theirs| sign * (trained.metrics()[*name] - theirs) / SEEDS as f64);
+            }
+        }
+        println!("table {number}: {gain:?} {params}");
+        for (((name, most), gain), gains) in MOST.iter().zip(gain).zip(&mut gains) {
+            // A table has either classes or numbers.
+            if case["seeds"][0]["metrics"].get(name).is_some() {
+                assert!(gain >= -most, "table {number}, {params}: {name} differs by {gain:.4}");
+                gains.push(gain);
+            }
+        }
+    }
+    for ((name, _), gains) in MOST.iter().zip(gains) {
+        let count = gains.len() as f64;
+        let mean = gains.iter().sum::<f64>() / count;
+        let error = (gains.iter().map(|gain| (gain - mean).powi(2)).sum::<f64>() / (count - 1.0) / count).sqrt();
+        println!("{name}: better than scikit-learn by {mean:.4} ± {error:.4} in {count} tables");
+        assert!(mean >= -2.0 * error - 0.002, "{name}: {mean:.4} ± {error:.4} in {count} tables");
+    }
+}
+
+/// The rows that train, and those that test.
+fn divided(table: &Table, test: &Value) -> (Table, Table) {
+    let test: Vec<usize> = numbers(test).into_iter().map(|row| row as usize).collect();
+    let mut trains = vec![true; table.len()];
+    test.iter().for_each(|&row| trains[row] = false);
+    let train: Vec<usize> = (0..table.len()).filter(|&row| trains[row]).collect();
+    (table.select(&train), table.select(&test))
 }
 
 fn read_flights(path: &std::path::Path) -> Table {

@@ -10,6 +10,7 @@ use crate::support::kafka::{
 };
 use crate::support::models::{keyed, publish_first, setup_with_model};
 use crate::support::rights::{guarded_brokers, lift_restrictions, restrict};
+use crate::support::states::await_state;
 use crate::support::weir::{Setup, Weir, extend_section};
 
 const COMPACTED: [(&str, &str); 1] = [("cleanup.policy", "compact")];
@@ -121,6 +122,7 @@ fn a_dead_letter_that_is_refused_makes_its_route_wait_until_the_topic_takes_it()
     let poison = Record { key: None, value: Some(b"broken".to_vec()), ..Record::default() };
     produce(&routes.refusing.brokers, &routes.refusing.input, [poison.clone()]);
     eventually("the route waits", || (weir.metric("weir_route_waiting", "route=\"flights\"") >= 1.0).then_some(()));
+    await_state(&weir, "output_refused", &[&routes.refusing, &routes.other]);
     routes.assert_that_the_other_goes_on(&keyed("other", 100));
 
     alter_topic(&routes.refusing.brokers, &routes.refusing.dead_letter, "cleanup.policy", "delete");

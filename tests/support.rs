@@ -7,6 +7,7 @@ pub(crate) mod populations;
 pub(crate) mod proxy;
 pub(crate) mod rights;
 pub(crate) mod samples;
+pub(crate) mod states;
 pub(crate) mod tools;
 pub(crate) mod wait;
 pub(crate) mod weir;

@@ -25,6 +25,7 @@
 //! | `preprocessing` | features beside scikit-learn's, of the same rows; and that test rows leave no trace |
 //! | `parity` | training beside scikit-learn's |
 //! | `training` | `weir train`: its options, interruptions, and continuing |
+//! | `tables` | a table with a rare class and columns that are no features, from its warnings to `weir serve` |
 //! | `distributed` | training on several ranks, with the feature `mpi` |
 //! | `evaluation` | metrics beside scikit-learn's, of the same predictions |
 //! | `export` | models as files for other runtimes, which must answer as weir does |
@@ -77,6 +78,7 @@ mod security;
 mod shrinking;
 mod start;
 mod support;
+mod tables;
 mod tidy;
 mod topics;
 mod training;

@@ -349,6 +349,26 @@ fn a_training_that_diverges_says_so_and_keeps_what_was_good() {
     place.store().load("flowers", 1).unwrap();
 }
 
+/// A regression of unscaled numbers whose first steps leave nothing that is finite.
+#[test]
+fn a_loss_that_explodes_at_once_leaves_nothing_and_says_so() {
+    let place = Place::new();
+    let number = |row: usize, factor: f64| ((row as f64 * factor).sin() * 1e8).round() / 1e4;
+    let rows = (0..300).map(|row| (number(row, 1.3), number(row, 0.7)));
+    let rows: String = rows.map(|(a, b)| format!("{a},{b},{:e}\n", (a * b).powi(3))).collect();
+    fs::write(place.data(), format!("a,b,y\n{rows}")).unwrap();
+    for early_stopping in [None, Some("--early-stopping")] {
+        let mut train = command();
+        train.arg("train").arg(place.data()).args(["--target", "y", "--name", "flowers", "--store", &place.url()]);
+        train.args(["--task", "regression", "--scale", "none", "--solver", "sgd", "--learning-rate-init", "0.5"]);
+        let output = train.args(["--promote", "production"]).args(early_stopping).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        let error = String::from_utf8_lossy(&output.stderr).lines().last().unwrap().to_owned();
+        assert!(error.contains("isn't finite") && error.contains("nothing is published"), "{error}");
+        assert!(place.store().versions("flowers").unwrap().is_empty());
+    }
+}
+
 #[test]
 fn values_out_of_their_ranges_are_wrong_usage() {
     let place = Place::new();

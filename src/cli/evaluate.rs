@@ -1,18 +1,20 @@
 //! `weir evaluate`: how good a published model is on labelled rows, or which of two is better.
 
+mod drift;
+
 use std::collections::HashMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use clap::error::ErrorKind;
 use ndarray::{Array2, Axis};
 use serde_json::{Value, json};
 
 use super::console::{self, say};
-use super::data::LimitArgs;
+use super::data::ReadArgs;
 use super::predictions;
 use crate::model::Model;
 use crate::model::decision::{ClassDecision, Decision};
@@ -20,9 +22,8 @@ use crate::model::evaluation::Evaluation;
 use crate::model::reference::ModelRef;
 use crate::model::signature::Target;
 use crate::model::store::Store;
-use crate::monitor::drift::{Column, Counts, DriftComparison, Plan};
+use crate::printable::harmless;
 use crate::report::{self, Subject};
-use crate::train::dataset::examples::UnlabelledRows;
 use crate::train::dataset::{self, Examples, Truth};
 use crate::train::evaluate::{self, Comparison, Judgement, ThresholdRule};
 use crate::train::warnings;
@@ -47,7 +48,7 @@ pub struct Args {
     #[arg(value_name = "DATA", required = true)]
     data: Vec<String>,
     #[command(flatten)]
-    limits: LimitArgs,
+    read: ReadArgs,
 
     /// Where the bundles live.
     #[arg(long, value_name = "URL", default_value = "file:models")]
@@ -164,9 +165,9 @@ struct TestedModel {
 
 impl TestedModel {
     fn on(files: &[PathBuf], model: Model, args: &Args) -> anyhow::Result<TestedModel> {
-        let limits = args.limits.limits();
-        let mut examples = Examples::read(files, model.signature(), limits)?;
-        examples.reject(|row| model.preprocess.check(model.signature(), row).is_err());
+        let options = args.read.options_for(&model.manifest.training.recipe);
+        let signature = model.signature();
+        let examples = Examples::read(files, signature, options)?.taken_by(signature, &model.preprocess);
         let answers = evaluate::answers(&model, examples.rows.view());
         let judgement = judgement(args, &model, &examples.truth, &answers)?;
         Ok(TestedModel { model, examples, answers, judgement })
@@ -262,22 +263,23 @@ fn second_class(target: &Target) -> Option<String> {
 fn evaluate_one(args: &Args, store: &Store, files: &[PathBuf], out: &mut dyn Write) -> anyhow::Result<usize> {
     let tested = TestedModel::on(files, load(store, &args.model)?, args)?;
     let evaluation = tested.evaluation(store)?;
-    let drift = args.drift.then(|| drift(args, files, &tested.model)).transpose()?;
+    let drift = args.drift.then(|| drift::compared(args, files, &tested.model)).transpose()?;
     if args.json {
         let mut json = tested.json(&evaluation);
         json["data"] = json!(files);
         if let Some(drift) = &drift {
-            json["drift"] = drift.iter().map(drift_json).collect();
+            json["drift"] = drift.iter().map(drift::json).collect();
         }
         writeln!(out, "{json}")?;
     } else {
         writeln!(out, "{} on {}", tested.name(), list(files))?;
+        describe(args, files, out)?;
         for (what, rows) in tested.left_out() {
             writeln!(out, "{rows} rows left out: {what}")?;
         }
         report::write_evaluation(out, &evaluation)?;
         if let Some(drift) = &drift {
-            write_drift(out, drift)?;
+            drift::write(out, drift)?;
         }
     }
     if let Some(path) = &args.report {
@@ -290,53 +292,6 @@ fn evaluate_one(args: &Args, store: &Store, files: &[PathBuf], out: &mut dyn Wri
         predictions::write(path, model, judgement.decision, &examples.places, &examples.truth, answers.view())?;
     }
     Ok(evaluation.warnings.len())
-}
-
-/// Features and predictions beside the model's training data, in the order of the signature. Rows without a target count,
-/// too, as they do in `weir serve`.
-fn drift(args: &Args, files: &[PathBuf], model: &Model) -> anyhow::Result<Vec<(String, DriftComparison)>> {
-    if let (Some(cycle), None) = (model.baseline.cycle, &args.time) {
-        let name = args.model.to_string();
-        bail!("{name} compares rows by {}: name the column with their times (--time)", cycle.as_str());
-    }
-    let limits = args.limits.limits();
-    let UnlabelledRows { rows, times, .. } =
-        Examples::read_unlabelled(files, model.signature(), args.time.as_deref(), limits)?;
-    let plan = Plan::new(&model.baseline, model.signature());
-    let mut counts = Counts::new(&plan);
-    plan.count_rows(rows.view(), &mut counts);
-    plan.count_outputs(evaluate::outputs(model, rows.view()).view(), &mut counts);
-    let times = times.into_iter().flatten().map(|seconds| Some(seconds.saturating_mul(1_000)));
-    plan.count_times(times, &mut counts);
-    let compared = |column: &Column| (column.label.clone(), plan.compare(column, counts.all()));
-    Ok(plan.columns().iter().map(compared).collect())
-}
-
-fn drift_json((feature, found): &(String, DriftComparison)) -> Value {
-    json!({
-        "feature": feature,
-        "rows": found.rows,
-        "status": found.status.as_str(),
-        "psi": found.psi,
-        "threshold": found.threshold,
-        "drift": found.is_drift(),
-    })
-}
-
-/// The strongest drift first.
-fn write_drift(out: &mut dyn Write, drift: &[(String, DriftComparison)]) -> anyhow::Result<()> {
-    let mut drift: Vec<_> = drift.iter().collect();
-    drift.sort_by(|(_, a), (_, b)| b.psi.unwrap_or(-1.0).total_cmp(&a.psi.unwrap_or(-1.0)));
-    writeln!(out, "drift from the training data (PSI)")?;
-    let row = |(feature, found): &(String, DriftComparison)| match found.psi {
-        Some(psi) => {
-            let verdict = if found.is_drift() { "drift" } else { "" };
-            vec![feature.clone(), format!("{psi:.4}"), format!("threshold {:.4}", found.threshold), verdict.to_owned()]
-        }
-        None => vec![feature.clone(), found.status.as_str().to_owned()],
-    };
-    report::write_table(out, drift.into_iter().map(row).collect())?;
-    Ok(())
 }
 
 fn compare(
@@ -381,6 +336,7 @@ fn compare(
         writeln!(out, "{}", json!({ "data": files, "models": models, "comparison": comparison }))?;
     } else {
         writeln!(out, "{} and {} on {}", names[0], names[1], list(files))?;
+        describe(args, files, out)?;
         for tested in [&first, &second] {
             for (what, rows) in tested.left_out() {
                 writeln!(out, "{rows} rows left out for {}: {what}", tested.name())?;
@@ -395,6 +351,12 @@ fn compare(
         write_report(path, &report::comparison_page([subject(0), subject(1)], &comparison, &data))?;
     }
     Ok(())
+}
+
+/// How the files are written, where that is unusual.
+fn describe(args: &Args, files: &[PathBuf], out: &mut dyn Write) -> anyhow::Result<()> {
+    let descriptions = dataset::describe(files, &args.read.options())?;
+    Ok(descriptions.iter().try_for_each(|description| writeln!(out, "{}", harmless(description)))?)
 }
 
 fn load(store: &Store, reference: &ModelRef) -> anyhow::Result<Model> {

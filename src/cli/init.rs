@@ -109,6 +109,7 @@ fn quoted(text: &str) -> String {
 fn describe(feature: &Feature) -> String {
     let kind = match &feature.kind {
         Kind::Numeric => "a number".into(),
+        Kind::Time => "a date or time".into(),
         Kind::Categorical { categories, .. } => format!("one of {}", listed(categories.iter().map(String::as_str))),
     };
     let required = if feature.missing == Missing::Reject { ", required" } else { "" };

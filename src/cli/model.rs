@@ -16,7 +16,7 @@ use indicatif::{HumanBytes, HumanDuration};
 use serde::Serialize;
 
 use super::data::first_few;
-use crate::model::bundle::{Manifest, Network};
+use crate::model::bundle::{LayerShape, Manifest, Network};
 use crate::model::decision::Decision;
 use crate::model::evaluation::Evaluation;
 use crate::model::reference::{ModelRef, ReferenceError, check_alias};
@@ -309,7 +309,11 @@ fn widths(network: &Network) -> Vec<usize> {
 }
 
 fn describe_network(network: &Network) -> String {
-    let activations: Vec<_> = network.layers.iter().map(|layer| layer.activation.to_string()).collect();
+    let activation = |layer: &LayerShape| match layer.passed {
+        0 => layer.activation.to_string(),
+        passed => format!("{} beside {passed}", layer.activation),
+    };
+    let activations: Vec<_> = network.layers.iter().map(activation).collect();
     format!("{} ({})", dashed(&widths(network)), activations.join(", "))
 }
 
@@ -346,6 +350,7 @@ fn describe_feature(feature: &Feature) -> Vec<String> {
     };
     let (kind, gaps) = match &feature.kind {
         Kind::Numeric => ("number".into(), missing),
+        Kind::Time => ("date or time".into(), missing),
         Kind::Categorical { categories, unknown } => {
             let unknown = match unknown {
                 Unknown::Reject => "rejected",

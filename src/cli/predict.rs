@@ -1,41 +1,44 @@
-//! `weir predict`: JSON lines in, predictions out, scored as on the topic.
+//! `weir predict`: JSON lines or a table in, predictions out, scored as on the topic.
 
 use std::io::{self, BufRead, BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 
 use super::console::{self, say};
-use super::data::LimitArgs;
+use super::data::ReadArgs;
 use crate::codec::{self, DecodeOptions, Format, NanPolicy};
 use crate::limits::Limits;
+use crate::model::Model;
 use crate::model::decision::check_threshold;
 use crate::model::reference::ModelRef;
 use crate::model::signature::MIN_FEATURES;
 use crate::model::store::Store;
+use crate::printable::harmless;
 use crate::score::{Options, Scorer};
-use crate::train::dataset;
+use crate::train::dataset::{self, RecordSpot, TableRecords};
 
 /// Lines that are scored together: so many, or fewer long ones.
 const BATCH: usize = 512;
 const BATCH_BYTES: usize = 16 << 20;
 
-/// Score JSON lines with a published model.
+/// Score JSON lines, CSV or Parquet with a published model.
 ///
-/// Each line becomes the same prediction record as on an output topic. A line that can't be scored is reported on stderr
-/// with its number and the reason, and makes the exit code 1. Empty lines are skipped.
+/// Each line or row becomes the same prediction record as on an output topic. One that can't be scored is reported on stderr
+/// with its place and the reason, and makes the exit code 1. Empty lines are skipped.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  weir predict flights@production july.jsonl.gz --store file:models --fields id > predictions.jsonl"
+    after_help = "Examples:\n  weir predict flights@production july.jsonl.gz --store file:models --fields id > predictions.jsonl\n  weir predict flights@production july.csv --fields id > predictions.jsonl"
 )]
 pub struct Args {
     /// The model: NAME@VERSION, NAME@ALIAS or NAME@latest.
     #[arg(value_name = "MODEL_REF")]
     model: ModelRef,
 
-    /// JSON lines, plain or gzipped; standard input if it isn't given.
+    /// JSON lines, CSV with a header, or Parquet, plain, gzip or zstd, or a folder of tables. JSON lines from standard input if
+    /// it isn't given.
     file: Option<PathBuf>,
 
     /// Where the bundles live.
@@ -67,7 +70,7 @@ pub struct Args {
     threshold: Option<f64>,
 
     #[command(flatten)]
-    limits: LimitArgs,
+    read: ReadArgs,
 }
 
 fn threshold(text: &str) -> Result<f64, String> {
@@ -113,51 +116,150 @@ fn predict(args: &Args, output: &mut dyn Write, rejections: &mut dyn Write) -> a
         threshold: args.threshold,
         output: Format::Json,
     };
-    let mut scorer = Scorer::new(Arc::new(model), &options)?;
+    let model = Arc::new(model);
+    let mut scoring =
+        Scoring { scorer: Scorer::new(Arc::clone(&model), &options)?, output, rejections, tally: Tally::default() };
+    match &args.file {
+        Some(path) if dataset::is_table(path).with_context(|| format!("can't read {}", path.display()))? => {
+            predict_table(args, path, &model, &mut scoring)?;
+        }
+        _ => predict_lines(args, &mut scoring)?,
+    }
+    scoring.finish()
+}
 
+/// What scores batches, and where the answers go.
+struct Scoring<'a> {
+    scorer: Scorer,
+    output: &'a mut dyn Write,
+    rejections: &'a mut dyn Write,
+    tally: Tally,
+}
+
+impl Scoring<'_> {
+    /// Scores a batch; `place` says where its records are that can't be scored.
+    fn score(&mut self, batch: &Batch, places: &mut dyn FnMut(&[usize]) -> Vec<String>) -> anyhow::Result<()> {
+        let scorer = &mut self.scorer;
+        scorer.decode(batch.payloads());
+        scorer.score();
+        scorer.encode(batch.payloads());
+        if let Some(lacking) = scorer.take_lacking() {
+            writeln!(self.rejections, "weir: warning: {lacking}")?;
+        }
+        let mut rejected = Vec::new();
+        for (at, result) in scorer.results().enumerate() {
+            match result {
+                Ok(prediction) => {
+                    self.tally.predicted += 1;
+                    self.output.write_all(prediction.record)?;
+                    self.output.write_all(b"\n")?;
+                }
+                Err(rejection) => rejected.push((at, rejection)),
+            }
+        }
+        self.tally.rejected += rejected.len() as u64;
+        let indices: Vec<usize> = rejected.iter().map(|(at, _)| *at).collect();
+        let places = if indices.is_empty() { Vec::new() } else { places(&indices) };
+        for ((_, rejection), place) in rejected.iter().zip(places) {
+            writeln!(self.rejections, "{place}: {rejection}")?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> anyhow::Result<Tally> {
+        self.output.flush()?;
+        if let Some(lacking) = self.scorer.take_lacking_at_end() {
+            writeln!(self.rejections, "weir: warning: {lacking}")?;
+        }
+        Ok(self.tally)
+    }
+}
+
+/// The rows of a table.
+fn predict_table(args: &Args, path: &Path, model: &Model, scoring: &mut Scoring<'_>) -> anyhow::Result<()> {
+    if !args.features.is_empty() {
+        bail!("--features is for JSON lines: a table has the features as columns");
+    }
+    let files = dataset::files(&[path.display().to_string()])?;
+    let options = args.read.options_for(&model.manifest.training.recipe);
+    for description in dataset::describe(&files, &options)? {
+        writeln!(scoring.rejections, "weir: {}", harmless(&description))?;
+    }
+    for table in TableRecords::open(&files, model.signature(), &args.fields, &options)? {
+        let (mut batch, mut spots, mut places) = (Batch::default(), Vec::new(), table.places());
+        let mut score = |batch: &mut Batch, spots: &mut Vec<RecordSpot>, scoring: &mut Scoring<'_>| {
+            let name = table.path().display();
+            scoring.score(batch, &mut |rejected| {
+                rejected.iter().map(|&at| format!("{name}, {}", places.of(spots[at]))).collect()
+            })?;
+            batch.clear();
+            spots.clear();
+            anyhow::Ok(())
+        };
+        table.visit(|spot, record| {
+            batch.push(record);
+            spots.push(spot);
+            if batch.is_full() { score(&mut batch, &mut spots, scoring) } else { Ok(()) }
+        })?;
+        score(&mut batch, &mut spots, scoring)?;
+    }
+    Ok(())
+}
+
+/// JSON lines.
+fn predict_lines(args: &Args, scoring: &mut Scoring<'_>) -> anyhow::Result<()> {
     let name = args.file.as_ref().map_or("standard input".into(), |path| path.display().to_string());
     let cannot_read = || format!("can't read {name}");
     let mut input: Box<dyn BufRead> = match &args.file {
         Some(path) => dataset::open(path).with_context(cannot_read)?,
         None => Box::new(io::stdin().lock()),
     };
-    let mut lines = Lines { limits: args.limits.limits(), ..Lines::default() };
-    let mut tally = Tally::default();
+    let mut lines = Lines { limits: args.read.options().limits, ..Lines::default() };
     while lines.fill(&mut input).with_context(cannot_read)? {
-        scorer.decode(lines.payloads());
-        scorer.score();
-        scorer.encode(lines.payloads());
-        if let Some(lacking) = scorer.take_lacking() {
-            writeln!(rejections, "weir: warning: {lacking}")?;
-        }
-        for (result, number) in scorer.results().zip(lines.numbers()) {
-            match result {
-                Ok(prediction) => {
-                    tally.predicted += 1;
-                    output.write_all(prediction.record)?;
-                    output.write_all(b"\n")?;
-                }
-                Err(rejection) => {
-                    tally.rejected += 1;
-                    writeln!(rejections, "{name}, line {number}: {rejection}")?;
-                }
-            }
-        }
+        let numbers = &lines.numbers;
+        scoring.score(&lines.batch, &mut |rejected| {
+            rejected.iter().map(|&at| format!("{name}, line {}", numbers[at])).collect()
+        })?;
     }
-    output.flush()?;
-    if let Some(lacking) = scorer.take_lacking_at_end() {
-        writeln!(rejections, "weir: warning: {lacking}")?;
-    }
-    Ok(tally)
+    Ok(())
 }
 
-/// Up to a batch of lines, in buffers that are used again.
+/// Records that are scored together, in buffers that are used again.
+#[derive(Default)]
+struct Batch {
+    /// The records, one after the other.
+    bytes: Vec<u8>,
+    /// Where each of them ends.
+    ends: Vec<usize>,
+}
+
+impl Batch {
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
+    fn is_full(&self) -> bool {
+        self.ends.len() >= BATCH || self.bytes.len() >= BATCH_BYTES
+    }
+
+    fn push(&mut self, record: &[u8]) {
+        self.bytes.extend_from_slice(record);
+        self.ends.push(self.bytes.len());
+    }
+
+    fn payloads(&self) -> impl Iterator<Item = Option<&[u8]>> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, &end)| Some(&self.bytes[start..end]))
+    }
+}
+
+/// Up to a batch of lines.
 #[derive(Default)]
 struct Lines {
-    /// The lines, one after the other.
-    bytes: Vec<u8>,
-    /// Each line's end and its number in the input, from 1.
-    ends: Vec<(usize, u64)>,
+    batch: Batch,
+    /// Each line's number in the input, from 1.
+    numbers: Vec<u64>,
     /// How many lines were read so far, empty ones included.
     read: u64,
     limits: Limits,
@@ -166,33 +268,26 @@ struct Lines {
 impl Lines {
     /// Reads the next lines; whether there were any.
     fn fill(&mut self, input: &mut dyn BufRead) -> io::Result<bool> {
-        self.bytes.clear();
-        self.ends.clear();
-        while self.ends.len() < BATCH && self.bytes.len() < BATCH_BYTES {
-            let start = self.bytes.len();
-            if self.limits.read_line(input, &mut self.bytes)? == 0 {
+        self.batch.clear();
+        self.numbers.clear();
+        while !self.batch.is_full() {
+            let Batch { bytes, ends } = &mut self.batch;
+            let start = bytes.len();
+            if self.limits.read_line(input, bytes)? == 0 {
                 break;
             }
             self.read += 1;
-            if self.bytes.ends_with(b"\n") {
-                self.bytes.pop();
+            if bytes.ends_with(b"\n") {
+                bytes.pop();
             }
-            if self.bytes[start..].trim_ascii().is_empty() {
-                self.bytes.truncate(start);
+            if bytes[start..].trim_ascii().is_empty() {
+                bytes.truncate(start);
             } else {
-                self.ends.push((self.bytes.len(), self.read));
+                ends.push(bytes.len());
+                self.numbers.push(self.read);
             }
         }
-        Ok(!self.ends.is_empty())
-    }
-
-    fn payloads(&self) -> impl Iterator<Item = Option<&[u8]>> {
-        let starts = std::iter::once(0).chain(self.ends.iter().map(|&(end, _)| end));
-        starts.zip(&self.ends).map(|(start, &(end, _))| Some(&self.bytes[start..end]))
-    }
-
-    fn numbers(&self) -> impl Iterator<Item = u64> {
-        self.ends.iter().map(|&(_, number)| number)
+        Ok(!self.numbers.is_empty())
     }
 }
 
@@ -229,6 +324,44 @@ mod tests {
         assert_eq!(rejections.lines().count(), 1);
     }
 
+    /// The rows of a table become the predictions of their records, with the same places as for `weir train`.
+    #[test]
+    fn csv_is_scored_as_records_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = format!("file:{}", folder.path().join("models").display());
+        let mut draft = testing::regression("m", 0.5);
+        draft.training.recipe.insert("na".into(), serde_json::json!(["?"]));
+        Store::open(&store).unwrap().publish(&draft).unwrap();
+        let predict = |name: &str, text: &str, more: &[&str]| {
+            let file = folder.path().join(name);
+            fs::write(&file, text).unwrap();
+            let arguments = [&["predict", "m@latest", file.to_str().unwrap(), "--store", &store], more].concat();
+            let matches = Args::augment_args(Command::new("predict")).try_get_matches_from(arguments).unwrap();
+            let (mut output, mut messages) = (Vec::new(), Vec::new());
+            let tally = predict(&Args::from_arg_matches(&matches).unwrap(), &mut output, &mut messages);
+            tally.map(|tally| (tally, String::from_utf8(output).unwrap(), String::from_utf8(messages).unwrap()))
+        };
+        let text = "id;x;note\n007;1,5;\"a \"\"b\"\"\"\n\n8;;c\n9;oops;\n10;?;\n11;2,5;\n12;3,5;\n";
+        let (tally, output, messages) = predict("rows.csv", text, &["--fields", "id,note"]).unwrap();
+        assert_eq!(tally, Tally { predicted: 3, rejected: 3 });
+        assert_eq!(
+            output.split_inclusive('\n').next().unwrap(),
+            "{\"id\":\"007\",\"note\":\"a \\\"b\\\"\",\"prediction\":3.5,\"model\":\"m\",\"version\":1}\n"
+        );
+        assert!(messages.contains("rows.csv: ';' separates the cells, decimals have a comma"), "{messages}");
+        for (line, reason) in [(4, "missing_feature"), (5, "wrong_type"), (6, "missing_feature")] {
+            assert!(messages.contains(&format!("rows.csv, line {line}: {reason}")), "{messages}");
+        }
+        // A file without a name that says what it is; JSON lines stay JSON lines.
+        assert_eq!(predict("rows", "x\n1\n2\n", &[]).unwrap().0, Tally { predicted: 2, rejected: 0 });
+        assert_eq!(predict("records", " {\"x\":1}\n", &[]).unwrap().0, Tally { predicted: 1, rejected: 0 });
+        assert_eq!(predict("rows.jsonl", "nonsense\n", &[]).unwrap().0, Tally { predicted: 0, rejected: 1 });
+        let lacking = predict("rows.csv", "y\n1\n", &[]).unwrap_err().to_string();
+        assert!(lacking.contains("lacks columns that are features of the model: x"), "{lacking}");
+        let field = predict("rows.csv", "x\n1\n", &["--fields", "id"]).unwrap_err().to_string();
+        assert!(field.contains("there is no column \"id\" to copy (--fields)"), "{field}");
+    }
+
     /// Whatever comes after the first 1,000 records, and however many batches they are.
     #[test]
     fn what_the_first_records_lack_is_warned_of_once() {
@@ -255,7 +388,7 @@ mod tests {
         let text = format!("{}\n", "x".repeat(1 << 20)).repeat(40);
         let mut lines = Lines::default();
         assert!(lines.fill(&mut text.as_bytes()).unwrap());
-        assert_eq!(lines.numbers().count(), 16);
+        assert_eq!(lines.numbers.len(), 16);
         let error = lines.fill(&mut io::BufReader::new(io::repeat(b'x'))).unwrap_err();
         assert!(error.to_string().contains("a line has more than 64 MiB"), "{error}");
     }
@@ -270,11 +403,13 @@ mod tests {
         let mut input = text.as_bytes();
         let mut lines = Lines::default();
         assert!(lines.fill(&mut input).unwrap());
-        let first: Vec<(u64, &[u8])> = lines.numbers().zip(lines.payloads().flatten()).take(3).collect();
+        let first: Vec<(u64, &[u8])> =
+            lines.numbers.iter().copied().zip(lines.batch.payloads().flatten()).take(3).collect();
         assert_eq!(first, [(1, &b"a"[..]), (4, &b"b\r"[..]), (5, &b"0"[..])]);
-        assert_eq!(lines.numbers().count(), BATCH);
+        assert_eq!(lines.numbers.len(), BATCH);
         assert!(lines.fill(&mut input).unwrap());
-        let last: Vec<(u64, &[u8])> = lines.numbers().zip(lines.payloads().flatten()).last().into_iter().collect();
+        let last: Vec<(u64, &[u8])> =
+            lines.numbers.iter().copied().zip(lines.batch.payloads().flatten()).last().into_iter().collect();
         assert_eq!(last, [(4 + BATCH as u64 + 1, &b"last"[..])]);
         assert!(!lines.fill(&mut input).unwrap());
     }

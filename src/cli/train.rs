@@ -26,7 +26,7 @@ use self::session_options::SessionArgs;
 use self::split_options::SplitArgs;
 use self::training_options::TrainingArgs;
 use super::console::{self, say};
-use super::data::{self, DataArgs, LimitArgs};
+use super::data::{self, DataArgs, ReadArgs};
 use super::evaluate::{FailOn, check_report};
 use super::interrupt::{Interrupt, SignalTexts};
 use crate::model::evaluation::Warning;
@@ -35,18 +35,18 @@ use crate::model::signature::{Feature, Kind, Target};
 use crate::model::store::Store;
 use crate::report;
 use crate::train::checkpoint::{CheckpointState, Checkpoints};
-use crate::train::dataset::{Columns, Table, Task};
+use crate::train::dataset::{Columns, DividedTable, ReadOptions, Table, Task};
 use crate::train::distributed::{Ranks, Workers};
 use crate::train::warm::Parent;
-use crate::train::warnings::{self, THRESHOLD_NOT_REACHED};
+use crate::train::warnings::{self, THRESHOLD_NOT_REACHED, warning};
 use crate::train::{self, Recipe, Session, Stop, TrainError, TrainedModel};
 
 /// Train a model on data and publish it.
 ///
 /// Every column that isn't the target, the id or the time is a feature: in CSV numeric if all its values are numbers,
 /// otherwise categorical; in Parquet what its type says. A target of texts, or of up to 20 different whole numbers, makes
-/// a classification, other numbers a regression. Missing values are nulls and NaNs, in CSV empty cells, NA, NaN and null;
-/// rows without a target are left out.
+/// a classification, other numbers a regression. The rows that train decide what a column is. Missing values are nulls, NaNs
+/// and empty texts, and in CSV the words that pandas takes for one (NA, NULL, None, …); rows without a target are left out.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  weir train flights.csv.gz --target late --id id --time time --test-from 2013-07-01 \\\n    --name flights --store file:models --hidden-layer-sizes 100,100 --max-iter 20 --promote production"
@@ -55,7 +55,7 @@ pub struct Args {
     #[command(flatten)]
     data: DataArgs,
     #[command(flatten)]
-    limits: LimitArgs,
+    read: ReadArgs,
 
     /// The model's name.
     #[arg(long, value_name = "MODEL")]
@@ -155,6 +155,8 @@ struct Material {
     /// Where the test rows are among the rows with a target, from 0.
     test_places: Vec<usize>,
     without_target: usize,
+    /// About the files.
+    notes: Vec<Warning>,
     /// About the columns and the split.
     warnings: Vec<Warning>,
 }
@@ -227,16 +229,16 @@ impl Args {
         let parent = self.session.parent(&store)?;
         let columns = self.columns(&recipe, parent.as_ref());
 
-        let table = Table::read(&self.data.files()?, &columns)?;
-        let without_target = table.without_target;
+        let divided = self.split.read(&self.data.files()?, &columns, recipe.random_state)?;
+        let DividedTable { train, test, test_places, notes } = divided;
+        let notes: Vec<Warning> = notes.into_iter().map(|note| warning("data", None, note)).collect();
+        let without_target = train.without_target;
         if !self.json {
-            data::show(out, &table)?;
-        }
-        let (train, test, test_places) = self.split.divide(table, &columns, recipe.random_state)?;
-        if !self.json {
+            data::show(out, &train, &columns.options.datetime)?;
             show_rows(out, &train, &test, without_target)?;
+            report::write_notes(out, &notes)?;
         }
-        let mut warnings = warnings::of_columns(&train);
+        let mut warnings = warnings::of_columns(&train, &columns.options.datetime);
         warnings.extend(self.split.warning(&columns));
         if !self.json {
             report::write_warnings(out, &warnings)?;
@@ -244,7 +246,7 @@ impl Args {
         if self.fail_on.is_some() && !warnings.is_empty() {
             bail!("{} warnings, and --fail-on warning: nothing was trained", warnings.len());
         }
-        Ok(Material { recipe, store, parent, columns, train, test, test_places, without_target, warnings })
+        Ok(Material { recipe, store, parent, columns, train, test, test_places, without_target, notes, warnings })
     }
 
     /// Whether a warning keeps the version from an alias.
@@ -264,16 +266,23 @@ impl Args {
 
     /// What the columns are; those that are a parent's features are what they are to it.
     fn columns(&self, recipe: &Recipe, parent: Option<&Parent>) -> Columns {
-        let columns = self.columns.columns(recipe.preparation.max_categories.is_some(), self.limits.limits());
+        let datetime = recipe.preparation.datetime.keys().cloned().collect();
+        let options = ReadOptions { datetime, ..self.read.options() };
+        let columns = self.columns.columns(recipe.preparation.max_categories.is_some(), options);
         let Some(signature) = parent.map(Parent::signature) else { return columns };
-        let (numeric, categorical): (Vec<_>, Vec<_>) =
-            signature.features.iter().partition(|feature| feature.kind == Kind::Numeric);
-        let names = |features: Vec<&Feature>| features.into_iter().map(|feature| feature.name.clone()).collect();
+        let names = |is: &dyn Fn(&Kind) -> bool| {
+            let features: &[Feature] = &signature.features;
+            features.iter().filter(|feature| is(&feature.kind)).map(|feature| feature.name.clone()).collect::<Vec<_>>()
+        };
+        let numeric = names(&|kind| matches!(kind, Kind::Numeric));
+        let categorical = names(&|kind| matches!(kind, Kind::Categorical { .. }));
+        let datetime = names(&|kind| matches!(kind, Kind::Time));
         let task = match signature.target {
             Target::Classification { .. } => Task::Classification,
             Target::Regression { .. } => Task::Regression,
         };
-        Columns { categorical: names(categorical), numeric: names(numeric), task: Some(task), ..columns }
+        let options = ReadOptions { datetime, ..columns.options.clone() };
+        Columns { categorical, numeric, task: Some(task), options, ..columns }
     }
 
     fn recipe(&self) -> Result<Recipe, TrainError> {
@@ -283,11 +292,16 @@ impl Args {
 
     /// What the bundle's recipe should say about the data.
     fn notes(&self, columns: &Columns) -> Vec<(String, Value)> {
-        vec![
+        let mut notes = vec![
             ("data".into(), self.data.note()),
             ("split".into(), self.split.note()),
             ("time".into(), json!(columns.time)),
-        ]
+        ];
+        if !columns.options.na.is_empty() {
+            // `weir evaluate` and `weir predict` read tables by it.
+            notes.push(("na".into(), json!(columns.options.na)));
+        }
+        notes
     }
 }
 
@@ -342,6 +356,9 @@ mod tests {
         assert!(fails(&["--activation", "sigmoid"]).contains("logistic"));
         assert!(fails(&["--solver", "lbfgs"]).contains("weir has no lbfgs"));
         assert!(fails(&["--threshold", "late=0.3"]).contains("precision>=SHARE"));
+        for (option, value) in [("--sample-weight", "w"), ("--loss", "poisson"), ("--target", "z")] {
+            assert!(fails(&[option, value]).contains(option), "{option}");
+        }
         let decision = parse(&["--positive", "late", "--threshold", "cost=fp:1,fn:50"]).unwrap().recipe().unwrap();
         assert!(decision.sets_rows_aside() && decision.positive.as_deref() == Some("late"));
     }
@@ -405,6 +422,64 @@ mod tests {
         assert!(rows.contains("\n151,low,low,") && rows.contains("\n200,low,low,"), "{rows}");
         let page = fs::read_to_string(report).unwrap();
         assert!(page.contains("<h1>m@1</h1>") && page.contains("Confusion matrix") && page.contains("Training loss"));
+    }
+
+    /// What the files look like is reported, and the version remembers the words for missing values.
+    #[test]
+    fn notes_are_printed_and_words_for_nothing_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data.csv");
+        let lines: String = (0..100)
+            .map(|n| format!("{};{n},5;{}\n", if n % 9 == 0 { "?".into() } else { n.to_string() }, n % 2))
+            .collect();
+        fs::write(&data, format!("a;x;y\n{lines}")).unwrap();
+        let store = format!("file:{}", folder.path().join("models").display());
+        let words = [data.to_str().unwrap(), "--target", "y", "--name", "m", "--store", &store, "--max-iter", "1"];
+        let run = |more: &[&str]| {
+            let mut out = Vec::new();
+            let args = parse(&[&words, more].concat()).unwrap();
+            train(&args, &Ranks::alone(), &|| false, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let text = run(&[]);
+        assert!(text.contains("data.csv: ';' separates the cells, decimals have a comma"), "{text}");
+        assert!(
+            text.contains("note       column \"a\" is categorical, though 88 of its 100 cells are numbers"),
+            "{text}"
+        );
+        let summary: Value = serde_json::from_str(&run(&["--na", "?", "--json"])).unwrap();
+        let kinds: Vec<&Value> = summary["notes"].as_array().unwrap().iter().map(|note| &note["kind"]).collect();
+        assert_eq!(kinds, ["data", "not_converged"], "{summary}");
+        let store = Store::open(&store).unwrap();
+        let model = store.load("m", 2).unwrap();
+        assert_eq!(model.manifest.training.recipe["na"], json!(["?"]));
+        assert_eq!(model.signature().features[0].kind, Kind::Numeric);
+    }
+
+    #[test]
+    fn dates_become_features_by_an_option() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data.csv");
+        let lines: String =
+            (0..48).map(|n| format!("2024-01-{:02} {:02}:00,{}\n", 1 + n / 24, n % 24, n / 12 % 2)).collect();
+        fs::write(&data, format!("time,y\n{lines}")).unwrap();
+        let store = format!("file:{}", folder.path().join("models").display());
+        let words = [data.to_str().unwrap(), "--target", "y", "--name", "m", "--store", &store];
+        let run = |more: &[&str]| {
+            let mut out = Vec::new();
+            let args = parse(&[&words, more].concat()).unwrap();
+            train(&args, &Ranks::alone(), &|| false, &mut out).map(|_| String::from_utf8(out).unwrap())
+        };
+        let learn = ["--learning-rate-init", "0.05", "--time", "time", "--test-from", "2024-01-02"];
+        let text = run(&[&learn[..], &["--datetime", "time=hour"]].concat()).unwrap();
+        assert!(text.contains("time     time               0  2024-01-01T00:00:00Z to 2024-01-01T23:00:00Z"), "{text}");
+        let model = Store::open(&store).unwrap().load("m", 1).unwrap();
+        assert_eq!((model.signature().features[0].kind.clone(), model.preprocess.width()), (Kind::Time, 24));
+        assert_eq!(model.manifest.training.metrics["accuracy"], 1.0, "the hour decides");
+        for (option, expected) in [("hour", "which column"), ("x=hour", "there is no column \"x\" (--datetime)")] {
+            let error = run(&["--datetime", option]).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub(super) async fn metadata(
     let inputs = signature.features.iter().map(|feature| {
         let datatype = match feature.kind {
             Kind::Numeric => "FP64",
-            Kind::Categorical { .. } => "BYTES",
+            Kind::Time | Kind::Categorical { .. } => "BYTES",
         };
         json!({ "name": feature.name, "datatype": datatype, "shape": [-1, 1] })
     });

@@ -21,12 +21,12 @@ use super::ffi::group::{GroupOp, GroupQueue};
 use super::ffi::positions::{commits_list, positions_list};
 pub use super::ffi::record::{Record, TopicTag};
 use super::ffi::{self, CommitQueue};
-use super::is_denial;
 use super::pending::Pending;
 pub use super::position::{Commit, GroupCommits, Position, TopicPartition};
 use super::settings::KafkaConfig;
 use super::starts::{self, OffsetReset};
 pub use super::starts::{Start, StartPoint};
+use super::{is_denial, is_other_protocol};
 
 /// How long a seek may take.
 pub const SEEK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,6 +49,8 @@ pub enum GroupEvent {
     Lost(Vec<TopicPartition>),
     /// The client may not be a member of the group. It keeps asking.
     Denied,
+    /// The group's members assign partitions in a way that the client doesn't have. It keeps asking.
+    OtherProtocol,
     /// The committed offset of a partition of this topic was out of range, and consuming goes on where
     /// `auto.offset.reset` says: records may have been lost to retention, or will come again.
     OffsetReset {
@@ -165,6 +167,7 @@ impl Consumer {
             GroupOp::Stray(partition, offset) => GroupEvent::Stray { partition, offset },
             GroupOp::Error(error @ KafkaError::MessageConsumptionFatal(_), _) => return Err(error),
             GroupOp::Error(error, _) if is_denial(&error) => GroupEvent::Denied,
+            GroupOp::Error(error, _) if is_other_protocol(&error) => GroupEvent::OtherProtocol,
             GroupOp::Error(source, Some(TopicPartition { topic, partition })) => {
                 GroupEvent::PartitionError(FetchError { topic, partition, source })
             }

@@ -96,22 +96,20 @@ impl CommitQueue {
     }
 }
 
-/// The generation of the group that a consumer is a member of, if it is one. Asks librdkafka's main thread, which answers at
-/// once.
+/// The generation of the group that a consumer last joined, unless the coordinator has said that it is over. Asks librdkafka's
+/// main thread, which answers at once.
 pub(crate) fn group_generation<C: ClientContext>(client: &Client<C>) -> Option<i32> {
-    // SAFETY: the handle is alive; what it returns is destroyed once, and the member's name belongs to it.
+    // SAFETY: the handle is alive; what it returns is destroyed once.
     unsafe {
         let metadata = rd::rd_kafka_consumer_group_metadata(client.native_ptr());
         if metadata.is_null() {
             return None;
         }
-        let member = rd::rd_kafka_consumer_group_metadata_member_id(metadata);
-        let has_name = !member.is_null() && *member != 0;
-        // With the classic protocol a generation that is over leaves -1 or no name. With the new protocol the client
-        // names itself, and the generation is the member's epoch: 0 until the coordinator has taken it in.
+        // With the classic protocol a generation that is over leaves -1. With the new protocol the generation is the member's
+        // epoch: 0 until the coordinator has taken it in.
         let generation = rd::rd_kafka_consumer_group_metadata_generation_id(metadata);
         rd::rd_kafka_consumer_group_metadata_destroy(metadata);
-        (has_name && generation > 0).then_some(generation)
+        (generation > 0).then_some(generation)
     }
 }
 

@@ -128,6 +128,9 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(3);
 /// the time that a transaction has, and each connection that was idle counts as a failed one.
 const RECONNECT_BACKOFF: Duration = Duration::from_millis(100);
 
+/// librdkafka's default for `session.timeout.ms`, and the brokers' own with `group.protocol = consumer`.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(45);
+
 /// How much a consumer fetches ahead, in KiB: in all, and at least for each of its queues.
 const QUEUED_KBYTES: usize = 16_384;
 const LEAST_QUEUED_KBYTES: usize = 1_024;
@@ -311,6 +314,12 @@ impl KafkaConfig {
         config
     }
 
+    /// After so long without a sign of a member its group continues without it.
+    pub fn session_timeout(&self) -> Duration {
+        let millis = self.property("session.timeout.ms").and_then(|value| value.parse().ok());
+        millis.map_or(SESSION_TIMEOUT, Duration::from_millis)
+    }
+
     /// The value of a property that the user set.
     pub fn property(&self, name: &str) -> Option<String> {
         // The last one: what comes from the environment is written with underscores, and sorts behind.
@@ -427,6 +436,12 @@ mod tests {
         assert_eq!(assignor(&[("group.protocol", "classic")]).as_deref(), Some("cooperative-sticky"));
         assert_eq!(assignor(&[("group.protocol", "consumer")]), None);
         assert_eq!(config(&[]).consumer(Some("pod-1-3"), 1).get("group.instance.id"), Some("pod-1-3"));
+    }
+
+    #[test]
+    fn the_session_timeout_is_what_the_user_sets_or_the_default() {
+        assert_eq!(config(&[]).session_timeout(), Duration::from_secs(45));
+        assert_eq!(config(&[("session_timeout_ms", "6000")]).session_timeout(), Duration::from_secs(6));
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub(crate) enum Fault {
     Rebalancing,
     Busy,
     UnknownTopic,
+    FencedInstance,
 }
 
 /// The error that librdkafka gives for it.
@@ -35,6 +36,7 @@ pub(crate) fn fault(fault: Fault) -> KafkaError {
         Fault::Rebalancing => Code::RebalanceInProgress,
         Fault::Busy => Code::Outdated,
         Fault::UnknownTopic => Code::UnknownTopicOrPartition,
+        Fault::FencedInstance => Code::FencedInstanceId,
     })
 }
 

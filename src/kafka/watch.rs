@@ -19,6 +19,7 @@ use super::admin::{Admin, AdminError, Needs, Resource, Topic, TopicSurvey};
 use super::consumer::TopicPartition;
 use super::settings::KafkaConfig;
 use crate::logging::chain;
+use crate::route::RouteConfig;
 
 /// How often the topics are asked about, and how often while something is wrong with them.
 const SURVEY_INTERVAL: Duration = Duration::from_secs(5);
@@ -65,8 +66,8 @@ pub struct TopicWatch {
     requests: Mutex<BTreeMap<usize, Vec<TopicPartition>>>,
     /// Somebody wants an answer soon.
     hurry: Notify,
-    /// Whether every topic has been described and nothing was wrong, at least once.
-    complete: watch::Sender<bool>,
+    /// Changes with each answer about the topics.
+    surveyed: watch::Sender<()>,
 }
 
 impl TopicWatch {
@@ -78,7 +79,7 @@ impl TopicWatch {
             snapshot: ArcSwap::from_pointee(TopicSnapshot::new(Instant::now())),
             requests: Mutex::default(),
             hurry: Notify::new(),
-            complete: watch::Sender::new(false),
+            surveyed: watch::Sender::new(()),
         }))
     }
 
@@ -101,11 +102,13 @@ impl TopicWatch {
         self.hurry.notify_one();
     }
 
-    /// Waits until every topic has been described and nothing was wrong with any.
-    pub async fn complete(&self) -> Arc<TopicSnapshot> {
-        // The sender is this value's own.
-        let _ = self.complete.subscribe().wait_for(|&complete| complete).await;
-        self.snapshot()
+    /// Waits until this is true of what is known.
+    pub async fn wait_for(&self, is_met: impl Fn(&TopicSnapshot) -> bool) {
+        let mut surveyed = self.surveyed.subscribe();
+        while !is_met(&self.snapshot()) {
+            // The sender is this value's own.
+            let _ = surveyed.changed().await;
+        }
     }
 
     /// Asks again and again, without end. `observe` gets each answer about the topics.
@@ -120,9 +123,7 @@ impl TopicWatch {
             match spawn_blocking(move || runtime.block_on(watch.admin.survey(&watch.needs))).await {
                 Ok(answer) => {
                     self.publish(|snapshot| snapshot.with_survey(asked_at, &answer));
-                    if self.snapshot().problems.is_empty() {
-                        self.complete.send_replace(true);
-                    }
+                    self.surveyed.send_replace(());
                 }
                 Err(error) => tracing::error!(%error, "asking about the topics failed"),
             }
@@ -187,6 +188,16 @@ impl TopicSnapshot {
     ) -> TopicSnapshot {
         let ends = Arc::new(ends);
         TopicSnapshot { topics, ends, ends_asked_at: asked_at, problems: Vec::new(), ..TopicSnapshot::new(asked_at) }
+    }
+
+    /// Whether a topic was described and can be used as it is meant to be.
+    pub fn is_usable(&self, topic: &str) -> bool {
+        self.topics.contains_key(topic) && !self.unusable.contains_key(topic)
+    }
+
+    /// Whether all topics of a route can be used.
+    pub fn has_all_of(&self, route: &RouteConfig) -> bool {
+        route.topics().all(|topic| self.is_usable(topic))
     }
 
     /// Nothing is known yet.
@@ -278,6 +289,7 @@ mod tests {
         assert_eq!(second.topics["out"], small, "the last facts of a missing topic stay");
         assert_eq!(second.unusable.keys().collect::<Vec<_>>(), ["out"]);
         assert_eq!(second.stale, BTreeSet::from(["out".to_owned()]));
+        assert_eq!(["in", "out", "other"].map(|topic| second.is_usable(topic)), [true, false, false]);
         assert_eq!(second.problems, ["topic \"out\" doesn't exist: create it, or correct its name"]);
 
         // No answer, and again none.

@@ -101,6 +101,9 @@ pub struct LayerShape {
     /// Its layer normalisation, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub norm: Option<NormShape>,
+    /// How many of the outputs, the last ones, pass beside activation and norm.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub passed: usize,
 }
 
 /// A layer normalisation, without its vectors.
@@ -350,6 +353,7 @@ impl LayerShape {
                 Weights::F32(_) | Weights::F16(_) | Weights::Bf16(_) => None,
             },
             norm: layer.norm.as_ref().map(|norm| NormShape { epsilon: norm.epsilon, place: norm.place }),
+            passed: layer.passed,
         }
     }
 }
@@ -382,7 +386,7 @@ impl Network {
         }
         let expected = match (target, self.output) {
             (Target::Regression { names }, Output::Identity) => names.len(),
-            (Target::Classification { classes, .. }, Output::Softmax) => classes.len(),
+            (Target::Classification { classes, .. }, Output::Softmax | Output::Normalized) => classes.len(),
             (Target::Classification { classes, .. }, Output::Logistic) if classes.len() == 2 => 1,
             (Target::Classification { classes, .. }, output) => {
                 return Err(format!("the output {output:?} can't give probabilities of {} classes", classes.len()));

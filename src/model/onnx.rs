@@ -196,6 +196,9 @@ fn advice(operator: &str) -> &'static str {
         "DynamicQuantizeLinear" | "MatMulInteger" | "QLinearMatMul" | "QGemm" | "com.microsoft.QGemm" => {
             "export the model before it is quantised, and quantise it by `weir model quantize`"
         }
+        "ReduceSumSquare" => {
+            "Normalizer of scikit-learn can be imported where the inputs of the export are floats (FloatTensorType)"
+        }
         "Hardmax" | "Shrink" | "Sin" | "Cos" | "Floor" | "Sign" => {
             "retrain with relu, leaky_relu, elu, tanh, logistic, gelu or silu as activation"
         }

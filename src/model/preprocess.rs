@@ -4,14 +4,21 @@
 //! unless the steps say otherwise; the scaling is never folded into the weights, where it would cost the precision of
 //! large values (a Unix time has an f32 step of 128 s).
 
+mod combined;
+mod date;
+
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::date::DatePart;
 use super::signature::{Kind, Signature, Unknown};
 use crate::record::{Gap, Reason, Rejection};
+use combined::Combined;
 
-/// What happens to one feature, in signature order.
+pub use combined::{Combination, RowNorm};
+
+/// What happens to one feature, in signature order; after these at most one [`Transform::Combined`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "transform", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Transform {
@@ -31,6 +38,15 @@ pub enum Transform {
     /// For a category: one column each, 1 where it is that category and 0 elsewhere; and a last one for all others where
     /// unknown categories go to [`Unknown::Other`].
     OneHot,
+    /// For no feature of its own: columns that are made of several others. Their places count from the first column of the
+    /// first feature.
+    Combined {
+        /// In order: each may be made of those before it.
+        columns: Vec<Combination>,
+        /// The columns that are 0 for the network, since only others are made of them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        hidden: Vec<usize>,
+    },
 }
 
 /// Some of the columns that a number becomes.
@@ -116,6 +132,11 @@ pub enum Step {
         /// The exponent.
         lambda: f64,
     },
+    /// A part of the date that is `x` seconds after 1970, in UTC; NaN where there is none.
+    Date {
+        /// Which one.
+        part: DatePart,
+    },
     /// The nearest f32. An imported graph that computes in f32 rounds after each of its steps; since a sum, product or
     /// quotient of two f32 that is rounded to f64 and then to f32 is rounded as if only to f32, this gives its very bits.
     Round,
@@ -144,6 +165,7 @@ impl Step {
             Step::YeoJohnson { lambda } => power(x.ln_1p(), lambda),
             Step::BoxCox { lambda } if x > 0.0 => power(x.ln(), lambda),
             Step::BoxCox { .. } => f64::NAN,
+            Step::Date { part } => part.of(x),
             Step::Round => f64::from(x as f32),
         }
     }
@@ -151,7 +173,7 @@ impl Step {
     /// A number that [`apply`](Step::apply) turns into `y`, where there is one, but for rounding.
     pub(super) fn undo(self, y: f64) -> f64 {
         match self {
-            Step::Clip { .. } | Step::Replace { .. } | Step::Round => y,
+            Step::Clip { .. } | Step::Replace { .. } | Step::Date { .. } | Step::Round => y,
             Step::Log1p => y.exp_m1(),
             Step::Standardize { mean, std } => y * std + mean,
             Step::MinMax { min, max } => y * (max - min) + min,
@@ -184,7 +206,7 @@ impl Step {
             Step::Replace { value, by } => value.is_finite() && by.is_finite(),
             Step::YeoJohnson { lambda } | Step::BoxCox { lambda } => lambda.is_finite(),
             Step::Divide { value } => value.is_finite() && value != 0.0,
-            Step::Log1p | Step::Round => true,
+            Step::Log1p | Step::Date { .. } | Step::Round => true,
         }
     }
 }
@@ -203,6 +225,9 @@ fn logarithm(y: f64, lambda: f64) -> f64 {
 #[derive(Clone, Debug)]
 pub struct Preprocess {
     columns: Vec<Column>,
+    /// How many columns those of the features are.
+    of_features: usize,
+    combined: Option<Combined>,
     width: usize,
     /// The features with a step that not all numbers have a value after, and which numbers have one.
     bounded: Vec<(usize, &'static str)>,
@@ -235,6 +260,10 @@ enum Column {
 impl Preprocess {
     /// Pairs each feature with its transform; the error says which pair can't be.
     pub fn new(signature: &Signature, transforms: &[Transform]) -> Result<Preprocess, String> {
+        let (transforms, several) = match transforms {
+            [of_features @ .., Transform::Combined { columns, hidden }] => (of_features, Some((columns, hidden))),
+            _ => (transforms, None),
+        };
         if transforms.len() != signature.features.len() {
             return Err(format!("{} transforms for {} features", transforms.len(), signature.features.len()));
         }
@@ -242,14 +271,14 @@ impl Preprocess {
         for (feature, transform) in signature.features.iter().zip(transforms) {
             let fill = feature.missing.fill().unwrap_or(f64::NAN);
             columns.push(match (&feature.kind, transform) {
-                (Kind::Numeric, Transform::Numeric { steps, indicator }) => {
+                (Kind::Numeric | Kind::Time, Transform::Numeric { steps, indicator }) => {
                     check_steps(&feature.name, steps)?;
                     match **steps {
                         [Step::Standardize { mean, std }] if !indicator => Column::Standardize { mean, std, fill },
                         _ => Column::Numeric { steps: steps.clone(), fill, indicator: *indicator },
                     }
                 }
-                (Kind::Numeric, Transform::Several { parts }) => {
+                (Kind::Numeric | Kind::Time, Transform::Several { parts }) => {
                     for part in parts {
                         part.check(&feature.name)?;
                     }
@@ -261,11 +290,18 @@ impl Preprocess {
                 _ => return Err(format!("feature {:?}: its transform is for another kind", feature.name)),
             });
         }
-        let width = columns.iter().map(Column::width).sum();
+        let of_features = columns.iter().map(Column::width).sum();
+        let (combined, width) = match several {
+            None => (None, of_features),
+            Some((columns, hidden)) => {
+                let (combined, width) = Combined::new(columns, hidden, of_features)?;
+                (Some(combined), width)
+            }
+        };
         let bounded = columns.iter().enumerate();
         let bounded = bounded.filter_map(|(at, column)| Some((at, column.steps().find_map(|step| step.range())?)));
         let bounded = bounded.collect();
-        Ok(Preprocess { columns, width, bounded })
+        Ok(Preprocess { columns, of_features, combined, width, bounded })
     }
 
     /// How many columns the network's input has.
@@ -280,6 +316,11 @@ impl Preprocess {
             *end += column.width();
             Some(start..*end)
         })
+    }
+
+    /// The columns that are made of several others, after those of the features.
+    pub fn combined_columns(&self) -> Range<usize> {
+        self.of_features..self.width
     }
 
     /// Whether each number of a row has a value after its steps. A logarithm has none at the end of its range or beyond it:
@@ -345,6 +386,9 @@ impl Preprocess {
                     }
                 }
             }
+        }
+        if let Some(combined) = &self.combined {
+            combined.apply(self.of_features, input);
         }
     }
 }

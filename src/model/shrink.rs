@@ -45,8 +45,8 @@ pub enum ShrinkError {
     Share(f64),
     /// No neuron would go.
     #[error(
-        "no neuron can go: there is no hidden layer without a norm (which depends on all its neurons) that is wide \
-         enough for this share"
+        "no neuron can go: there is no hidden layer without a norm (which depends on all its neurons) and without \
+         numbers that pass, that is wide enough for this share"
     )]
     NothingToPrune,
     /// The layers don't fit each other.

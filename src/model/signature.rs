@@ -26,7 +26,7 @@ pub struct Signature {
 pub struct Feature {
     /// The name in records; unique within the signature.
     pub name: String,
-    /// A number or one of some categories.
+    /// A number, a time or one of some categories.
     pub kind: Kind,
     /// What happens when a record doesn't have it.
     pub missing: Missing,
@@ -38,6 +38,8 @@ pub struct Feature {
 pub enum Kind {
     /// A number.
     Numeric,
+    /// A date or time; its row value is the seconds since 1970 in UTC.
+    Time,
     /// One of these strings; its row value is the index here.
     Categorical {
         /// The categories, each once.
@@ -148,10 +150,10 @@ impl Signature {
         for feature in &self.features {
             let name = &feature.name;
             match (&feature.kind, feature.missing) {
-                (Kind::Numeric, Missing::Zeros | Missing::Category { .. }) => {
+                (Kind::Numeric | Kind::Time, Missing::Zeros | Missing::Category { .. }) => {
                     return Err(format!("feature {name:?} is numeric: a missing value can't become a category"));
                 }
-                (Kind::Numeric, missing) if missing.fill().is_some_and(|value| !value.is_finite()) => {
+                (Kind::Numeric | Kind::Time, missing) if missing.fill().is_some_and(|value| !value.is_finite()) => {
                     return Err(format!("feature {name:?} is imputed by a number that is not finite"));
                 }
                 (
@@ -246,6 +248,7 @@ impl Feature {
         let Some(gap) = Gap::of(value) else { return Ok(()) };
         let expected = match self.kind {
             Kind::Numeric => "a number",
+            Kind::Time => "a date or time of ISO 8601",
             Kind::Categorical { .. } => "a category",
         };
         let wrong_type = |found: &str| {

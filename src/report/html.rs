@@ -294,6 +294,7 @@ fn model(page: &mut String, manifest: &Manifest) {
     let features = signature.features.iter().map(|feature| {
         let kind = match &feature.kind {
             Kind::Numeric => "number".into(),
+            Kind::Time => "date or time".into(),
             Kind::Categorical { categories, .. } => format!("{} categories", count(categories.len() as u64)),
         };
         (feature.name.clone(), kind)

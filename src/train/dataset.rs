@@ -1,12 +1,12 @@
 //! Files of data, CSV or Parquet, plain or compressed, as a table of decoded rows and a target.
 //!
-//! In CSV a column is numeric when each of its values is a finite number, otherwise categorical; in Parquet its type
-//! says so; and [`Columns`] overrules both. What is missing, each format says in its own way.
+//! In CSV a column is numeric when each of its values in the rows that train is a finite number, otherwise categorical; in
+//! Parquet its type says so; and [`Columns`] overrules both. What a text means is for [`crate::texts`] to say.
 //!
 //! The rows are those of [`crate::record`], except that a category's index counts in the table's own list of
 //! categories, which may hold some that the training rows don't: [`examples`] translates them to a signature's.
 //!
-//! A file is a `source` of cells; `plan` reads it once to learn what the columns are, `decode` once more for the values.
+//! A file is a `source` of cells; `survey` reads it once to learn what the columns are, `decode` once more for the values.
 
 pub mod examples;
 
@@ -14,8 +14,12 @@ mod decode;
 mod error;
 mod files;
 mod memory;
+mod options;
 mod plan;
+mod records;
+mod sight;
 mod source;
+mod survey;
 
 use std::path::PathBuf;
 
@@ -25,10 +29,16 @@ use self::decode::DecodedTable;
 pub use self::error::{DatasetError, Place};
 pub use self::examples::{Examples, Truth};
 pub use self::files::{files, open};
+pub use self::options::ReadOptions;
 use self::plan::Plan;
+pub use self::records::{RecordSpot, TableRecords, is_table};
 use self::source::Source;
+pub use self::survey::Outline;
+use self::survey::Survey;
 use super::time::Scale;
-use crate::limits::Limits;
+use crate::codec::json::Categories;
+use crate::record::Gap;
+use crate::texts;
 
 /// A categorical column or a target with more distinct values than this is most likely an id or broken numbers.
 pub const MAX_CATEGORIES: usize = 1000;
@@ -55,8 +65,8 @@ pub struct Columns {
     pub task: Option<Task>,
     /// Whether a feature may have more than [`MAX_CATEGORIES`], since only its most frequent ones will be kept.
     pub rare_categories: bool,
-    /// How much the files may hold.
-    pub limits: Limits,
+    /// How the files are read.
+    pub options: ReadOptions,
 }
 
 /// What is to be predicted.
@@ -136,7 +146,7 @@ pub struct Times {
 }
 
 impl Times {
-    /// The rows' times in seconds since 1970. A number is one of seconds, or from 1e11 on of milliseconds.
+    /// The rows' times in seconds since 1970. A number has the unit that its size shows, as [`texts::epoch`] has it.
     pub fn unix_seconds(&self) -> Vec<i64> {
         (0..self.rows.len()).map(|row| self.unix_seconds_of(row)).collect()
     }
@@ -144,9 +154,22 @@ impl Times {
     /// The time of one row, as [`Times::unix_seconds`] has it.
     pub(super) fn unix_seconds_of(&self, row: usize) -> i64 {
         let time = self.rows[row];
-        let seconds = if self.scale == Scale::Number && time.abs() >= 1e11 { time / 1e3 } else { time };
+        let seconds = if self.scale == Scale::Number { texts::epoch(time) } else { time };
         seconds.floor() as i64
     }
+}
+
+/// A table in its two parts, and what a person should know about its files.
+#[derive(Debug)]
+pub struct DividedTable {
+    /// The rows that train.
+    pub train: Table,
+    /// The rows that test.
+    pub test: Table,
+    /// Where the test rows are among the rows of their files with a target, from 0.
+    pub test_places: Vec<usize>,
+    /// How the files are written, and cells that aren't like others of their column: a sentence each.
+    pub notes: Vec<String>,
 }
 
 impl Table {
@@ -157,17 +180,58 @@ impl Table {
     /// Files that can't be read or aren't what they seem, columns that aren't what `columns` says, and data that
     /// doesn't fit into memory.
     pub fn read(paths: &[PathBuf], columns: &Columns) -> Result<Table, DatasetError> {
-        let sources = open_all(paths, columns.limits)?;
-        let plan = Plan::infer(&sources, columns)?;
-        Table::of(plan.decode(&sources)?, columns.target.clone(), paths)
+        let all = |outline: &Outline| Ok::<_, DatasetError>(((0..outline.rows).collect(), Vec::new()));
+        Table::read_divided(paths, columns, all).map(|divided| divided.train)
     }
 
-    /// Reads more files with the same features, target and time as `self`; their other columns are ignored.
+    /// The same, in two parts: `divide` gives the rows that train and those that test. What the columns are follows from
+    /// the rows that train. Where a row that tests has something else, it is a gap there, and a row without a target that
+    /// can be one is left out.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Table::read`] and of `divide`.
+    pub fn read_divided<E: From<DatasetError>>(
+        paths: &[PathBuf],
+        columns: &Columns,
+        divide: impl FnOnce(&Outline) -> Result<(Vec<usize>, Vec<usize>), E>,
+    ) -> Result<DividedTable, E> {
+        let sources = Source::open_all(paths, &columns.options)?;
+        let mut survey = Survey::of(&sources, columns)?;
+        let outline = survey.outline();
+        if outline.rows == 0 {
+            let (path, without_target) = (paths[0].clone(), survey.without_target);
+            return Err(DatasetError::Empty { path, without_target }.into());
+        }
+        let (train, mut test) = divide(&outline)?;
+        let mut trains = vec![false; outline.rows];
+        train.iter().for_each(|&row| trains[row] = true);
+        let (plan, notes) = survey.plan(&sources, &trains)?;
+        let name = plan.targets[0].name.clone();
+        let whole = Table::of(plan.decode(&sources)?, name, paths)?;
+        if let TargetValues::Numbers(numbers) = &whole.target.values {
+            test.retain(|&row| !numbers[row].is_nan());
+        }
+        // Most often all rows train: then there is no need for a second table.
+        let all = test.is_empty() && train.iter().copied().eq(0..whole.len());
+        let of_test = whole.select(&test);
+        let train = if all { whole } else { whole.select(&train) };
+        Ok(DividedTable { train, test: of_test, test_places: test, notes })
+    }
+
+    /// Reads more files with the same features, target and time as `self`, as rows that test; their other columns are
+    /// ignored.
     ///
     /// `time` is the name of the time column, if there is one.
-    pub fn read_like(&self, paths: &[PathBuf], time: Option<&str>, limits: Limits) -> Result<Table, DatasetError> {
-        let sources = open_all(paths, limits)?;
-        Table::of(Plan::like(self, time).decode(&sources)?, self.target.name.clone(), paths)
+    pub fn read_like(
+        &self,
+        paths: &[PathBuf],
+        time: Option<&str>,
+        options: impl Into<ReadOptions>,
+    ) -> Result<Table, DatasetError> {
+        let options = options.into();
+        let sources = Source::open_all(paths, &options)?;
+        Table::of(Plan::like(self, time, &options.datetime).decode(&sources)?, self.target.name.clone(), paths)
     }
 
     fn of(decoded: DecodedTable, target: String, paths: &[PathBuf]) -> Result<Table, DatasetError> {
@@ -205,8 +269,7 @@ impl Table {
 
     /// A point in time as the user writes it, on the scale of the time column.
     pub fn time(&self, text: &str) -> Result<f64, DatasetError> {
-        let scale = self.times.as_ref().map_or(Scale::Iso8601, |times| times.scale);
-        scale.parse(text).ok_or_else(|| DatasetError::Time { text: text.into(), expected: scale.as_str() })
+        survey::time(self.times.as_ref(), text)
     }
 
     /// The rows with these indices, in that order.
@@ -232,13 +295,33 @@ impl Table {
 /// # Errors
 ///
 /// Files that can't be read, that don't have the column, or that have more distinct values in it than a model may have.
-pub fn classes(paths: &[PathBuf], column: &str, limits: Limits) -> Result<Vec<String>, DatasetError> {
-    let mut features = Plan::of_categories(column).decode(&open_all(paths, limits)?)?.features;
+pub fn classes(paths: &[PathBuf], column: &str, options: impl Into<ReadOptions>) -> Result<Vec<String>, DatasetError> {
+    let sources = Source::open_all(paths, &options.into())?;
+    let mut features = Plan::of_categories(column).decode(&sources)?.features;
     Ok(features.pop().and_then(|column| column.categories).unwrap_or_default())
 }
 
-fn open_all(paths: &[PathBuf], limits: Limits) -> Result<Vec<Source>, DatasetError> {
-    paths.iter().map(|path| Source::open(path, limits)).collect()
+/// What is unusual about how files are written: a sentence each.
+///
+/// # Errors
+///
+/// Files that can't be read, or whose headers can't be used.
+pub fn describe(paths: &[PathBuf], options: &ReadOptions) -> Result<Vec<String>, DatasetError> {
+    Ok(survey::descriptions(&Source::open_all(paths, options)?))
+}
+
+/// Where a class of a table is among those of a model, which may call it in another way: see [`crate::texts`].
+struct ClassIndex(Categories);
+
+impl ClassIndex {
+    fn of(classes: &[String]) -> ClassIndex {
+        ClassIndex(Categories::new(classes))
+    }
+
+    fn find(&self, name: &str) -> Option<usize> {
+        let index = self.0.index_or(name.as_bytes(), Gap::Unknown);
+        (!index.is_nan()).then_some(index as usize)
+    }
 }
 
 fn pick<T: Copy>(values: &[T], rows: &[usize]) -> Vec<T> {

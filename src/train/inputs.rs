@@ -31,10 +31,11 @@ impl Inputs {
         let (mut number_columns, mut one_hot_columns) = (Vec::new(), Vec::new());
         for (feature, columns) in signature.features.iter().zip(preprocess.columns()) {
             match feature.kind {
-                Kind::Numeric => number_columns.extend(columns),
+                Kind::Numeric | Kind::Time => number_columns.extend(columns),
                 Kind::Categorical { .. } => one_hot_columns.push(columns),
             }
         }
+        number_columns.extend(preprocess.combined_columns());
         let mut numbers = Vec::with_capacity(rows.nrows() * number_columns.len());
         let mut ones = Vec::with_capacity(rows.nrows() * one_hot_columns.len());
         let mut input = vec![0.0; preprocess.width()];
@@ -130,7 +131,7 @@ mod tests {
 
     use super::*;
     use crate::engine::training::{Matrix, NONE};
-    use crate::model::preprocess::Transform;
+    use crate::model::preprocess::{Combination, Transform};
     use crate::model::signature::{Feature, Missing, Target, Unknown};
     use crate::record::Gap;
 
@@ -165,5 +166,13 @@ mod tests {
         inputs.copy(&[2, 1], &mut numbers, &mut ones);
         assert_eq!(numbers.view(2), array![[4.0, 0.0, 2.5], [2.5, 1.0, 3.0]]);
         assert_eq!(ones, [NONE, 6, 4, NONE]);
+
+        // Columns of several features are numbers; of a hidden category no column is 1.
+        let columns = vec![Combination::Product { of: vec![0, 5, 7], steps: vec![] }];
+        let combined = [&transforms[..], &[Transform::Combined { columns, hidden: vec![7] }]].concat();
+        let preprocess = Preprocess::new(&signature, &combined).unwrap();
+        let inputs = Inputs::new(&preprocess, &signature, array![[2.0, 0.0, 3.0, 1.0]].view());
+        assert_eq!(inputs.dense(0..1), array![[2.0, 0.0, 1.0, 0.0, 0.0, 3.0, 0.0, 0.0, 6.0]]);
+        assert_eq!(inputs.number_columns(), [0, 1, 5, 8]);
     }
 }

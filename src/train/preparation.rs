@@ -10,6 +10,7 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
+use crate::model::preprocess::DatePart;
 use crate::model::signature::Unknown;
 
 /// How features are prepared.
@@ -30,6 +31,9 @@ pub struct Preparation {
     pub scale: Scale,
     /// Columns of numbers that are replaced by `ln(1 + x)`.
     pub log1p: Vec<String>,
+    /// Columns of dates or times, and the parts of them that become columns of the network's input.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub datetime: BTreeMap<String, Vec<DatePart>>,
     /// The quantiles that all numbers are clipped to.
     pub clip: Option<Quantiles>,
     /// The quantiles that these columns are clipped to instead.
@@ -51,6 +55,7 @@ impl Default for Preparation {
             indicator: false,
             scale: Scale::Standard,
             log1p: Vec::new(),
+            datetime: BTreeMap::new(),
             clip: None,
             clip_columns: BTreeMap::new(),
             unknown: Unknown::Zeros,
@@ -204,6 +209,23 @@ impl FromStr for Quantiles {
 impl Serialize for Quantiles {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         [self.low, self.high].serialize(serializer)
+    }
+}
+
+/// Parts of a date, in an option.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DateParts(pub Vec<DatePart>);
+
+impl FromStr for DateParts {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<DateParts, String> {
+        let parts: Vec<DatePart> = text.split(',').map(str::parse).collect::<Result<_, _>>()?;
+        let twice = parts.iter().enumerate().find(|(at, part)| parts[..*at].contains(part));
+        match twice {
+            Some((_, part)) => Err(format!("{part} is there twice")),
+            None => Ok(DateParts(parts)),
+        }
     }
 }
 

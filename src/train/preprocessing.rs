@@ -8,7 +8,7 @@ use ndarray::ArrayView1;
 use super::TrainError;
 use super::dataset::{Column, Table};
 use super::preparation::{Impute, Preparation, Scale};
-use crate::model::preprocess::{Step, Transform};
+use crate::model::preprocess::{DatePart, Part, Step, Transform};
 use crate::model::signature::{Feature, Kind, Missing, Unknown};
 
 /// The features of the signature and their transforms, from the training rows.
@@ -19,6 +19,9 @@ pub(super) fn fit(table: &Table, preparation: &Preparation) -> Result<(Vec<Featu
     let fit_one = |(column, values): (&Column, ArrayView1<'_, f64>)| {
         if values.iter().all(|value| value.is_nan()) {
             return Err(TrainError::NoValues { feature: column.name.clone() });
+        }
+        if let Some(parts) = preparation.datetime.get(&column.name) {
+            return Ok(fit_time(&column.name, values, parts, preparation));
         }
         match &column.categories {
             Some(categories) => Ok(fit_categories(&column.name, categories, values, preparation)),
@@ -41,6 +44,7 @@ fn check_columns(table: &Table, preparation: &Preparation) -> Result<(), TrainEr
             return Err(TrainError::Recipe(problem));
         }
     }
+    preparation.datetime.keys().try_for_each(|name| column("--datetime", name).map(drop))?;
     for (name, impute) in &preparation.impute_columns {
         let checked = match column("--impute", name)?.categories {
             Some(_) => impute.of_categories(),
@@ -107,6 +111,38 @@ fn fit_numbers(
     }
     let feature = Feature { name: name.to_owned(), kind: Kind::Numeric, missing };
     Ok((feature, Transform::Numeric { steps, indicator: preparation.indicator && lacking }))
+}
+
+/// The parts of a date: those of a few values become a column each, as categories do, the others are scaled numbers.
+fn fit_time(
+    name: &str,
+    values: ArrayView1<'_, f64>,
+    parts: &[DatePart],
+    preparation: &Preparation,
+) -> (Feature, Transform) {
+    let mut sorted: Vec<f64> = values.iter().copied().filter(|value| !value.is_nan()).collect();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let rejects = preparation.dropna || is_required(sorted.len() < values.len(), preparation.impute_columns.get(name));
+    // A mean of times is no time that there was.
+    let missing = if rejects { Missing::Reject } else { Missing::Median { value: sorted[sorted.len() / 2] } };
+    let part = |&part: &DatePart| {
+        let mut steps = vec![Step::Date { part }];
+        if let Some((least, most)) = part.range() {
+            return Part::Bins { steps, edges: (least + 1..=most).map(f64::from).collect() };
+        }
+        let numbers: Vec<f64> = sorted.iter().map(|&time| steps[0].apply(time)).collect();
+        match preparation.scale {
+            Scale::Standard => {
+                let (mean, std) = mean_and_std(&numbers);
+                steps.push(Step::Standardize { mean, std });
+            }
+            Scale::MinMax => steps.push(min_max(&numbers)),
+            Scale::None => {}
+        }
+        Part::Number { steps }
+    };
+    let transform = Transform::Several { parts: parts.iter().map(part).collect() };
+    (Feature { name: name.to_owned(), kind: Kind::Time, missing }, transform)
 }
 
 fn fit_categories(

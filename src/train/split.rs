@@ -5,7 +5,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::TrainError;
-use super::dataset::{Table, TargetValues};
+use super::dataset::{Outline, Table, TargetValues};
 
 /// How to divide a table.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,7 +24,8 @@ pub enum Split {
         /// The seed of the choice.
         seed: u64,
     },
-    /// The rows in the order of their time; the last share tests.
+    /// The rows in the order of their time; the last share tests. Rows of the same time are all on one side, that of the
+    /// test unless nothing would train then.
     Time {
         /// The share, as above.
         test_size: f64,
@@ -36,14 +37,19 @@ pub enum Split {
 impl Split {
     /// The training and the test rows.
     pub fn divide(self, table: &Table) -> Result<(Table, Table), TrainError> {
-        let (train, test) = self.rows(table)?;
+        let classes = match &table.target.values {
+            TargetValues::Classes { rows, .. } => Some(rows.clone()),
+            TargetValues::Numbers(_) => None,
+        };
+        let (rows, times, target) = (table.len(), table.times.clone(), table.target.name.clone());
+        let (train, test) = self.choose(&Outline { rows, times, target, classes })?;
         Ok((table.select(&train), table.select(&test)))
     }
 
-    /// Their indices in the table.
-    pub fn rows(self, table: &Table) -> Result<(Vec<usize>, Vec<usize>), TrainError> {
-        let rows = 0..table.len();
-        let times = || table.times.as_ref().map(|times| &times.rows).ok_or(TrainError::NoTime);
+    /// The indices of the training and of the test rows.
+    pub fn choose(self, outline: &Outline) -> Result<(Vec<usize>, Vec<usize>), TrainError> {
+        let rows = 0..outline.rows;
+        let times = || outline.times.as_ref().map(|times| &times.rows).ok_or(TrainError::NoTime);
         let (train, test) = match self {
             Split::Random { test_size, seed } => {
                 let mut order: Vec<usize> = rows.collect();
@@ -51,16 +57,17 @@ impl Split {
                 cut(order, test_size)
             }
             Split::Stratified { test_size, seed } => {
-                let TargetValues::Classes { names, rows } = &table.target.values else {
-                    return Err(TrainError::NoStrata { target: table.target.name.clone() });
+                let Some(classes) = &outline.classes else {
+                    return Err(TrainError::NoStrata { target: outline.target.clone() });
                 };
-                stratify(rows, names.len(), test_size, &mut ChaCha8Rng::seed_from_u64(seed))
+                let count = classes.iter().max().map_or(0, |most| most + 1);
+                stratify(classes, count, test_size, &mut ChaCha8Rng::seed_from_u64(seed))
             }
             Split::Time { test_size } => {
                 let times = times()?;
                 let mut order: Vec<usize> = rows.collect();
                 order.sort_by(|&a, &b| times[a].total_cmp(&times[b]));
-                cut(order, test_size)
+                cut_by_time(order, times, test_size)
             }
             Split::From(time) => {
                 let times = times()?;
@@ -123,6 +130,24 @@ pub(super) fn cut(mut order: Vec<usize>, test_size: f64) -> (Vec<usize>, Vec<usi
     (order, test)
 }
 
+/// The last rows of an order by time test: no time is on both sides.
+fn cut_by_time(mut order: Vec<usize>, times: &[f64], test_size: f64) -> (Vec<usize>, Vec<usize>) {
+    let mut start = order.len() - test_rows(order.len(), test_size);
+    if let Some(&first) = order.get(start) {
+        let time = times[first];
+        start = order.partition_point(|&row| times[row] < time);
+        if start == 0 {
+            start = order.partition_point(|&row| times[row] <= time);
+        }
+    }
+    // All rows have the same time, and some are to test.
+    if start == order.len() && test_rows(order.len(), test_size) > 0 {
+        start = 0;
+    }
+    let test = order.split_off(start);
+    (order, test)
+}
+
 /// How many of so many rows test.
 pub(super) fn test_rows(rows: usize, test_size: f64) -> usize {
     rows.min((test_size * rows as f64).ceil() as usize)
@@ -177,6 +202,21 @@ mod tests {
         assert!(matches!(Split::From(1.0).divide(&table), Err(TrainError::EmptySide { side: "training" })));
         let timeless = Table { times: None, ..table };
         assert!(matches!(Split::From(1.0).divide(&timeless), Err(TrainError::NoTime)));
+    }
+
+    #[test]
+    fn equal_times_are_on_one_side() {
+        let split = |times: &[f64], test_size: f64| {
+            let divided = Split::Time { test_size }.divide(&table(times));
+            divided.map(|(train, test)| (rows(&train), rows(&test)))
+        };
+        // Two of six rows would test, and the cut would go through the rows of time 3.
+        let halves = (vec![1.0, 5.0, 3.0], vec![0.0, 2.0, 4.0]);
+        assert_eq!(split(&[3.0, 1.0, 3.0, 2.0, 3.0, 1.0], 0.3).unwrap(), halves);
+        // Nothing would train: the rows of time 1 do, then.
+        assert_eq!(split(&[1.0, 1.0, 1.0, 2.0], 0.5).unwrap(), (vec![0.0, 1.0, 2.0], vec![3.0]));
+        assert!(matches!(split(&[1.0, 1.0], 0.5), Err(TrainError::EmptySide { side: "training" })));
+        assert_eq!(split(&[1.0, 1.0], 0.0).unwrap().0, [0.0, 1.0]);
     }
 
     // for counts in [62, 30, 10], [51, 27, 23], [5, 3, 2]:

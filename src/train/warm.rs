@@ -42,8 +42,8 @@ impl Parent {
     /// The version that a store has taken apart as this draft, whose own parent it is.
     ///
     /// # Errors
-    /// If such a network can't be trained on: it has a norm, a PReLU with a slope for each neuron, answers several numbers, or its last layer has a function
-    /// of its own, for which there is no loss.
+    /// If such a network can't be trained on: it has a norm, a PReLU with a slope for each neuron or numbers that pass, it
+    /// answers several numbers, or its last layer has a function of its own, for which there is no loss.
     pub fn new(draft: Draft) -> Result<Parent, TrainError> {
         let Draft {
             name,
@@ -62,6 +62,12 @@ impl Parent {
             _ if layers.iter().any(|layer| layer.norm.is_some()) => Some("it has a layer normalisation".to_owned()),
             _ if layers.iter().any(|layer| layer.slopes.is_some()) => {
                 Some("it has a PReLU with a slope for each neuron".to_owned())
+            }
+            _ if layers.iter().any(|layer| layer.passed > 0) => {
+                Some("numbers pass beside the activation of a layer".to_owned())
+            }
+            _ if output == Output::Normalized => {
+                Some("its classes have probabilities of their own, which are divided by their sum".to_owned())
             }
             (_, Target::Regression { names }) if names.len() > 1 => Some("it answers several numbers".to_owned()),
             (Some(last), _) if last.activation != Activation::Identity => {

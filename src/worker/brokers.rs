@@ -6,8 +6,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::commits::CommitInFlight;
+use super::commits::{CommitInFlight, FailedCommits};
 use super::ledger::Ledger;
+use super::membership::Membership;
 use super::partitions::PartitionTable;
 use super::ports::{Clients, GroupConsumer, OutputProducer, Surroundings};
 use super::sink::Refusals;
@@ -18,6 +19,7 @@ use crate::health::ReadinessCheck;
 use crate::kafka::KafkaError;
 use crate::kafka::consumer::{Start, TopicPartition};
 use crate::kafka::pending::Pending;
+use crate::kafka::watch::TopicSnapshot;
 use crate::monitor::metrics::WorkerMetrics;
 
 /// After so long without any acknowledgement the worker isn't ready.
@@ -25,9 +27,6 @@ const STUCK_AFTER: Duration = Duration::from_secs(5);
 
 /// How often lag, silence and readiness are looked at.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
-
-/// A member without partitions is ready after so long: under the newer group protocol no event says that it gets none.
-const JOINED_AFTER: Duration = Duration::from_secs(2);
 
 /// One step of waiting where the loop has to wait for something in particular.
 pub(super) const WAIT_STEP: Duration = Duration::from_millis(10);
@@ -40,6 +39,8 @@ pub(super) struct Brokers<'c, K: Clients> {
     pub(super) producers: &'c dyn Fn() -> Result<K::Producer, KafkaError>,
     pub(super) surroundings: &'c dyn Surroundings,
     pub(super) partitions: PartitionTable,
+    /// Input topics that were missing or might not be read when the worker subscribed.
+    pub(super) unsubscribed: Vec<String>,
     pub(super) ledger: Ledger,
     /// By route.
     pub(super) queues: Vec<RouteQueue<<K::Consumer as GroupConsumer>::Record<'c>>>,
@@ -61,6 +62,8 @@ pub(super) struct Brokers<'c, K: Clients> {
     pub(super) starts_held_until: Instant,
     /// Since when something has been delivered that isn't committed.
     pub(super) uncommitted_since: Option<Instant>,
+    /// The commits that failed since the last one that was taken.
+    pub(super) failed_commits: Option<FailedCommits>,
     /// With exactly-once.
     pub(super) transaction: Option<Transaction>,
     pub(super) refusals: Refusals,
@@ -73,24 +76,13 @@ pub(super) struct Brokers<'c, K: Clients> {
     pub(super) heartbeat: &'c Heartbeat,
     pub(super) stop: Arc<Stop>,
     membership: Membership,
-    /// What to do when the brokers deny it membership in its group.
-    denial: &'c str,
+    /// Why its group doesn't take it, if that is known, with what to do.
+    denied: Option<&'c str>,
+    /// What to do when the brokers deny it membership.
+    pub(super) denial: &'c str,
     pub(super) report_due: Instant,
     /// When something in flight was last acknowledged, or nothing was in flight.
     pub(super) progressed_at: Instant,
-}
-
-/// What the group makes of this worker.
-#[derive(Debug, Default)]
-struct Membership {
-    /// The group has given it partitions, be they none.
-    is_joined: bool,
-    /// Since when it is a member.
-    since: Option<Instant>,
-    /// The generation in which the group continued without it: it is no member until it has another one.
-    lost_in: Option<i32>,
-    /// Whether the brokers deny it membership in its group.
-    is_denied: bool,
 }
 
 /// What [`Brokers::new`] is made from.
@@ -105,15 +97,32 @@ pub(super) struct Parts<'c, K: Clients> {
     pub(super) stop: Arc<Stop>,
     pub(super) transaction: Option<Transaction>,
     pub(super) commit_interval: Duration,
+    /// The session timeout of the group's members.
+    pub(super) session: Duration,
     /// What to do when the brokers deny it membership in its group.
     pub(super) denial: &'c str,
 }
 
 impl<'c, K: Clients> Brokers<'c, K> {
-    /// Subscribes to topics, each with the number of the route that takes its records.
-    pub(super) fn new(parts: Parts<'c, K>, topics: Vec<(String, usize)>, routes: usize) -> Result<Self, WorkerError> {
-        let names: Vec<&str> = topics.iter().map(|(name, _)| name.as_str()).collect();
-        parts.consumer.subscribe(&names)?;
+    /// Subscribes to those topics that can be used, or else to all of them. Each comes with the number of the route that takes
+    /// its records.
+    ///
+    /// One that is missing would be an error every few seconds, and with `group.protocol = consumer` one that may not be seen
+    /// keeps the worker out of its group. When such a topic can be used, the worker gets other clients: librdkafka can assert
+    /// when a subscription changes while the consumer rejoins (`rd_kafka_cgrp_modify_subscription`).
+    pub(super) fn new(
+        parts: Parts<'c, K>,
+        topics: Vec<(String, usize)>,
+        routes: usize,
+        snapshot: &TopicSnapshot,
+    ) -> Result<Self, WorkerError> {
+        let names = topics.iter().map(|(name, _)| name.as_str());
+        let (mut subscribed, mut unsubscribed): (Vec<_>, Vec<_>) = names.partition(|name| snapshot.is_usable(name));
+        if subscribed.is_empty() {
+            std::mem::swap(&mut subscribed, &mut unsubscribed);
+        }
+        parts.consumer.subscribe(&subscribed)?;
+        let unsubscribed = unsubscribed.into_iter().map(str::to_owned).collect();
         let now = parts.surroundings.now();
         Ok(Brokers {
             consumer: parts.consumer,
@@ -121,6 +130,7 @@ impl<'c, K: Clients> Brokers<'c, K> {
             producers: parts.producers,
             surroundings: parts.surroundings,
             partitions: PartitionTable::new(topics),
+            unsubscribed,
             ledger: Ledger::new(routes),
             queues: (0..routes).map(|_| RouteQueue::default()).collect(),
             starts: None,
@@ -134,6 +144,7 @@ impl<'c, K: Clients> Brokers<'c, K> {
             has_new_starts: false,
             starts_held_until: now,
             uncommitted_since: None,
+            failed_commits: None,
             transaction: parts.transaction,
             refusals: Refusals::default(),
             finished: Vec::new(),
@@ -142,7 +153,8 @@ impl<'c, K: Clients> Brokers<'c, K> {
             ready: parts.ready,
             heartbeat: parts.heartbeat,
             stop: parts.stop,
-            membership: Membership::default(),
+            membership: Membership::new(parts.session),
+            denied: None,
             denial: parts.denial,
             report_due: now + REPORT_INTERVAL,
             progressed_at: now,
@@ -155,27 +167,26 @@ impl<'c, K: Clients> Brokers<'c, K> {
 
     /// Notes that the group has assigned partitions to this worker, be they none.
     pub(super) fn note_assignment(&mut self) {
-        (self.membership.is_joined, self.membership.lost_in) = (true, None);
+        self.membership.assigned();
         self.report_due = self.now();
     }
 
     /// Notes that the group continues without this worker.
     pub(super) fn note_loss(&mut self) {
-        (self.membership.is_joined, self.membership.lost_in) = (false, self.consumer.generation());
+        self.membership.lost(self.consumer.generation());
         self.report_due = self.now();
     }
 
-    /// Notes whether the brokers deny this worker membership in its group, as they did or didn't just now.
-    pub(super) fn set_denied(&mut self, is_denied: bool) {
-        if is_denied == self.membership.is_denied {
+    /// Notes whether the brokers deny this worker membership in its group, as they did or didn't just now, with what to do.
+    pub(super) fn set_denied(&mut self, denied: Option<&'c str>) {
+        if denied == self.denied {
             return;
         }
-        self.membership.is_denied = is_denied;
+        self.denied = denied;
         self.report_due = self.now();
-        if is_denied {
-            tracing::warn!("the brokers deny this worker its group: {}", self.denial);
-        } else {
-            tracing::info!("the brokers accept this worker in its group again");
+        match denied {
+            Some(denial) => tracing::warn!("the brokers deny this worker its group: {denial}"),
+            None => tracing::info!("the brokers accept this worker in its group again"),
         }
     }
 
@@ -206,14 +217,16 @@ impl<'c, K: Clients> Brokers<'c, K> {
     pub(super) fn report_readiness(&mut self, now: Instant, refused: &[String]) {
         let in_flight = self.ledger.in_flight();
         let stuck = if in_flight > 0 { now.saturating_duration_since(self.progressed_at) } else { Duration::ZERO };
-        let troubles = self.partitions.troubles(now);
-        let is_joined = self.is_joined(now);
+        let mut troubles = self.partitions.troubles(now);
+        troubles.extend(self.failed_commits.as_ref().and_then(|failed| failed.trouble(now)));
+        let may_join = self.denied.is_none() && self.surroundings.topics().unanswered_since.is_none();
+        let is_member = self.membership.observe(self.consumer.generation(), may_join, now);
         if stuck > STUCK_AFTER {
             let seconds = stuck.as_secs();
             self.ready.not_ready(format!("the brokers have acknowledged none of {in_flight} outputs for {seconds} s"));
-        } else if self.membership.is_denied {
-            self.ready.not_ready(self.denial);
-        } else if !is_joined {
+        } else if let Some(denial) = self.denied {
+            self.ready.not_ready(denial);
+        } else if !is_member {
             self.ready.not_ready("joining the group");
         } else if !troubles.is_empty() || !refused.is_empty() {
             self.ready.not_ready(summary(refused.iter().chain(&troubles)));
@@ -222,11 +235,9 @@ impl<'c, K: Clients> Brokers<'c, K> {
         }
     }
 
-    fn is_joined(&mut self, now: Instant) -> bool {
-        let generation = self.consumer.generation().filter(|&present| self.membership.lost_in != Some(present));
-        self.membership.since = generation.and(self.membership.since.or(Some(now)));
-        let since = self.membership.since;
-        self.membership.is_joined || since.is_some_and(|since| now.saturating_duration_since(since) >= JOINED_AFTER)
+    /// For how long this worker has been no member of its group though it may be one, if that is too long.
+    pub(super) fn left_out_for(&self, now: Instant) -> Option<Duration> {
+        self.membership.left_out_for(now)
     }
 
     /// Fails when a stop has taken longer than it may.

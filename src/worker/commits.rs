@@ -20,6 +20,29 @@ pub(super) struct CommitInFlight {
 /// How long bare starts are left out of commits after the brokers have refused offsets of a topic.
 const HELD_STARTS_RETRY: Duration = Duration::from_secs(30);
 
+/// After so many commits in a row that failed the worker isn't ready. A rebalance, or records that an output refuses, take fewer.
+const MOST_FAILED: u32 = 10;
+
+/// A worker that doesn't try to commit any more is ready again after so long.
+const FAILED_SHOWN: Duration = Duration::from_secs(30);
+
+/// Commits in a row that were not taken. With exactly-once a commit is a transaction.
+pub(super) struct FailedCommits {
+    count: u32,
+    /// Why the last one was not.
+    reason: String,
+    at: Instant,
+}
+
+impl FailedCommits {
+    /// What is wrong, if that has lasted.
+    pub(super) fn trouble(&self, now: Instant) -> Option<String> {
+        let FailedCommits { count, reason, at } = self;
+        let is_recent = now.saturating_duration_since(*at) < FAILED_SHOWN;
+        (*count >= MOST_FAILED && is_recent).then(|| format!("the last {count} commits failed: {reason}"))
+    }
+}
+
 impl<K: Clients> Brokers<'_, K> {
     /// Commits when it is time.
     pub(super) fn commit_if_due(&mut self, now: Instant) -> Result<(), WorkerError> {
@@ -109,8 +132,8 @@ impl<K: Clients> Brokers<'_, K> {
     pub(super) fn note_commit(&mut self, points: &[CommitPoint]) {
         self.partitions.committed(points);
         self.metrics.committed(CommitOutcome::Ok);
-        self.uncommitted_since = None;
-        self.set_denied(false);
+        (self.uncommitted_since, self.failed_commits) = (None, None);
+        self.set_denied(None);
     }
 
     /// Whether bare starts are committed now.
@@ -123,7 +146,7 @@ impl<K: Clients> Brokers<'_, K> {
     pub(super) fn note_refused_offsets(&mut self, error: &KafkaError) {
         // The heartbeats are refused as well, but librdkafka reports that only when the session is over.
         if kafka::is_denial(error) {
-            self.set_denied(true);
+            self.set_denied(Some(self.denial));
         }
         if kafka::is_about_topic(error) {
             self.starts_held_until = self.now() + HELD_STARTS_RETRY;
@@ -158,11 +181,18 @@ impl<K: Clients> Brokers<'_, K> {
         Some(result)
     }
 
+    /// A commit, or a transaction, has failed once more.
+    pub(super) fn count_failed_commit(&mut self, reason: String) {
+        let count = self.failed_commits.as_ref().map_or(0, |failed| failed.count) + 1;
+        self.failed_commits = Some(FailedCommits { count, reason, at: self.now() });
+    }
+
     fn note_failed_commit(&mut self, error: &KafkaError) {
         self.note_refused_offsets(error);
         if kafka::is_rebalancing(error) {
             tracing::debug!(%error, "a rebalance overtook a commit; its offsets go with the next one");
         } else {
+            self.count_failed_commit(error.to_string());
             tracing::warn!(%error, "a commit failed; its offsets go with the next one");
         }
         self.metrics.committed(CommitOutcome::Failed);

@@ -100,6 +100,7 @@ pub fn run(
             stop: setup.stop.clone(),
             transaction: (setup.worker.delivery == Delivery::ExactlyOnce).then(Transaction::default),
             commit_interval: setup.worker.commit_interval(),
+            session: setup.kafka.session_timeout(),
             denial: &denial,
         };
         WorkerLoop::<KafkaClients>::new(&setup.routes, &setup.batch, &setup.metrics, parts)?.run()
@@ -191,8 +192,8 @@ pub(super) struct WorkerLoop<'c, K: Clients> {
     snapshot: Arc<TopicSnapshot>,
     /// By name: which topics the clients know.
     topic_ids: HashMap<String, TopicId>,
-    /// A topic that was created again since.
-    recreated: Option<String>,
+    /// Why it needs other clients, if it does.
+    outdated: Option<String>,
     flush_due: Instant,
 }
 
@@ -211,17 +212,17 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
             pipelines.push(RoutePipeline::new(route.clone(), batch, own, metrics, parts.transaction.is_some()));
         }
         let (snapshot, now) = (parts.surroundings.topics(), parts.surroundings.now());
-        let brokers = Brokers::new(parts, topics, pipelines.len())?;
+        let brokers = Brokers::new(parts, topics, pipelines.len(), &snapshot)?;
         let takes = vec![false; pipelines.len()];
-        let (topic_ids, recreated) = (HashMap::new(), None);
+        let (topic_ids, outdated) = (HashMap::new(), None);
         let flush_due = now + FLUSH_INTERVAL;
-        let mut worker = WorkerLoop { brokers, pipelines, takes, snapshot, topic_ids, recreated, flush_due };
+        let mut worker = WorkerLoop { brokers, pipelines, takes, snapshot, topic_ids, outdated, flush_due };
         worker.note_snapshot(now);
         Ok(worker)
     }
 
     pub(super) fn run(&mut self) -> Result<WorkerExit, WorkerError> {
-        while !self.brokers.stop.requested() && self.recreated.is_none() {
+        while !self.brokers.stop.requested() && self.outdated.is_none() {
             if let Err(error) = self.round() {
                 // Whatever failed, what is delivered stays delivered: nobody has to see it twice.
                 if self.brokers.transaction.is_none() {
@@ -231,15 +232,15 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
                 return Err(error);
             }
         }
-        if let Some(topic) = self.recreated.take().filter(|_| !self.brokers.stop.requested()) {
+        if let Some(reason) = self.outdated.take().filter(|_| !self.brokers.stop.requested()) {
             return match self.finish(self.brokers.now() + FINISH_TIMEOUT) {
                 // What isn't delivered by now may be on its way to brokers that don't have the topic any more.
                 Err(WorkerError::DrainTimeout { .. } | WorkerError::NotCommitted { .. })
                     if !self.brokers.stop.requested() =>
                 {
-                    Ok(WorkerExit::TopicRecreated { topic })
+                    Ok(WorkerExit::ClientsOutdated { reason })
                 }
-                finished => finished.map(|()| WorkerExit::TopicRecreated { topic }),
+                finished => finished.map(|()| WorkerExit::ClientsOutdated { reason }),
             };
         }
         self.finish(self.brokers.stop.deadline().unwrap_or_else(|| self.brokers.now()))?;
@@ -499,13 +500,16 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
     }
 
     fn note_snapshot(&mut self, now: Instant) {
-        let WorkerLoop { brokers, pipelines, snapshot, topic_ids, recreated, .. } = self;
+        let WorkerLoop { brokers, pipelines, snapshot, topic_ids, outdated, .. } = self;
         // librdkafka goes on with the leaders of the topic that had the name before as long as their epochs are higher: it
         // would fetch from brokers, and send to them, that don't have the partition (rd_kafka_toppar_leader_update).
         for (name, id) in snapshot.topics.iter().filter_map(|(name, topic)| Some((name, topic.id?))) {
             if topic_ids.insert(name.clone(), id).is_some_and(|known| known != id) {
-                *recreated = Some(name.clone());
+                *outdated = Some(format!("topic {name} was created again"));
             }
+        }
+        if let Some(topic) = brokers.unsubscribed.iter().find(|topic| snapshot.is_usable(topic)) {
+            *outdated = Some(format!("topic {topic} can be consumed now"));
         }
         brokers.note_topics(snapshot, now);
         for pipeline in pipelines {
@@ -525,6 +529,10 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
     fn report_if_due(&mut self, now: Instant) {
         let refused: Vec<_> = self.pipelines.iter().filter_map(RoutePipeline::refusal).collect();
         self.brokers.report_if_due(now, &refused);
+        if let Some(time) = self.brokers.left_out_for(now) {
+            let seconds = time.as_secs();
+            self.outdated = Some(format!("its group has not taken it for {seconds} s, though the brokers answer"));
+        }
         if now >= self.flush_due {
             self.flush_due = now + FLUSH_INTERVAL;
             self.flush();
@@ -532,8 +540,10 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
     }
 
     fn flush(&mut self) {
-        for pipeline in &mut self.pipelines {
+        let now = self.brokers.now();
+        for (route, pipeline) in self.pipelines.iter_mut().enumerate() {
             pipeline.flush_metrics();
+            pipeline.is_held_back = self.brokers.partitions.is_held_back(route, now);
             for &reason in WaitReason::ALL {
                 pipeline.metrics.waiting(reason, pipeline.waits_for(reason));
             }

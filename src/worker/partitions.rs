@@ -17,6 +17,7 @@
 mod commits;
 mod identity;
 mod orders;
+mod upstream;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -147,8 +148,7 @@ struct Entry {
     /// Everything before it is acknowledged.
     done: Option<Position>,
     committed: Option<Position>,
-    /// Offsets that an output has refused before.
-    /// With the epoch of the record: after a truncation the offset may belong to another one.
+    /// Offsets that an output has refused, with the record's epoch: after a truncation the offset may belong to another one.
     refusals: BTreeMap<i64, (Option<i32>, Refusal)>,
     heard: bool,
     heard_at: Instant,
@@ -157,6 +157,8 @@ struct Entry {
     /// How often it has been fetched anew for that end since something came of it.
     wakes: u32,
     trouble: Option<(String, Instant)>,
+    /// The open transaction that keeps its records from being read, if there is one.
+    held_back: Option<upstream::HeldBack>,
     /// Which topic of its name the position belongs to.
     topic_id: Option<TopicId>,
     /// Only a snapshot asked for after this can say so.
@@ -253,6 +255,7 @@ impl PartitionTable {
                 woken_for: None,
                 wakes: 0,
                 trouble: None,
+                held_back: None,
                 topic_id: None,
                 identified_after: now,
             };
@@ -404,7 +407,7 @@ impl PartitionTable {
         let entry = self.entry_mut(slot);
         entry.log = number;
         entry.identify_later(topic_id, now);
-        entry.wakes = 0;
+        (entry.wakes, entry.held_back) = (0, None);
         if from_commits {
             entry.done = None;
         }

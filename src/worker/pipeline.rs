@@ -68,6 +68,10 @@ pub(super) struct RoutePipeline<R> {
     refused: Option<(String, Instant)>,
     /// Why an output topic can't be used: the route waits.
     unusable: Option<String>,
+    /// Whether none of its input topics can be used.
+    is_without_input: bool,
+    /// Whether an open transaction of a producer keeps records of it from being consumed.
+    pub(super) is_held_back: bool,
     /// Whether it waits for room in flight.
     pub(super) waits_for_room: bool,
     /// Whether a suspect is in flight, alone: the next record waits for its report.
@@ -130,6 +134,8 @@ impl<R: InputRecord> RoutePipeline<R> {
             input_partitions: topics.into_iter().map(|topic| (topic, 1)).collect(),
             refused: None,
             unusable: None,
+            is_without_input: false,
+            is_held_back: false,
             waits_for_room: false,
             has_suspect_in_flight: false,
             metrics: metrics.route(&route.config.name),
@@ -158,6 +164,8 @@ impl<R: InputRecord> RoutePipeline<R> {
             tracing::error!(route = self.route.config.name, "the route waits: {reason}");
         }
         self.unusable = unusable;
+        let is_unusable = |topic: &String| snapshot.unusable.contains_key(topic);
+        self.is_without_input = self.route.config.input.topics.iter().all(is_unusable);
         for (topic, partitions) in &mut self.input_partitions {
             if let Some(facts) = snapshot.topics.get(name(*topic)) {
                 *partitions = facts.partitions;
@@ -182,6 +190,8 @@ impl<R: InputRecord> RoutePipeline<R> {
             WaitReason::Refused => self.refused.is_some() || self.unusable.is_some(),
             WaitReason::Room => self.waits_for_room,
             WaitReason::Model => self.active.is_none(),
+            WaitReason::Input => self.is_without_input,
+            WaitReason::Transaction => self.is_held_back,
             WaitReason::Ratio | WaitReason::ByHand => self.route.gate.is_closed_for(reason),
         }
     }
@@ -194,9 +204,10 @@ impl<R: InputRecord> RoutePipeline<R> {
         self.refused = Some((reason, now + REFUSED_RETRY));
     }
 
-    /// Why it waits for an output, or for a version that its records can be read for.
+    /// Why it waits for an output that refuses everything, or for a version that its records can be read for. An output that can't
+    /// be used at all is reported by the control plane.
     pub(super) fn refusal(&self) -> Option<String> {
-        let refused = self.unusable.as_ref().or(self.refused.as_ref().map(|(reason, _)| reason));
+        let refused = self.refused.as_ref().map(|(reason, _)| reason);
         let unfit = self.unfit.as_ref().filter(|_| self.active.is_none()).map(|(_, reason)| reason);
         let reason = refused.or(unfit)?;
         Some(format!("route {}: {reason}", self.route.config.name))
@@ -265,10 +276,8 @@ impl<R: InputRecord> RoutePipeline<R> {
                 (&self.output, record.key(), Some(value), headers, None)
             }
             Err(rejection) => {
-                let limit = self.dead_letter.facts.record_bytes();
-                let model = scorer.model();
-                let topic = &self.dead_letter.name;
-                let letter = dead_letter(record, &rejection, &self.route.config.name, model, topic, limit);
+                let (model, OutputTopic { name, facts }) = (scorer.model(), &self.dead_letter);
+                let letter = dead_letter(record, &rejection, &self.route.config.name, model, name, facts);
                 (&self.dead_letter, letter.key, letter.value, Some(letter.headers), Some(rejection.reason))
             }
         };

@@ -15,6 +15,10 @@ pub(crate) const REVOKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the worker waits for the starts of partitions that it has just been assigned, before it assigns them paused.
 const STARTS_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// What to do about a group whose members assign partitions in another way.
+const OTHER_PROTOCOL: &str = "its other members have another partition.assignment.strategy or group.protocol: set what they have, or \
+                              stop them before you change it";
+
 /// How often starts are asked for again, where the answer was an error: an open transaction has offsets of the partition, or the
 /// brokers are away.
 const STARTS_RETRY: Duration = Duration::from_millis(500);
@@ -46,8 +50,9 @@ impl<K: Clients> Brokers<'_, K> {
                 self.metrics.rebalanced(Rebalance::Assign);
                 tracing::info!(partitions = %names(&partitions), "partitions assigned");
                 self.assign(&partitions)?;
+                self.failed_commits = None;
                 self.note_assignment();
-                self.set_denied(false);
+                self.set_denied(None);
             }
             GroupEvent::Revoke(partitions) => {
                 self.metrics.rebalanced(Rebalance::Revoke);
@@ -60,7 +65,8 @@ impl<K: Clients> Brokers<'_, K> {
                 self.note_loss();
                 self.unassign(&partitions)?;
             }
-            GroupEvent::Denied => self.set_denied(true),
+            GroupEvent::Denied => self.set_denied(Some(self.denial)),
+            GroupEvent::OtherProtocol => self.set_denied(Some(OTHER_PROTOCOL)),
             GroupEvent::OffsetReset { topic } => self.metrics.offset_reset(&topic),
             GroupEvent::PartitionError(error) => self.fetch_failed(&error, now),
             GroupEvent::Stray { partition, offset } => {

@@ -11,6 +11,7 @@
 mod clients;
 mod faults;
 mod put_back;
+mod scenarios;
 mod world;
 
 use std::cell::RefCell;
@@ -33,6 +34,9 @@ use crate::monitor::metrics::Metrics;
 
 /// How many seeds `make test` runs.
 const SEEDS: u64 = 20_000;
+
+/// The session timeout of the worlds' groups.
+const SESSION: Duration = Duration::from_secs(45);
 
 /// What the worlds share, since it takes longer to make than a world.
 struct Stage {
@@ -151,7 +155,32 @@ impl Stage {
         totals.rejected + totals.produced.values().sum::<u64>()
     }
 
+    /// Lets a worker work until everything is settled.
     fn work(&self, world: &SharedWorld, routes: &[Route]) -> Result<(), String> {
+        // Nobody asks it to stop.
+        let stop = Arc::new(Stop::new(Duration::ZERO));
+        self.with_worker(world, routes, stop, |worker| {
+            loop {
+                worker.round().map_err(|error| format!("the worker failed: {error}"))?;
+                let world = world.borrow();
+                if world.is_settled() {
+                    return Ok(());
+                }
+                if world.is_overdue() {
+                    return Err(format!("the worker stands still: {}", world.describe()));
+                }
+            }
+        })
+    }
+
+    /// Makes a worker of this world.
+    fn with_worker<T>(
+        &self,
+        world: &SharedWorld,
+        routes: &[Route],
+        stop: Arc<Stop>,
+        drive: impl FnOnce(&mut WorkerLoop<'_, SimulatedClients>) -> Result<T, String>,
+    ) -> Result<T, String> {
         let consumer = SimulatedConsumer { world: world.clone() };
         let surroundings = SimulatedSurroundings { world: world.clone() };
         let producers = || {
@@ -171,24 +200,16 @@ impl Stage {
             metrics: self.metrics.worker([]),
             ready: &ready,
             heartbeat: &heartbeat,
-            stop: Arc::new(Stop::new(Duration::from_secs(1 << 32))),
+            stop,
             transaction: is_exactly_once.then(Transaction::default),
+            session: SESSION,
             denial: "denied",
             commit_interval: Duration::from_millis(if is_exactly_once { 100 } else { 1_000 }),
         };
         let batch = BatchConfig { max_rows: 4, max_delay_us: 0 };
         let mut worker = WorkerLoop::<SimulatedClients>::new(routes, &batch, &self.metrics, parts)
             .map_err(|error| error.to_string())?;
-        loop {
-            worker.round().map_err(|error| format!("the worker failed: {error}"))?;
-            let world = world.borrow();
-            if world.is_settled() {
-                return Ok(());
-            }
-            if world.is_overdue() {
-                return Err(format!("the worker stands still: {}", world.describe()));
-            }
-        }
+        drive(&mut worker)
     }
 }
 

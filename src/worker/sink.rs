@@ -88,6 +88,8 @@ impl<K: Clients> Brokers<'_, K> {
             failure => failure == DeliveryFailure::Topic,
         };
         if is_about_topic {
+            // A letter may be refused, or cut, for a limit that the topic has no more.
+            self.surroundings.refresh_topics();
             self.refusals.routes.push((lost.route, format!("topic {topic} refuses its outputs: {source}")));
         }
         let slot = ticket.batch as usize;

@@ -218,8 +218,25 @@ impl<'c, K: Clients> Brokers<'c, K> {
             self.consumer.attach(route, &partition);
         }
         self.surroundings.request_ends(self.partitions.ends_wanted(now, |route| asked[route]));
+        self.look_for_open_transactions(now);
         self.ask_for_identities();
         debug_assert!(ATTACH_AGAIN_AFTER < SILENT_AFTER);
+    }
+
+    /// Looks for partitions that an open transaction of their producer holds back.
+    fn look_for_open_transactions(&mut self, now: Instant) {
+        for (partition, &stable_end) in self.surroundings.topics().ends.iter() {
+            let Some(end) = self.consumer.end(partition) else { continue };
+            if let Some(offsets) = self.partitions.note_stable_end(partition, stable_end, end, now) {
+                let TopicPartition { topic, partition } = partition;
+                tracing::warn!(
+                    topic,
+                    partition,
+                    offsets,
+                    "a transaction of the topic's producer stays open; what comes after it can't be consumed before its end"
+                );
+            }
+        }
     }
 
     /// Reports where each partition is consumed and how many records are still to come, where that is known. Taken from the

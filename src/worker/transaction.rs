@@ -171,6 +171,7 @@ impl<K: Clients> Brokers<'_, K> {
     pub(super) fn begin_again_if_in_doubt(&mut self) -> Result<(), WorkerError> {
         let Some(cause) = self.doubt() else { return Ok(()) };
         tracing::info!(cause, "a transaction is aborted; its records are consumed again");
+        self.count_failed_commit(cause);
         // Where an output is the cause, its route has to wait, so that the next transaction is spared it.
         self.surroundings.refresh_topics();
         self.heartbeat.enter(Activity::Commit);

@@ -4,13 +4,13 @@
 //! flows at a pace at which it would last for what is left of the faults: a fault that takes longer than others makes
 //! it slower, and never ends it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rdkafka::ClientConfig;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
+use rdkafka::{ClientConfig, ClientContext, Message};
 
 use crate::cluster::end_aside;
 use crate::records::{self, Records};
@@ -56,6 +56,23 @@ impl Pace {
     }
 }
 
+/// Remembers the first record that the brokers refused: from then on the numbers of records aren't their offsets.
+#[derive(Default)]
+struct Refusals(OnceLock<String>);
+
+impl ClientContext for Refusals {}
+
+impl ProducerContext for Refusals {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, _: ()) {
+        if let Err((error, record)) = result {
+            let key = String::from_utf8_lossy(record.key().unwrap_or_default());
+            self.0.get_or_init(|| format!("record {key} of partition {}: {error}", record.partition()));
+        }
+    }
+}
+
 /// A feeder at work.
 pub(crate) struct Feeder(JoinHandle<()>);
 
@@ -69,7 +86,7 @@ impl Feeder {
         per_partition: usize,
         pace: Pace,
     ) -> Feeder {
-        let producer: BaseProducer = ClientConfig::new()
+        let producer: BaseProducer<Refusals> = ClientConfig::new()
             .set("bootstrap.servers", brokers)
             .set("enable.idempotence", "true")
             .set("acks", "all")
@@ -77,7 +94,7 @@ impl Feeder {
             .set("compression.type", "lz4")
             .set("linger.ms", "5")
             .set("reconnect.backoff.max.ms", "1000")
-            .create()
+            .create_with_context(Refusals::default())
             .unwrap();
         let topic = topic.to_owned();
         Feeder(std::thread::spawn(move || {
@@ -100,7 +117,8 @@ impl Feeder {
                     send(&producer, &topic, &records, partition, sequence);
                 }
             }
-            producer.flush(PATIENCE).expect("the brokers take all records");
+            producer.flush(PATIENCE).expect("the brokers answer");
+            assert_eq!(producer.context().0.get(), None, "the brokers take all records");
             end_aside(producer);
         }))
     }
@@ -111,7 +129,7 @@ impl Feeder {
     }
 }
 
-fn send(producer: &BaseProducer, topic: &str, records: &Records, partition: usize, sequence: usize) {
+fn send(producer: &BaseProducer<Refusals>, topic: &str, records: &Records, partition: usize, sequence: usize) {
     let (key, value) = (records::key(partition, sequence), records.value(partition, sequence));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_millis() as i64;
     let timestamp = now + records.time_shift(partition, sequence);

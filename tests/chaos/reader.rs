@@ -19,9 +19,9 @@ use crate::support::kafka::{Record, produce, unique};
 /// The key of the record behind which nothing more comes.
 const END: &[u8] = b"end";
 
-/// After so much silence in a partition all of them are taken up anew, where they were. When a broker comes back,
-/// librdkafka may leave a partition in validate-epoch-wait for ever (confluentinc/librdkafka#4492), and the verifier must
-/// not take its own client's trouble for weir's.
+/// After so much silence in a partition another client goes on where this one is. When a broker comes back, librdkafka may
+/// leave a partition in validate-epoch-wait for ever (confluentinc/librdkafka#4492), also when it is assigned again, and the
+/// verifier must not take its own client's trouble for weir's.
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// What is known so far of what came out.
@@ -134,12 +134,6 @@ type Positions = BTreeMap<(String, i32), i64>;
 
 /// Reads outputs and dead letters from their start to their last record, or until nothing has come for a long time.
 fn read(brokers: &str, topics: &[String; 2], mut account: Account, progress: &Progress) -> Seen {
-    let consumer: BaseConsumer = client(brokers, "read_committed")
-        // To begin anew would count everything twice.
-        .set("auto.offset.reset", "error")
-        .set("fetch.queue.backoff.ms", "5")
-        .create()
-        .unwrap();
     let outputs = topics[0].as_str();
     let mut positions = Positions::new();
     for topic in topics {
@@ -147,7 +141,8 @@ fn read(brokers: &str, topics: &[String; 2], mut account: Account, progress: &Pr
         positions.extend(partitions.map(|partition| ((topic.clone(), partition), 0)));
     }
     let mut ends = 0;
-    let mut before = Positions::new();
+    let mut consumer = consumer_at(brokers, &positions);
+    let mut before = positions.clone();
     let mut looked_at = Instant::now();
     let mut last_came = Instant::now();
     let stuck = loop {
@@ -157,9 +152,9 @@ fn read(brokers: &str, topics: &[String; 2], mut account: Account, progress: &Pr
         if last_came.elapsed() > PATIENCE {
             break Some(stand(brokers, &positions));
         }
-        if before.is_empty() || looked_at.elapsed() > SILENCE {
-            if positions.iter().any(|(partition, next)| before.get(partition).is_none_or(|before| before == next)) {
-                assign(&consumer, &positions);
+        if looked_at.elapsed() > SILENCE {
+            if positions.iter().any(|(partition, next)| before[partition] == *next) {
+                end_aside(std::mem::replace(&mut consumer, consumer_at(brokers, &positions)));
             }
             before.clone_from(&positions);
             looked_at = Instant::now();
@@ -232,12 +227,19 @@ fn stand(brokers: &str, positions: &Positions) -> String {
     format!("nothing came for {PATIENCE:?}: {}", partitions.collect::<Vec<_>>().join("; "))
 }
 
-fn assign(consumer: &BaseConsumer, positions: &Positions) {
+fn consumer_at(brokers: &str, positions: &Positions) -> BaseConsumer {
+    let consumer: BaseConsumer = client(brokers, "read_committed")
+        // To begin anew would count everything twice.
+        .set("auto.offset.reset", "error")
+        .set("fetch.queue.backoff.ms", "5")
+        .create()
+        .unwrap();
     let mut assignment = TopicPartitionList::new();
     for ((topic, partition), next) in positions {
         assignment.add_partition_offset(topic, *partition, Offset::Offset(*next)).unwrap();
     }
     consumer.assign(&assignment).unwrap();
+    consumer
 }
 
 fn is_passing(error: &rdkafka::error::KafkaError) -> bool {

@@ -265,7 +265,7 @@ fn use_model(model: &Model) -> Result<String, String> {
         // A decoded category is a gap or an index that there is.
         let cell = |(_, at): (usize, usize)| match features[at].kind {
             Kind::Categorical { .. } if value > 0.0 => 0.0,
-            Kind::Categorical { .. } | Kind::Numeric => value,
+            Kind::Categorical { .. } | Kind::Numeric | Kind::Time => value,
         };
         let rows = Array2::from_shape_fn((2, features.len()), cell);
         let mut outputs = Array2::zeros((2, model.signature().target.outputs()));

@@ -23,7 +23,15 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, loa
 from sklearn.impute import SimpleImputer
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, OneHotEncoder, RobustScaler, StandardScaler
+from sklearn.preprocessing import (
+    MaxAbsScaler,
+    MinMaxScaler,
+    Normalizer,
+    OneHotEncoder,
+    PolynomialFeatures,
+    RobustScaler,
+    StandardScaler,
+)
 
 warnings.filterwarnings("ignore")
 rng = np.random.default_rng(7)
@@ -107,6 +115,13 @@ def matrix_models():
     yield model("wine-parts", make_pipeline(parts, classifier()), wine.data[:, :9], wine.target, f32, plain)
     dropped = ColumnTransformer([("z", make_pipeline(SimpleImputer(), StandardScaler()), [5, 1])], remainder="drop")
     yield model("wine-dropped", make_pipeline(dropped, classifier()), wine.data[:, :9], wine.target, f32, plain)
+    some = wine.data[:, :5]
+    yield model("wine-polynomial", make_pipeline(StandardScaler(), PolynomialFeatures(3), classifier()), some, wine.target, f32, plain)
+    interactions = PolynomialFeatures(interaction_only=True, include_bias=False)
+    yield model("wine-interactions", make_pipeline(SimpleImputer(), interactions, StandardScaler(), classifier()), some, wine.target, f32, plain, gaps=True)
+    for norm, scaler in (("l1", StandardScaler()), ("l2", StandardScaler()), ("max", MinMaxScaler(clip=True))):
+        normal = make_pipeline(SimpleImputer(), scaler, Normalizer(norm), classifier())
+        yield model(f"iris-{norm}", normal, iris.data, iris.target, f32, plain, gaps=True)
     whole = np.c_[rng.integers(0, 4, 500), rng.normal(size=500), rng.integers(10, 13, 500)].astype(f64)
     encoded = ColumnTransformer([("one", OneHotEncoder(handle_unknown="ignore"), [0, 2]), ("z", StandardScaler(), [1])])
     yield model("whole-numbers", make_pipeline(encoded, classifier()), whole, (whole[:, 0] + whole[:, 1] > 2).astype(int), f32, plain)
@@ -136,6 +151,9 @@ def table_models():
         remainder="drop",
     )
     yield "table-drop-first", make_pipeline(dropping, classifier()).fit(frame, frame.level), frame[["age", "colour", "level"]], FloatTensorType
+    encoded = [("one", OneHotEncoder(sparse_output=False, handle_unknown="ignore"), ["colour"]), ("z", StandardScaler(), ["age"])]
+    crossed = make_pipeline(ColumnTransformer(encoded), PolynomialFeatures(2), classifier())
+    yield "table-crossed", crossed.fit(frame, late), frame[["age", "colour"]], FloatTensorType
     rare = ColumnTransformer([("rare", OneHotEncoder(min_frequency=110), ["level", "town"]), ("age", "passthrough", ["age"])])
     yield "table-infrequent", make_pipeline(rare, regressor(activation="tanh")).fit(frame, frame.age / 10), frame[["age", "town", "level"]], FloatTensorType
     scaled = make_pipeline(
@@ -206,7 +224,7 @@ def main():
         rows = mixed(count)[frame.columns]
         if name == "table":
             rows.loc[rng.random(count) < 0.1, "income"] = np.nan
-        if name in ("table", "table-scaled-one-hot"):
+        if name in ("table", "table-crossed", "table-scaled-one-hot"):
             rows.loc[rng.random(count) < 0.1, "colour"] = "a new colour"
         dtypes = {FloatTensorType: np.float32, DoubleTensorType: np.float64, Int64TensorType: np.int64, StringTensorType: object}
         feed = {

@@ -179,10 +179,12 @@ def quantised(folder):
         yield f"quantised-{seed}", load(file)
 
 
-def residual(graph, width, hidden, activation="Relu", norm=False):
-    """x + f(x), as PyTorch exports it; with a batch norm at the start as the ResNets for tables have it."""
+def residual(graph, width, hidden, activation="Relu", norm=None):
+    """x + f(x), as PyTorch exports it; with a norm at the start as ResNets for tables and transformers have it."""
     start = graph.last
-    if norm:
+    if norm == "LayerNormalization":
+        graph.then(norm, graph.constant(graph.rng.uniform(0.5, 2, width)), graph.constant(np.zeros(width)))
+    elif norm:
         graph.then("BatchNormalization", *(graph.constant(graph.rng.uniform(0.5, 2, width)) for _ in range(4)))
     graph.linear(width, hidden)
     graph.then(activation)
@@ -202,11 +204,20 @@ def named_inputs(graph, inputs, opset, outputs):
 
 def branched():
     """Residual networks, wide and deep ones, several inputs, and embeddings beside numbers."""
-    for seed, (norm, after) in enumerate([(False, None), (True, None), (False, "Relu"), (False, "LayerNormalization")]):
+    kinds = [
+        (None, "Relu", None),
+        ("BatchNormalization", "Relu", None),
+        (None, "Relu", "Relu"),
+        (None, "Relu", "LayerNormalization"),
+        (None, "Tanh", None),
+        ("BatchNormalization", "Elu", None),
+        ("LayerNormalization", "Sigmoid", None),
+    ]
+    for seed, (norm, activation, after) in enumerate(kinds):
         graph = Graph(200 + seed)
         graph.linear(WIDTH, HIDDEN)
         for _ in range(3):
-            residual(graph, HIDDEN, 2 * HIDDEN, norm=norm)
+            residual(graph, HIDDEN, 2 * HIDDEN, activation, norm)
             if after == "Relu":
                 graph.then(after)
             elif after:

@@ -29,8 +29,10 @@ from sklearn.preprocessing import (
     KBinsDiscretizer,
     MaxAbsScaler,
     MinMaxScaler,
+    Normalizer,
     OneHotEncoder,
     OrdinalEncoder,
+    PolynomialFeatures,
     PowerTransformer,
     RobustScaler,
     StandardScaler,
@@ -84,10 +86,43 @@ def number_steps(rng, positive):
     return kinds[rng.integers(len(kinds))]()
 
 
-def draw(rng, frame):
+def polynomial(rng):
+    return PolynomialFeatures(
+        int(rng.integers(2, 4)), interaction_only=bool(rng.integers(2)), include_bias=bool(rng.integers(2))
+    )
+
+
+def joint_steps(rng, kind):
+    """Transformers of several columns at once."""
+    kinds = {
+        "polynomial": [
+            lambda: [StandardScaler(), polynomial(rng)],
+            lambda: [polynomial(rng), StandardScaler()],
+            lambda: [RobustScaler(), polynomial(rng), MinMaxScaler()],
+        ],
+        "normalizer": [
+            lambda: [Normalizer(["l1", "l2"][rng.integers(2)])],
+            lambda: [StandardScaler(), Normalizer(["l1", "l2"][rng.integers(2)]), StandardScaler()],
+            # Without negative numbers: skl2onnx and ONNX take the largest number, scikit-learn the largest magnitude.
+            lambda: [MinMaxScaler(clip=True), Normalizer("max")],
+        ],
+    }[kind]
+    return kinds[rng.integers(len(kinds))]()
+
+
+def draw(rng, frame, kind):
     """A ColumnTransformer, the columns it takes, those that may be missing, and those that may be unknown."""
     parts, columns, missing, unknown = [], [], [], []
-    for index, name in enumerate(map(str, rng.permutation(NUMBERS)[: rng.integers(2, 6)])):
+    numbers = list(map(str, rng.permutation(NUMBERS)[: rng.integers(2, 6)]))
+    if kind in ("polynomial", "normalizer"):
+        together, numbers = numbers[:3], numbers[3:]
+        steps = joint_steps(rng, kind)
+        if rng.random() < 0.6:
+            steps.insert(0, imputer(rng))
+            missing += together
+        parts.append((kind, make_pipeline(*steps), together))
+        columns += together
+    for index, name in enumerate(numbers):
         steps = number_steps(rng, positive=(frame[name] > 0).all())
         if rng.random() < 0.6:
             steps.insert(0, imputer(rng))
@@ -115,8 +150,7 @@ def estimator(rng, task):
     if task == "number":
         return [LinearRegression(), Ridge(), MLPRegressor(**hidden)][rng.integers(3)]
     kinds = [LogisticRegression(), MLPClassifier(**hidden)]
-    if task == "two":
-        kinds.append(CalibratedClassifierCV(LogisticRegression(), cv=3, ensemble=False))
+    kinds.append(CalibratedClassifierCV(LogisticRegression(), cv=3, ensemble=task == "two"))
     return kinds[rng.integers(len(kinds))]
 
 
@@ -163,12 +197,16 @@ def main():
         rng = np.random.default_rng([request["seed"], index])
         frame = frame_of(rng, FITTED)
         task = ["two", "two", "three", "number"][rng.integers(4)]
-        transformer, columns, missing, unknown = draw(rng, frame)
+        # In each third pipeline some numbers go through a transformer of several columns, in another all columns do.
+        kind = ["polynomial", "normalizer", "all", None, None, None][index % 6]
+        transformer, columns, missing, unknown = draw(rng, frame, kind)
+        of_all = [[PolynomialFeatures(2, interaction_only=True), MaxAbsScaler()], [Normalizer()]][index % 4 // 2]
         y = target(rng, frame, task)
         fitted = frame[columns].copy()
         for name in missing:
             fitted.loc[rng.random(FITTED) < 0.1, name] = np.nan
-        pipeline = make_pipeline(transformer, estimator(rng, task)).fit(fitted, y)
+        last = of_all if kind == "all" else []
+        pipeline = make_pipeline(transformer, *last, estimator(rng, task)).fit(fitted, y)
         kinds = {**TYPES, **{name: StringTensorType([None, 1]) for name in TEXTS}}
         types = [(name, kinds.get(name, FloatTensorType([None, 1]))) for name in columns]
         options = {"zipmap": False} if task != "number" else None

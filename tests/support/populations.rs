@@ -179,7 +179,7 @@ impl Column {
     fn decoded(&self, value: f64) -> f64 {
         match self.signature.features[0].kind {
             Kind::Numeric if value.is_nan() => Gap::Missing.value(),
-            Kind::Numeric => value,
+            Kind::Numeric | Kind::Time => value,
             Kind::Categorical { .. } => {
                 let index = self.indices.get(value as usize).copied().flatten();
                 index.map_or(Gap::Unknown.value(), |index| index as f64)

@@ -356,7 +356,7 @@ fn verb(words: &[&str]) -> Vec<String> {
 }
 
 /// What `--help` prints, if there is such a verb.
-fn help(verb: &[String]) -> Option<String> {
+pub(super) fn help(verb: &[String]) -> Option<String> {
     let output = command().args(verb).arg("--help").output().unwrap();
     output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
 }
@@ -366,7 +366,7 @@ fn has_option(help: &str, name: &str) -> bool {
 }
 
 /// Every verb that does something, below this one.
-fn leaves(verb: &[String]) -> Vec<Vec<String>> {
+pub(super) fn leaves(verb: &[String]) -> Vec<Vec<String>> {
     let help = help(verb).expect("--help lists verbs that exist");
     let Some((_, list)) = help.split_once("\nCommands:\n") else { return vec![verb.to_vec()] };
     let names =

@@ -5,6 +5,7 @@
 //! `floats` multiplies by weights of 32 or 16 bits, `int8` by whole ones. `dots` is for layers with few outputs, whose
 //! weights lie in memory output by output.
 
+mod beside;
 mod dots;
 mod floats;
 pub(super) mod int8;
@@ -20,6 +21,7 @@ use super::kernel::{Simd, Unfused};
 use super::norm::{Normalize, PackedNorm};
 use super::{Int8Input, Layer, NormPlace, Weights};
 
+use beside::Beside;
 use dots::Dots;
 use floats::FloatTile;
 use int8::{Int8Tile, PackedInt8, Quantized};
@@ -41,6 +43,8 @@ pub(super) struct Dense {
     /// Padded to whole vectors.
     slopes: Option<Aligned<f32>>,
     norm: Option<PackedNorm>,
+    /// How many outputs, the last ones, pass beside activation and norm.
+    passed: usize,
     /// Padded to whole vectors.
     bias: Aligned<f32>,
     product: Product,
@@ -86,6 +90,7 @@ impl Dense {
             activation: layer.activation,
             slopes: layer.slopes.as_ref().map(|slopes| padded(slopes, lanes)),
             norm: layer.norm.as_ref().map(|norm| PackedNorm::pack(norm, lanes)),
+            passed: layer.passed,
             bias: padded(&layer.bias, lanes),
             product,
         }
@@ -136,6 +141,7 @@ impl Dense {
         assert!(y.len() >= rows * self.width(), "too little room for outputs");
 
         let (before_norm, behind_norm) = match self.norm.as_ref().map(|norm| norm.place) {
+            _ if self.passed > 0 => (Activation::Identity, Activation::Identity),
             Some(NormPlace::BeforeActivation) => (Activation::Identity, self.activation),
             Some(NormPlace::AfterActivation) | None => (self.activation, Activation::Identity),
         };
@@ -168,6 +174,9 @@ impl Dense {
             }
         }
         let y = &mut y[..rows * self.width()];
+        if self.passed > 0 {
+            return self.beside(plain, y);
+        }
         let is_norm_first = self.norm.as_ref().is_some_and(|norm| norm.place == NormPlace::BeforeActivation);
         if let (Some(slopes), false) = (&self.slopes, is_norm_first) {
             plain.run(PRelu { slopes, y });
@@ -181,6 +190,17 @@ impl Dense {
         }
         if let (Some(slopes), true) = (&self.slopes, is_norm_first) {
             plain.run(PRelu { slopes, y });
+        }
+    }
+
+    /// Activation and norm of the outputs that don't pass.
+    #[inline(always)]
+    fn beside<S: Simd>(&self, s: S, y: &mut [f32]) {
+        let (active, activation, norm) = (self.outputs - self.passed, self.activation, self.norm.as_ref());
+        let beside = Beside { active, activation, norm, width: self.width(), y };
+        match self.product {
+            Product::Unfused(_) | Product::Int8(_) => Unfused(s).run(beside),
+            Product::F32(_) | Product::Dots(_) | Product::F16(_) | Product::Bf16(_) => s.run(beside),
         }
     }
 

@@ -104,8 +104,9 @@ pub enum Kernel {
 }
 
 impl Kernel {
-    /// All, the faster ones first.
-    pub const ALL: [Kernel; 6] =
+    /// All, the faster ones first. [`Kernel::Portable`] is the last variant, so that a kernel that isn't listed here doesn't
+    /// compile.
+    pub const ALL: [Kernel; Kernel::Portable as usize + 1] =
         [Kernel::Avx512Vnni, Kernel::Avx512, Kernel::AvxVnni, Kernel::Avx2, Kernel::Neon, Kernel::Portable];
 
     /// The name, for logs.
@@ -134,7 +135,10 @@ impl Kernel {
             #[cfg(target_arch = "aarch64")]
             Kernel::Neon => Neon::detect().map(Backend::Neon),
             Kernel::Portable => Some(Backend::Portable(Portable)),
-            _ => None, // another architecture's
+            #[cfg(not(target_arch = "x86_64"))]
+            Kernel::Avx512Vnni | Kernel::Avx512 | Kernel::AvxVnni | Kernel::Avx2 => None,
+            #[cfg(not(target_arch = "aarch64"))]
+            Kernel::Neon => None,
         }
     }
 }

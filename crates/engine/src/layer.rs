@@ -22,12 +22,15 @@ pub struct Layer {
     pub slopes: Option<Array1<f32>>,
     /// A layer normalisation of the row's outputs.
     pub norm: Option<Norm>,
+    /// How many outputs, the last ones, are the sums as they are: they pass beside activation and norm. Fewer than all, and
+    /// none beside slopes, as a slope of 1 does the same.
+    pub passed: usize,
 }
 
 impl Layer {
     /// A layer of f32 weights (inputs × outputs, in any memory layout) without a norm.
     pub fn new(weights: Array2<f32>, bias: Array1<f32>, activation: Activation) -> Layer {
-        Layer { weights: Weights::F32(weights), bias, activation, slopes: None, norm: None }
+        Layer { weights: Weights::F32(weights), bias, activation, slopes: None, norm: None, passed: 0 }
     }
 
     /// How many inputs it has.
@@ -40,8 +43,14 @@ impl Layer {
         self.weights.outputs()
     }
 
-    /// Replaces each of a row's outputs by its [activation](Layer::activation).
+    /// How many outputs, the first ones, have the activation and the norm.
+    pub fn active(&self) -> usize {
+        self.outputs().saturating_sub(self.passed)
+    }
+
+    /// Replaces each of a row's outputs by its [activation](Layer::activation), but for those that [pass](Layer::passed).
     pub fn activate(&self, outputs: &mut [f32]) {
+        let outputs = &mut outputs[..self.active()];
         self.activation.apply(outputs);
         for (output, slope) in outputs.iter_mut().zip(self.slopes.iter().flatten()).filter(|(output, _)| **output < 0.0)
         {
@@ -172,9 +181,9 @@ impl fmt::Display for Dtype {
 /// The variance is the population's (the mean of the squared differences), as in torch and ONNX.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Norm {
-    /// One per output.
+    /// One per output that it normalises.
     pub scale: Array1<f32>,
-    /// One per output.
+    /// One per output that it normalises.
     pub shift: Array1<f32>,
     /// Added to the variance; not below 0.
     pub epsilon: f32,

@@ -85,12 +85,22 @@ pub enum EngineError {
     Norm {
         /// Counted from 0.
         layer: usize,
-        /// Columns of its weights.
+        /// Columns of its weights, without those that pass.
         outputs: usize,
         /// Length of the norm's scale.
         scale: usize,
         /// Length of the norm's shift.
         shift: usize,
+    },
+    /// A layer that passes all of its outputs, or some beside slopes.
+    #[error("layer {layer} passes {passed} of {outputs} outputs: it must be fewer, and none beside slopes")]
+    Passed {
+        /// Counted from 0.
+        layer: usize,
+        /// Columns of its weights.
+        outputs: usize,
+        /// How many of them pass.
+        passed: usize,
     },
     /// A layer with slopes that its activation doesn't take, or without those that it does.
     #[error("layer {layer} has {slopes} slopes where its activation takes {wanted}")]

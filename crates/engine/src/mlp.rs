@@ -139,7 +139,7 @@ fn quantizes(layer: &Layer) -> bool {
 
 fn check(layers: &[Layer], output: Output) -> Result<(), EngineError> {
     let mut previous = None;
-    for (layer, Layer { weights, bias, activation, slopes, norm }) in layers.iter().enumerate() {
+    for (layer, Layer { weights, bias, activation, slopes, norm, passed }) in layers.iter().enumerate() {
         let (inputs, outputs) = (weights.inputs(), weights.outputs());
         if inputs == 0 || outputs == 0 {
             return Err(EngineError::EmptyLayer { layer, inputs, outputs });
@@ -161,11 +161,15 @@ fn check(layers: &[Layer], output: Output) -> Result<(), EngineError> {
         if slopes != wanted {
             return Err(EngineError::Slopes { layer, wanted, slopes });
         }
+        if *passed >= outputs || (*passed > 0 && wanted > 0) {
+            return Err(EngineError::Passed { layer, outputs, passed: *passed });
+        }
+        let active = outputs - passed;
         if let Some(norm) = norm
-            && (norm.scale.len(), norm.shift.len()) != (outputs, outputs)
+            && (norm.scale.len(), norm.shift.len()) != (active, active)
         {
             let (scale, shift) = (norm.scale.len(), norm.shift.len());
-            return Err(EngineError::Norm { layer, outputs, scale, shift });
+            return Err(EngineError::Norm { layer, outputs: active, scale, shift });
         }
         match previous.replace(outputs) {
             Some(previous) if previous != inputs => return Err(EngineError::Chain { layer, inputs, previous }),

@@ -16,13 +16,16 @@ pub enum Output {
     Logistic,
     /// As many probabilities as logits.
     Softmax,
+    /// Each value divided by the sum of all, for values of 0 and more: probabilities that several models have each for
+    /// itself. If all are 0, they have equal shares.
+    Normalized,
 }
 
 impl Output {
     /// Columns of the answer behind a layer of `logits` outputs.
     pub(super) fn columns(self, logits: usize) -> usize {
         match self {
-            Output::Identity | Output::Softmax => logits,
+            Output::Identity | Output::Softmax | Output::Normalized => logits,
             Output::Logistic => 2,
         }
     }
@@ -51,6 +54,7 @@ impl Output {
                 Output::Identity => {}
                 Output::Logistic => logistic(s, columns),
                 Output::Softmax => softmax(s, columns),
+                Output::Normalized => normalized(s, columns),
             }
             for (lane, mut row) in answer.outer_iter_mut().enumerate() {
                 let column_starts = columns[lane..].iter().step_by(S::LANES);
@@ -88,5 +92,22 @@ fn softmax<S: Simd>(s: S, columns: &mut [f32]) {
     }
     for column in columns.chunks_exact_mut(S::LANES) {
         s.write(s.div(s.read(column), sum), column);
+    }
+}
+
+/// n columns are divided by their sum. Where a row has NaN, all of it becomes NaN.
+#[inline(always)]
+fn normalized<S: Simd>(s: S, columns: &mut [f32]) {
+    let mut sum = s.splat(0.0);
+    for column in columns.chunks_exact(S::LANES) {
+        sum = s.add(sum, s.read(column));
+    }
+    let share = s.splat(S::LANES as f32 / columns.len() as f32);
+    // NaN stays NaN, whatever its sign.
+    let share = s.add(share, s.mul(sum, s.splat(0.0)));
+    let is_positive = s.sub(s.splat(0.0), sum);
+    for column in columns.chunks_exact_mut(S::LANES) {
+        let value = s.div(s.read(column), sum);
+        s.write(s.if_negative(is_positive, value, share), column);
     }
 }

@@ -44,8 +44,10 @@ fn bits(matrix: ArrayView2<'_, f32>) -> Vec<u32> {
 /// The answers in f64.
 fn reference(layers: &[Layer], output: Output, x: ArrayView2<'_, f32>) -> Array2<f64> {
     let mut values = x.mapv(f64::from);
-    for Layer { weights, bias, activation, slopes, norm } in layers {
-        values = values.dot(&weights.to_f32().mapv(f64::from)) + bias.mapv(f64::from);
+    for Layer { weights, bias, activation, slopes, norm, passed } in layers {
+        let sums = values.dot(&weights.to_f32().mapv(f64::from)) + bias.mapv(f64::from);
+        let (active, passed) = sums.view().split_at(Axis(1), sums.ncols() - passed);
+        values = active.to_owned();
         match norm {
             Some(norm) if norm.place == NormPlace::BeforeActivation => normalize(norm, &mut values),
             _ => {}
@@ -59,9 +61,11 @@ fn reference(layers: &[Layer], output: Output, x: ArrayView2<'_, f32>) -> Array2
             Some(norm) if norm.place == NormPlace::AfterActivation => normalize(norm, &mut values),
             _ => {}
         }
+        values = ndarray::concatenate![Axis(1), values, passed];
     }
     match output {
         Output::Identity => values,
+        Output::Normalized => &values / &values.sum_axis(Axis(1)).insert_axis(Axis(1)),
         Output::Logistic => ndarray::concatenate![Axis(1), -&values, values].mapv(|z| Activation::Logistic.exact(z)),
         Output::Softmax => {
             for mut row in values.rows_mut() {
@@ -294,6 +298,40 @@ fn each_output_has_its_own_slope() {
     assert!(wrong(None, Activation::Celu { alpha: -1.0 }).is_err());
 }
 
+/// Whatever vectors a kernel has, the numbers that pass are the sums, to the bit, and the others those of a layer in which
+/// nothing passes.
+#[test]
+fn numbers_pass_beside_activations_and_norms() {
+    let mut rng = ChaCha8Rng::seed_from_u64(23);
+    for (active, passed) in [(1, 1), (3, 30), (7, 9), (8, 8), (16, 1), (17, 5), (31, 2), (40, 40)] {
+        for place in [None, Some(NormPlace::BeforeActivation), Some(NormPlace::AfterActivation)] {
+            let mut layer = layer(&mut rng, 9, active + passed, Activation::GeluTanh);
+            let mut vector = |low, high| Array1::from_shape_simple_fn(active, || rng.random_range(low..high));
+            layer.norm =
+                place.map(|place| Norm { scale: vector(0.5, 2.0), shift: vector(-1.0, 1.0), epsilon: 1e-5, place });
+            layer.passed = passed;
+            let values = layer.weights.to_f32().mapv(|weight| (weight * 300.0) as i8);
+            let (scales, input) = (Array1::from_elem(active + passed, 1.0 / 300.0), Int8Input::F32);
+            let int8 = Layer { weights: Weights::Int8 { values, scales, input }, ..layer.clone() };
+            let last = self::layer(&mut rng, active + passed, 3, Activation::Identity);
+            for layer in [int8, layer] {
+                let x = rows(&mut rng, 14, 9);
+                let plain = Layer { activation: Activation::Identity, norm: None, passed: 0, ..layer.clone() };
+                let network = [layer.clone(), last.clone()];
+                let expected = reference(&network, Output::Identity, x.view());
+                for kernel in kernels() {
+                    let run = |layers: &[Layer]| {
+                        forward(&Mlp::with_kernel(layers.to_vec(), Output::Identity, kernel).unwrap(), x.view())
+                    };
+                    let (sums, found) = (run(std::slice::from_ref(&plain)), run(std::slice::from_ref(&layer)));
+                    assert_eq!(bits(found.slice(s![.., active..])), bits(sums.slice(s![.., active..])), "{kernel}");
+                    assert_close(kernel, &run(&network), &expected, 1e-5);
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn forward_applies_the_very_activations() {
     let mut rng = ChaCha8Rng::seed_from_u64(4);
@@ -312,6 +350,27 @@ fn forward_applies_the_very_activations() {
 fn output_only(columns: usize, output: Output, kernel: Kernel) -> Mlp {
     let layer = Layer::new(Array2::eye(columns), Array1::zeros(columns), Activation::Identity);
     Mlp::with_kernel(vec![layer], output, kernel).unwrap()
+}
+
+#[test]
+fn values_are_divided_by_their_sum() {
+    let mut rng = ChaCha8Rng::seed_from_u64(29);
+    for columns in [1, 2, 3, 17] {
+        let mut values = rows(&mut rng, 40, columns).mapv(f32::abs);
+        let expected = reference(&[], Output::Normalized, values.view());
+        for kernel in kernels() {
+            let mlp = output_only(columns, Output::Normalized, kernel);
+            assert_close(kernel, &forward(&mlp, values.view()), &expected, 1e-6);
+        }
+        values.row_mut(0).fill(0.0);
+        values[[1, columns - 1]] = f32::NAN;
+        values[[2, columns - 1]] = -f32::NAN;
+        for kernel in kernels() {
+            let found = forward(&output_only(columns, Output::Normalized, kernel), values.view());
+            assert_eq!(found.row(0).to_vec(), vec![1.0 / columns as f32; columns], "{kernel}");
+            assert!([1, 2].iter().all(|&row| found.row(row).iter().all(|value| value.is_nan())), "{kernel}: {found}");
+        }
+    }
 }
 
 #[test]
@@ -459,6 +518,13 @@ fn wrong_shapes_are_errors() {
     let mut normed = layer(2, 3);
     let (scale, shift) = (Array1::zeros(3), Array1::zeros(1));
     normed.norm = Some(Norm { scale, shift, epsilon: 0.0, place: NormPlace::AfterActivation });
+    let mut passing = |passed, activation| Layer { passed, activation, ..layer(2, 3) };
+    assert_eq!(
+        error(vec![passing(3, Activation::Relu)], Output::Identity),
+        EngineError::Passed { layer: 0, outputs: 3, passed: 3 }
+    );
+    let sloped = Layer { slopes: Some(Array1::zeros(3)), ..passing(1, Activation::PRelu) };
+    assert_eq!(error(vec![sloped], Output::Identity), EngineError::Passed { layer: 0, outputs: 3, passed: 1 });
     assert_eq!(error(vec![normed], Output::Identity), EngineError::Norm { layer: 0, outputs: 3, scale: 3, shift: 1 });
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context as _, anyhow, bail, ensure};
 use serde_json::{Map, json};
 
 use super::StoreOption;
-use crate::cli::data::LimitArgs;
+use crate::cli::data::ReadArgs;
 use crate::model::Model;
 use crate::model::bundle::Draft;
 use crate::model::decision::{ClassDecision, Decision};
@@ -38,7 +38,7 @@ pub struct Args {
     #[arg(long, value_name = "DATA", num_args = 1..)]
     data: Vec<String>,
     #[command(flatten)]
-    limits: LimitArgs,
+    read: ReadArgs,
     /// Move this alias to the new version
     #[arg(long, value_name = "ALIAS", value_parser = super::parse_alias)]
     promote: Option<String>,
@@ -63,9 +63,9 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
     let examples = match &*args.data {
         [] => None,
         data => {
-            let mut examples = Examples::read(&dataset::files(data)?, model.signature(), args.limits.limits())?;
-            examples.reject(|row| model.preprocess.check(model.signature(), row).is_err());
-            Some(examples)
+            let options = args.read.options_for(&model.manifest.training.recipe);
+            let examples = Examples::read(&dataset::files(data)?, model.signature(), options)?;
+            Some(examples.taken_by(model.signature(), &model.preprocess))
         }
     };
     let table = match &examples {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{StoreOption, parse_alias, prune, quantize, write_table};
-use crate::cli::data::LimitArgs;
+use crate::cli::data::ReadArgs;
 use crate::engine::{Dtype, Layer};
 use crate::model::Model;
 use crate::model::bundle::Draft;
@@ -40,7 +40,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", num_args = 1..)]
     data: Vec<String>,
     #[command(flatten)]
-    limits: LimitArgs,
+    read: ReadArgs,
     /// How many points of accuracy (a regression: of R², in hundredths) may be lost on the data
     #[arg(long, value_name = "POINTS", default_value_t = 0.5, value_parser = parse_points)]
     max_accuracy_loss: f64,
@@ -146,7 +146,11 @@ pub(super) fn publish(args: &Args, method: Method, out: &mut impl Write) -> anyh
     let mut draft = store.draft(name, parent)?;
     let examples = match &*args.data {
         [] => None,
-        data => Some(Examples::read(&dataset::files(data)?, before.signature(), args.limits.limits())?),
+        data => {
+            let options = args.read.options_for(&before.manifest.training.recipe);
+            let examples = Examples::read(&dataset::files(data)?, before.signature(), options)?;
+            Some(examples.taken_by(before.signature(), &before.preprocess))
+        }
     };
 
     let inputs = examples.as_ref().map(|examples| shrink::inputs(&before.preprocess, examples.rows.view()));

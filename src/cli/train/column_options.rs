@@ -1,8 +1,7 @@
 //! The options that say what the columns are.
 
-use crate::limits::Limits;
 use crate::monitor::drift::Cycle;
-use crate::train::dataset::{Columns, Task};
+use crate::train::dataset::{Columns, ReadOptions, Task};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ColumnArgs {
@@ -21,7 +20,7 @@ pub(super) struct ColumnArgs {
     /// A column that names the row; not a feature.
     #[arg(long, value_name = "COLUMN")]
     id: Option<String>,
-    /// When the row happened, a number, an ISO 8601 text, a date or a timestamp; not a feature.
+    /// When the row happened, a number, a date or a time in any form of ISO 8601, Postgres, BigQuery or pandas; not a feature.
     #[arg(long, value_name = "COLUMN")]
     pub(super) time: Option<String>,
     /// Compute drift by hour of day or day of week, in UTC: hour or weekday. Live rows are then compared with the training
@@ -34,7 +33,7 @@ pub(super) struct ColumnArgs {
 }
 
 impl ColumnArgs {
-    pub(super) fn columns(&self, rare_categories: bool, limits: Limits) -> Columns {
+    pub(super) fn columns(&self, rare_categories: bool, options: ReadOptions) -> Columns {
         Columns {
             target: self.target.clone(),
             id: self.id.clone(),
@@ -44,7 +43,7 @@ impl ColumnArgs {
             numeric: self.numeric.clone(),
             task: self.task,
             rare_categories,
-            limits,
+            options,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::signature::Unknown;
 use crate::train::TrainError;
-use crate::train::preparation::{Impute, PerColumn, Preparation, Quantiles, Scale};
+use crate::train::preparation::{DateParts, Impute, PerColumn, Preparation, Quantiles, Scale};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct PreprocessingArgs {
@@ -31,6 +31,10 @@ pub(super) struct PreprocessingArgs {
     /// Clip numbers to these quantiles of the training rows, before log1p; for one column, as in --clip fare=0,0.99.
     #[arg(long, value_name = "[COLUMN=]LOW,HIGH")]
     clip: Vec<PerColumn<Quantiles>>,
+    /// Make features of a date or time: some of year, quarter, month, day, weekday, hour and minute, in UTC, as in
+    /// --datetime time=hour,weekday,month. The column may be that of --time, too.
+    #[arg(long, value_name = "COLUMN=PART,…")]
+    datetime: Vec<PerColumn<DateParts>>,
     /// What happens to categories that the training rows don't have: zeros or reject.
     #[arg(long, value_name = "zeros|reject", default_value = "zeros", value_parser = unknown)]
     unknown: Unknown,
@@ -44,6 +48,11 @@ impl PreprocessingArgs {
     pub(super) fn preparation(&self) -> Result<Preparation, TrainError> {
         let (impute, impute_columns) = per_column("--impute", &self.impute)?;
         let (clip, clip_columns) = per_column("--clip", &self.clip)?;
+        let (of_all, datetime) = per_column("--datetime", &self.datetime)?;
+        if let Some(DateParts(parts)) = of_all {
+            let problem = format!("--datetime: which column? Write --datetime COLUMN={}", parts[0]);
+            return Err(TrainError::Recipe(problem));
+        }
         Ok(Preparation {
             dropna: self.dropna,
             impute: impute.unwrap_or(Impute::Mean),
@@ -52,6 +61,7 @@ impl PreprocessingArgs {
             indicator: self.indicator,
             scale: self.scale,
             log1p: self.log1p.clone(),
+            datetime: datetime.into_iter().map(|(column, DateParts(parts))| (column, parts)).collect(),
             clip,
             clip_columns,
             unknown: self.unknown,

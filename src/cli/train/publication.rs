@@ -35,9 +35,10 @@ impl Publication<'_> {
         if !args.json {
             show_trained(out, &trained, self.seconds)?;
         }
-        let Material { columns, without_target, .. } = self.material;
+        let Material { columns, without_target, notes, .. } = self.material;
         let (rows, losses, scores, stop) = (trained.rows, trained.losses.clone(), trained.scores.clone(), trained.stop);
-        let (notes, is_refused) = (trained.notes.clone(), args.is_refused(&trained));
+        let is_refused = args.is_refused(&trained);
+        let notes: Vec<Warning> = notes.iter().chain(&trained.notes).cloned().collect();
         let cut_short = cut_short(stop, losses.len());
         let draft = trained.into_draft(&args.name, args.notes(columns));
         let (version, is_new) = self.version(&draft, cut_short.as_deref())?;

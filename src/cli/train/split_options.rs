@@ -1,10 +1,12 @@
 //! The options that say which rows test.
 
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 
 use crate::cli::data;
 use crate::model::evaluation::Warning;
-use crate::train::dataset::{Columns, Table, files};
+use crate::train::dataset::{self, Columns, DatasetError, DividedTable, Outline, Table, files};
 use crate::train::split::Split;
 use crate::train::warnings::warning;
 
@@ -13,7 +15,8 @@ pub(super) struct SplitArgs {
     /// The share of rows to test on.
     #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = share)]
     test_size: f64,
-    /// Choose them at random, at random but of each class its share, or take the latest by --time.
+    /// Choose them at random, at random but of each class its share, or take the latest by --time: rows of the same time are
+    /// all on one side.
     #[arg(long, value_enum, default_value_t = By::Random)]
     split_by: By,
     /// Test on the rows from this value of --time on.
@@ -32,27 +35,27 @@ enum By {
 }
 
 impl SplitArgs {
-    /// The training and the test rows of a table with these columns, and the places of the latter in their file.
-    pub(super) fn divide(
-        &self,
-        table: Table,
-        columns: &Columns,
-        seed: u64,
-    ) -> anyhow::Result<(Table, Table, Vec<usize>)> {
+    /// Reads the training and the test rows from files with these columns.
+    pub(super) fn read(&self, paths: &[PathBuf], columns: &Columns, seed: u64) -> anyhow::Result<DividedTable> {
         if !self.test.is_empty() {
-            let test = table.read_like(&files(&self.test)?, columns.time.as_deref(), columns.limits)?;
-            let places = (0..test.len()).collect();
-            return Ok((table, test, places));
+            let all = |outline: &Outline| Ok::<_, DatasetError>(((0..outline.rows).collect(), Vec::new()));
+            let mut divided = Table::read_divided(paths, columns, all)?;
+            let (files, options) = (files(&self.test)?, columns.options.clone());
+            divided.notes.extend(dataset::describe(&files, &options)?);
+            divided.test = divided.train.read_like(&files, columns.time.as_deref(), options)?;
+            divided.test_places = (0..divided.test.len()).collect();
+            return Ok(divided);
         }
         let test_size = self.test_size;
-        let split = match (&self.test_from, self.split_by) {
-            (Some(from), _) => Split::From(table.time(from)?),
-            (None, By::Time) => Split::Time { test_size },
-            (None, By::Stratified) => Split::Stratified { test_size, seed },
-            (None, By::Random) => Split::Random { test_size, seed },
-        };
-        let (train, test) = split.rows(&table)?;
-        Ok((table.select(&train), table.select(&test), test))
+        Table::read_divided(paths, columns, |outline| {
+            let split = match (&self.test_from, self.split_by) {
+                (Some(from), _) => Split::From(outline.time(from)?),
+                (None, By::Time) => Split::Time { test_size },
+                (None, By::Stratified) => Split::Stratified { test_size, seed },
+                (None, By::Random) => Split::Random { test_size, seed },
+            };
+            Ok(split.choose(outline)?)
+        })
     }
 
     /// A warning if rows of the future would train and rows of the past test.

@@ -15,6 +15,7 @@ use super::scan::{BLOCK, Cursor, Malformed, WINDOW};
 use crate::codec::{DecodeOptions, FieldValue, NanPolicy, Span};
 use crate::model::signature::{self, Signature};
 use crate::record::{Gap, Reason, Rejection};
+use crate::texts;
 pub(crate) use categories::Categories;
 use categories::number;
 use copies::{Copied, Copies, Wanted};
@@ -44,6 +45,7 @@ pub struct Decoder {
 #[derive(Debug)]
 enum Kind {
     Numeric,
+    Time,
     Categorical(Categories),
 }
 
@@ -95,10 +97,11 @@ impl Decoder {
     /// Fills `row` with one value per feature (gaps as [`Gap`] says) and `fields` with one value per field, JSON as it is in
     /// the payload.
     ///
-    /// A category is a string; a number or a boolean is one too if a category is called exactly as it is written, a
-    /// number also if a category is called so that it is the same number (`3` and `3.0`).
-    /// `true` and `false` are 1 and 0 as numbers. Null is the same as absent, also on the way to the features, and so is an
-    /// empty string, unless a category is called so: an empty cell of a CSV file was a missing value. A byte order mark before
+    /// A category is a string, a number or a boolean. Where no category is called exactly so, [`crate::texts`] says which one
+    /// is meant: the same number (`3` and `3.0`), the same boolean (`true` and `True`), the same text but for blanks.
+    /// A time is a string or a number, see [`crate::texts::moment`].
+    /// `true` and `false` are 1 and 0 as numbers. Null is the same as absent, also on the way to the features. So is a string
+    /// that stands for a missing value in CSV, such as an empty one, unless a category is called so. A byte order mark before
     /// the record is skipped. With [`NanPolicy::Missing`] `NaN` is the same as absent, and `Infinity` is a value. An
     /// array called `features` at the top level makes the features beside it meaningless.
     ///
@@ -269,6 +272,13 @@ impl Pass<'_> {
             copied.beneath.iter().for_each(|&field| self.fields[field] = FieldValue::Absent);
         }
         match meaning {
+            Meaning::Alias(feature) => {
+                let value = self.value(feature)?;
+                // A member that has the feature's exact name counts, wherever it is.
+                if self.found == Found::Named && Gap::of(self.row[feature]) == Some(Gap::Missing) {
+                    self.row[feature] = value;
+                }
+            }
             Meaning::Number(feature) | Meaning::Feature(feature) => {
                 let value = self.value(feature)?;
                 // A positional array outranks the names. They are still read as features, not skipped: what is
@@ -383,6 +393,7 @@ impl Pass<'_> {
         let features = self.features;
         match &features[feature] {
             Kind::Numeric => self.numeric(),
+            Kind::Time => self.time(),
             Kind::Categorical(categories) => self.categorical(categories),
         }
     }
@@ -403,6 +414,18 @@ impl Pass<'_> {
         }
     }
 
+    /// A date or time, as a text or as a number.
+    fn time(&mut self) -> Result<f64, Malformed> {
+        match self.cursor.peek() {
+            b'"' => {
+                let text = std::str::from_utf8(self.cursor.string()?.unescape(self.scratch)?).unwrap_or_default();
+                Ok(texts::moment(text).unwrap_or_else(Gap::value))
+            }
+            b't' | b'f' => self.cursor.skip().map(|()| Gap::Boolean.value()),
+            _ => self.numeric().map(|number| if number.is_nan() { number } else { texts::epoch(number) }),
+        }
+    }
+
     fn categorical(&mut self, categories: &Categories) -> Result<f64, Malformed> {
         if let Some(name) = self.cursor.short_string() {
             return Ok(categories.short_or(name, Gap::Unknown));
@@ -415,8 +438,9 @@ impl Pass<'_> {
                 Err(error) => self.cursor.minus_infinity(start, error).map(|()| Gap::NotFinite.value()),
             },
             b't' | b'f' => {
+                let is_true = self.cursor.peek() == b't';
                 self.cursor.skip()?;
-                Ok(categories.index_or(self.cursor.since(start), Gap::Boolean))
+                Ok(categories.boolean(is_true))
             }
             _ => self.gap(),
         }
@@ -462,6 +486,7 @@ impl Kind {
     fn new(kind: &signature::Kind) -> Kind {
         match kind {
             signature::Kind::Numeric => Kind::Numeric,
+            signature::Kind::Time => Kind::Time,
             signature::Kind::Categorical { categories, .. } => Kind::Categorical(Categories::new(categories)),
         }
     }

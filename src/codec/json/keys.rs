@@ -4,7 +4,7 @@
 //! after it the last time, and compares the payload with that name's bytes first. Only when that fails is the key
 //! read as a string and looked up.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::quoted;
 use super::scan::{Cursor, Malformed, Prefix};
@@ -16,12 +16,24 @@ pub(super) enum Meaning {
     Number(usize),
     /// It is the feature with this index, of another kind.
     Feature(usize),
+    /// It is the feature with this index, but for blanks around its name: what the feature's own name says counts more.
+    Alias(usize),
     /// It leads to the features: the next step of `input.features`.
     Step,
     /// It is the features in signature order, if it is an array.
     Positional,
     /// None, but that it may be copied.
     Copied,
+}
+
+impl Meaning {
+    /// What a name means that differs by blanks around it from one that means this.
+    fn alias(self) -> Meaning {
+        match self {
+            Meaning::Number(feature) | Meaning::Feature(feature) | Meaning::Alias(feature) => Meaning::Alias(feature),
+            Meaning::Step | Meaning::Positional | Meaning::Copied => Meaning::Copied,
+        }
+    }
 }
 
 /// A member that is looked for.
@@ -65,12 +77,38 @@ impl Keys {
         for (name, meaning) in meanings {
             keys.insert(name).meaning = meaning;
         }
+        keys.add_aliases();
         for (name, index) in copies {
             keys.insert(name).copy = Some(index);
         }
         keys.after = (1..=keys.members.len()).collect();
         keys.most_members = keys.members.len() + STRANGERS;
         keys
+    }
+
+    /// A feature whose name has blanks around it is found without them, too, unless two features would be.
+    fn add_aliases(&mut self) {
+        let mut aliases: BTreeMap<String, Option<Meaning>> = BTreeMap::new();
+        for (name, &index) in &self.by_name {
+            let name = String::from_utf8_lossy(name);
+            if name.trim() != name && !self.by_name.contains_key(name.trim().as_bytes()) {
+                let meaning = Some(self.members[index].1.meaning.alias());
+                aliases.entry(name.trim().into()).and_modify(|found| *found = None).or_insert(meaning);
+            }
+        }
+        for (name, meaning) in aliases {
+            if let Some(meaning) = meaning {
+                self.insert(&name).meaning = meaning;
+            }
+        }
+    }
+
+    /// What a name means that isn't among the members: nothing, unless it differs from one by blanks around it.
+    fn meant(&self, name: &[u8]) -> Meaning {
+        let name = std::str::from_utf8(name).unwrap_or_default();
+        let trimmed = Some(name.trim()).filter(|trimmed| trimmed.len() < name.len());
+        let index = trimmed.and_then(|trimmed| self.by_name.get(trimmed.as_bytes()));
+        index.map_or(Meaning::Copied, |&index| self.members[index].1.meaning.alias())
     }
 
     fn insert(&mut self, name: &str) -> &mut Member {
@@ -116,17 +154,24 @@ impl Keys {
     ) -> Result<Option<Member>, Malformed> {
         let name = cursor.key()?.unescape(scratch)?;
         let mut found = self.by_name.get(name).copied();
+        let meaning = if found.is_none() { self.meant(name) } else { Meaning::Copied };
         if found.is_none() && self.members.len() < self.most_members && name.len() <= STRANGER_BYTES {
-            let name = std::str::from_utf8(name).ok();
-            found = name.map(|name| self.insert(name).index);
+            found = std::str::from_utf8(name).ok().map(|name| {
+                let member = self.insert(name);
+                member.meaning = meaning;
+                member.index
+            });
             // Nothing has come after it yet: behind it nothing is guessed.
             self.after.resize(self.members.len(), usize::MAX);
         }
         cursor.colon()?;
-        Ok(found.map(|index| {
-            self.after[previous] = index;
-            self.members[index].1
-        }))
+        let Some(index) = found else {
+            // It counts without being remembered, too.
+            let alias = Member { index: previous, meaning, copy: None };
+            return Ok(Some(alias).filter(|_| meaning != Meaning::Copied));
+        };
+        self.after[previous] = index;
+        Ok(Some(self.members[index].1))
     }
 }
 

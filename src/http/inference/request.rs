@@ -14,6 +14,7 @@ use super::predict::InferError;
 use crate::codec::json::Categories;
 use crate::model::signature::{Feature, Kind, Signature};
 use crate::record::Gap;
+use crate::texts;
 
 /// The most tensors of a request. A tensor takes more memory than the fewest bytes that make one.
 const MAX_INPUTS: usize = 16_384;
@@ -93,8 +94,15 @@ impl Request<'_> {
         }
         let mut unfilled: HashMap<&str, usize> =
             features.iter().enumerate().map(|(at, feature)| (feature.name.as_str(), at)).collect();
+        let mut trimmed = None;
         for tensor in &self.inputs {
-            let Some(at) = unfilled.remove(tensor.name.as_str()) else {
+            let exact = unfilled.remove(tensor.name.as_str());
+            // By blanks around its name a tensor may differ, once for each feature.
+            let alike = || {
+                let name = trimmed.get_or_insert_with(|| without_blanks(features)).remove(tensor.name.trim())?;
+                unfilled.remove(name)
+            };
+            let Some(at) = exact.or_else(alike) else {
                 let is_feature = features.iter().any(|feature| feature.name == tensor.name);
                 let error = if is_feature { "it is there twice" } else { "the model has no feature of this name" };
                 return Err(tensor.error(error));
@@ -111,6 +119,16 @@ impl Request<'_> {
     }
 }
 
+/// The features' names by what they are without blanks around them. Of several that are the same then, none is meant.
+fn without_blanks(features: &[Feature]) -> HashMap<&str, &str> {
+    let mut names: HashMap<&str, Option<&str>> = HashMap::new();
+    for feature in features {
+        let name = feature.name.as_str();
+        names.entry(name.trim()).and_modify(|found| *found = None).or_insert(Some(name));
+    }
+    names.into_iter().filter_map(|(trimmed, name)| Some((trimmed, name?))).collect()
+}
+
 impl Tensor<'_> {
     fn error(&self, reason: impl Into<String>) -> InferError {
         InferError::Input { tensor: self.name.chars().take(LONGEST_NAME).collect(), reason: reason.into() }
@@ -119,21 +137,19 @@ impl Tensor<'_> {
     fn fill_column(&self, rows: &mut Array2<f64>, column: usize, feature: &Feature) -> Result<(), InferError> {
         let fits = match feature.kind {
             Kind::Numeric => self.datatype != Datatype::Bytes,
-            Kind::Categorical { .. } => !matches!(self.datatype, Datatype::Fp16 | Datatype::Fp32 | Datatype::Fp64),
+            Kind::Time | Kind::Categorical { .. } => true,
         };
         if !fits {
-            let expected = match feature.kind {
-                Kind::Numeric => "a number: send FP64",
-                Kind::Categorical { .. } => "a category: send BYTES",
-            };
-            return Err(self.error(format!("{} where the feature is {expected}", self.datatype)));
+            return Err(self.error(format!("{} where the feature is a number: send FP64", self.datatype)));
         }
         let categories = match &feature.kind {
-            Kind::Numeric => None,
+            Kind::Numeric | Kind::Time => None,
             Kind::Categorical { categories, .. } => Some(Categories::new(categories)),
         };
+        let is_time = feature.kind == Kind::Time;
         self.read(&mut |at, value| {
             rows[(at, column)] = match &categories {
+                None if is_time => time(value),
                 None => number(at, value)?,
                 Some(categories) => category(value, categories),
             };
@@ -145,7 +161,7 @@ impl Tensor<'_> {
     fn fill_matrix(&self, rows: &mut Array2<f64>, features: &[Feature]) -> Result<(), InferError> {
         if let Some(feature) = features.iter().find(|feature| feature.kind != Kind::Numeric) {
             return Err(self.error(format!(
-                "one tensor for all features is for models of numbers only: {:?} is a category",
+                "one tensor for all features is for models of numbers only: {:?} isn't one",
                 feature.name
             )));
         }
@@ -182,11 +198,22 @@ fn number(at: usize, value: TensorValue<'_>) -> Result<f64, String> {
     }
 }
 
+/// The row value of a value for a date or time, as on a topic.
+fn time(value: TensorValue<'_>) -> f64 {
+    match value {
+        TensorValue::Missing => Gap::Missing.value(),
+        TensorValue::Bool(_) => Gap::Boolean.value(),
+        TensorValue::Integer(value) => texts::epoch(value as f64),
+        TensorValue::Number(value) => texts::epoch(value),
+        TensorValue::Text(text) => texts::moment(text).unwrap_or_else(Gap::value),
+    }
+}
+
 /// The row value of a value for a categorical feature, by the same rules as a record's on a topic.
 fn category(value: TensorValue<'_>, categories: &Categories) -> f64 {
     match value {
         TensorValue::Missing => Gap::Missing.value(),
-        TensorValue::Bool(value) => categories.index_or(value.to_string().as_bytes(), Gap::Boolean),
+        TensorValue::Bool(value) => categories.boolean(value),
         TensorValue::Integer(value) => categories.number(value.to_string().as_bytes(), value as f64),
         TensorValue::Number(value) => categories.number(value.to_string().as_bytes(), value),
         TensorValue::Text(text) => categories.index_or(text.as_bytes(), Gap::Unknown),

@@ -124,7 +124,7 @@ impl Goldens {
 fn to_json(feature: &Feature, value: f64) -> Option<Value> {
     match (&feature.kind, Gap::of(value)) {
         (_, Some(Gap::Missing)) => Some(Value::Null),
-        (Kind::Numeric, None) => serde_json::Number::from_f64(value).map(Value::Number),
+        (Kind::Numeric | Kind::Time, None) => serde_json::Number::from_f64(value).map(Value::Number),
         (Kind::Categorical { categories, .. }, None) => {
             let index = value as usize;
             let category = categories.get(index).filter(|_| index as f64 == value)?;
@@ -145,7 +145,7 @@ fn to_json(feature: &Feature, value: f64) -> Option<Value> {
 fn from_json(feature: &Feature, value: &Value) -> f64 {
     match (&feature.kind, value) {
         (_, Value::Null) => Gap::Missing.value(),
-        (Kind::Numeric, Value::Number(number)) => number.as_f64().unwrap_or(Gap::NotFinite.value()),
+        (Kind::Numeric | Kind::Time, Value::Number(number)) => number.as_f64().unwrap_or(Gap::NotFinite.value()),
         (Kind::Categorical { categories, .. }, Value::String(text)) => {
             let index = categories.iter().position(|category| category == text);
             index.map_or(Gap::Unknown.value(), |index| index as f64)

@@ -85,6 +85,7 @@ fn layer_forms() -> Vec<Layer> {
     let weights = plain.weights.to_f32().into_owned();
     let int8 = |input| Weights::Int8 { values: weights.mapv(|w| w as i8), scales: array![0.5, 0.25], input };
     let norm = |place| Some(Norm { scale: array![1.0, 2.0], shift: array![0.0, 0.1], epsilon: 1e-5, place });
+    let one_norm = |place| Some(Norm { scale: array![2.0], shift: array![0.1], epsilon: 1e-5, place });
     vec![
         Layer { weights: Weights::F16(weights.mapv(half::f16::from_f32)), ..plain.clone() },
         Layer { weights: Weights::Bf16(weights.mapv(half::bf16::from_f32)), ..plain.clone() },
@@ -93,6 +94,7 @@ fn layer_forms() -> Vec<Layer> {
         Layer { weights: int8(Int8Input::Range { low: -0.1, high: 1e30 }), ..plain.clone() },
         Layer { norm: norm(NormPlace::BeforeActivation), ..plain.clone() },
         Layer { norm: norm(NormPlace::AfterActivation), weights: int8(Int8Input::Dynamic), ..plain.clone() },
+        Layer { norm: one_norm(NormPlace::BeforeActivation), passed: 1, ..plain.clone() },
         Layer { activation: Activation::PRelu, slopes: Some(array![0.25, -1.5]), ..plain.clone() },
         Layer { activation: Activation::Clamp { low: 0.0, high: 6.5 }, ..plain.clone() },
         plain,

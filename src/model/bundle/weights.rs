@@ -6,7 +6,7 @@
 //! | `layers.N.scale` | for I8: what a weight is multiplied with, F32, one per output |
 //! | `layers.N.bias` | F32, one per output |
 //! | `layers.N.slope` | for prelu: F32, one per output |
-//! | `layers.N.norm.scale`, `layers.N.norm.shift` | where the layer has a norm: F32, one per output |
+//! | `layers.N.norm.scale`, `layers.N.norm.shift` | where the layer has a norm: F32, one per output that doesn't pass |
 //!
 //! Nothing is allocated that the file's own length doesn't cover, whatever its header claims.
 
@@ -58,7 +58,9 @@ pub(super) fn decode(bytes: &[u8], shapes: &[LayerShape]) -> Result<Vec<Layer>, 
 }
 
 fn decode_layer(file: &SafeTensors<'_>, index: usize, shape: &LayerShape) -> Result<Layer, BundleError> {
-    let vector = |part| numbers(file, &name(index, part), &[shape.outputs]).map(Array1::from_vec);
+    let numbers_of = |part, count: usize| numbers(file, &name(index, part), &[count]).map(Array1::from_vec);
+    let vector = |part| numbers_of(part, shape.outputs);
+    let active = |part| numbers_of(part, shape.outputs.saturating_sub(shape.passed));
     let weights = match (shape.dtype, shape.input) {
         (Dtype::F32, None) => Weights::F32(matrix(file, index, shape)?),
         (Dtype::F16, None) => Weights::F16(matrix(file, index, shape)?),
@@ -73,23 +75,24 @@ fn decode_layer(file: &SafeTensors<'_>, index: usize, shape: &LayerShape) -> Res
     };
     let norm = match shape.norm {
         Some(norm) => Some(Norm {
-            scale: vector("norm.scale")?,
-            shift: vector("norm.shift")?,
+            scale: active("norm.scale")?,
+            shift: active("norm.shift")?,
             epsilon: norm.epsilon,
             place: norm.place,
         }),
         None => None,
     };
     let slopes = if has_slopes(shape) { Some(vector("slope")?) } else { None };
-    Ok(Layer { weights, bias: vector("bias")?, activation: shape.activation, slopes, norm })
+    Ok(Layer { weights, bias: vector("bias")?, activation: shape.activation, slopes, norm, passed: shape.passed })
 }
 
 /// Whether each layer has one bias, scale and so on per output, and numbers that can be computed with.
 pub(super) fn check(layers: &[Layer]) -> Result<(), BundleError> {
     for (index, layer) in layers.iter().enumerate() {
-        let vector = |part, values: &Array1<f32>| {
-            if values.len() != layer.outputs() {
-                let (found, expected) = (values.len(), layer.outputs());
+        let vector = |part: &str, values: &Array1<f32>| {
+            let expected = if part.starts_with("norm") { layer.active() } else { layer.outputs() };
+            if values.len() != expected {
+                let found = values.len();
                 return Err(invalid(format!(
                     "tensor {:?} has {found} values for {expected} outputs",
                     name(index, part)

@@ -19,7 +19,7 @@ pub(super) fn rows(signature: &Signature, preprocessing: &[Transform], count: us
     while rows.len() < count {
         let index = rows.len();
         let row = features().map(|(feature, transform)| match &feature.kind {
-            Kind::Numeric => number(transform, spread.sample(&mut rng)),
+            Kind::Numeric | Kind::Time => number(transform, spread.sample(&mut rng)),
             Kind::Categorical { categories, .. } => (index % categories.len()) as f64,
         });
         rows.push(row.collect());
@@ -33,7 +33,7 @@ fn gap(feature: &Feature) -> Option<f64> {
         (_, missing) if missing != Missing::Reject => Some(Gap::Missing.value()),
         (Kind::Categorical { unknown: Unknown::Zeros | Unknown::Other, .. }, _) => Some(Gap::Unknown.value()),
         (Kind::Categorical { .. }, _) => Some(0.0),
-        (Kind::Numeric, _) => None,
+        (Kind::Numeric | Kind::Time, _) => None,
     }
 }
 
@@ -51,7 +51,7 @@ pub(in crate::model) fn number(transform: &Transform, scaled: f64) -> f64 {
             }
             Some(Part::Indicator) | None => scaled,
         },
-        Transform::OneHot => 0.0,
+        Transform::OneHot | Transform::Combined { .. } => 0.0,
     }
 }
 

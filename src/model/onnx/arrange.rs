@@ -1,12 +1,14 @@
 //! From what a walk found to what a bundle holds: features in the order of the inputs, each with its preprocessing and
 //! its columns side by side, and the first layer's weights in that order.
 
+mod combined;
 mod numbers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use ndarray::{Array1, Array2};
 
+use self::combined::{Combiner, Linear};
 use super::branches;
 use super::chain::{Chain, Link, Op};
 use super::layers;
@@ -48,7 +50,7 @@ pub(super) fn arrange(chain: &Chain, features: Vec<Feature>, found: Found, hints
     let Some(Link { op: Op::Source(cells), width, .. }) = way.first() else {
         return Err("its answer doesn't depend on its inputs".into());
     };
-    let columns = Columns::new(cells, features, hints.feature_names.as_deref())?;
+    let columns = Columns::new(cells, features, hints)?;
     let layers = layers::layers(way[1..].iter().copied(), |weights, bias| columns.weights(weights, bias), *width)?;
     let Columns { features, transforms, kept, .. } = columns;
     let signature = Signature { features, target };
@@ -64,7 +66,7 @@ fn target(chain: &Chain, of: &mut LinkId, found: Found, hints: &Hints) -> Result
     let asked = asked.or(found.has_class.then_some(Task::Classification));
     let task = match (found.answer.output, asked) {
         (Output::Identity, None | Some(Task::Regression)) => Task::Regression,
-        (Output::Softmax | Output::Logistic, Some(Task::Regression)) => {
+        (Output::Softmax | Output::Logistic | Output::Normalized, Some(Task::Regression)) => {
             return Err("it answers probabilities of classes, which is a classification".into());
         }
         _ => Task::Classification,
@@ -111,22 +113,25 @@ fn target(chain: &Chain, of: &mut LinkId, found: Found, hints: &Hints) -> Result
 }
 
 /// How the columns that go into the network come from the features.
-struct Columns<'a> {
+struct Columns {
     features: Vec<signature::Feature>,
     transforms: Vec<Transform>,
     /// The place of each feature among those of the graph.
     kept: Vec<usize>,
-    /// For each feature the cells that it makes, with their places.
-    cells: Vec<Vec<(usize, &'a Cell)>>,
+    /// What each cell is in the columns of the transforms.
+    linear: Vec<Linear>,
+    /// How many columns these have.
+    width: usize,
 }
 
-impl<'a> Columns<'a> {
-    fn new(cells: &'a [Cell], found: Vec<Feature>, names: Option<&[String]>) -> Result<Columns<'a>, String> {
-        let mut by_feature: BTreeMap<usize, Vec<(usize, &Cell)>> = BTreeMap::new();
-        for (place, cell) in cells.iter().enumerate() {
-            by_feature.entry(cell.feature()).or_default().push((place, cell));
+impl Columns {
+    fn new(cells: &[Cell], found: Vec<Feature>, hints: &Hints) -> Result<Columns, String> {
+        let mut by_feature: BTreeMap<usize, Vec<&Cell>> = BTreeMap::new();
+        for cell in combined::of_features(cells) {
+            cell.feature().into_iter().for_each(|feature| by_feature.entry(feature).or_default().push(cell));
         }
-        let mut columns = Columns { features: Vec::new(), transforms: Vec::new(), kept: Vec::new(), cells: Vec::new() };
+        let (mut features, mut transforms, mut kept) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut placed, mut start) = (HashMap::new(), 0);
         for (index, feature) in found.into_iter().enumerate() {
             let cells = by_feature.remove(&index).unwrap_or_default();
             // What nothing looks at isn't asked for; in a matrix it keeps its place.
@@ -134,53 +139,37 @@ impl<'a> Columns<'a> {
                 continue;
             }
             let (kind, missing, transform) = column(&feature, &cells)?;
-            columns.features.push(signature::Feature { name: feature.name, kind, missing });
-            columns.transforms.push(transform);
-            columns.kept.push(index);
-            columns.cells.push(cells);
+            let width = width(&kind, &transform);
+            placed.insert(index, (transform.clone(), start, width));
+            start += width;
+            features.push(signature::Feature { name: feature.name, kind, missing });
+            transforms.push(transform);
+            kept.push(index);
         }
-        if let Some(names) = names {
-            if names.len() != columns.features.len() {
-                return Err(format!("there are {} names for {} features", names.len(), columns.features.len()));
+        let mut combiner = Combiner::new(&placed, start, hints.limits);
+        let linear = cells.iter().map(|cell| combiner.linear(cell)).collect::<Result<Vec<Linear>, _>>()?;
+        let (combined, width) = combiner.finish(&linear);
+        transforms.extend(combined);
+        if let Some(names) = &hints.feature_names {
+            if names.len() != features.len() {
+                return Err(format!("there are {} names for {} features", names.len(), features.len()));
             }
-            columns.features.iter_mut().zip(names).for_each(|(feature, name)| feature.name.clone_from(name));
+            features.iter_mut().zip(names).for_each(|(feature, name)| feature.name.clone_from(name));
         }
-        Ok(columns)
+        Ok(Columns { features, transforms, kept, linear, width })
     }
 
-    /// The first layer's weights for these columns, from those for the graph's. What a graph's column is for a category
-    /// that isn't known, or for a missing one, goes into the bias.
+    /// The first layer's weights for these columns, from those for the graph's. What is the same in all rows goes into the
+    /// bias.
     fn weights(&self, weights: &Array2<f64>, bias: &mut Array1<f64>) -> Array2<f64> {
-        let widths =
-            self.features.iter().zip(&self.transforms).map(|(feature, transform)| width(&feature.kind, transform));
-        let widths: Vec<usize> = widths.collect();
-        let mut arranged = Array2::zeros((widths.iter().sum(), weights.ncols()));
-        let mut start = 0;
-        for ((cells, transform), width) in self.cells.iter().zip(&self.transforms).zip(widths) {
-            for &(place, cell) in cells {
-                let row = weights.row(place);
-                match cell {
-                    Cell::Category { special, rest, unknown, .. } => {
-                        if *unknown != 0.0 {
-                            bias.scaled_add(*unknown, &row);
-                        }
-                        if rest != unknown {
-                            for index in 0..width {
-                                arranged.row_mut(start + index).scaled_add(rest - unknown, &row);
-                            }
-                        }
-                        for &(index, number) in special {
-                            arranged.row_mut(start + index).scaled_add(number - rest, &row);
-                        }
-                    }
-                    other => {
-                        for (column, number) in numbers::columns(other, transform) {
-                            arranged.row_mut(start + column).scaled_add(number, &row);
-                        }
-                    }
-                }
+        let mut arranged = Array2::zeros((self.width, weights.ncols()));
+        for (Linear { columns, shift }, row) in self.linear.iter().zip(weights.rows()) {
+            if *shift != 0.0 {
+                bias.scaled_add(*shift, &row);
             }
-            start += width;
+            for &(column, factor) in columns {
+                arranged.row_mut(column).scaled_add(factor, &row);
+            }
         }
         arranged
     }
@@ -189,15 +178,15 @@ impl<'a> Columns<'a> {
 fn width(kind: &Kind, transform: &Transform) -> usize {
     match (kind, transform) {
         (Kind::Categorical { categories, unknown }, _) => categories.len() + usize::from(*unknown == Unknown::Other),
-        (Kind::Numeric, Transform::Numeric { indicator, .. }) => 1 + usize::from(*indicator),
-        (Kind::Numeric, Transform::Several { parts }) => parts.iter().map(Part::width).sum(),
-        (Kind::Numeric, Transform::OneHot) => 0,
+        (Kind::Numeric | Kind::Time, Transform::Numeric { indicator, .. }) => 1 + usize::from(*indicator),
+        (Kind::Numeric | Kind::Time, Transform::Several { parts }) => parts.iter().map(Part::width).sum(),
+        (Kind::Numeric | Kind::Time, Transform::OneHot | Transform::Combined { .. }) => 0,
     }
 }
 
 /// What one feature is and what happens to it, from the columns that it makes.
-fn column(feature: &Feature, cells: &[(usize, &Cell)]) -> Result<(Kind, Missing, Transform), String> {
-    let categories = cells.iter().filter(|(_, cell)| matches!(cell, Cell::Category { .. })).count();
+fn column(feature: &Feature, cells: &[&Cell]) -> Result<(Kind, Missing, Transform), String> {
+    let categories = cells.iter().filter(|cell| matches!(cell, Cell::Category { .. })).count();
     match (cells.first(), &feature.encoded) {
         (Some(_), Some(encoded)) if categories > 0 => {
             if categories < cells.len() {
@@ -220,7 +209,7 @@ fn column(feature: &Feature, cells: &[(usize, &Cell)]) -> Result<(Kind, Missing,
             Ok((Kind::Numeric, Missing::Constant { value: 0.0 }, Transform::Numeric { steps, indicator: false }))
         }
         (Some(_), _) => {
-            let (missing, transform) = numbers::transform(&feature.name, cells.iter().map(|&(_, cell)| cell))?;
+            let (missing, transform) = numbers::transform(&feature.name, cells.iter().copied())?;
             Ok((Kind::Numeric, missing, transform))
         }
     }

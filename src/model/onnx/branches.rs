@@ -1,8 +1,9 @@
 //! Branches that are joined, as one chain of wider layers.
 //!
 //! The engine runs layers one after the other. So branches lie side by side in one layer, whose weights are zeros
-//! between them, and numbers that are needed later pass through it as they are: `relu` for some neurons and nothing for
-//! others is a PReLU with slopes of 0 and 1. A sum is a layer whose weights are those of both branches below each other.
+//! between them, and numbers that are needed later pass through it as they are, beside the activation or norm of the
+//! others. `relu` for some neurons and leaky_relu for others is a PReLU with a slope for each neuron. A sum is a layer
+//! whose weights are those of both branches below each other.
 //!
 //! First the links become blocks of neurons, and everything between blocks is affine (`affine`). Then `steps` puts
 //! blocks into layers.
@@ -76,7 +77,7 @@ impl<'a> Network<'a> {
                 pending.push(before);
             }
         }
-        let (mut cells, mut places): (Vec<Cell>, HashMap<usize, Vec<usize>>) = (Vec::new(), HashMap::new());
+        let (mut cells, mut places): (Vec<Cell>, HashMap<Option<usize>, Vec<usize>>) = (Vec::new(), HashMap::new());
         let mut sources = Vec::new();
         for &id in &wanted {
             let Op::Source(columns) = &chain.link(id).op else { continue };
@@ -106,6 +107,8 @@ impl<'a> Network<'a> {
         let before = link.before.unwrap_or(id);
         let value = match &link.op {
             Op::Source(_) => return Ok(()),
+            // Only what becomes of branches has it.
+            Op::Beside { .. } => return Err("its branches are in layers already".into()),
             Op::Linear { weights, bias } => {
                 self.weights = self.weights.saturating_add(weights.len());
                 let (inputs, outputs) = (self.value(before)?.inputs(), weights.ncols());
@@ -203,7 +206,7 @@ impl<'a> Network<'a> {
         let Block { sums, function: Function::Passed, .. } = &self.blocks[*block] else { return None };
         let (places, factors): (Vec<usize>, Vec<f64>) = picks.iter().copied().unzip();
         // Else its weights would be many.
-        (sums.inputs() <= 2 * value.width()).then(|| sums.picked(&places).scaled(&factors, &value.shift))
+        (sums.inputs() <= 2 * sums.width()).then(|| sums.picked(&places).scaled(&factors, &value.shift))
     }
 
     /// Neurons that make something of a link's numbers.

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use ndarray::Array2;
 
 use super::elementwise::{Function, Piece};
-use super::value::{Answer, Cell, Columns, Form, Inner, LinkId, Value};
+use super::value::{Answer, Cell, Columns, Form, Inner, LinkId, Moment, Value};
 use crate::engine::{Activation, Output};
 
 /// All links found so far.
@@ -46,6 +46,8 @@ pub(super) enum Op {
     PRelu { slopes: Vec<f64> },
     /// `(x - mean) / √(variance + epsilon)` over the row.
     Norm { epsilon: f64 },
+    /// An activation, or a norm with scales and an activation after it, of the first numbers; the last ones pass.
+    Beside { operations: Vec<Op>, passed: usize },
     /// The sum of links of one width, each times a factor.
     Sum { parts: Vec<(LinkId, f64)> },
     /// Links side by side.
@@ -135,6 +137,11 @@ impl Chain {
             Value::Inner(inner) => Ok(inner.clone()),
             Value::Constant(_) => Err("it computes with a constant where rows are needed".into()),
             Value::Sizes(_) => Err("it computes with the number of rows".into()),
+            Value::Moment { moment: Moment::Sum, .. } => {
+                Err("it computes with the sum of a row, as Normalizer of scikit-learn does over doubles: export the \
+                     pipeline with float inputs (FloatTensorType)"
+                    .into())
+            }
             Value::Moment { .. } => {
                 Err("it computes with a row's mean or variance outside a layer normalisation".into())
             }
@@ -144,7 +151,9 @@ impl Chain {
                     Inner { of: *of, function: Function::identity().activated(Activation::Logistic), tail: vec![1] };
                 Ok(inner(self.settle(&probability)?, vec![1]))
             }
-            Value::Answer { .. } => Err("it computes with the probabilities: only the last layer may give them".into()),
+            Value::Answer { .. } => Err("it computes with the probabilities, which only the last layer may give: \
+                                         CalibratedClassifierCV of a network can be imported for two classes"
+                .into()),
         }
     }
 

@@ -17,6 +17,8 @@ struct Draft {
     activation: Option<Activation>,
     slopes: Option<Array1<f64>>,
     norm: Option<DraftNorm>,
+    /// How many of its outputs, the last ones, pass beside activation and norm.
+    passed: usize,
     /// What is done to its outputs, to be folded into the weights behind it.
     after: Option<Affine>,
 }
@@ -57,7 +59,7 @@ pub(super) fn layers<'a>(
             Op::Sum { .. } | Op::Concat { .. } => return Err("it joins branches within a chain".into()),
             Op::Linear { weights, bias } => linear(&mut drafts, weights, Array1::from(bias.clone())),
             Op::Pick { places } => match last(&mut drafts, width)? {
-                draft if draft.norm.is_none() => draft.pick(places),
+                draft if draft.norm.is_none() && draft.passed == 0 => draft.pick(places),
                 draft => {
                     // A norm is over all outputs.
                     let mut weights = Array2::zeros((draft.bias.len(), places.len()));
@@ -73,6 +75,11 @@ pub(super) fn layers<'a>(
             Op::PRelu { slopes } => {
                 let draft = open(&mut drafts, width)?;
                 (draft.activation, draft.slopes) = (Some(Activation::PRelu), Some(slopes.clone().into()));
+            }
+            Op::Beside { operations, passed } => {
+                let draft = open(&mut drafts, width)?;
+                let draft = if draft.takes_norm() { draft } else { added(&mut drafts)? };
+                draft.beside(operations, *passed)?;
             }
             Op::Norm { epsilon } => {
                 let draft = last(&mut drafts, width)?;
@@ -134,7 +141,7 @@ fn added(drafts: &mut Vec<Draft>) -> Result<&mut Draft, String> {
 
 impl Draft {
     fn new(weights: Array2<f64>, bias: Array1<f64>) -> Draft {
-        Draft { weights, bias, activation: None, slopes: None, norm: None, after: None }
+        Draft { weights, bias, activation: None, slopes: None, norm: None, passed: 0, after: None }
     }
 
     fn diagonal(affine: Affine) -> Result<Draft, String> {
@@ -161,15 +168,37 @@ impl Draft {
 
     fn takes_activation(&self) -> bool {
         let after = self.norm.as_ref().is_some_and(|norm| norm.place == NormPlace::AfterActivation);
-        self.activation.is_none() && self.after.is_none() && !after
+        self.activation.is_none() && self.after.is_none() && !after && self.passed == 0
     }
 
     fn takes_norm(&self) -> bool {
-        self.norm.is_none() && self.after.is_none()
+        self.norm.is_none() && self.after.is_none() && self.passed == 0
+    }
+
+    /// Does something to the first outputs only, of a layer that does nothing yet.
+    fn beside(&mut self, operations: &[Op], passed: usize) -> Result<(), String> {
+        self.passed = passed;
+        for operation in operations {
+            match (operation, &mut self.norm) {
+                (Op::Norm { epsilon }, None) => {
+                    let affine = Affine::identity(self.bias.len() - passed);
+                    self.norm = Some(DraftNorm { affine, epsilon: *epsilon, place: NormPlace::BeforeActivation });
+                }
+                (Op::Scale { factor, shift }, Some(norm)) if self.activation.is_none() => {
+                    norm.affine.then(&Array1::from(factor.clone()), &Array1::from(shift.clone()));
+                }
+                (Op::Activation(activation), _) if self.activation.is_none() => self.activation = Some(*activation),
+                _ => return Err("it does more beside numbers that pass than one layer does".into()),
+            }
+        }
+        Ok(())
     }
 
     fn scale(&mut self, factor: &Array1<f64>, shift: &Array1<f64>) {
         match (&mut self.norm, self.activation) {
+            _ if self.passed > 0 => {
+                self.after.get_or_insert_with(|| Affine::identity(factor.len())).then(factor, shift);
+            }
             (None, None) => {
                 self.weights *= factor;
                 self.bias = &self.bias * factor + shift;
@@ -194,6 +223,7 @@ impl Draft {
             activation: self.activation.unwrap_or(Activation::Identity),
             slopes: self.slopes.map(|slopes| slopes.mapv(|slope| slope as f32)),
             norm,
+            passed: self.passed,
         }
     }
 }

@@ -6,6 +6,7 @@
 mod activation;
 mod arithmetic;
 mod calibrated;
+mod combined;
 mod computed;
 mod discrete;
 mod encoding;
@@ -131,6 +132,8 @@ fn find(domain: &str, name: &str) -> Option<Operator> {
             "QuantizeLinear" => quantized::quantize,
             "DequantizeLinear" => quantized::dequantize,
             "ReduceSum" => encoding::reduce_sum,
+            "ReduceProd" => combined::reduce_prod,
+            "ConstantOfShape" => combined::constant_of_shape,
             _ => return None,
         },
         (ML, name) => match name {
@@ -235,7 +238,7 @@ impl<'a> Walk<'a> {
     fn classes(&self, answer: Answer) -> usize {
         match answer.output {
             Output::Logistic => 2,
-            Output::Identity | Output::Softmax => self.chain.link(answer.of).width,
+            Output::Identity | Output::Softmax | Output::Normalized => self.chain.link(answer.of).width,
         }
     }
 

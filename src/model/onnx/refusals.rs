@@ -12,13 +12,7 @@ struct Refusal {
     reason: &'static str,
 }
 
-const REFUSALS: [Refusal; 5] = [
-    Refusal {
-        operators: &["ReduceProd", "ArrayFeatureExtractor"],
-        reason: "PolynomialFeatures of scikit-learn multiplies columns with each other, for which weir has no step: \
-                 compute the products in the table and fit the pipeline with them, or leave them to the hidden layers \
-                 of a network",
-    },
+const REFUSALS: [Refusal; 2] = [
     Refusal {
         operators: &["GreaterOrEqual", "LessOrEqual", "Or", "Gather"],
         reason: "QuantileTransformer of scikit-learn looks numbers up in a table of quantiles, for which weir has no \
@@ -27,17 +21,7 @@ const REFUSALS: [Refusal; 5] = [
     Refusal {
         operators: &["ArgMin", "Abs", "ArrayFeatureExtractor"],
         reason: "CalibratedClassifierCV of scikit-learn with method=\"isotonic\" is no layer of a network: calibrate with \
-                 method=\"sigmoid\" and ensemble=False",
-    },
-    Refusal {
-        operators: &["Exp", "Reciprocal", "ReduceSum", "Not"],
-        reason: "SGDClassifier of scikit-learn has a logistic function for each of several classes, divided by their \
-                 sum: fit LogisticRegression",
-    },
-    Refusal {
-        operators: &["Exp", "ReduceSum", "Not", "ArrayFeatureExtractor"],
-        reason: "CalibratedClassifierCV of scikit-learn has a logistic function for each of several classes, divided by \
-                 their sum: import the model without its calibration",
+                 method=\"sigmoid\"",
     },
 ];
 
@@ -49,17 +33,9 @@ pub(super) fn check(nodes: &[Node]) -> Result<(), OnnxError> {
     }
     let find = |operator: &str| nodes.iter().find(|node| node.op_type == operator);
     let refuse = |node: &Node, reason: &str| Err(OnnxError::Node { node: node.label(), reason: reason.into() });
-    if let (Some(sum), Some(_), Some(_)) =
-        (nodes.iter().find(|node| node.op_type == "Sum" && node.input.len() > 1), find("Exp"), find("ArgMax"))
-    {
-        let reason = format!(
-            "CalibratedClassifierCV of scikit-learn takes the mean of {} models, which is no network: calibrate with \
-             ensemble=False",
-            sum.input.len()
-        );
-        return refuse(sum, &reason);
-    }
-    if let Some(second) = nodes.iter().filter(|node| node.op_type == "LinearClassifier").nth(1) {
+    // Those of CalibratedClassifierCV have a logistic function each.
+    let several = nodes.iter().filter(|node| node.op_type == "LinearClassifier" && find("Exp").is_none());
+    if let Some(second) = several.into_iter().nth(1) {
         let reason = "it is one of several classifiers in one, as in OneVsRestClassifier or VotingClassifier of \
                       scikit-learn: fit LogisticRegression, which takes several classes at once";
         return refuse(second, reason);

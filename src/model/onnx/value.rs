@@ -7,7 +7,7 @@ use super::elementwise::Function;
 use super::tensor::{Array, Element};
 use super::term::Term;
 use crate::engine::Output;
-use crate::model::preprocess::Step;
+use crate::model::preprocess::{RowNorm, Step};
 
 /// A value of the graph. All but the constants have the batch as first dimension; `tail` are the others.
 #[derive(Clone, Debug)]
@@ -46,7 +46,7 @@ pub(super) struct Columns {
     pub(super) element: Element,
 }
 
-/// One column, as a function of one feature.
+/// One column, as a function of one feature or of other cells.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Cell {
     /// A number.
@@ -70,20 +70,57 @@ pub(super) enum Cell {
     Computed { number: Box<Cell>, term: Rc<Term> },
     /// A number per category: `special` for some by their index, `rest` for the others.
     Category { feature: usize, special: Vec<(usize, f64)>, rest: f64, unknown: f64 },
+    /// The product of others, then steps; of none it is 1.
+    Product { factors: Rc<Vec<Cell>>, steps: Vec<Step> },
+    /// One of others, by its place, divided by the length of them all, then steps.
+    Normalized { group: Rc<Group>, at: usize, steps: Vec<Step> },
+}
+
+/// Cells that are divided by their length. Two are the same only if the same node made them: cells of groups of groups
+/// would take too long to compare.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) norm: RowNorm,
+    pub(super) cells: Vec<Cell>,
+    /// That of its cells and 1.
+    pub(super) depth: usize,
+}
+
+impl PartialEq for Group {
+    fn eq(&self, other: &Group) -> bool {
+        std::ptr::eq(self, other)
+    }
 }
 
 impl Cell {
-    pub(super) fn feature(&self) -> usize {
+    /// The feature that it is a function of, if it is only one.
+    pub(super) fn feature(&self) -> Option<usize> {
         match *self {
             Cell::Computed { ref number, .. } => number.feature(),
+            Cell::Product { .. } | Cell::Normalized { .. } => None,
             Cell::Number { feature, .. }
             | Cell::Bins { feature, .. }
             | Cell::Text { feature, .. }
             | Cell::IsText { feature, .. }
             | Cell::IsMissing { feature }
             | Cell::Place { feature, .. }
-            | Cell::Category { feature, .. } => feature,
+            | Cell::Category { feature, .. } => Some(feature),
         }
+    }
+
+    /// How many products and lengths of others it goes through at most.
+    pub(super) fn depth(&self) -> usize {
+        match self {
+            Cell::Product { factors, .. } => 1 + factors.iter().map(Cell::depth).max().unwrap_or(0),
+            Cell::Normalized { group, .. } => group.depth,
+            _ => 0,
+        }
+    }
+
+    /// The feature of a cell that is to be encoded.
+    pub(super) fn encoded_feature(&self) -> Result<usize, String> {
+        self.feature().ok_or_else(|| "it encodes a column that PolynomialFeatures or Normalizer of scikit-learn made of several: encode it before them"
+                .into())
     }
 }
 
@@ -98,7 +135,8 @@ pub(super) struct Inner {
     pub(super) tail: Vec<usize>,
 }
 
-/// A statistic over the row of a link, or the row after some of layer normalisation's steps.
+/// A statistic over the row of a link, or the row after some of the steps of a layer normalisation or of a division by the
+/// sum.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Moment {
     Mean,
@@ -114,6 +152,14 @@ pub(super) enum Moment {
     Inverse {
         epsilon: f64,
     },
+    Sum,
+    /// Whether the sum is 0, and whether it isn't.
+    IsEmpty,
+    HasSum,
+    /// 1 is added to each number of a row whose sum is 0: to the row, and so often as it has numbers to the sum.
+    Raised,
+    RaisedBy,
+    RaisedSum,
 }
 
 /// What the network answers.
@@ -135,4 +181,6 @@ pub(super) enum Form {
     Index,
     /// The most probable class, or probabilities by class.
     Named(Rc<Vec<String>>),
+    /// Probabilities times this number.
+    Times(usize),
 }

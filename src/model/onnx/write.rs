@@ -10,16 +10,20 @@
 //! distinguishes `null` from `""`, a tensor of strings doesn't: the empty string is a missing category, unless the model has a
 //! category of that name.
 
+mod combined;
 mod graph;
 mod steps;
 
+use std::borrow::Cow;
+
+use ndarray::Axis;
 use prost::Message;
 
 use super::proto::{self, DataType, OperatorSetId, StringStringEntry};
 use crate::engine::{Activation, Layer, Norm, NormPlace, Output};
 use crate::model::bundle::Draft;
 use crate::model::decision::Decision;
-use crate::model::preprocess::{Part, Step, Transform};
+use crate::model::preprocess::{Combination, Part, Step, Transform};
 use crate::model::signature::{Feature, Kind, Missing, Target, Unknown};
 use crate::model::target_scale::TargetScale;
 
@@ -57,6 +61,12 @@ pub enum WriteError {
         /// How many it would have.
         bytes: usize,
     },
+    /// No runtime reads dates.
+    #[error("feature {feature:?} is a date or time (--datetime), which ONNX has no operators for")]
+    Time {
+        /// Its name.
+        feature: String,
+    },
 }
 
 /// Writes a version as an ONNX model of opset 20.
@@ -66,12 +76,27 @@ pub enum WriteError {
 pub fn write(model: &Draft, version: u64) -> Result<Onnx, WriteError> {
     let mut graph = Builder::default();
     let features = &model.signature.features;
+    if let Some(feature) = features.iter().find(|feature| feature.kind == Kind::Time) {
+        return Err(WriteError::Time { feature: feature.name.clone() });
+    }
     let inputs: Vec<_> = features.iter().map(|feature| graph.input(&feature.name, element(feature))).collect();
     let columns = features.iter().zip(&model.preprocessing).zip(inputs);
     let columns: Vec<_> = columns.flat_map(|((feature, how), input)| column(&mut graph, feature, how, input)).collect();
     let mut value = graph.concat(columns);
+    let inputs = model.layers.first().map_or(0, Layer::inputs);
+    let mut taken = None;
+    if let Some(Transform::Combined { columns, hidden }) = model.preprocessing.last() {
+        let combined: usize = columns.iter().map(Combination::width).sum();
+        value = combined::write(&mut graph, columns, &value, inputs - combined);
+        // What is 0 for the network is left out, with its weights.
+        if !hidden.is_empty() {
+            let columns: Vec<usize> = (0..inputs).filter(|column| !hidden.contains(column)).collect();
+            value = combined::pick(&mut graph, &value, &columns);
+            taken = Some(columns);
+        }
+    }
     for (index, layer) in model.layers.iter().enumerate() {
-        value = dense(&mut graph, index, layer, &value);
+        value = dense(&mut graph, index, layer, taken.take().as_deref(), &value);
     }
     let outputs = answer(&mut graph, model, &value);
 
@@ -109,7 +134,7 @@ fn metadata(model: &Draft, version: u64) -> Vec<StringStringEntry> {
 
 fn element(feature: &Feature) -> DataType {
     match feature.kind {
-        Kind::Numeric => DataType::Double,
+        Kind::Numeric | Kind::Time => DataType::Double,
         Kind::Categorical { .. } => DataType::String,
     }
 }
@@ -122,8 +147,8 @@ fn column(graph: &mut Builder, feature: &Feature, transform: &Transform, input: 
         (Transform::OneHot, Kind::Categorical { categories, unknown }) => {
             vec![one_hot(graph, categories, *unknown, feature.missing, &input)]
         }
-        // No draft has it: one-hot columns of a number.
-        (Transform::OneHot, Kind::Numeric) => Vec::new(),
+        // No draft has it: one-hot columns of a number, or columns of several for a feature.
+        (Transform::OneHot, Kind::Numeric | Kind::Time) | (Transform::Combined { .. }, _) => Vec::new(),
     }
 }
 
@@ -140,18 +165,18 @@ fn several(graph: &mut Builder, feature: &Feature, parts: &[Part], input: &str) 
     let is_asked = fill.is_some() || parts.contains(&Part::Indicator);
     let missing = if is_asked { graph.node("IsNaN", [input], vec![]) } else { String::new() };
     if let Some(fill) = fill {
-        let fill = scalar(graph, feature, "fill", fill);
+        let fill = scalar(graph, &feature.name, "fill", fill);
         imputed = graph.node("Where", [&missing, &fill, input], vec![]);
     }
     let part = |part: &Part| match part {
         Part::Number { steps } => {
-            let value = steps::write(graph, feature, steps, &imputed);
+            let value = steps::write(graph, &feature.name, steps, &imputed);
             cast(graph, &value, DataType::Float)
         }
         Part::Indicator => cast(graph, &missing, DataType::Float),
         Part::Bins { steps, edges } => {
-            let value = steps::write(graph, feature, steps, &imputed);
-            steps::bins(graph, feature, edges, &value)
+            let value = steps::write(graph, &feature.name, steps, &imputed);
+            steps::bins(graph, &feature.name, edges, &value)
         }
     };
     parts.iter().map(part).collect()
@@ -184,19 +209,33 @@ fn one_hot(graph: &mut Builder, categories: &[String], unknown: Unknown, missing
     graph.node("Reshape", [&columns, &shape], vec![])
 }
 
-fn dense(graph: &mut Builder, index: usize, layer: &Layer, input: &str) -> String {
+/// A layer; of its inputs all, or those that are taken.
+fn dense(graph: &mut Builder, index: usize, layer: &Layer, taken: Option<&[usize]>, input: &str) -> String {
     let name = |part| format!("layers.{index}.{part}");
-    let dims = [layer.inputs(), layer.outputs()];
-    let weights = graph.floats(&name("weight"), &dims, layer.weights.to_f32().iter());
+    let mut weights = layer.weights.to_f32();
+    if let Some(taken) = taken {
+        weights = Cow::Owned(weights.select(Axis(0), taken));
+    }
+    let dims = [weights.nrows(), layer.outputs()];
+    let weights = graph.floats(&name("weight"), &dims, weights.iter());
     let bias = graph.floats(&name("bias"), &dims[1..], &layer.bias);
     let mut value = graph.node("Gemm", [input, &weights, &bias], vec![]);
     let normalize = |graph: &mut Builder, place, value: String| match &layer.norm {
         Some(norm) if norm.place == place => layer_norm(graph, index, norm, &value),
         _ => value,
     };
+    let parts = (layer.passed > 0).then(|| {
+        let (active, outputs) = (layer.active(), layer.outputs());
+        [0..active, active..outputs].map(|columns| combined::pick(graph, &value, &columns.collect::<Vec<_>>()))
+    });
+    let passed = parts.map(|[active, passed]| {
+        value = active;
+        passed
+    });
     value = normalize(graph, NormPlace::BeforeActivation, value);
     value = activate(graph, index, layer, value);
-    normalize(graph, NormPlace::AfterActivation, value)
+    value = normalize(graph, NormPlace::AfterActivation, value);
+    graph.concat([value].into_iter().chain(passed).collect())
 }
 
 fn layer_norm(graph: &mut Builder, index: usize, norm: &Norm, value: &str) -> String {
@@ -254,7 +293,7 @@ fn activate(graph: &mut Builder, index: usize, layer: &Layer, value: String) -> 
 /// The outputs, and what they are called.
 fn answer(graph: &mut Builder, model: &Draft, value: &str) -> Vec<String> {
     let logits = match model.output {
-        Output::Identity | Output::Softmax => value.to_owned(),
+        Output::Identity | Output::Softmax | Output::Normalized => value.to_owned(),
         // The softmax of 0 and z is 1 - p and p for p = 1 / (1 + e⁻ᶻ), and both keep their digits.
         Output::Logistic => {
             let beside_zero = graph.floats("beside_zero", &[1, 2], &[0.0, 1.0]);
@@ -273,7 +312,10 @@ fn answer(graph: &mut Builder, model: &Draft, value: &str) -> Vec<String> {
             }
         },
         Target::Classification { classes, .. } => {
-            let probabilities = graph.node("Softmax", [&logits], vec![int("axis", -1)]);
+            let probabilities = match model.output {
+                Output::Normalized => shares(graph, &logits, classes.len()),
+                _ => graph.node("Softmax", [&logits], vec![int("axis", -1)]),
+            };
             // The first of equals, as weir's own.
             let best = graph.node("ArgMax", [&probabilities], vec![int("axis", 1), int("keepdims", 0)]);
             let names = graph.texts("classes", classes);
@@ -286,8 +328,22 @@ fn answer(graph: &mut Builder, model: &Draft, value: &str) -> Vec<String> {
     }
 }
 
-fn scalar(graph: &mut Builder, feature: &Feature, name: &str, value: f64) -> String {
-    graph.double(&format!("{}.{name}", feature.name), value)
+/// Each value divided by the sum of all; if that is 0, all have equal shares.
+fn shares(graph: &mut Builder, values: &str, count: usize) -> String {
+    let axis = graph.sizes("axis", &[1]);
+    let sum = graph.node("ReduceSum", [values, &axis], vec![int("keepdims", 1)]);
+    let has_sum = cast(graph, &sum, DataType::Bool);
+    let is_empty = graph.node("Not", [&has_sum], vec![]);
+    let is_empty = cast(graph, &is_empty, DataType::Float);
+    let raised = graph.node("Add", [values, &is_empty], vec![]);
+    let count = graph.floats("count", &[], &[count as f32]);
+    let empty_sum = graph.node("Mul", [&is_empty, &count], vec![]);
+    let sum = graph.node("Add", [&sum, &empty_sum], vec![]);
+    graph.node("Div", [&raised, &sum], vec![])
+}
+
+fn scalar(graph: &mut Builder, name: &str, part: &str, value: f64) -> String {
+    graph.double(&format!("{name}.{part}"), value)
 }
 
 fn cast(graph: &mut Builder, value: &str, to: DataType) -> String {

@@ -135,6 +135,7 @@ impl Piece {
                 epsilon: norm.epsilon as f32,
                 place,
             }),
+            passed: 0,
         }
     }
 }

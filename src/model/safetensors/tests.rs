@@ -27,7 +27,7 @@ fn score(imported: Imported, rows: &[Vec<f64>]) -> Array2<f32> {
 /// The values of a record in the order of the features.
 fn decode(signature: &Signature, record: &Map<String, Value>) -> Vec<f64> {
     let value = |feature: &crate::model::signature::Feature| match &feature.kind {
-        Kind::Numeric => record[&feature.name].as_f64().unwrap(),
+        Kind::Numeric | Kind::Time => record[&feature.name].as_f64().unwrap(),
         Kind::Categorical { categories, .. } => {
             categories.iter().position(|category| *category == record[&feature.name]).unwrap() as f64
         }

@@ -33,7 +33,8 @@ pub fn prune(layers: &[Layer], share: f64, inputs: Option<ArrayView2<'_, f32>>) 
     for index in 1..pruned.len() {
         let (layer, next) = (&pruned[index - 1], &pruned[index]);
         let count = neurons(share, layer.outputs()).min(layer.outputs() - 1);
-        if count == 0 || layer.norm.is_some() {
+        // Nor may numbers go that a later layer needs.
+        if count == 0 || layer.norm.is_some() || layer.passed > 0 {
             continue;
         }
         let mut order: Vec<usize> = (0..layer.outputs()).collect();

@@ -164,6 +164,9 @@ fn a_norm_keeps_its_neurons() {
     whole[0].norm = Some(Norm { scale: Array1::ones(10), shift: Array1::zeros(10), epsilon: 1e-5, place });
     let pruned = prune(&whole, 0.5, None).unwrap();
     assert_eq!((pruned[0].outputs(), pruned[1].inputs(), pruned[1].outputs()), (10, 10, 5));
+    whole[1].passed = 2;
+    assert_eq!(prune(&whole, 0.5, None), Err(ShrinkError::NothingToPrune));
+    whole[1].passed = 0;
     whole[1].norm = whole[0].norm.clone();
     assert_eq!(prune(&whole, 0.5, None), Err(ShrinkError::NothingToPrune));
 }

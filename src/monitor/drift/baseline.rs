@@ -154,7 +154,7 @@ impl Baseline {
                 ));
             }
             let values = match &feature.kind {
-                Kind::Numeric => Values::Numbers,
+                Kind::Numeric | Kind::Time => Values::Numbers,
                 Kind::Categorical { categories, .. } => Values::OneOf(categories),
             };
             histogram.validate(values, self.cycle)?;
@@ -294,6 +294,8 @@ fn empty(name: &str, bins: Bins) -> Histogram {
 fn feature_bins(feature: &Feature, column: ArrayView1<'_, f64>) -> Bins {
     match &feature.kind {
         Kind::Numeric => Bins::Numeric { edges: edges(column.iter().copied()) },
+        // A later time is no drift.
+        Kind::Time => Bins::Numeric { edges: Vec::new() },
         Kind::Categorical { categories, .. } => {
             let levels = levels(&rows_by_category(feature, column));
             let own = levels.own.into_iter().map(|at| categories[at].clone()).collect();
@@ -413,6 +415,21 @@ mod tests {
         let newer = stored.replacen('{', r#"{"format": 4, "#, 1);
         let error = serde_json::from_str::<Baseline>(&newer).unwrap_err().to_string();
         assert!(error.contains("format 4") && error.contains("upgrade weir"), "{error}");
+    }
+
+    #[test]
+    fn a_later_time_is_no_drift() {
+        let mut signature = signature(1);
+        signature.features[0].kind = Kind::Time;
+        let rows: Vec<_> = (0..200).map(|row| [1.7e9 + f64::from(row), 0.0]).collect();
+        let baseline = fit(&signature, &rows);
+        assert_eq!(baseline.validate(&signature), Ok(()));
+        let plan = Plan::new(&baseline, &signature);
+        let mut counts = Counts::new(&plan);
+        let later = Array2::from_shape_fn((300, 2), |(row, column)| if column == 0 { 1.8e9 + row as f64 } else { 0.0 });
+        plan.count_rows(later.view(), &mut counts);
+        let column = &plan.columns()[0];
+        assert_eq!((column.outside, plan.compare(column, counts.all()).psi), (None, Some(0.0)));
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl Plan {
         let mut taken = HashSet::new();
         for (histogram, feature) in baseline.features.iter().zip(&signature.features).take(max_features) {
             let categories = match &feature.kind {
-                Kind::Numeric => &[],
+                Kind::Numeric | Kind::Time => &[],
                 Kind::Categorical { categories, .. } => categories.as_slice(),
             };
             plan.push(
@@ -89,6 +89,10 @@ impl Plan {
                 categories,
                 max_classes,
             );
+            // Its baseline has no range: a later time is no drift.
+            if let (Kind::Time, Some(column)) = (&feature.kind, plan.columns.last_mut()) {
+                column.outside = None;
+            }
         }
         plan.features = plan.columns.len();
         for histogram in &baseline.predictions {

@@ -84,7 +84,7 @@ catalogue! {
     paused: IntGaugeVec = "weir_route_paused" {"route"}
         "1 while a route's records wait: too many were rejected, or somebody paused it.";
     waiting: IntGaugeVec = "weir_route_waiting" {"route", "reason"}
-        "1 while a route takes no records in some worker, by reason: ratio, by_hand, refused, room, model.";
+        "1 while a route, or a partition of it, takes no records in some worker, by reason: ratio, by_hand, refused, room, model, input, transaction.";
     stages: HistogramVec = "weir_stage_seconds" {"route", "stage"}
         "Time that a batch spends in a stage: decode, batch, score, encode, deliver." [STAGE_SECONDS];
     end_to_end: HistogramVec = "weir_end_to_end_seconds" {"route"}
@@ -277,6 +277,10 @@ label_values! {
         Room = "room",
         /// No version of its model is loaded yet.
         Model = "model",
+        /// None of its input topics exists, or may be read.
+        Input = "input",
+        /// A transaction of an input's producer stays open, and what comes after it can't be consumed.
+        Transaction = "transaction",
     }
 }
 

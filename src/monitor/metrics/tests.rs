@@ -233,16 +233,16 @@ fn a_route_waits_as_long_as_any_worker_waits_for_that_reason() {
             |reason: &WaitReason| samples[&format!(r#"weir_route_waiting{{reason="{}",route="r"}}"#, reason.as_str())];
         WaitReason::ALL.iter().map(of).collect::<Vec<_>>()
     };
-    assert_eq!(waiting(), [0.0; 5]);
+    assert_eq!(waiting(), [0.0; 7]);
     one.waiting(WaitReason::ByHand, true);
     one.waiting(WaitReason::ByHand, true);
     two.waiting(WaitReason::ByHand, true);
     two.waiting(WaitReason::Room, true);
-    assert_eq!(waiting(), [0.0, 1.0, 0.0, 1.0, 0.0]);
+    assert_eq!(waiting(), [0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0]);
     one.waiting(WaitReason::ByHand, false);
-    assert_eq!(waiting(), [0.0, 1.0, 0.0, 1.0, 0.0], "the other worker still waits");
+    assert_eq!(waiting(), [0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0], "the other worker still waits");
     drop(two);
-    assert_eq!(waiting(), [0.0; 5], "a worker that is gone doesn't wait");
+    assert_eq!(waiting(), [0.0; 7], "a worker that is gone doesn't wait");
 }
 
 #[test]

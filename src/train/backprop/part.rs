@@ -172,6 +172,8 @@ fn apply_output(output: Output, mut values: ArrayViewMut2<'_, f32>) {
     match output {
         Output::Identity => {}
         Output::Logistic => values.mapv_inplace(|logit| 1.0 / (1.0 + (-logit).exp())),
+        // No training has it: there is no loss for it.
+        Output::Normalized => {}
         Output::Softmax => {
             for mut row in values.rows_mut() {
                 // Subtracting the largest keeps the exponentials finite. A NaN passes on: `max` alone would lose it.

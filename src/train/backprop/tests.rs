@@ -57,6 +57,7 @@ fn the_loss_falls_as_scikit_learns_does() {
                 (Truth::Classes(sums.map(|sum| usize::from(sum >= -0.5) + usize::from(sum >= 0.5)).collect()), 3)
             }
             Output::Identity => (Truth::Numbers(sums.map(|sum| sum / 2.0).collect()), 1),
+            Output::Normalized => unreachable!("no training has it"),
         };
         let mut network = Network::zeros(&[3, 4, 3, logits], activation, output);
         for (index, parameter) in network.parameters.iter_mut().enumerate() {

@@ -1,5 +1,6 @@
 //! The second reading: the values of the planned columns, into one matrix.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use ndarray::Array2;
@@ -33,8 +34,7 @@ impl Plan {
             labels: self.features.iter().map(|_| Interner::default()).collect(),
             targets: Vec::new(),
             classes: Interner::default(),
-            scale: None,
-            times: Vec::new(),
+            clock: Clock::default(),
             without_target: 0,
         };
         let (width, available) = (self.features.len() as u64, memory::available());
@@ -50,10 +50,17 @@ impl Plan {
     }
 
     /// The number of a cell where numbers are expected.
-    fn number(&self, source: &Source, spot: Spot, name: &str, cell: Cell<'_>) -> Result<f64, DatasetError> {
+    fn number(
+        &self,
+        source: &Source,
+        spot: Spot,
+        name: &str,
+        cell: Cell<'_>,
+        lenient: bool,
+    ) -> Result<f64, DatasetError> {
         match cell.number() {
             Ok(number) => Ok(number),
-            Err(gap) if self.lenient || gap == Gap::Missing => Ok(gap.value()),
+            Err(gap) if lenient || gap == Gap::Missing => Ok(gap.value()),
             Err(Gap::NotFinite) => Err(source.bad_cell(spot, name, format!("{:?} isn't finite", cell.text()))),
             Err(_) => Err(source.bad_cell(spot, name, format!("{:?} isn't a number", cell.text()))),
         }
@@ -66,69 +73,22 @@ struct Reading {
     labels: Vec<Interner>,
     targets: Vec<f64>,
     classes: Interner,
-    scale: Option<Scale>,
-    times: Vec<f64>,
+    clock: Clock,
     without_target: usize,
 }
 
-impl Reading {
-    fn row(&mut self, plan: &Plan, source: &Source, spot: Spot, cells: &[Cell<'_>]) -> Result<(), DatasetError> {
-        let (features, cells) = cells.split_at(plan.features.len());
-        let (targets, time) = cells.split_at(plan.targets.len());
+/// The time column, value by value.
+#[derive(Debug, Default)]
+pub(super) struct Clock {
+    scale: Option<Scale>,
+    times: Vec<f64>,
+}
 
-        let start = self.targets.len();
-        for (planned, &cell) in plan.targets.iter().zip(targets) {
-            let target = self.target(plan, source, spot, planned, cell)?;
-            if target.is_nan() {
-                self.targets.truncate(start);
-                self.without_target += 1;
-                return Ok(());
-            }
-            self.targets.push(target);
-        }
-        for ((planned, &cell), labels) in plan.features.iter().zip(features).zip(&mut self.labels) {
-            self.rows.push(match (planned.categorical, cell) {
-                (_, Cell::Missing) => Gap::Missing.value(),
-                (false, cell) => plan.number(source, spot, &planned.name, cell)?,
-                (true, cell) => {
-                    let text = cell.text();
-                    let index = labels.index(&text);
-                    if index >= plan.most_categories {
-                        return Err(too_many(plan, source, spot, &planned.name, &text));
-                    }
-                    index as f64
-                }
-            });
-        }
-        if let (Some(name), &[cell]) = (&plan.time, time) {
-            let time = self.time(cell).map_err(|problem| source.bad_cell(spot, name, problem))?;
-            self.times.push(time);
-        }
+impl Clock {
+    pub(super) fn see(&mut self, source: &Source, spot: Spot, name: &str, cell: Cell<'_>) -> Result<(), DatasetError> {
+        let time = self.time(cell).map_err(|problem| source.bad_cell(spot, name, problem))?;
+        self.times.push(time);
         Ok(())
-    }
-
-    /// A value of a target; NaN if it is missing.
-    fn target(
-        &mut self,
-        plan: &Plan,
-        source: &Source,
-        spot: Spot,
-        planned: &PlannedColumn,
-        cell: Cell<'_>,
-    ) -> Result<f64, DatasetError> {
-        if cell == Cell::Missing || !planned.categorical {
-            return plan.number(source, spot, &planned.name, cell);
-        }
-        // Adding 0 makes one class of 0 and -0.
-        let number = cell.number().ok().filter(|_| plan.classes_are_numbers).map(|number| (number + 0.0).to_string());
-        let text = number.map_or_else(|| cell.text(), Into::into);
-        let class = self.classes.index(&text);
-        if class >= MAX_CATEGORIES && !plan.lenient {
-            let (path, column) = (source.path.clone(), planned.name.clone());
-            let (place, example) = (source.place(spot), text.into_owned());
-            return Err(DatasetError::TooManyClasses { path, column, place, example });
-        }
-        Ok(class as f64)
     }
 
     fn time(&mut self, cell: Cell<'_>) -> Result<f64, String> {
@@ -143,6 +103,91 @@ impl Reading {
             _ => scale.parse(&text),
         };
         time.ok_or_else(|| format!("{text:?} isn't {}", scale.as_str()))
+    }
+
+    /// All of them, if there were any.
+    pub(super) fn times(self) -> Option<Times> {
+        self.scale.map(|scale| Times { scale, rows: self.times })
+    }
+}
+
+impl PlannedColumn {
+    fn text<'a>(&self, cell: &'a Cell<'_>) -> Cow<'a, str> {
+        match cell.boolean().filter(|_| self.boolean) {
+            Some(boolean) => Cow::Borrowed(if boolean { "true" } else { "false" }),
+            None => cell.text(),
+        }
+    }
+}
+
+impl Reading {
+    fn row(&mut self, plan: &Plan, source: &Source, spot: Spot, cells: &[Cell<'_>]) -> Result<(), DatasetError> {
+        let (features, cells) = cells.split_at(plan.features.len());
+        let (targets, time) = cells.split_at(plan.targets.len());
+
+        let start = self.targets.len();
+        let lenient = plan.lenient || plan.lenient_rows.get(start).is_some_and(|lenient| *lenient);
+        for (planned, &cell) in plan.targets.iter().zip(targets) {
+            let target = self.target(plan, source, spot, planned, cell)?;
+            if target.is_nan() && (plan.lenient || cell.number() == Err(Gap::Missing)) {
+                self.targets.truncate(start);
+                self.without_target += 1;
+                return Ok(());
+            }
+            self.targets.push(target);
+        }
+        for ((planned, &cell), labels) in plan.features.iter().zip(features).zip(&mut self.labels) {
+            self.rows.push(match (planned.categorical, cell) {
+                (_, Cell::Missing) => Gap::Missing.value(),
+                (_, cell) if planned.time => match cell.time() {
+                    Ok(time) => time,
+                    Err(gap) if lenient || gap == Gap::Missing => gap.value(),
+                    Err(_) => {
+                        let problem = format!("{:?} isn't {}", cell.text(), Scale::Iso8601.as_str());
+                        return Err(source.bad_cell(spot, &planned.name, problem));
+                    }
+                },
+                (false, cell) => plan.number(source, spot, &planned.name, cell, lenient)?,
+                (true, cell) => {
+                    let text = planned.text(&cell);
+                    match labels.index(&text, plan.most_categories, lenient) {
+                        Some(index) => index as f64,
+                        None if lenient => Gap::Unknown.value(),
+                        None => return Err(too_many(plan, source, spot, &planned.name, &text)),
+                    }
+                }
+            });
+        }
+        if let (Some(name), &[cell]) = (&plan.time, time) {
+            self.clock.see(source, spot, name, cell)?;
+        }
+        Ok(())
+    }
+
+    /// A value of a target; NaN if it is missing.
+    fn target(
+        &mut self,
+        plan: &Plan,
+        source: &Source,
+        spot: Spot,
+        planned: &PlannedColumn,
+        cell: Cell<'_>,
+    ) -> Result<f64, DatasetError> {
+        let lenient = plan.lenient || plan.lenient_rows.get(self.targets.len()).is_some_and(|lenient| *lenient);
+        if !planned.categorical || cell.number() == Err(Gap::Missing) {
+            return plan.number(source, spot, &planned.name, cell, lenient);
+        }
+        let number = Some(()).filter(|()| plan.classes_are_numbers).and_then(|()| cell.class_number());
+        let text = number.map_or_else(|| planned.text(&cell), Into::into);
+        let most = if lenient { usize::MAX } else { MAX_CATEGORIES };
+        match self.classes.index(&text, most, lenient) {
+            Some(class) => Ok(class as f64),
+            None => {
+                let (path, column) = (source.path.clone(), planned.name.clone());
+                let (place, example) = (source.place(spot), text.into_owned());
+                Err(DatasetError::TooManyClasses { path, column, place, example })
+            }
+        }
     }
 
     fn finish(self, planned: Vec<PlannedColumn>) -> DecodedTable {
@@ -164,7 +209,7 @@ impl Reading {
             targets.iter_mut().for_each(|class| *class = ranks[*class as usize] as f64);
             classes = names;
         }
-        let times = self.scale.map(|scale| Times { scale, rows: self.times });
+        let times = self.clock.times();
         DecodedTable { features, rows, targets, classes, times, without_target: self.without_target }
     }
 }
@@ -180,24 +225,39 @@ fn too_many(plan: &Plan, source: &Source, spot: Spot, name: &str, text: &str) ->
 
 /// Distinct texts in the order of their first appearance.
 #[derive(Default)]
-struct Interner {
+pub(super) struct Interner {
     indices: HashMap<String, usize>,
+    /// Which of them rows have that train.
+    trained: Vec<bool>,
+    /// How many of them.
+    count: usize,
 }
 
 impl Interner {
-    fn index(&mut self, text: &str) -> usize {
-        if let Some(&index) = self.indices.get(text) {
-            return index;
+    /// Its index; `None` if rows that train would have more than `most`. What other rows have on top doesn't count, but there
+    /// may only be as many of that again.
+    pub(super) fn index(&mut self, text: &str, most: usize, lenient: bool) -> Option<usize> {
+        let index = match self.indices.get(text) {
+            Some(&index) => index,
+            None if lenient && self.indices.len() >= most.saturating_mul(2) => return None,
+            None => {
+                let index = self.indices.len();
+                self.indices.insert(text.into(), index);
+                self.trained.push(false);
+                index
+            }
+        };
+        if !lenient && !self.trained[index] {
+            self.trained[index] = true;
+            self.count += 1;
         }
-        let index = self.indices.len();
-        self.indices.insert(text.into(), index);
-        index
+        (self.count <= most).then_some(index)
     }
 
     /// The texts in order, by number if all are numbers, and for each index its place in that order.
-    fn sorted(self) -> (Vec<String>, Vec<usize>) {
+    pub(super) fn sorted(self) -> (Vec<String>, Vec<usize>) {
         let mut texts: Vec<(String, usize)> = self.indices.into_iter().collect();
-        let value = |text: &str| Cell::Untyped(text).number().ok();
+        let value = |text: &str| crate::texts::number(text).filter(|number| number.is_finite());
         if texts.iter().all(|(text, _)| value(text).is_some()) {
             let value = |text: &str| value(text).unwrap_or_default();
             texts.sort_unstable_by(|(a, _), (b, _)| value(a).total_cmp(&value(b)).then_with(|| a.cmp(b)));

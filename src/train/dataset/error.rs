@@ -23,8 +23,8 @@ pub enum DatasetError {
         /// The pattern.
         pattern: String,
     },
-    /// A folder stands where a file should.
-    #[error("{} is a directory: name its files, for instance by '{}/*.csv'", path.display(), path.display())]
+    /// A folder has no files.
+    #[error("{} is a directory without files; names that begin with a dot or an underscore don't count", path.display())]
     Directory {
         /// The folder.
         path: PathBuf,
@@ -66,7 +66,15 @@ pub enum DatasetError {
         place: Place,
     },
     /// A row has more or fewer cells than the header.
-    #[error("{}, {place}: {found} cells, but the header has {expected}: a cell with a comma needs quotes", path.display())]
+    #[error(
+        "{}, {place}: {found} cells, but the header has {expected}: {}",
+        path.display(),
+        if found > expected {
+            format!("a cell with {delimiter:?} in it needs quotes, or the separator is another one (--delimiter)")
+        } else {
+            format!("the row ends too early, a quote isn't closed, or the separator isn't {delimiter:?} (--delimiter)")
+        }
+    )]
     Ragged {
         /// The file.
         path: PathBuf,
@@ -76,6 +84,8 @@ pub enum DatasetError {
         found: u64,
         /// The header's.
         expected: u64,
+        /// What separates them.
+        delimiter: char,
     },
     /// The file says that it is Parquet but can't be read as that.
     #[error("{} can't be read as Parquet; if it wasn't written to its end, make it again", path.display())]
@@ -121,10 +131,15 @@ pub enum DatasetError {
     },
     /// A column has more distinct texts than [`MAX_CATEGORIES`].
     #[error(
-        "column {column:?} of {} has more than {MAX_CATEGORIES} different texts, such as {example:?} in {place}: leave \
+        "column {column:?} of {} has more than {MAX_CATEGORIES} different texts, such as {example:?} in {place}: {}leave \
          it out (--drop or --id), keep its most frequent ones (--max-categories), or use --numeric to see which of its \
          cells isn't a number",
-        path.display()
+        path.display(),
+        if crate::texts::seconds(example).is_some() {
+            format!("if it is a time, name it (--time) or make features of it (--datetime {column}=hour,weekday,month), or ")
+        } else {
+            String::new()
+        }
     )]
     TooManyCategories {
         /// The file.

@@ -2,18 +2,19 @@
 //!
 //! They are decoded as the codecs decode records, so what serving would reject is counted here and not an error.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 
 use ndarray::{Array2, ArrayView2, Axis};
 
 use super::decode::DecodedTable;
 use super::plan::Plan;
-use super::source::Cell;
-use super::{Column, DatasetError, Table, TargetValues, open_all};
-use crate::limits::Limits;
+use super::source::Source;
+use super::{ClassIndex, Column, DatasetError, ReadOptions, Table, TargetValues};
+use crate::codec::json::Categories;
+use crate::model::preprocess::Preprocess;
 use crate::model::signature::{Feature, Kind, MIN_FEATURES, Signature, Target};
 use crate::record::Gap;
+use crate::texts;
 
 /// Rows that a model accepts, and what they should be predicted as.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,12 +59,18 @@ impl Examples {
     /// # Errors
     ///
     /// A feature or target that has no column, and data of which the model can use no row.
-    pub fn read(paths: &[PathBuf], signature: &Signature, limits: Limits) -> Result<Examples, DatasetError> {
-        let decoded = read(paths, Plan::of(signature, true), signature, limits)?;
+    pub fn read(
+        paths: &[PathBuf],
+        signature: &Signature,
+        options: impl Into<ReadOptions>,
+    ) -> Result<Examples, DatasetError> {
+        let decoded = read(paths, Plan::of(signature, true), signature, &options.into())?;
         let rows = decode(&decoded.features, decoded.rows.view(), &signature.features)?;
         let truth = match &signature.target {
             Target::Classification { classes, .. } => {
-                let class = |&class: &f64| index_of(classes, &decoded.classes[class as usize]);
+                let index = ClassIndex::of(classes);
+                let named: Vec<Option<usize>> = decoded.classes.iter().map(|name| index.find(name)).collect();
+                let class = |&class: &f64| named[class as usize];
                 Labels::Classes(decoded.targets.iter().map(class).collect())
             }
             Target::Regression { names } => {
@@ -92,10 +99,10 @@ impl Examples {
         paths: &[PathBuf],
         signature: &Signature,
         time: Option<&str>,
-        limits: Limits,
+        options: impl Into<ReadOptions>,
     ) -> Result<UnlabelledRows, DatasetError> {
         let plan = Plan { time: time.map(String::from), ..Plan::of(signature, false) };
-        let decoded = read(paths, plan, signature, limits)?;
+        let decoded = read(paths, plan, signature, &options.into())?;
         let rows = decode(&decoded.features, decoded.rows.view(), &signature.features)?;
         let keep: Vec<usize> = (0..rows.nrows()).filter(|&row| accepts(signature, &rows, row)).collect();
         let rejected = rows.nrows() - keep.len();
@@ -113,7 +120,9 @@ impl Examples {
         let rows = decode(&table.features, table.rows.view(), &signature.features)?;
         let truth = match (&table.target.values, &signature.target) {
             (TargetValues::Classes { names, rows }, Target::Classification { classes, .. }) => {
-                Labels::Classes(rows.iter().map(|&class| index_of(classes, &names[class])).collect())
+                let index = ClassIndex::of(classes);
+                let named: Vec<Option<usize>> = names.iter().map(|name| index.find(name)).collect();
+                Labels::Classes(rows.iter().map(|&class| named[class]).collect())
             }
             (TargetValues::Numbers(numbers), Target::Regression { .. }) => {
                 let numbers = Array2::from_shape_vec((numbers.len(), 1), numbers.clone());
@@ -124,12 +133,13 @@ impl Examples {
         Ok(Examples::accepted(signature, rows, &truth, 0))
     }
 
-    /// Leaves out rows that the model rejects for more than its signature says, and counts them.
-    pub fn reject(&mut self, rejects: impl Fn(&[f64]) -> bool) {
-        let accepted = |&row: &usize| self.rows.row(row).to_slice().is_some_and(|row| !rejects(row));
+    /// Leaves out rows that the preprocessing rejects though the signature doesn't, and counts them.
+    pub fn taken_by(mut self, signature: &Signature, preprocess: &Preprocess) -> Examples {
+        let takes = |row: &[f64]| preprocess.check(signature, row).is_ok();
+        let accepted = |&row: &usize| self.rows.row(row).to_slice().is_some_and(takes);
         let keep: Vec<usize> = (0..self.len()).filter(accepted).collect();
         if keep.len() == self.len() {
-            return;
+            return self;
         }
         self.rejected += self.len() - keep.len();
         self.truth = match &self.truth {
@@ -138,6 +148,7 @@ impl Examples {
         };
         self.places = keep.iter().map(|&row| self.places[row]).collect();
         self.rows = self.rows.select(Axis(0), &keep);
+        self
     }
 
     /// How many rows there are.
@@ -177,16 +188,25 @@ enum Labels {
     Numbers(Array2<f64>),
 }
 
-fn read(paths: &[PathBuf], plan: Plan, signature: &Signature, limits: Limits) -> Result<DecodedTable, DatasetError> {
-    let sources = open_all(paths, limits)?;
-    for source in &sources {
-        let names = signature.features.iter().map(|feature| &feature.name);
-        let lacking: Vec<String> = names.filter(|name| source.position(name).is_none()).cloned().collect();
-        if !lacking.is_empty() {
-            return Err(DatasetError::NoFeatures { path: source.path.clone(), names: lacking });
-        }
-    }
+fn read(
+    paths: &[PathBuf],
+    plan: Plan,
+    signature: &Signature,
+    options: &ReadOptions,
+) -> Result<DecodedTable, DatasetError> {
+    let sources = Source::open_all(paths, options)?;
+    sources.iter().try_for_each(|source| check_features(source, signature))?;
     plan.decode(&sources)
+}
+
+/// The error names all features that a file lacks.
+pub(super) fn check_features(source: &Source, signature: &Signature) -> Result<(), DatasetError> {
+    let names = signature.features.iter().map(|feature| &feature.name);
+    let lacking: Vec<String> = names.filter(|name| source.position(name).is_none()).cloned().collect();
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    Err(DatasetError::NoFeatures { path: source.path.clone(), names: lacking })
 }
 
 /// Rows as a codec would decode them for these features: columns by name, categories by the features' own lists.
@@ -198,13 +218,13 @@ pub(in crate::train) fn decode(
     let mut decoded = Array2::zeros((rows.nrows(), features.len()));
     for (feature, mut to) in features.iter().zip(decoded.columns_mut()) {
         let other_kind = || DatasetError::OtherKind { column: feature.name.clone() };
-        let at = columns.iter().position(|column| column.name == feature.name).ok_or_else(other_kind)?;
+        let at = texts::position(columns.iter().map(|column| column.name.as_str()), &feature.name);
+        let at = at.ok_or_else(other_kind)?;
         match (&feature.kind, &columns[at].categories) {
-            (Kind::Numeric, None) => to.assign(&rows.column(at)),
+            (Kind::Numeric | Kind::Time, None) => to.assign(&rows.column(at)),
             (Kind::Categorical { categories, .. }, Some(names)) => {
-                let index = Index::of(categories);
-                let known = |name: &String| index.find(name).map_or(Gap::Unknown.value(), |index| index as f64);
-                let translated: Vec<f64> = names.iter().map(known).collect();
+                let index = Categories::new(categories);
+                let translated: Vec<f64> = names.iter().map(|name| translate(&index, name)).collect();
                 let translate = |&value: &f64| if value.is_nan() { value } else { translated[value as usize] };
                 to.assign(&rows.column(at).map(translate));
             }
@@ -214,44 +234,15 @@ pub(in crate::train) fn decode(
     Ok(decoded)
 }
 
-/// Where categories are in their list.
-struct Index<'a> {
-    names: HashMap<&'a str, usize>,
-    /// By the bits of the number that a category is called.
-    numbers: HashMap<u64, usize>,
-}
-
-impl<'a> Index<'a> {
-    fn of(categories: &'a [String]) -> Index<'a> {
-        // Of several categories that are one number the first one counts, so it comes last here.
-        let listed = || categories.iter().enumerate().rev();
-        Index {
-            names: listed().map(|(index, name)| (name.as_str(), index)).collect(),
-            numbers: listed().filter_map(|(index, name)| Some((number(name)?, index))).collect(),
-        }
-    }
-
-    /// The category of this name, or else the one that is the same number, as the codecs have it.
-    fn find(&self, name: &str) -> Option<usize> {
-        let exact = self.names.get(name).copied();
-        exact.or_else(|| self.numbers.get(&number(name)?).copied())
-    }
-}
-
-/// The bits of the number that a text says, if no other integer has the same.
-fn number(text: &str) -> Option<u64> {
-    const AMBIGUOUS: f64 = (1_u64 << 53) as f64;
-    let number = Cell::Untyped(text).number().ok().filter(|number| number.abs() < AMBIGUOUS)?;
-    // -0 is 0.
-    Some((number + 0.0).to_bits())
+/// The row value of a cell that is called so, as for a record.
+pub(super) fn translate(categories: &Categories, name: &str) -> f64 {
+    // A table may write a boolean as a text.
+    let unknown = if texts::boolean(name).is_some() { Gap::Boolean } else { Gap::Unknown };
+    categories.index_or(name.as_bytes(), unknown)
 }
 
 fn accepts(signature: &Signature, rows: &Array2<f64>, row: usize) -> bool {
     rows.row(row).to_slice().is_some_and(|row| signature.check_record(row, MIN_FEATURES).is_ok())
-}
-
-fn index_of(classes: &[String], name: &str) -> Option<usize> {
-    classes.iter().position(|class| class == name)
 }
 
 #[cfg(test)]

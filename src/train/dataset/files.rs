@@ -18,8 +18,8 @@ const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 /// Bytes per read of a file.
 const BUFFER: usize = 1 << 16;
 
-/// The files that arguments name: each is a path, or a pattern such as `data/*.parquet`, whose files come in the order
-/// of their names.
+/// The files that arguments name: each is a path, a folder, or a pattern such as `data/*.parquet`. The files of a folder,
+/// with those in folders within, and of a pattern come in the order of their names.
 ///
 /// An argument that is the path of a file is that file, whatever it looks like.
 pub fn files(arguments: &[String]) -> Result<Vec<PathBuf>, DatasetError> {
@@ -27,14 +27,14 @@ pub fn files(arguments: &[String]) -> Result<Vec<PathBuf>, DatasetError> {
     for argument in arguments {
         let path = PathBuf::from(argument);
         if !argument.contains(['*', '?', '[']) || path.exists() {
-            files.push(path);
+            add(path, &mut files)?;
             continue;
         }
         let start = files.len();
         let found = glob::glob(argument);
         for path in found.map_err(|source| DatasetError::Pattern { pattern: argument.clone(), source })? {
             let unreadable = |e: glob::GlobError| DatasetError::Read { path: e.path().into(), source: e.into() };
-            files.push(path.map_err(unreadable)?);
+            add(path.map_err(unreadable)?, &mut files)?;
         }
         if files.len() == start {
             return Err(DatasetError::NoMatch { pattern: argument.clone() });
@@ -44,9 +44,6 @@ pub fn files(arguments: &[String]) -> Result<Vec<PathBuf>, DatasetError> {
     for path in &files {
         let unreadable = |source| DatasetError::Read { path: path.clone(), source };
         let metadata = fs::metadata(path).map_err(unreadable)?;
-        if metadata.is_dir() {
-            return Err(DatasetError::Directory { path: path.clone() });
-        }
         if !metadata.is_file() {
             return Err(DatasetError::Pipe { path: path.clone() });
         }
@@ -56,6 +53,36 @@ pub fn files(arguments: &[String]) -> Result<Vec<PathBuf>, DatasetError> {
         }
     }
     Ok(files)
+}
+
+/// Adds a file, or the files of a folder.
+fn add(path: PathBuf, files: &mut Vec<PathBuf>) -> Result<(), DatasetError> {
+    if !path.is_dir() {
+        files.push(path);
+        return Ok(());
+    }
+    let start = files.len();
+    add_folder(&path, files).map_err(|source| DatasetError::Read { path: path.clone(), source })?;
+    if files.len() == start { Err(DatasetError::Directory { path }) } else { Ok(()) }
+}
+
+/// Adds what is in a folder. Names that begin so are those of marks and checksums, as Spark writes them.
+fn add_folder(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    let mut entries: Vec<PathBuf> = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+    entries.sort_unstable();
+    for entry in entries {
+        let name = entry.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if name.starts_with(['.', '_']) {
+            continue;
+        }
+        // A link may lead to a folder that it is in.
+        if entry.is_dir() && !entry.is_symlink() {
+            add_folder(&entry, files)?;
+        } else if !entry.is_dir() {
+            files.push(entry);
+        }
+    }
+    Ok(())
 }
 
 /// Opens a file for reading; one that starts with the magic number of gzip or Zstandard is decompressed on the way.
@@ -92,7 +119,14 @@ mod tests {
         assert!(matches!(names(&[at("a[")]), Err(DatasetError::Pattern { .. })));
         assert!(matches!(names(&[at("nowhere.csv")]), Err(DatasetError::Read { .. })));
         assert!(matches!(names(&[at("*.csv"), at("a.csv")]), Err(DatasetError::Repeated { .. })));
-        assert!(matches!(names(&[at("")]), Err(DatasetError::Directory { .. })));
+        fs::create_dir_all(folder.path().join("empty/.hidden")).unwrap();
+        assert!(matches!(names(&[at("empty")]), Err(DatasetError::Directory { .. })));
+        for name in ["year=2024/b.csv", "year=2023/z.csv", "year=2024/.b.csv.crc", "_SUCCESS", "_delta_log/1.json"] {
+            let path = folder.path().join("table").join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "x").unwrap();
+        }
+        assert_eq!(names(&[at("table")]).unwrap(), ["z.csv", "b.csv"]);
         // Opening it would wait until a process writes to it.
         assert!(std::process::Command::new("mkfifo").arg(at("pipe.csv")).status().unwrap().success());
         assert!(matches!(names(&[at("pipe.csv")]), Err(DatasetError::Pipe { .. })));

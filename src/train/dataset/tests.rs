@@ -5,7 +5,10 @@ use flate2::write::GzEncoder;
 use tempfile::NamedTempFile;
 
 use super::*;
+use crate::limits::Limits;
 use crate::record::Gap;
+
+mod kinds;
 
 fn file(text: &str) -> NamedTempFile {
     let mut file = NamedTempFile::new().unwrap();
@@ -46,7 +49,7 @@ fn kinds_are_inferred_and_missing_values_are_gaps() {
     let kinds: Vec<_> = table.features.iter().map(|column| (column.name.as_str(), column.categories.clone())).collect();
     assert_eq!(
         kinds,
-        [("delay", None), ("carrier", categories(&["AA", "B6", "UA"])), ("gate", categories(&["7", "8", "10"]))]
+        [("delay", None), ("carrier", categories(&[" AA ", "B6", "UA"])), ("gate", categories(&["7", "8", "10"]))]
     );
     assert_eq!(table.without_target, 1);
     assert_eq!(table.rows.column(1).to_vec(), [2.0, 1.0, 0.0]);

@@ -138,4 +138,6 @@ fn networks_without_a_loss_are_refused() {
         place: NormPlace::BeforeActivation,
     };
     assert!(refusal(&|draft| draft.layers[0].norm = Some(norm())).contains("layer normalisation"));
+    assert!(refusal(&|draft| draft.layers[0].passed = 3).contains("pass beside the activation"));
+    assert!(refusal(&|draft| draft.output = Output::Normalized).contains("divided by their sum"));
 }

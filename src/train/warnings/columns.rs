@@ -4,12 +4,12 @@
 //! of numbers) means, and the others say how much of the target's uncertainty that takes away. So a column that has
 //! another value in each row gives nothing away.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::warning;
 use crate::model::evaluation::Warning;
+use crate::texts;
 use crate::train::dataset::{Column, Table, TargetValues};
-use crate::train::time;
 
 /// Rows below which nothing can be said.
 const LEAST_ROWS: usize = 50;
@@ -29,31 +29,33 @@ const MAX_ROWS: usize = 10_000;
 const RANGES: usize = 64;
 const ROWS_OF_RANGE: usize = 10;
 
-/// Warnings about the columns of the training rows.
-pub fn of_columns(table: &Table) -> Vec<Warning> {
+/// Warnings about the columns of the training rows. `datetime` names those of dates or times, of which only parts are features.
+pub fn of_columns(table: &Table, datetime: &[String]) -> Vec<Warning> {
+    let is_time = |name: &str| texts::position(datetime.iter().map(String::as_str), name).is_some();
     let sample = match table.len() > MAX_ROWS {
         true => &table.select(&(0..MAX_ROWS).map(|at| at * table.len() / MAX_ROWS).collect::<Vec<_>>()),
         false => table,
     };
     let each = table.features.iter().enumerate();
-    each.filter_map(|(at, column)| of_column(table, sample, column, at)).collect()
+    each.filter_map(|(at, column)| of_column(table, sample, column, at, is_time(&column.name))).collect()
 }
 
 /// The worst that is to say about a column, by a sample of the rows.
-fn of_column(table: &Table, sample: &Table, column: &Column, at: usize) -> Option<Warning> {
+fn of_column(table: &Table, sample: &Table, column: &Column, at: usize, is_time: bool) -> Option<Warning> {
     let name = column.name.as_str();
     let warn = |kind: &str, message: String| Some(warning(kind, Some(name), message));
     let all = || table.rows.column(at).into_iter().copied();
     if all().next().is_some_and(|first| all().all(|value| value == first)) {
         return warn("constant", format!("column {name:?} has one value in all rows: leave it out (--drop {name})"));
     }
+    // Each row may have a time of its own, and a late time its own target: the parts that are features have neither.
+    if is_time || sample.len() < LEAST_ROWS {
+        return None;
+    }
     let values: &[f64] = &sample.rows.column(at).to_vec();
     let there: Vec<f64> = values.iter().copied().filter(|value| !value.is_nan()).collect();
     let mut counts: HashMap<u64, usize> = HashMap::new();
     there.iter().for_each(|value| *counts.entry((value + 0.0).to_bits()).or_default() += 1);
-    if values.len() < LEAST_ROWS {
-        return None;
-    }
     if copies(sample, column, values) {
         return warn(
             "target_copy",
@@ -74,15 +76,18 @@ fn of_column(table: &Table, sample: &Table, column: &Column, at: usize) -> Optio
         );
         return warn("leak", message);
     }
-    if let Some(categories) = &column.categories
-        && is_mostly(categories, |text| time::Scale::Iso8601.parse(text).is_some())
-    {
-        let message = format!(
-            "column {name:?} has dates, and each of its {} is a category of its own: name it as --time, or leave it out \
-             (--drop {name})",
-            categories.len()
-        );
-        return warn("date_as_category", message);
+    if let Some(categories) = &column.categories {
+        // The table has those of the test rows, too.
+        let trained: BTreeSet<usize> = all().filter(|value| !value.is_nan()).map(|value| value as usize).collect();
+        let trained: Vec<&str> = trained.into_iter().map(|at| categories[at].as_str()).collect();
+        if is_mostly(&trained, |text| texts::seconds(text).is_some()) {
+            let message = format!(
+                "column {name:?} has dates, and each of its {} is a category of its own: name it as --time, make features \
+                 of it (--datetime {name}=hour,weekday,month), or leave it out (--drop {name})",
+                trained.len()
+            );
+            return warn("date_as_category", message);
+        }
     }
     if is_identifier(name, column, &there, counts.len(), table.len()) {
         let message = format!(
@@ -103,7 +108,7 @@ fn of_column(table: &Table, sample: &Table, column: &Column, at: usize) -> Optio
     None
 }
 
-fn is_mostly(texts: &[String], is_so: impl Fn(&str) -> bool) -> bool {
+fn is_mostly(texts: &[&str], is_so: impl Fn(&str) -> bool) -> bool {
     texts.len() > 1 && texts.iter().filter(|text| is_so(text)).count() * 20 >= texts.len() * 19
 }
 

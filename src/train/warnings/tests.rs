@@ -59,7 +59,7 @@ fn bookings() -> Table {
 
 #[test]
 fn columns_that_are_no_features_are_named_and_others_are_not() {
-    let found = of_columns(&bookings());
+    let found = of_columns(&bookings(), &[]);
     let found: Vec<(&str, &str)> =
         found.iter().map(|warning| (warning.column.as_deref().unwrap(), warning.kind.as_str())).collect();
     assert_eq!(
@@ -76,6 +76,19 @@ fn columns_that_are_no_features_are_named_and_others_are_not() {
 }
 
 #[test]
+fn columns_of_dates_are_no_identifiers_and_categories_of_test_rows_no_dates() {
+    let mut days: Vec<String> = (1..=28).map(|day| format!("2026-02-{day:02}")).collect();
+    days.extend(["a", "b"].map(String::from));
+    let columns: Vec<(&str, Option<Vec<String>>, Cell)> = vec![
+        ("when", None, Box::new(|row| 1.7e9 + row as f64)),
+        ("shop", Some(days), Box::new(|row| (28 + row % 2) as f64)),
+    ];
+    let table = table(500, columns, classes(500));
+    let warned = |datetime: &[String]| kinds(&of_columns(&table, datetime)).join(" ");
+    assert_eq!((warned(&[]).as_str(), warned(&["when".into()]).as_str()), ("identifier", ""));
+}
+
+#[test]
 fn columns_of_a_regression_are_measured_by_its_variance() {
     const ROWS: usize = 500;
     let price = |row: usize| 3.0 * noise(row, 1) + noise(row, 2);
@@ -86,7 +99,7 @@ fn columns_of_a_regression_are_measured_by_its_variance() {
         ("noise", None, Box::new(|row| noise(row, 3))),
     ];
     let table = table(ROWS, columns, TargetValues::Numbers((0..ROWS).map(price).collect()));
-    let found = of_columns(&table);
+    let found = of_columns(&table, &[]);
     let found: Vec<(&str, &str)> =
         found.iter().map(|warning| (warning.column.as_deref().unwrap(), warning.kind.as_str())).collect();
     assert_eq!(found, [("price_in_cents", "target_copy"), ("tax", "leak")]);

@@ -34,7 +34,8 @@ impl PartitionTable {
                 _ => None,
             };
             let recent = || entry.trouble.as_ref().filter(|(_, at)| now.saturating_duration_since(*at) < TROUBLE_SHOWN);
-            let reason = reason.or_else(|| recent().map(|(reason, _)| reason))?;
+            let reason = reason.or_else(|| recent().map(|(reason, _)| reason)).cloned();
+            let reason = reason.or_else(|| entry.held_back.as_ref()?.trouble(now))?;
             Some(format!("{} [{}]: {reason}", self.topics[entry.topic].name, entry.partition))
         };
         self.iter().filter_map(trouble).collect()
@@ -104,7 +105,11 @@ impl PartitionTable {
     /// route has asked for records since.
     pub(crate) fn note_silence(&mut self, now: Instant, asked: impl Fn(usize) -> bool) {
         for entry in self.entries.iter_mut().flatten() {
-            if std::mem::take(&mut entry.heard) || !asked(self.topics[entry.topic].route) || !entry.is_open() {
+            let is_heard = std::mem::take(&mut entry.heard);
+            if is_heard {
+                entry.held_back = None;
+            }
+            if is_heard || !asked(self.topics[entry.topic].route) || !entry.is_open() {
                 entry.heard_at = now;
             }
             if entry.trouble.as_ref().is_some_and(|(_, at)| *at < entry.heard_at && *at + TROUBLE_SHOWN < now) {

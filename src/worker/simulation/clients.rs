@@ -109,7 +109,8 @@ impl GroupConsumer for SimulatedConsumer {
     /// The generation.
     type Member = u64;
 
-    fn subscribe(&self, _: &[&str]) -> Result<(), KafkaError> {
+    fn subscribe(&self, topics: &[&str]) -> Result<(), KafkaError> {
+        self.world.borrow_mut().subscribed = topics.iter().map(|&topic| topic.to_owned()).collect();
         Ok(())
     }
 
@@ -123,7 +124,7 @@ impl GroupConsumer for SimulatedConsumer {
     }
 
     fn generation(&self) -> Option<i32> {
-        Some(1)
+        self.world.borrow().has_membership.then_some(1)
     }
 
     fn fetch(&self, queue: usize, into: &mut VecDeque<FetchEvent<SimulatedRecord>>) {
@@ -187,8 +188,8 @@ impl GroupConsumer for SimulatedConsumer {
         pending
     }
 
-    fn end(&self, _: &TopicPartition) -> Option<i64> {
-        None
+    fn end(&self, partition: &TopicPartition) -> Option<i64> {
+        self.world.borrow().held_back_end(partition)
     }
 
     fn member(&self) -> Option<u64> {

@@ -7,6 +7,7 @@
 mod consumer;
 mod faults;
 mod producer;
+mod topics;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -176,13 +177,17 @@ pub(super) struct World {
     /// Partitions that the worker has to give up.
     leaving: BTreeSet<usize>,
     generation: u64,
+    /// A partition in which a producer has left a transaction open, after its last record.
+    held_back: Option<usize>,
+    /// Whether the group takes the worker.
+    pub(super) has_membership: bool,
     in_flight: VecDeque<InFlight>,
     acknowledged: Vec<Acknowledgement>,
     undelivered: Vec<UndeliveredRecord>,
     later: Vec<(Instant, Later)>,
     commit_results: VecDeque<Result<Vec<(TopicPartition, KafkaError)>, KafkaError>>,
     pub(super) producer: u64,
-    transaction: Option<(u64, Instant)>,
+    pub(super) transaction: Option<(u64, Instant)>,
     transactions: u64,
     pending_offsets: Vec<CommitOnItsWay>,
     /// Whether a transaction with offsets has ended without its markers: they pend until another one with offsets ends.
@@ -191,7 +196,12 @@ pub(super) struct World {
     pub(super) has_lost_markers: bool,
     /// Whether the brokers refuse the next offsets of a transaction.
     refuses_next_offsets: bool,
+    /// Or all of them.
+    pub(super) refuses_offsets: bool,
     snapshot: Arc<TopicSnapshot>,
+    /// A route whose input topic doesn't exist before then.
+    missing: Option<(usize, Instant)>,
+    pub(super) subscribed: Vec<String>,
     wanted_ends: Vec<TopicPartition>,
     snapshot_due: Instant,
     faults_due: Instant,
@@ -244,6 +254,8 @@ impl World {
             away: (0..ALL).map(|toppar| (toppar, began)).collect(),
             leaving: BTreeSet::new(),
             generation: 1,
+            held_back: None,
+            has_membership: true,
             in_flight: VecDeque::new(),
             acknowledged: Vec::new(),
             undelivered: Vec::new(),
@@ -256,7 +268,10 @@ impl World {
             has_hanging_offsets: false,
             has_lost_markers: false,
             refuses_next_offsets: false,
+            refuses_offsets: false,
             snapshot: Arc::new(TopicSnapshot::simulated(began, Default::default(), Default::default())),
+            missing: None,
+            subscribed: Vec::new(),
             wanted_ends: Vec::new(),
             snapshot_due: began,
             faults_due: began,
@@ -451,7 +466,7 @@ impl World {
             }
             Step::SendOffsets { commits, generation } => {
                 let is_another = generation != self.generation && generation != NOBODY;
-                let is_refused = is_another || self.chance(self.faults.step_refused);
+                let is_refused = is_another || self.refuses_offsets || self.chance(self.faults.step_refused);
                 if std::mem::take(&mut self.refuses_next_offsets) || is_refused {
                     return Err(TransactionError::Abortable(fault(Fault::Rebalancing)));
                 }
@@ -541,31 +556,6 @@ impl World {
             if output.is_prediction { *predictions += 1 } else { *letters += 1 }
         }
         visible
-    }
-
-    pub(super) fn snapshot(&self) -> Arc<TopicSnapshot> {
-        self.snapshot.clone()
-    }
-
-    pub(super) fn want_ends(&mut self, partitions: Vec<TopicPartition>) {
-        self.wanted_ends = partitions;
-    }
-
-    pub(super) fn refresh_snapshot(&mut self) {
-        let soon = self.after(1..=50);
-        self.snapshot_due = self.snapshot_due.min(soon);
-    }
-
-    fn publish_snapshot(&mut self) {
-        self.snapshot_due = self.after(500..=5_000);
-        let topic = |route: usize| {
-            let id = (!self.has(PutBack::IgnoresLogsThatWentBack)).then(|| TopicId(self.topic_ids[route]));
-            let facts = Topic { partitions: PARTITIONS as i32, id, ..Topic::default() };
-            (format!("in-{route}"), facts)
-        };
-        let ends =
-            self.wanted_ends.iter().map(|partition| (partition.clone(), self.logs[toppar(partition)].end)).collect();
-        self.snapshot = Arc::new(TopicSnapshot::simulated(self.now, (0..ROUTES).map(topic).collect(), ends));
     }
 }
 

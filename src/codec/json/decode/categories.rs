@@ -2,6 +2,7 @@
 
 use crate::codec::json::scan::Cursor;
 use crate::record::Gap;
+use crate::texts;
 
 /// From here on different integers are the same f64: such categories, ids perhaps, count as they are written only.
 const INEXACT: f64 = (1_u64 << 53) as f64;
@@ -11,8 +12,13 @@ const INEXACT: f64 = (1_u64 << 53) as f64;
 pub(crate) struct Categories {
     /// Sorted by name.
     names: Vec<(Box<[u8]>, f64)>,
+    /// Those whose names have blanks around them, sorted by what they are without. Of several that are the same then the first
+    /// one counts.
+    padded: Vec<(Box<[u8]>, f64)>,
     /// Those whose names are numbers, sorted by them.
     numbers: Vec<(f64, f64)>,
+    /// The indices of false and true, if all categories are booleans. A gap for one that there isn't.
+    booleans: Option<[f64; 2]>,
     /// Those whose names are at most 7 bytes of ASCII, as words, each at the place that [`place`] gives it or behind that,
     /// around the end; at least half of the places are free.
     short: Vec<Option<(u64, f64)>>,
@@ -28,8 +34,14 @@ impl Categories {
             names.push((Box::default(), Gap::Missing.value()));
         }
         names.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let numbers = categories.iter().map(|name| number(name.as_bytes()).map(|number| number + 0.0));
-        let numbers = numbers.zip(indices()).filter_map(|(number, index)| Some((number?, index)));
+        let padded = categories.iter().zip(indices()).filter(|(name, _)| name.trim() != **name);
+        let mut padded: Vec<_> =
+            padded.map(|(name, index)| (Box::<[u8]>::from(name.trim().as_bytes()), index)).collect();
+        // The sort is stable.
+        padded.sort_by(|(a, _), (b, _)| a.cmp(b));
+        padded.dedup_by(|(next, _), (kept, _)| next == kept);
+        let numbers = categories.iter().map(|name| texts::number(name).map(|number| number + 0.0)).zip(indices());
+        let numbers = numbers.filter_map(|(number, index)| Some((number?, index)));
         let mut numbers: Vec<_> = numbers.filter(|(number, _)| number.abs() < INEXACT).collect();
         numbers.sort_by(|(a, _), (b, _)| a.total_cmp(b));
         // Of categories that are the same number the first one counts; each can be written as it is called.
@@ -44,7 +56,7 @@ impl Categories {
                 short[at] = Some((word, *index));
             }
         }
-        Categories { names, numbers, short }
+        Categories { names, padded, numbers, booleans: booleans(categories), short }
     }
 
     /// [`index_or`](Categories::index_or) for a name that [`Cursor::short_string`] has read.
@@ -57,25 +69,69 @@ impl Categories {
             }
             at = (at + 1) & (self.short.len() - 1);
         }
-        gap.value()
+        self.short_meant(name, gap)
     }
 
-    /// The index of the category, as a row value; the gap if there is none of that name.
+    #[cold]
+    fn short_meant(&self, name: u64, gap: Gap) -> f64 {
+        let bytes = name.to_le_bytes();
+        self.meant(bytes.split(|&byte| byte == 0).next().unwrap_or_default(), gap)
+    }
+
+    /// The index of the category of that name, as a row value, or else of the one that the name means. If there is none: a
+    /// missing value where the name stands for one, the gap elsewhere.
     pub(crate) fn index_or(&self, name: &[u8], gap: Gap) -> f64 {
-        let place = self.names.binary_search_by(|(category, _)| category.as_ref().cmp(name));
-        place.map_or(gap.value(), |place| self.names[place].1)
+        find(&self.names, name).unwrap_or_else(|| self.meant(name, gap))
+    }
+
+    /// The index for a boolean.
+    pub(crate) fn boolean(&self, boolean: bool) -> f64 {
+        self.index_or(if boolean { b"true" } else { b"false" }, Gap::Boolean)
+    }
+
+    /// The index for a name that no category has exactly: see [`texts`]. Of a column with many rare categories most records
+    /// come here.
+    #[cold]
+    fn meant(&self, name: &[u8], gap: Gap) -> f64 {
+        let Ok(text) = std::str::from_utf8(name) else { return gap.value() };
+        let trimmed = text.trim().as_bytes();
+        let without_blanks = if trimmed.len() < name.len() { find(&self.names, trimmed) } else { None };
+        if let Some(index) = without_blanks.or_else(|| find(&self.padded, trimmed)) {
+            return index;
+        }
+        if texts::is_missing(text) {
+            return Gap::Missing.value();
+        }
+        let boolean = self.booleans.and_then(|indices| Some(indices[usize::from(texts::short_boolean(text)?)]));
+        let number = || if self.numbers.is_empty() { None } else { self.same_number(texts::number(text)?) };
+        boolean.filter(|index| !index.is_nan()).or_else(number).unwrap_or(gap.value())
+    }
+
+    fn same_number(&self, number: f64) -> Option<f64> {
+        // -0 is 0, which sorts behind it.
+        let place = self.numbers.binary_search_by(|(category, _)| category.total_cmp(&(number + 0.0)));
+        place.ok().map(|place| self.numbers[place].1)
     }
 
     /// The index of the category that is called as the number is written, or else is the same number.
     pub(crate) fn number(&self, written: &[u8], number: f64) -> f64 {
-        let index = self.index_or(written, Gap::Unknown);
-        if !index.is_nan() || self.numbers.is_empty() {
-            return index;
-        }
-        // -0 is 0, which sorts behind it.
-        let place = self.numbers.binary_search_by(|(category, _)| category.total_cmp(&(number + 0.0)));
-        place.map_or(Gap::Unknown.value(), |place| self.numbers[place].1)
+        find(&self.names, written).or_else(|| self.same_number(number)).unwrap_or(Gap::Unknown.value())
     }
+}
+
+/// The index of a name among sorted ones.
+fn find(names: &[(Box<[u8]>, f64)], name: &[u8]) -> Option<f64> {
+    let place = names.binary_search_by(|(other, _)| other.as_ref().cmp(name));
+    place.ok().map(|place| names[place].1)
+}
+
+/// Where false and true are, if the categories are nothing else.
+fn booleans(categories: &[String]) -> Option<[f64; 2]> {
+    let mut indices = [Gap::Unknown.value(); 2];
+    for (name, index) in categories.iter().zip((0_u32..).map(f64::from)) {
+        indices[usize::from(texts::short_boolean(name)?)] = index;
+    }
+    Some(indices)
 }
 
 /// A name of at most 7 bytes of ASCII as [`Cursor::short_string`] reads it; two such names are never the same word, unless

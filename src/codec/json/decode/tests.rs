@@ -10,6 +10,9 @@ use crate::codec::json::samples::{bytes, damaged_record, record, serde};
 use crate::codec::{DecodeOptions, FieldValue, NanPolicy};
 use crate::model::signature::{Feature, Kind, Missing, Signature, Target, Unknown};
 use crate::record::{Gap, Reason, Rejection};
+use crate::texts;
+
+mod meaning;
 
 const CATEGORIES: [&str; 5] = ["AA", "7", "true", "é\"x", ""];
 
@@ -232,7 +235,9 @@ fn a_number_is_a_category_that_is_the_same_number() {
         ("3.00", Some(0.0)),
         ("30e-1", Some(0.0)),
         ("3.0", Some(7.0)),
-        ("\"3.00\"", None),
+        ("\"3.00\"", Some(0.0)),
+        ("\"2.5\"", Some(1.0)),
+        ("\"x \"", Some(5.0)),
         ("2.5", Some(1.0)),
         ("0", Some(2.0)),
         ("-0.0", Some(2.0)),
@@ -353,7 +358,7 @@ fn an_empty_string_is_missing_unless_a_category_is_called_so() {
     for behind in ["", ",\"a long name\":\"and a long value\""] {
         let empty = format!("\"\"{behind}");
         assert_eq!(value(category(&["A", "B"]), &empty), Ok(Gap::Missing));
-        assert_eq!(value(category(&["A", "B"]), &format!("\" \"{behind}")), Ok(Gap::Unknown));
+        assert_eq!(value(category(&["A", "B"]), &format!("\" \"{behind}")), Ok(Gap::Missing));
         assert_eq!(value(category(&["A", "B"]), &format!("\"B\"{behind}")), Err(1.0));
         assert_eq!(value(category(&["A", ""]), &empty), Err(1.0));
         assert_eq!(value(numeric("port"), &empty), Ok(Gap::Missing));
@@ -462,6 +467,7 @@ fn model_value(value: &Value, kind: &Kind, numeric_strings: bool) -> f64 {
         (Value::Null, _) => Gap::Missing.value(),
         (Value::Array(_), _) => Gap::Array.value(),
         (Value::Object(_), _) => Gap::Object.value(),
+        (_, Kind::Time) => unreachable!("the sample has no times"),
         (Value::Bool(value), Kind::Numeric) => f64::from(u8::from(*value)),
         (Value::Number(number), Kind::Numeric) => number.as_f64().unwrap(),
         (Value::String(text), Kind::Numeric) if numeric_strings && !text.is_empty() => {
@@ -476,7 +482,14 @@ fn model_value(value: &Value, kind: &Kind, numeric_strings: bool) -> f64 {
         }
         (Value::String(text), Kind::Numeric) if text.is_empty() => Gap::Missing.value(),
         (Value::String(_), Kind::Numeric) => Gap::String.value(),
-        (Value::String(text), Kind::Categorical { .. }) => index(text).unwrap_or(Gap::Unknown.value()),
+        (Value::String(text), Kind::Categorical { .. }) => {
+            let number = texts::number(text).filter(|number| number.abs() < 2_f64.powi(53));
+            let same = |category: &&str| number.is_some() && texts::number(category) == number;
+            let same = || CATEGORIES.iter().position(same).map(|index| index as f64);
+            let trimmed = || CATEGORIES.iter().position(|category| category.trim() == text.trim()).map(|at| at as f64);
+            let unknown = if texts::is_missing(text) { Gap::Missing } else { Gap::Unknown };
+            index(text).or_else(trimmed).or_else(same).unwrap_or(unknown.value())
+        }
         (Value::Number(number), Kind::Categorical { .. }) => {
             let same =
                 |category: &&str| category.parse::<f64>().is_ok_and(|category| number.as_f64() == Some(category));

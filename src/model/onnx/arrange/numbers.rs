@@ -96,7 +96,7 @@ fn of_part(cell: &Cell, part: &Part) -> Option<Vec<(usize, f64)>> {
 }
 
 /// The same steps with less to do: the result is rounded to f32 anyway, and `(x - mean) / std` is one step.
-fn shortened(steps: &[Step]) -> Vec<Step> {
+pub(super) fn shortened(steps: &[Step]) -> Vec<Step> {
     match *steps {
         [Step::Add { value }, Step::Divide { value: std }] if std > 0.0 => {
             vec![Step::Standardize { mean: -value, std }]

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use ndarray::{Array2, s};
 
-use super::affine::{Affine, BlockId, Matrix, bounded, dense};
+use super::affine::{Affine, BlockId, Matrix, Term, bounded, dense};
 use super::{Block, Function};
 use crate::engine::Activation;
 use crate::limits::Limits;
@@ -149,9 +149,12 @@ impl Steps<'_> {
             _ if operations.iter().all(|operations| operations.is_empty()) => Ok(Vec::new()),
             _ => {
                 let mut slopes = Vec::new();
-                for (at, operations) in operations.iter().enumerate() {
+                for (at, of_block) in operations.iter().enumerate() {
                     let width = group.get(at).map_or(0, |&block| self.blocks[block].width);
-                    slopes.extend(slopes_of(operations, width)?);
+                    match slopes_of(of_block, width) {
+                        Some(more) => slopes.extend(more),
+                        None => return beside(&operations, passes),
+                    }
                 }
                 Ok(vec![Op::PRelu { slopes }])
             }
@@ -166,8 +169,12 @@ impl Steps<'_> {
         let (weights, bias) = self.matrix(&sums, &passed)?;
         let width = bias.len();
         self.linear(weights, bias)?;
-        if let [Op::PRelu { slopes }] = &mut *operations {
-            slopes.resize(width, 1.0);
+        for operation in &mut operations {
+            match operation {
+                Op::PRelu { slopes } => slopes.resize(width, 1.0),
+                Op::Beside { passed: count, .. } => *count = passed.iter().map(|(_, columns)| columns.len()).sum(),
+                _ => {}
+            }
         }
         self.links.extend(operations.into_iter().map(|op| Link { before: None, op, width }));
         self.pending.retain(|block| !group.contains(block));
@@ -233,10 +240,19 @@ impl Steps<'_> {
 
     /// Whether the last layer's results are the answer as they are.
     fn gives_the_answer(&self) -> bool {
-        let [term] = &*self.answer.terms else { return false };
-        let ([held], Matrix::Picks(picks)) = (&*self.held, &term.matrix) else { return false };
-        let are_all = picks.iter().copied().eq(held.columns.iter().map(|&column| (column, 1.0)));
-        self.links.len() > 1 && held.block == term.block && are_all && self.answer.shift.iter().all(|it| *it == 0.0)
+        let results = self.held.iter().flat_map(|held| held.columns.iter().map(|&column| (held.block, column)));
+        let is_result = |(at, (block, column)): (usize, (BlockId, usize))| {
+            let is_of = |term: &Term| match &term.matrix {
+                Matrix::Picks(picks) if term.block == block => picks[at] == (column, 1.0),
+                Matrix::Picks(picks) => picks[at].1 == 0.0,
+                Matrix::Dense(_) => false,
+            };
+            let terms = &self.answer.terms;
+            terms.iter().any(|term| term.block == block) && terms.iter().all(is_of)
+        };
+        let has_no_shift = self.answer.shift.iter().all(|it| *it == 0.0);
+        let is_as_wide = self.width == self.answer.width();
+        self.links.len() > 1 && is_as_wide && has_no_shift && results.enumerate().all(is_result)
     }
 }
 
@@ -244,20 +260,29 @@ fn is_activation(operations: &[Op], activation: Activation) -> bool {
     matches!(operations, [Op::Activation(other)] if *other == activation)
 }
 
+/// What one layer does to blocks that have the same operations beside numbers that pass.
+fn beside(operations: &[&[Op]], passes: bool) -> Result<Vec<Op>, String> {
+    let blocks = if passes { &operations[..operations.len() - 1] } else { operations };
+    match blocks {
+        [[Op::Activation(activation)], others @ ..] if others.iter().all(|other| is_activation(other, *activation)) => {
+            Ok(vec![Op::Beside { operations: vec![Op::Activation(*activation)], passed: 0 }])
+        }
+        // A norm is over all numbers of one block.
+        [[norm @ .., slopes @ Op::PRelu { .. }]] if !norm.is_empty() => {
+            Ok(vec![Op::Beside { operations: norm.to_vec(), passed: 0 }, slopes.clone()])
+        }
+        [only @ [Op::Norm { .. }, ..]] => Ok(vec![Op::Beside { operations: only.to_vec(), passed: 0 }]),
+        _ => Err("its branches need different functions in one layer".into()),
+    }
+}
+
 /// The slopes of a PReLU that does the same to so many numbers.
-fn slopes_of(operations: &[Op], width: usize) -> Result<Vec<f64>, String> {
+fn slopes_of(operations: &[Op], width: usize) -> Option<Vec<f64>> {
     match operations {
-        [] => Ok(vec![1.0; width]),
-        [Op::Activation(Activation::Relu)] => Ok(vec![0.0; width]),
-        [Op::Activation(Activation::LeakyRelu { slope })] => Ok(vec![f64::from(*slope); width]),
-        [Op::PRelu { slopes }] => Ok(slopes.clone()),
-        [Op::Activation(activation)] => Err(format!(
-            "numbers are needed on the other side of {activation}, as x is in x + f(x), or another branch has another \
-             activation there: beside others weir computes relu, leaky_relu and PReLU only, so train the network with \
-             torch.nn.ReLU"
-        )),
-        _ => Err("numbers are needed on the other side of a torch.nn.LayerNorm, as x is in x + f(norm(x)): weir \
-                  normalises whole layers, so normalise after the sum, or use torch.nn.BatchNorm1d"
-            .into()),
+        [] => Some(vec![1.0; width]),
+        [Op::Activation(Activation::Relu)] => Some(vec![0.0; width]),
+        [Op::Activation(Activation::LeakyRelu { slope })] => Some(vec![f64::from(*slope); width]),
+        [Op::PRelu { slopes }] => Some(slopes.clone()),
+        _ => None,
     }
 }

@@ -1,7 +1,7 @@
 //! Arithmetic: on columns it becomes steps of the preprocessing, within the network elementwise functions, scales, or
 //! parts of a layer normalisation.
 
-use super::{BRANCHES, Walk, computed, kind};
+use super::{BRANCHES, Walk, calibrated, computed, kind};
 use crate::engine::Activation;
 use crate::model::onnx::chain::Op;
 use crate::model::onnx::proto::Node;
@@ -64,6 +64,13 @@ fn binary(walk: &mut Walk<'_>, node: &Node, operation: Operation) -> Result<Vec<
                 return Err("it subtracts the mean of something else".into());
             }
             Value::Moment { of: *of, moment: Moment::Centered }
+        }
+        (a, Value::Moment { of, moment: Moment::IsEmpty }) if operation == Operation::Add => {
+            let a = walk.chain.inner(a)?;
+            if walk.chain.settle(&a)? != *of {
+                return Err("it adds whether the sum of something else is 0".into());
+            }
+            Value::Moment { of: *of, moment: Moment::Raised }
         }
         (Value::Constant(_), Value::Moment { of, moment }) if matches!(operation, Operation::Add | Operation::Mul) => {
             // Both are the same the other way round.
@@ -182,8 +189,11 @@ pub(super) fn apply(cell: &mut Cell, step: Step) -> Result<(), String> {
         _ => {}
     }
     match cell {
-        Cell::Number { steps, .. } if step == Step::Round && steps.last() == Some(&Step::Round) => {}
-        Cell::Number { steps, .. } => steps.push(step),
+        Cell::Number { steps, .. } | Cell::Product { steps, .. } | Cell::Normalized { steps, .. } => {
+            if step != Step::Round || steps.last() != Some(&Step::Round) {
+                steps.push(step);
+            }
+        }
         Cell::Category { special, rest, unknown, .. } => {
             let numbers = special.iter_mut().map(|(_, number)| number).chain([rest, unknown]);
             numbers.for_each(|number| *number = step.apply(*number));
@@ -272,6 +282,15 @@ fn moment_with(
         (Moment::Centered, Operation::Mul, Value::Moment { of: other, moment: Moment::Centered }) if *other == of => {
             Moment::Squared
         }
+        (Moment::IsEmpty, Operation::Mul, Value::Constant(_)) if constant == Some(walk.chain.link(of).width as f64) => {
+            Moment::RaisedBy
+        }
+        (Moment::Sum, Operation::Add, Value::Moment { of: other, moment: Moment::RaisedBy }) if *other == of => {
+            Moment::RaisedSum
+        }
+        (Moment::Raised, Operation::Div, Value::Moment { of: other, moment: Moment::RaisedSum }) if *other == of => {
+            return calibrated::shares(walk, of);
+        }
         (Moment::Variance { epsilon }, Operation::Add, Value::Constant(_)) => {
             let more = constant.ok_or("it adds more than one number to a variance")?;
             Moment::Variance { epsilon: epsilon + more }
@@ -287,7 +306,7 @@ fn moment_with(
         {
             return Ok(norm(walk, of, epsilon));
         }
-        _ => return Err("it makes something else than a layer normalisation of a row's mean or variance".into()),
+        _ => return Err("it makes something else than a layer normalisation of a row's mean, variance or sum".into()),
     };
     Ok(Value::Moment { of, moment: next })
 }

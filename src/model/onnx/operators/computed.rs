@@ -4,9 +4,10 @@
 use std::rc::Rc;
 
 use super::arithmetic::apply;
+use super::combined;
 use crate::model::onnx::tensor::{Array, Element};
 use crate::model::onnx::term::Term;
-use crate::model::onnx::value::{Cell, Columns, Value};
+use crate::model::onnx::value::{Cell, Columns, Form, Value};
 use crate::model::preprocess::Step;
 
 /// What arithmetic or a comparison makes of two values, where that is no step: one of them may be constant. `None` where
@@ -17,6 +18,9 @@ pub(super) fn binary(operator: &str, a: &Value, b: &Value) -> Result<Option<Valu
         (Value::Columns(a), Value::Columns(b)) => {
             if a.tail != b.tail {
                 return Err(format!("it computes with columns of shapes {:?} and {:?}", a.tail, b.tail));
+            }
+            if operator == "Mul" && !has_terms(a) && !has_terms(b) {
+                return combined::products(a, b).map(|columns| Some(Value::Columns(columns)));
             }
             let cells = a.cells.iter().zip(&b.cells).map(|(a, b)| {
                 let ((number, a), (other, b)) = (term_of(a)?, term_of(b)?);
@@ -37,7 +41,12 @@ pub(super) fn binary(operator: &str, a: &Value, b: &Value) -> Result<Option<Valu
             let constants = constants(array, &columns.tail)?;
             with_constants(columns, &constants, |term, constant| Term::apply(operator, &[constant, term]))?
         }
-        // The mean of one calibrated classifier.
+        // The mean of calibrated classifiers.
+        (&Value::Answer { answer, form: Form::Times(count) }, Value::Constant(array))
+            if operator == "Div" && array.scalar() == Some(count as f64) =>
+        {
+            return Ok(Some(Value::Answer { answer, form: Form::Probabilities }));
+        }
         (Value::Answer { .. }, Value::Constant(array)) if operator == "Div" && array.scalar() == Some(1.0) => {
             return Ok(Some(a.clone()));
         }
@@ -83,7 +92,9 @@ fn with_constants(
 /// The number that a cell is computed from, and how.
 fn term_of(cell: &Cell) -> Result<(Cell, Rc<Term>), String> {
     match cell {
-        Cell::Number { .. } => Ok((cell.clone(), Rc::new(Term::Number))),
+        Cell::Number { .. } | Cell::Product { .. } | Cell::Normalized { .. } => {
+            Ok((cell.clone(), Rc::new(Term::Number)))
+        }
         Cell::Computed { number, term } => Ok(((**number).clone(), Rc::clone(term))),
         _ => Err("it computes with categories or bins in a way that weir has no step for".into()),
     }

@@ -5,7 +5,7 @@ use super::encoding::encoded;
 use super::{Feature, Walk, activation, axis, computed, kind, network};
 use crate::model::onnx::proto::Node;
 use crate::model::onnx::tensor::Element;
-use crate::model::onnx::value::{Cell, Columns, Value};
+use crate::model::onnx::value::{Cell, Columns, Moment, Value};
 use crate::model::preprocess::Step;
 use crate::model::signature::Unknown;
 
@@ -43,7 +43,14 @@ pub(super) fn compare(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, St
 /// A number compared with a constant.
 fn below(cell: &Cell, constant: f64, operator: &str) -> Result<Cell, String> {
     let Cell::Number { feature, fill, steps } = cell else {
-        return Err("it compares something else than a number".into());
+        return Err(match cell {
+            Cell::Product { .. } | Cell::Normalized { .. } => {
+                "it compares a column that PolynomialFeatures or Normalizer of scikit-learn made of several: put Binarizer \
+                 or KBinsDiscretizer before them"
+            }
+            _ => "it compares something else than a number",
+        }
+        .into());
     };
     let (edge, values) = match operator {
         "Less" => (constant, [1.0, 0.0]),
@@ -56,8 +63,12 @@ fn below(cell: &Cell, constant: f64, operator: &str) -> Result<Cell, String> {
 }
 
 pub(super) fn not(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
-    let Value::Columns(columns) = walk.input(node, 0)? else {
-        return Err(format!("it negates {}", kind(walk.input(node, 0)?)));
+    let columns = match walk.input(node, 0)? {
+        Value::Columns(columns) => columns,
+        &Value::Moment { of, moment: Moment::HasSum } => {
+            return Ok(vec![Value::Moment { of, moment: Moment::IsEmpty }]);
+        }
+        other => return Err(format!("it negates {}", kind(other))),
     };
     let is_computed = columns.cells.iter().any(|cell| matches!(cell, Cell::Computed { .. }));
     if is_computed || columns.element != Element::Boolean {
@@ -204,7 +215,8 @@ fn numbered(
     let (encoded, alias) = encoded(cell, keys, unknown)?;
     let alias = alias.map(|(from, to)| (from, values[to]));
     let special = values.iter().copied().enumerate().chain(alias).collect();
-    features[cell.feature()].encode(encoded)?;
+    let feature = cell.encoded_feature()?;
+    features[feature].encode(encoded)?;
     let rest = rest.unwrap_or(0.0);
-    Ok(Cell::Category { feature: cell.feature(), special, rest, unknown: rest })
+    Ok(Cell::Category { feature, special, rest, unknown: rest })
 }

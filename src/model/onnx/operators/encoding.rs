@@ -3,10 +3,10 @@
 use std::rc::Rc;
 
 use super::arithmetic::apply;
-use super::{Encoded, Feature, Walk, computed, discrete, is_last, kind, own};
+use super::{Encoded, Feature, Walk, calibrated, computed, discrete, is_last, kind, own};
 use crate::model::onnx::proto::Node;
 use crate::model::onnx::tensor::{Array, Data, Element};
-use crate::model::onnx::value::{Cell, Columns, Form, Value};
+use crate::model::onnx::value::{Cell, Columns, Form, Moment, Value};
 use crate::model::preprocess::Step;
 use crate::model::signature::{Missing, Unknown};
 
@@ -19,6 +19,9 @@ pub(super) fn cast(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, Strin
     let value = match walk.input(node, 0)?.clone() {
         Value::Constant(array) => Value::Constant(Rc::new(cast_constant(&array, to)?)),
         Value::Columns(columns) => Value::Columns(cast_columns(&mut walk.features, columns, to)?),
+        Value::Moment { of, moment: Moment::Sum } if to == Element::Boolean => {
+            Value::Moment { of, moment: Moment::HasSum }
+        }
         other @ (Value::Inner(_)
         | Value::Moment { .. }
         | Value::Answer { form: Form::Probabilities | Form::Part(_), .. })
@@ -68,7 +71,16 @@ fn cast_columns(features: &mut [Feature], mut columns: Columns, to: Element) -> 
                 let numbers = special.iter_mut().map(|(_, number)| number).chain([rest, unknown]);
                 numbers.for_each(|number| *number = number.trunc());
             }
-            (Cell::Number { .. } | Cell::Category { .. }, _, Element::Float | Element::Double) => {}
+            (
+                Cell::Number { .. } | Cell::Category { .. } | Cell::Product { .. } | Cell::Normalized { .. },
+                _,
+                Element::Float | Element::Double,
+            ) => {}
+            (Cell::Product { .. }, _, Element::Integer) => {
+                return Err("PolynomialFeatures of scikit-learn multiplies integers: export the pipeline with float \
+                            inputs (FloatTensorType)"
+                    .into());
+            }
             (Cell::IsMissing { .. }, _, Element::Float | Element::Double) => {}
             // A comparison's 0 or 1.
             (Cell::Computed { .. }, Element::Boolean | Element::Float, Element::Float) => {}
@@ -161,13 +173,14 @@ pub(super) fn one_hot(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, St
             cells.extend(discrete::one_hot(cell, &names)?);
             continue;
         }
+        let feature = cell.encoded_feature()?;
         let (encoded, alias) = encoded(cell, names.clone(), unknown)?;
         for index in 0..names.len() {
             let alias = alias.filter(|&(_, to)| to == index).map(|(from, _)| (from, 1.0));
             let special = [(index, 1.0)].into_iter().chain(alias).collect();
-            cells.push(Cell::Category { feature: cell.feature(), special, rest: 0.0, unknown: 0.0 });
+            cells.push(Cell::Category { feature, special, rest: 0.0, unknown: 0.0 });
         }
-        walk.features[cell.feature()].encode(encoded)?;
+        walk.features[feature].encode(encoded)?;
     }
     let tail = [columns.tail, vec![names.len()]].concat();
     Ok(vec![Value::Columns(Columns { cells, tail, element: Element::Float })])
@@ -276,6 +289,7 @@ pub(super) fn reduce_sum(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>,
     let axes = walk.integers(node, 1, "axes")?;
     let columns = match walk.input(node, 0)? {
         Value::Columns(columns) => columns,
+        Value::Inner(_) => return calibrated::row_sum(walk, node, axes.as_deref()),
         other => return Err(format!("it sums {}: only one-hot columns can be summed", kind(other))),
     };
     let refuse = || Err("it sums other columns than those of one one-hot group".to_owned());

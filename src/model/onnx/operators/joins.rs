@@ -2,7 +2,7 @@
 //! of numbers looks up.
 
 use super::encoding::encoded;
-use super::{BRANCHES, Walk, is_last, kind};
+use super::{BRANCHES, Walk, calibrated, is_last, kind};
 use crate::engine::{Activation, Output};
 use crate::model::onnx::proto::Node;
 use crate::model::onnx::tensor::{Array, Element};
@@ -99,6 +99,9 @@ pub(super) fn sum(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String
     let mut terms = Vec::with_capacity(node.input.len());
     for index in 0..node.input.len() {
         let value = walk.input(node, index)?.clone();
+        if let Value::Answer { .. } = value {
+            return calibrated::mean(walk, node);
+        }
         terms.push((walk.chain.inner(&value)?, 1.0));
     }
     Ok(vec![Value::Inner(walk.chain.sum(&terms)?)])
@@ -128,11 +131,12 @@ pub(super) fn embedding(walk: &mut Walk<'_>, node: &Node, table: &Array, columns
     let names: Vec<String> = (0..rows).map(|row| row.to_string()).collect();
     let mut cells = Vec::with_capacity(columns.cells.len() * width);
     for cell in &columns.cells {
+        let feature = cell.encoded_feature()?;
         let (encoded, _) = encoded(cell, names.clone(), Unknown::Reject)?;
-        walk.features[cell.feature()].encode(encoded)?;
+        walk.features[feature].encode(encoded)?;
         for column in 0..width {
             let special = (0..rows).map(|row| (row, values[row * width + column])).collect();
-            cells.push(Cell::Category { feature: cell.feature(), special, rest: 0.0, unknown: 0.0 });
+            cells.push(Cell::Category { feature, special, rest: 0.0, unknown: 0.0 });
         }
     }
     let tail = [&columns.tail, &table.shape[1..]].concat();

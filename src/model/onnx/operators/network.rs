@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use ndarray::{Array2, s};
 
-use super::{Walk, axis, is_last, kind};
+use super::{Walk, axis, combined, is_last, kind};
 use crate::engine::Output;
 use crate::model::onnx::chain::Op;
 use crate::model::onnx::proto::Node;
@@ -299,11 +299,7 @@ fn linear_model(node: &Node, outputs: usize) -> Result<(Array2<f64>, Vec<f64>), 
 pub(super) fn normalizer(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, String> {
     match (walk.input(node, 0)?, node.string("norm")?.as_deref()) {
         (answer @ Value::Answer { form: Form::Probabilities, .. }, Some("L1")) => Ok(vec![answer.clone()]),
-        (Value::Columns(_), _) => {
-            Err("scikit-learn's Normalizer divides each row by its length, which weir has no step \
-                                       for: scale by StandardScaler or MinMaxScaler"
-                .into())
-        }
+        (Value::Columns(columns), norm) => Ok(vec![Value::Columns(combined::normalized(columns, norm)?)]),
         (other, _) => Err(format!("it divides {} by their length", kind(other))),
     }
 }

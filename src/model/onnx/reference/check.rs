@@ -18,9 +18,9 @@ use crate::model::onnx::tensor::Data;
 use crate::model::preprocess::Transform;
 use crate::model::signature::{Signature, Target};
 
-/// Multiplications that a check may take: about a second. A network so large that all rows would take more is checked on
-/// fewer of them, but on some of each kind.
-const WORK: usize = 1 << 30;
+/// Multiplications that a check may take: about four seconds. A network so large that all rows would take more is checked
+/// on fewer of them, but on some of each kind.
+const WORK: usize = 1 << 32;
 const FEWEST_ROWS: usize = 64;
 
 /// What may differ beside what arithmetic in f32 may change by the bound of the run: this much of the number itself, for

@@ -81,10 +81,12 @@ impl Source<'_> {
                     _ => random.random_range(0..categories.len()) as f64,
                 }
             }
-            Kind::Numeric if has_gaps && takes_gap(feature, data_type) && random.random_bool(GAPS) => {
+            Kind::Numeric | Kind::Time if has_gaps && takes_gap(feature, data_type) && random.random_bool(GAPS) => {
                 Gap::Missing.value()
             }
-            Kind::Numeric => whole(self.number(index, transform, scale, random).clamp(-FARTHEST, FARTHEST), data_type),
+            Kind::Numeric | Kind::Time => {
+                whole(self.number(index, transform, scale, random).clamp(-FARTHEST, FARTHEST), data_type)
+            }
         };
         let decoded = features.map(value).collect();
         Row::new(decoded, self.signature, &self.types)

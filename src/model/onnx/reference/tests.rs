@@ -160,11 +160,11 @@ fn the_error_function_is_exact_in_f64_also_far_out() {
 #[test]
 fn a_large_network_is_compared_on_fewer_rows() {
     let typical = 30 * 100 + 100 * 100 + 100 * 2;
-    assert_eq!(affordable_rows(typical, 250), 75_318);
-    assert_eq!(affordable_rows(typical, 1), 3_873);
+    assert_eq!(affordable_rows(typical, 250), 301_274);
+    assert_eq!(affordable_rows(typical, 1), 15_494);
     let large = 3 * 1_000 * 1_000;
-    assert_eq!(affordable_rows(large, 250), 331);
-    assert_eq!(affordable_rows(large, 1), 64);
+    assert_eq!(affordable_rows(large, 250), 1_325);
+    assert_eq!(affordable_rows(large, 1), 68);
     assert_eq!(affordable_rows(usize::MAX, 250), 64);
     assert!(affordable_rows(0, 250) > 2_000);
     // Weights count once for each node that takes them, also where a node computes them from others.

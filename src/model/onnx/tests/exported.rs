@@ -241,7 +241,7 @@ pub(super) fn in_opset(opset: i64, nodes: Vec<Node>, constants: Vec<Tensor>) -> 
 }
 
 /// A node of `ai.onnx.ml`.
-fn learned(operator: &str, inputs: &[&str], outputs: &[&str]) -> Node {
+pub(super) fn learned(operator: &str, inputs: &[&str], outputs: &[&str]) -> Node {
     let outputs = outputs.iter().map(ToString::to_string).collect();
     Node { domain: proto::ML.into(), output: outputs, ..node(operator, inputs, "") }
 }

@@ -309,7 +309,20 @@ impl Drawn {
         }
     }
 
-    /// Something that other numbers may pass by.
+    /// What a branch does, while numbers may pass by it.
+    fn function_of_branch(&mut self) {
+        match self.random.random_range(0..5) {
+            0 => self.norm(),
+            1 => {
+                self.norm();
+                self.activation();
+            }
+            2 => self.activation(),
+            _ => self.passable_activation(),
+        }
+    }
+
+    /// Something that other numbers pass by in a layer that has slopes.
     fn passable_activation(&mut self) {
         let width = self.last.1;
         match self.random.random_range(0..4) {
@@ -337,7 +350,7 @@ impl Drawn {
             // x and f(x)
             0 => {
                 self.linear(hidden);
-                self.passable_activation();
+                self.function_of_branch();
                 self.linear(if is_sum { start.1 } else { width });
                 self.join(&start, is_sum);
             }
@@ -346,12 +359,12 @@ impl Drawn {
                 self.linear(width);
                 let shallow = std::mem::replace(&mut self.last, start);
                 self.linear(hidden);
-                self.passable_activation();
+                self.function_of_branch();
                 self.linear(if is_sum { shallow.1 } else { width });
-                self.passable_activation();
+                self.function_of_branch();
                 self.join(&shallow, is_sum);
             }
-            // Both with the same activation.
+            // Both with the same activation, or each with its own.
             _ => {
                 let operators = ["Tanh", "Sigmoid", "Relu", "Elu", "Softplus"];
                 let operator = operators[self.random.random_range(0..operators.len())];
@@ -359,7 +372,9 @@ impl Drawn {
                 self.then(operator, &[]);
                 let first = std::mem::replace(&mut self.last, start);
                 self.linear(if is_sum { hidden } else { width });
-                self.then(operator, &[]);
+                let other = operators[self.random.random_range(0..operators.len())];
+                let is_same = self.chance(0.5);
+                self.then(if is_same { operator } else { other }, &[]);
                 self.join(&first, is_sum);
             }
         }

@@ -1,9 +1,11 @@
 //! Pipelines of scikit-learn, as skl2onnx writes them: each imports and agrees with its graph, or is refused by the name
 //! that scikit-learn has for it. The files are made by tests/fixtures/sklearn/make.py.
 
+use ndarray::Array2;
+
 use super::*;
 use crate::engine::Weights;
-use crate::model::preprocess::Part;
+use crate::model::preprocess::{Combination, Part, RowNorm};
 use crate::model::signature::Feature;
 
 fn folder() -> PathBuf {
@@ -18,7 +20,7 @@ fn files() -> Vec<PathBuf> {
     let files = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<_> = files.filter(|path| path.extension().is_some_and(|end| end == "onnx")).collect();
     files.sort();
-    assert!(files.len() >= 26, "{files:?}");
+    assert!(files.len() >= 44, "{files:?}");
     files
 }
 
@@ -119,17 +121,111 @@ fn a_column_may_go_in_by_several_ways() {
 }
 
 #[test]
+fn columns_of_several_features_are_made_once() {
+    let several = |name: &str| match imported(name).preprocessing.pop() {
+        Some(Transform::Combined { columns, hidden }) => (columns, hidden),
+        other => panic!("{name}: {other:?}"),
+    };
+    // Of three numbers six products; what is multiplied goes into the network too, as the products of degree 1.
+    let (columns, hidden) = several("polynomial");
+    assert!(columns.len() == 6 && hidden.is_empty(), "{columns:?}, {hidden:?}");
+    assert!(columns.contains(&Combination::Product { of: vec![0, 2], steps: vec![] }));
+    // Scaled after the products, these are other columns.
+    let (columns, hidden) = several("polynomial-interactions");
+    assert_eq!((columns.len(), hidden.len()), (3, 3));
+    // Rows are divided by their length once, then each column is scaled.
+    let (columns, hidden) = several("normalizer-scaled");
+    let [Combination::Normalized { norm: RowNorm::L2, of }, scaled @ ..] = &*columns else { panic!("{columns:?}") };
+    assert_eq!((of.len(), scaled.len(), hidden.len()), (3, 3, 6), "{columns:?}");
+    // A category's number is a sum of its columns.
+    let (columns, _) = several("polynomial-categories");
+    let sums = columns.iter().filter(|column| matches!(column, Combination::Sum { .. }));
+    assert_eq!(sums.count(), 1, "{columns:?}");
+}
+
+/// A factor or a length that is a little off is found.
+#[test]
+fn a_misread_column_of_several_features_is_found() {
+    type Change = fn(&mut Combination);
+    let changes: [(&str, Change); 3] = [
+        ("polynomial", |column| {
+            let Combination::Product { of, .. } = column else { panic!("{column:?}") };
+            of.push(0);
+        }),
+        ("normalizer-l1", |column| {
+            let Combination::Normalized { norm, .. } = column else { panic!("{column:?}") };
+            *norm = RowNorm::L2;
+        }),
+        ("normalizer-max-clipped", |column| {
+            let Combination::Normalized { norm, .. } = column else { panic!("{column:?}") };
+            *norm = RowNorm::L1;
+        }),
+    ];
+    for (name, change) in changes {
+        let mut misread = imported(name);
+        let Some(Transform::Combined { columns, .. }) = misread.preprocessing.last_mut() else { panic!("{name}") };
+        change(&mut columns[0]);
+        let error = misread.into_draft("m", &Evidence::default()).map(|_| ()).expect_err(name).to_string();
+        assert!(error.contains("answers otherwise than the graph"), "{name}: {error}");
+    }
+}
+
+/// A group of groups is walked through once, and what would take too many columns is refused.
+#[test]
+fn groups_of_groups_cost_no_more_than_their_columns() {
+    let normalized = |from: &str, to: &str| {
+        with(exported::learned("Normalizer", &[from], &[to]), "norm", |attribute| attribute.s = b"L1".to_vec())
+    };
+    let wide = exported::int(node("Concat", &["x"; 8], "n0"), "axis", 1);
+    let names: Vec<String> = (0..=20).map(|index| format!("n{index}")).collect();
+    let nodes = |depth: usize| {
+        let groups = names.windows(2).take(depth).map(|pair| normalized(&pair[0], &pair[1]));
+        let last = node("MatMul", &[&names[depth], "sixteen"], "y");
+        [wide.clone()].into_iter().chain(groups).chain([last]).collect::<Vec<_>>()
+    };
+    let weights = || vec![tensor("sixteen", &[16, 1], &[1.0, -2.0, 0.5, 3.0].repeat(4))];
+    let draft = exported::agreed(&exported::in_opset(17, nodes(12), weights()));
+    let Some(Transform::Combined { columns, .. }) = draft.preprocessing.last() else { panic!("{draft:?}") };
+    assert_eq!(columns.len(), 12);
+    let error = refused(import_with(&exported::in_opset(17, nodes(20), weights()), &Hints::default()));
+    assert!(error.contains("normalises columns after 16 such operations"), "{error}");
+}
+
+#[test]
+fn calibrated_models_are_layers_with_probabilities_of_their_own() {
+    let layers = |name: &str| {
+        let Imported { layers, output, .. } = imported(name);
+        (layers.iter().map(|it| (it.inputs(), it.outputs(), it.activation)).collect::<Vec<_>>(), output)
+    };
+    let (logistic, identity) = (Activation::Logistic, Activation::Identity);
+    // The mean of three models, each of which has both classes.
+    assert_eq!(layers("calibrated-ensemble"), (vec![(3, 6, logistic), (6, 2, identity)], Output::Normalized));
+    assert_eq!(layers("calibrated-three"), (vec![(3, 3, logistic)], Output::Normalized));
+    assert_eq!(layers("sgd-three"), (vec![(3, 3, logistic)], Output::Normalized));
+    // Both probabilities keep their digits near 0, and are never below.
+    let (draft, _) = imported("calibrated-ensemble-svc").into_draft("m", &Evidence::default()).unwrap();
+    let model = crate::model::Model::load(&draft.bundle(1, String::new()).unwrap().1, |_| {}).unwrap();
+    let rows = Array2::from_shape_fn((80, 3), |(row, _)| (row as f64 - 40.0) / 2.0);
+    let answers = crate::model::import::answers(&model, rows.view());
+    assert!(answers.iter().all(|p| *p >= 0.0), "{answers}");
+    for column in answers.columns() {
+        assert!(column.iter().any(|p| 0.0 < *p && *p < 1e-8), "{column}");
+    }
+}
+
+#[test]
 fn refusals_have_the_names_of_scikit_learn() {
     let cases = [
-        ("polynomial", "ReduceProd", "PolynomialFeatures"),
         ("quantile", "GreaterOrEqual", "QuantileTransformer"),
-        ("normalizer", "Normalizer", "scikit-learn's Normalizer"),
         ("indicator", "LinearClassifier", "SimpleImputer(add_indicator=True)"),
         ("yeo_johnson-imputed_after", "Imputer", "imputes after PowerTransformer"),
-        ("calibrated-ensemble", "Sum", "CalibratedClassifierCV of scikit-learn takes the mean of 3 models"),
-        ("calibrated-three", "Exp", "CalibratedClassifierCV"),
+        ("calibrated-ensemble-three", "Sum", "CalibratedClassifierCV of scikit-learn takes the mean of 3 models"),
+        ("calibrated-network-three", "Mul", "CalibratedClassifierCV of a network can be imported for two classes"),
         ("calibrated-isotonic", "ArgMin", "isotonic"),
-        ("sgd-three", "Exp", "SGDClassifier"),
+        ("normalizer-max", "Normalizer", "Normalizer of scikit-learn with norm=\"max\""),
+        ("normalizer-doubles", "Div", "Normalizer of scikit-learn does over doubles"),
+        ("polynomial-integers", "Cast", "PolynomialFeatures of scikit-learn multiplies integers"),
+        ("polynomial-binarizer", "Binarizer", "PolynomialFeatures or Normalizer of scikit-learn"),
         ("multilabel", "Binarizer", "labels that don't exclude each other"),
         ("one_vs_rest", "LinearClassifier", "OneVsRestClassifier"),
     ];

@@ -4,21 +4,20 @@ use super::graph::Builder;
 use super::{cast, scalar};
 use crate::model::onnx::proto::DataType;
 use crate::model::preprocess::Step;
-use crate::model::signature::Feature;
 
 /// What these steps make of a value.
-pub(super) fn write(graph: &mut Builder, feature: &Feature, steps: &[Step], value: &str) -> String {
-    steps.iter().fold(value.to_owned(), |value, step| apply(graph, feature, *step, &value))
+pub(super) fn write(graph: &mut Builder, name: &str, steps: &[Step], value: &str) -> String {
+    steps.iter().fold(value.to_owned(), |value, step| apply(graph, name, *step, &value))
 }
 
-fn apply(graph: &mut Builder, feature: &Feature, step: Step, value: &str) -> String {
-    let with = |graph: &mut Builder, op, value: &str, name, operand| {
-        let operand = scalar(graph, feature, name, operand);
+fn apply(graph: &mut Builder, name: &str, step: Step, value: &str) -> String {
+    let with = |graph: &mut Builder, op, value: &str, part, operand| {
+        let operand = scalar(graph, name, part, operand);
         graph.node(op, [value, &operand], vec![])
     };
     match step {
         Step::Clip { low, high } => {
-            let (low, high) = (scalar(graph, feature, "low", low), scalar(graph, feature, "high", high));
+            let (low, high) = (scalar(graph, name, "low", low), scalar(graph, name, "high", high));
             graph.node("Clip", [value, &low, &high], vec![])
         }
         Step::Log1p => {
@@ -38,21 +37,23 @@ fn apply(graph: &mut Builder, feature: &Feature, step: Step, value: &str) -> Str
         Step::Divide { value: divisor } => with(graph, "Div", value, "divisor", divisor),
         Step::Replace { value: replaced, by } => {
             let is_replaced = with(graph, "Equal", value, "replaced", replaced);
-            let by = scalar(graph, feature, "by", by);
+            let by = scalar(graph, name, "by", by);
             graph.node("Where", [&is_replaced, &by, value], vec![])
         }
         Step::YeoJohnson { lambda } => {
             // Each side is 0 where the other one is meant.
-            let zero = scalar(graph, feature, "zero", 0.0);
+            let zero = scalar(graph, name, "zero", 0.0);
             let positive = graph.node("Max", [value, &zero], vec![]);
             let negative = graph.node("Min", [value, &zero], vec![]);
             let negative = graph.node("Neg", [&negative], vec![]);
             let up = with(graph, "Add", &positive, "one", 1.0);
             let down = with(graph, "Add", &negative, "one", 1.0);
-            let (up, down) = (power(graph, feature, lambda, &up), power(graph, feature, 2.0 - lambda, &down));
+            let (up, down) = (power(graph, name, lambda, &up), power(graph, name, 2.0 - lambda, &down));
             graph.node("Sub", [&up, &down], vec![])
         }
-        Step::BoxCox { lambda } => power(graph, feature, lambda, value),
+        Step::BoxCox { lambda } => power(graph, name, lambda, value),
+        // A model with dates isn't written.
+        Step::Date { .. } => value.to_owned(),
         Step::Round => {
             let rounded = cast(graph, value, DataType::Float);
             cast(graph, &rounded, DataType::Double)
@@ -61,22 +62,22 @@ fn apply(graph: &mut Builder, feature: &Feature, step: Step, value: &str) -> Str
 }
 
 /// `(x^lambda - 1) / lambda`, or the logarithm for 0. A logarithm of a negative number is NaN; a power may not be.
-fn power(graph: &mut Builder, feature: &Feature, lambda: f64, value: &str) -> String {
+fn power(graph: &mut Builder, name: &str, lambda: f64, value: &str) -> String {
     let logarithm = graph.node("Log", [value], vec![]);
     if lambda == 0.0 {
         return logarithm;
     }
-    let exponent = scalar(graph, feature, "lambda", lambda);
+    let exponent = scalar(graph, name, "lambda", lambda);
     let multiplied = graph.node("Mul", [&logarithm, &exponent], vec![]);
     let power = graph.node("Exp", [&multiplied], vec![]);
-    let one = scalar(graph, feature, "one", 1.0);
+    let one = scalar(graph, name, "one", 1.0);
     let less = graph.node("Sub", [&power, &one], vec![]);
     graph.node("Div", [&less, &exponent], vec![])
 }
 
 /// A column per bin: how many edges are not above the number, taken apart.
-pub(super) fn bins(graph: &mut Builder, feature: &Feature, edges: &[f64], value: &str) -> String {
-    let name = |part| format!("{}.{part}", feature.name);
+pub(super) fn bins(graph: &mut Builder, name: &str, edges: &[f64], value: &str) -> String {
+    let name = |part| format!("{name}.{part}");
     let edge_values = graph.doubles(&name("edges"), edges);
     let reached = graph.node("GreaterOrEqual", [value, &edge_values], vec![]);
     let reached = cast(graph, &reached, DataType::Float);

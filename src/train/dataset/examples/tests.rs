@@ -5,6 +5,7 @@ use tempfile::NamedTempFile;
 
 use super::super::{Column, Target as TableTarget};
 use super::*;
+use crate::limits::Limits;
 use crate::model::signature::{Missing, Unknown};
 
 const GAP: f64 = Gap::Missing.value();

@@ -1,41 +1,60 @@
-//! CSV with a header. An empty cell, `NA`, `NaN`, `nan` and `null` are missing values.
+//! CSV with a header, in the [`Dialect`] that it shows. A text that [`crate::texts`] calls missing is a missing value.
 
 use std::io::{self, BufRead, Read};
 use std::path::Path;
 use std::rc::Rc;
 
-use csv::{ErrorKind, Reader, ReaderBuilder, StringRecord};
+use csv::{ErrorKind, Reader, StringRecord};
 
-use super::super::{DatasetError, open};
+use super::super::{DatasetError, ReadOptions, open};
+use super::dialect::{Dialect, SAMPLE, comma_number};
 use super::{Cell, Heading, Holds, Spot, Visit, place, read_error};
-use crate::limits::{Limits, too_long};
+use crate::limits::too_long;
 
-pub(super) fn header(path: &Path, limits: Limits) -> Result<Vec<Heading>, DatasetError> {
-    let (mut reader, _) = reader(path, limits)?;
-    let names = reader.headers().map_err(|e| error(path, e))?;
-    Ok(names.iter().map(|name| Heading { name: name.into(), holds: Holds::Values }).collect())
+pub(super) fn dialect(path: &Path, options: &ReadOptions) -> Result<Dialect, DatasetError> {
+    let unreadable = |source| read_error(path, source);
+    let mut sample = Vec::new();
+    open(path).map_err(unreadable)?.take(SAMPLE as u64).read_to_end(&mut sample).map_err(unreadable)?;
+    Ok(Dialect::detect(&sample, sample.len() < SAMPLE, options))
 }
 
-pub(super) fn visit(path: &Path, wanted: &[usize], limits: Limits, visit: &mut Visit<'_>) -> Result<(), DatasetError> {
-    let (mut reader, since_row) = reader(path, limits)?;
+pub(super) fn header(path: &Path, dialect: Dialect, options: &ReadOptions) -> Result<Vec<Heading>, DatasetError> {
+    let (mut reader, _) = reader(path, dialect, options)?;
+    let names = reader.headers().map_err(|e| error(path, dialect, e))?;
+    Ok(names.iter().map(|name| Heading::new(name, Holds::Values)).collect())
+}
+
+pub(super) fn visit(
+    path: &Path,
+    dialect: Dialect,
+    wanted: &[usize],
+    options: &ReadOptions,
+    visit: &mut Visit<'_>,
+) -> Result<(), DatasetError> {
+    let (mut reader, since_row) = reader(path, dialect, options)?;
     // Else the place of a first row that isn't UTF-8 would be that of the header.
-    reader.byte_headers().map_err(|e| error(path, e))?;
+    reader.byte_headers().map_err(|e| error(path, dialect, e))?;
     let mut record = StringRecord::new();
-    while reader.read_record(&mut record).map_err(|e| error(path, e))? {
+    while reader.read_record(&mut record).map_err(|e| error(path, dialect, e))? {
         since_row.set(0);
-        let spot = Spot::Byte(record.position().map_or(0, csv::Position::byte));
-        let cells: Vec<Cell<'_>> = wanted.iter().map(|&column| cell(&record[column])).collect();
+        let spot = spot(dialect, record.position());
+        let cells: Vec<Cell<'_>> = wanted.iter().map(|&column| cell(&record[column], dialect, options)).collect();
         visit(spot, &cells)?;
     }
     Ok(())
 }
 
 /// A reader, and how much it has read since that was set to 0.
-fn reader(path: &Path, limits: Limits) -> Result<(Reader<impl Read + use<>>, Rc<Cell64>), DatasetError> {
-    let file = open(path).map_err(|e| read_error(path, e))?;
+fn reader(
+    path: &Path,
+    dialect: Dialect,
+    options: &ReadOptions,
+) -> Result<(Reader<impl Read + use<>>, Rc<Cell64>), DatasetError> {
+    let mut file = open(path).map_err(|e| read_error(path, e))?;
+    io::copy(&mut (&mut file).take(dialect.skip as u64), &mut io::sink()).map_err(|e| read_error(path, e))?;
     let since_row = Rc::new(Cell64::new(0));
-    let bounded = BoundedReader { inner: file, since_row: since_row.clone(), most: limits.row_bytes() };
-    Ok((ReaderBuilder::new().trim(csv::Trim::All).from_reader(bounded), since_row))
+    let bounded = BoundedReader { inner: file, since_row: since_row.clone(), most: options.limits.row_bytes() };
+    Ok((dialect.reader().from_reader(bounded), since_row))
 }
 
 type Cell64 = std::cell::Cell<u64>;
@@ -59,17 +78,26 @@ impl<R: Read> Read for BoundedReader<R> {
     }
 }
 
-fn cell(text: &str) -> Cell<'_> {
-    if matches!(text, "" | "NA" | "NaN" | "nan" | "null") { Cell::Missing } else { Cell::Untyped(text) }
+fn cell<'a>(text: &'a str, dialect: Dialect, options: &ReadOptions) -> Cell<'a> {
+    if options.is_missing(text) {
+        return Cell::Missing;
+    }
+    let number = if dialect.decimal_comma { comma_number(text) } else { None };
+    number.map_or(Cell::Untyped(text), Cell::Number)
 }
 
-fn error(path: &Path, error: csv::Error) -> DatasetError {
-    let spot = Spot::Byte(error.position().map_or(0, csv::Position::byte));
+fn spot(dialect: Dialect, position: Option<&csv::Position>) -> Spot {
+    Spot::Byte(position.map_or(0, csv::Position::byte) + dialect.skip as u64)
+}
+
+fn error(path: &Path, dialect: Dialect, error: csv::Error) -> DatasetError {
+    let spot = spot(dialect, error.position());
     match error.into_kind() {
         ErrorKind::Io(source) => read_error(path, source),
         ErrorKind::Utf8 { .. } => DatasetError::NotUtf8 { path: path.into(), place: place(path, spot) },
         ErrorKind::UnequalLengths { expected_len: expected, len: found, .. } => {
-            DatasetError::Ragged { path: path.into(), place: place(path, spot), found, expected }
+            let (path, place, delimiter) = (path.to_path_buf(), place(path, spot), char::from(dialect.delimiter));
+            DatasetError::Ragged { path, place, found, expected, delimiter }
         }
         other => DatasetError::Read { path: path.into(), source: io::Error::other(format!("{other:?}")) },
     }
@@ -79,22 +107,39 @@ fn error(path: &Path, error: csv::Error) -> DatasetError {
 ///
 /// The reader's own count of lines stands before the blank lines that it skips.
 pub(super) fn line(path: &Path, byte: u64) -> io::Result<u64> {
-    let mut text = open(path)?;
-    let mut line = 1;
-    let mut at = 0;
-    loop {
-        let buffer = text.fill_buf()?;
-        if buffer.is_empty() {
-            return Ok(line);
-        }
-        for &character in buffer {
-            if at >= byte && !matches!(character, b'\r' | b'\n') {
-                return Ok(line);
+    LineCounter::open(path)?.line(byte)
+}
+
+/// Counts the lines of a file, forward only.
+pub(in super::super) struct LineCounter {
+    text: Box<dyn BufRead>,
+    line: u64,
+    at: u64,
+}
+
+impl LineCounter {
+    pub(in super::super) fn open(path: &Path) -> io::Result<LineCounter> {
+        Ok(LineCounter { text: open(path)?, line: 1, at: 0 })
+    }
+
+    /// The line of the row that begins at this byte, or behind the blank lines there; not before the last one asked for.
+    pub(in super::super) fn line(&mut self, byte: u64) -> io::Result<u64> {
+        loop {
+            let buffer = self.text.fill_buf()?;
+            if buffer.is_empty() {
+                return Ok(self.line);
             }
-            line += u64::from(character == b'\n');
-            at += 1;
+            let mut read = 0;
+            for &character in buffer {
+                if self.at >= byte && !matches!(character, b'\r' | b'\n') {
+                    self.text.consume(read);
+                    return Ok(self.line);
+                }
+                self.line += u64::from(character == b'\n');
+                self.at += 1;
+                read += 1;
+            }
+            self.text.consume(read);
         }
-        let read = buffer.len();
-        text.consume(read);
     }
 }

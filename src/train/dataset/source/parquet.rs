@@ -13,6 +13,7 @@ use arrow_array::types::{
 };
 use arrow_array::{
     AnyDictionaryArray, Array, BooleanArray, Float64Array, Int64Array, LargeStringArray, StringArray, StringViewArray,
+    UInt64Array,
 };
 use arrow_schema::{ArrowError, DataType, FieldRef, TimeUnit};
 use parquet::arrow::ProjectionMask;
@@ -21,8 +22,8 @@ use parquet::basic::Type;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
 
-use super::super::DatasetError;
-use super::{Cell, Heading, Holds, Spot, Visit};
+use super::super::{DatasetError, ReadOptions};
+use super::{Cell, Heading, Holds, Role, Spot, Visit};
 use crate::limits::Limits;
 use crate::printable::shown;
 
@@ -36,8 +37,25 @@ const MOST_RATIO: i64 = 1_000;
 
 pub(super) fn header(path: &Path, file: &File) -> Result<Vec<Heading>, DatasetError> {
     let reader = open(path, file)?;
-    let heading = |field: &FieldRef| Heading { name: field.name().clone(), holds: holds(field.data_type()) };
+    let index = index_columns(reader.metadata());
+    let heading = |field: &FieldRef| {
+        let mut heading = Heading::new(field.name(), holds(field.data_type()));
+        if index.contains(&heading.name) {
+            heading.role = Role::Index;
+        }
+        heading
+    };
     Ok(reader.schema().fields().iter().map(heading).collect())
+}
+
+/// The columns that pandas' metadata calls the index of the data frame.
+fn index_columns(metadata: &ParquetMetaData) -> Vec<String> {
+    let pairs = metadata.file_metadata().key_value_metadata();
+    let pandas = pairs.into_iter().flatten().find(|pair| pair.key == "pandas").and_then(|pair| pair.value.as_deref());
+    let pandas: serde_json::Value = pandas.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    // One that is computed, a range, is an object here.
+    let columns = pandas["index_columns"].as_array().into_iter().flatten();
+    columns.filter_map(|column| column.as_str().map(String::from)).collect()
 }
 
 pub(super) fn rows_claimed(path: &Path, file: &File) -> Result<u64, DatasetError> {
@@ -49,16 +67,17 @@ pub(super) fn visit(
     path: &Path,
     file: &File,
     wanted: &[usize],
-    limits: Limits,
+    options: &ReadOptions,
     visit: &mut Visit<'_>,
 ) -> Result<(), DatasetError> {
     let builder = open(path, file)?;
-    check_sizes(path, &builder, wanted, limits)?;
+    check_sizes(path, &builder, wanted, options.limits)?;
     let mask = ProjectionMask::roots(builder.parquet_schema(), wanted.iter().copied());
     let mut reader = builder.with_projection(mask).with_batch_size(BATCH).build().map_err(|e| error(path, e))?;
     // A batch has the projected columns in the order of the file.
     let mut order = wanted.to_vec();
     order.sort_unstable();
+    order.dedup();
     let places: Vec<usize> = wanted.iter().map(|column| order.partition_point(|other| other < column)).collect();
 
     let mut row = 0;
@@ -67,7 +86,11 @@ pub(super) fn visit(
             ArrowError::ParquetError(problem) => error(path, ParquetError::General(problem)),
             other => error(path, other.into()),
         })?;
-        let columns: Vec<Values> = places.iter().map(|&place| Values::of(batch.column(place))).collect();
+        let columns = places.iter().map(|&place| {
+            let values = Values::of(batch.column(place));
+            values.map_err(|problem| not_text(path, batch.schema().field(place).name(), &problem))
+        });
+        let columns: Vec<Values> = columns.collect::<Result<_, _>>()?;
         for at in 0..batch.num_rows() {
             let cells: Vec<Cell<'_>> = columns.iter().map(|column| column.cell(at)).collect();
             visit(Spot::Row(row), &cells)?;
@@ -147,6 +170,12 @@ fn guarded<T>(path: &Path, read: impl FnOnce() -> T) -> Result<T, DatasetError> 
     read.map_err(|_| error(path, ParquetError::General("its pages contradict each other".into())))
 }
 
+fn not_text(path: &Path, name: &str, problem: &ArrowError) -> DatasetError {
+    let name = shown(name);
+    let problem = format!("column {name} holds bytes that aren't UTF-8 text ({problem}): leave it out (--drop)");
+    DatasetError::Header { path: path.into(), problem }
+}
+
 fn error(path: &Path, source: ParquetError) -> DatasetError {
     DatasetError::Parquet { path: path.into(), source }
 }
@@ -156,6 +185,8 @@ fn holds(of: &DataType) -> Holds {
         DataType::Date32 | DataType::Date64 | DataType::Timestamp(..) => Holds::Moments,
         DataType::Dictionary(_, values) if holds(values) == Holds::Values => Holds::Values,
         DataType::Null | DataType::Boolean | DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Holds::Values,
+        // Texts of writers that don't say so, such as Impala and old versions of Spark.
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => Holds::Values,
         numeric if numeric.is_numeric() => Holds::Values,
         DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => Holds::Other("lists".into()),
         DataType::Struct(_) => Holds::Other("structs".into()),
@@ -168,6 +199,7 @@ fn holds(of: &DataType) -> Holds {
 enum Values {
     Numbers(Float64Array),
     Integers(Int64Array),
+    Unsigned(UInt64Array),
     Booleans(BooleanArray),
     Moments(Float64Array),
     Texts(StringArray),
@@ -182,8 +214,9 @@ enum Values {
 }
 
 impl Values {
-    fn of(array: &dyn Array) -> Values {
-        match array.data_type() {
+    /// The error is a text that isn't UTF-8.
+    fn of(array: &dyn Array) -> Result<Values, ArrowError> {
+        Ok(match array.data_type() {
             DataType::Boolean => Values::Booleans(array.as_boolean().clone()),
             DataType::Int8 => integers::<Int8Type>(array),
             DataType::Int16 => integers::<Int16Type>(array),
@@ -192,7 +225,7 @@ impl Values {
             DataType::UInt8 => integers::<UInt8Type>(array),
             DataType::UInt16 => integers::<UInt16Type>(array),
             DataType::UInt32 => integers::<UInt32Type>(array),
-            DataType::UInt64 => Values::Numbers(numbers::<UInt64Type>(array, |value| value as f64)),
+            DataType::UInt64 => Values::Unsigned(array.as_primitive::<UInt64Type>().clone()),
             DataType::Float16 => Values::Numbers(numbers::<Float16Type>(array, f64::from)),
             DataType::Float32 => Values::Numbers(numbers::<Float32Type>(array, f64::from)),
             DataType::Float64 => Values::Numbers(numbers::<Float64Type>(array, f64::from)),
@@ -215,14 +248,19 @@ impl Values {
             DataType::Utf8 => Values::Texts(array.as_string::<i32>().clone()),
             DataType::LargeUtf8 => Values::LargeTexts(array.as_string::<i64>().clone()),
             DataType::Utf8View => Values::TextViews(array.as_string_view().clone()),
-            DataType::Dictionary(..) => Values::names(array.as_any_dictionary()),
+            DataType::Binary => Values::Texts(StringArray::try_from_binary(array.as_binary::<i32>().clone())?),
+            DataType::LargeBinary => {
+                Values::LargeTexts(LargeStringArray::try_from_binary(array.as_binary::<i64>().clone())?)
+            }
+            DataType::BinaryView => Values::TextViews(array.as_binary_view().clone().to_string_view()?),
+            DataType::Dictionary(..) => Values::names(array.as_any_dictionary())?,
             // `holds` lets nothing else come here but columns of nulls.
             _ => Values::Nothing,
-        }
+        })
     }
 
-    fn names(array: &dyn AnyDictionaryArray) -> Values {
-        let values = Values::of(array.values());
+    fn names(array: &dyn AnyDictionaryArray) -> Result<Values, ArrowError> {
+        let values = Values::of(array.values())?;
         let name = |at| match values.cell(at) {
             Cell::Missing => None,
             cell => Some(cell.text().into_owned()),
@@ -231,24 +269,30 @@ impl Values {
         // An empty dictionary has no keys to normalise.
         let keys = if names.is_empty() { vec![0; array.len()] } else { array.normalized_keys() };
         let key = |(row, key)| (array.is_valid(row) && !names.is_empty()).then_some(key);
-        Values::Names { keys: keys.into_iter().enumerate().map(key).collect(), names }
+        Ok(Values::Names { keys: keys.into_iter().enumerate().map(key).collect(), names })
     }
 
     fn cell(&self, row: usize) -> Cell<'_> {
         match self {
             Values::Numbers(array) => number(array, row).map_or(Cell::Missing, Cell::Number),
             Values::Moments(array) => number(array, row).map_or(Cell::Missing, Cell::Moment),
-            Values::Integers(array) if array.is_valid(row) => Cell::Integer(array.value(row)),
+            Values::Integers(array) if array.is_valid(row) => Cell::Integer(array.value(row).into()),
+            Values::Unsigned(array) if array.is_valid(row) => Cell::Integer(array.value(row).into()),
             Values::Booleans(array) if array.is_valid(row) => Cell::Boolean(array.value(row)),
-            Values::Texts(array) if array.is_valid(row) => Cell::Text(array.value(row)),
-            Values::LargeTexts(array) if array.is_valid(row) => Cell::Text(array.value(row)),
-            Values::TextViews(array) if array.is_valid(row) => Cell::Text(array.value(row)),
+            Values::Texts(array) if array.is_valid(row) => text(array.value(row)),
+            Values::LargeTexts(array) if array.is_valid(row) => text(array.value(row)),
+            Values::TextViews(array) if array.is_valid(row) => text(array.value(row)),
             Values::Names { keys, names } => {
-                keys[row].and_then(|key| names[key].as_deref()).map_or(Cell::Missing, Cell::Text)
+                keys[row].and_then(|key| names[key].as_deref()).map_or(Cell::Missing, text)
             }
             _ => Cell::Missing,
         }
     }
+}
+
+/// A text without a character is a missing value, as an empty cell of CSV and an empty string of JSON are.
+fn text(text: &str) -> Cell<'_> {
+    if text.trim().is_empty() { Cell::Missing } else { Cell::Text(text) }
 }
 
 fn number(array: &Float64Array, row: usize) -> Option<f64> {

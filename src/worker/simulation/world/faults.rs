@@ -3,6 +3,17 @@
 use super::*;
 
 impl World {
+    /// From now on nothing goes wrong by itself.
+    pub(in crate::worker::simulation) fn heal(&mut self) {
+        self.faults.last = Duration::ZERO;
+    }
+
+    /// The group doesn't take the worker. To be called at the beginning.
+    pub(in crate::worker::simulation) fn keep_out(&mut self) {
+        self.has_membership = false;
+        self.away.clear();
+    }
+
     pub(super) fn draw_faults(&mut self) {
         let toppar = self.rng.random_range(0..ALL);
         let count = self.rng.random_range(1..=4);

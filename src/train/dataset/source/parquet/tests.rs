@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use arrow_array::types::Int8Type;
 use arrow_array::{
-    ArrayRef, Date32Array, Decimal128Array, DictionaryArray, Float32Array, Int8Array, ListArray, RecordBatch,
-    TimestampMillisecondArray, UInt64Array,
+    ArrayRef, BinaryArray, BinaryViewArray, Date32Array, Decimal128Array, DictionaryArray, Float32Array, Int8Array,
+    LargeBinaryArray, ListArray, RecordBatch, TimestampMillisecondArray,
 };
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, GzipLevel, ZstdLevel};
+use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
 use parquet::file::metadata::{
-    ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataReader, ParquetMetaDataWriter, RowGroupMetaData,
+    ColumnChunkMetaData, KeyValue, ParquetMetaData, ParquetMetaDataReader, ParquetMetaDataWriter, RowGroupMetaData,
 };
 use parquet::file::properties::WriterProperties;
 use tempfile::NamedTempFile;
 
-use super::super::super::{Columns, Table, TargetValues, Task};
+use super::super::super::{Columns, Outline, Table, TargetValues, Task};
 use super::*;
 use crate::record::Gap;
 use crate::train::time::Scale;
@@ -167,6 +167,7 @@ fn every_compression_and_any_order_of_columns() {
         Compression::SNAPPY,
         Compression::LZ4_RAW,
         Compression::GZIP(GzipLevel::default()),
+        Compression::BROTLI(BrotliLevel::default()),
         Compression::ZSTD(ZstdLevel::default()),
     ] {
         let file = write(columns_of(), compression);
@@ -179,6 +180,81 @@ fn every_compression_and_any_order_of_columns() {
     packed.write_all(&zstd::encode_all(plain.reopen().unwrap(), 1).unwrap()).unwrap();
     let table = Table::read(&[packed.path().into()], &options).unwrap();
     assert_eq!(table.rows.column(0).to_vec(), values);
+}
+
+/// Case b02: a filtered or shuffled data frame is written with its index.
+#[test]
+fn the_index_of_a_data_frame_is_no_feature() {
+    let columns_of = || {
+        vec![
+            ("a", array(Int64Array::from(vec![1, 2]))),
+            ("when", array(Int64Array::from(vec![5, 6]))),
+            ("__index_level_0__", array(Int64Array::from(vec![8, 3]))),
+            ("y", array(StringArray::from(vec!["p", "q"]))),
+        ]
+    };
+    let batch = RecordBatch::try_from_iter(columns_of()).unwrap();
+    let file = NamedTempFile::new().unwrap();
+    let pandas = r#"{"index_columns": ["when", "__index_level_0__", {"kind": "range", "name": null}], "columns": []}"#;
+    let metadata = vec![KeyValue::new("pandas".into(), pandas.to_owned())];
+    let properties = WriterProperties::builder().set_key_value_metadata(Some(metadata)).build();
+    let mut writer = ArrowWriter::try_new(file.reopen().unwrap(), batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+
+    let features = |options: &Columns, paths: &[PathBuf]| {
+        let table = Table::read(paths, options).unwrap();
+        table.features.into_iter().map(|column| column.name).collect::<Vec<_>>()
+    };
+    let paths = [file.path().to_owned()];
+    assert_eq!(features(&columns(), &paths), ["a"]);
+    let all = |outline: &Outline| Ok::<_, DatasetError>(((0..outline.rows).collect(), vec![]));
+    let notes = Table::read_divided(&paths, &columns(), all).unwrap().notes;
+    assert!(notes[0].starts_with(r#""when", "__index_level_0__": the index of the pandas data frame"#), "{notes:?}");
+    // It may be the time, and whoever names it as a feature means it.
+    let timed = Columns { time: Some("when".into()), ..columns() };
+    assert_eq!(Table::read(&paths, &timed).unwrap().times.unwrap().rows, [5.0, 6.0]);
+    assert_eq!(features(&Columns { numeric: vec!["when".into()], ..columns() }, &paths), ["a", "when"]);
+    // Another writer has lost the metadata, a data frame that wasn't filtered has no index.
+    let without = write(columns_of().into_iter().filter(|(name, _)| *name != "when").collect(), Compression::SNAPPY);
+    assert_eq!(features(&columns(), &[without.path().into()]), ["a"]);
+    let plain =
+        write(columns_of().into_iter().filter(|(name, _)| ["a", "y"].contains(name)).collect(), Compression::SNAPPY);
+    assert_eq!(features(&columns(), &[paths[0].clone(), plain.path().into()]), ["a"]);
+}
+
+#[test]
+fn texts_may_be_binary_and_empty_ones_are_missing() {
+    let text = [&b"red"[..], b"", b"blue"];
+    for column in [
+        array(BinaryArray::from_vec(text.to_vec())),
+        array(LargeBinaryArray::from_vec(text.to_vec())),
+        array(BinaryViewArray::from_iter_values(text)),
+        array(StringArray::from(vec!["red", "  ", "blue"])),
+    ] {
+        let y = ("y", array(StringArray::from(vec!["a", "b", "a"])));
+        let table = read(vec![("c", column), y], &columns()).unwrap();
+        assert_eq!(table.features[0].categories, names(&["blue", "red"]));
+        assert_eq!(Gap::of(table.rows[[1, 0]]), Some(Gap::Missing));
+    }
+    let bytes = array(BinaryArray::from_vec(vec![b"\xff\xfe", b"ok"]));
+    let problem = read(vec![("c", bytes), ("y", array(StringArray::from(vec!["a", "b"])))], &columns()).unwrap_err();
+    assert!(problem.to_string().contains("column \"c\" holds bytes that aren't UTF-8 text"), "{problem}");
+}
+
+/// Case b10.
+#[test]
+fn large_integers_are_exact() {
+    let (large, larger) = (9_007_199_254_740_992_u64, 9_007_199_254_740_993);
+    let options = Columns { categorical: vec!["shop".into()], task: Some(Task::Classification), ..columns() };
+    let signed = array(Int64Array::from(vec![large as i64, larger as i64]));
+    for y in [signed, array(UInt64Array::from(vec![large, larger]))] {
+        let table =
+            read(vec![("shop", array(UInt64Array::from(vec![u64::MAX, u64::MAX - 1]))), ("y", y)], &options).unwrap();
+        let TargetValues::Classes { names: classes, rows } = &table.target.values else { panic!() };
+        assert_eq!((classes, rows), (&names(&["9007199254740992", "9007199254740993"]).unwrap(), &vec![0, 1]));
+        assert_eq!(table.features[0].categories, names(&["18446744073709551614", "18446744073709551615"]));
+    }
 }
 
 #[test]
@@ -299,7 +375,7 @@ fn texts_that_decompress_to_far_more_than_the_file_are_refused() {
     let problem = read(&bomb, &[]).unwrap_err().to_string();
     assert!(problem.contains("column \"c\" has ") && problem.contains("bytes, which decompress to 67"), "{problem}");
     assert!(read(&bomb, &["c"]).is_ok(), "a column that is left out isn't read");
-    let raised = Columns { limits: Limits::times(NonZeroU32::new(1_025).unwrap()), ..columns() };
+    let raised = Columns { options: Limits::times(NonZeroU32::new(1_025).unwrap()).into(), ..columns() };
     assert!(Table::read(&[bomb.path().into()], &raised).is_ok());
 
     // A smaller one is read and found to be no category, and not quoted.

@@ -1,18 +1,18 @@
 //! How many instructions a record costs, stage by stage, held against what it cost before.
 //!
 //! Time is noise on a shared machine; instructions are not. This program runs itself under callgrind, each stage with
-//! two numbers of batches: the difference, by record, is what the stage costs, without its start. `benches/counts.toml`
+//! two numbers of batches: the difference, by record, is what the stage costs, without its start. `counts.toml`
 //! has what it was; more than the tolerance above that is a regression, and below it a reason to write the new count
 //! down (`-- --update`), so that it stays.
 //!
 //! The counts are those of one kernel, since each vector width has its own. Valgrind shows a program no AVX-512.
 //!
-//!     cargo bench --bench counts -- [--update]
+//! It is a crate of its own, so that only what is counted builds in the profile of those who run weir: the library
+//! without its feature `program`.
+//!
+//!     cargo bench -p weir-counts -- [--update]
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that can't go on panics, and it prints")]
-
-#[path = "../tests/support/noise.rs"]
-mod noise;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -20,17 +20,25 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
+use ndarray::{Array1, Array2};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Deserialize;
 use weir::codec::{DecodeOptions, Format};
+use weir::engine::{Activation, Layer, Output};
+use weir::model::bundle::{Draft, Training};
+use weir::model::preprocess::{Step, Transform};
+use weir::model::signature::{Feature, Kind, Missing, Signature, Target};
 use weir::model::store::Store;
-use weir::monitor::drift::{Counts, Plan};
+use weir::monitor::drift::{Baseline, Counts, Plan};
 use weir::score::{Options, Scorer};
 
-const COUNTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/counts.toml");
+const COUNTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/counts.toml");
 
 const FEATURES: usize = 30;
+
+/// The network's widths, from its input to its classes.
+const WIDTHS: [usize; 4] = [FEATURES, 100, 100, 2];
 
 /// Records in a batch.
 const ROWS: usize = 256;
@@ -60,7 +68,7 @@ fn main() -> ExitCode {
     }
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join("models");
-    noise::publish_noise(&store, "noise", FEATURES, &[100, 100], &["no".into(), "yes".into()]);
+    publish_noise(&store);
 
     // Without the file there is nothing to compare with yet.
     let known: Known = std::fs::read_to_string(COUNTS).map(|text| toml::from_str(&text).unwrap()).unwrap_or_default();
@@ -83,7 +91,7 @@ fn main() -> ExitCode {
     }
     if arguments.iter().any(|argument| argument == "--update") {
         let mut text = String::from(
-            "# What a record costs, as `cargo bench --bench counts` found it; `-- --update` writes this file.\n",
+            "# What a record costs, as `cargo bench -p weir-counts` found it; `-- --update` writes this file.\n",
         );
         writeln!(text, "kernel = \"{kernel}\"\n\n[instructions]").unwrap();
         counts.iter().for_each(|(stage, count)| writeln!(text, "{stage} = {count:.1}").unwrap());
@@ -96,8 +104,45 @@ fn main() -> ExitCode {
     if worse.is_empty() {
         return ExitCode::SUCCESS;
     }
-    println!("\n{}\nIf that is meant: cargo bench --bench counts -- --update", worse.join("\n"));
+    println!("\n{}\nIf that is meant: cargo bench -p weir-counts -- --update", worse.join("\n"));
     ExitCode::FAILURE
+}
+
+/// Publishes a model of random weights: its answers don't matter, its cost does.
+fn publish_noise(folder: &Path) {
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    let feature = |n| Feature { name: format!("f{n}"), kind: Kind::Numeric, missing: Missing::Reject };
+    let signature = Signature {
+        features: (0..FEATURES).map(feature).collect(),
+        target: Target::Classification { name: "y".into(), classes: vec!["no".into(), "yes".into()] },
+    };
+    let mut layer = |inputs, outputs, activation| {
+        let weights = Array2::from_shape_simple_fn((inputs, outputs), || rng.random_range(-0.2..0.2));
+        Layer::new(weights, Array1::zeros(outputs), activation)
+    };
+    let layers = vec![
+        layer(WIDTHS[0], WIDTHS[1], Activation::Relu),
+        layer(WIDTHS[1], WIDTHS[2], Activation::Relu),
+        layer(WIDTHS[2], WIDTHS[3], Activation::Identity),
+    ];
+    let rows = Array2::from_shape_simple_fn((2_000, FEATURES), || rng.random_range(-3.0..3.0));
+    let answers = Array2::from_elem((rows.nrows(), WIDTHS[3]), 0.5);
+    let standardised = vec![Step::Standardize { mean: 0.01, std: 1.7 }];
+    let draft = Draft {
+        name: "noise".into(),
+        parent: None,
+        baseline: Baseline::fit(&signature, rows.view(), answers.view()),
+        signature,
+        decision: None,
+        target_scale: None,
+        preprocessing: vec![Transform::Numeric { steps: standardised, indicator: false }; FEATURES],
+        layers,
+        output: Output::Softmax,
+        training: Training::default(),
+        golden_rows: vec![rows.row(0).to_vec()],
+        evaluation: None,
+    };
+    Store::open(&format!("file:{}", folder.display())).unwrap().publish(&draft).unwrap();
 }
 
 /// Runs a stage under callgrind: the instructions, and what it printed.

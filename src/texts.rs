@@ -1,0 +1,139 @@
+//! What a text means: one rule for tables, records and requests, so that a row gets the same answer from each of them.
+//!
+//! A text is kept as it was written, as pandas keeps it: nothing is trimmed. Only where no category, class or column has
+//! exactly that name, blanks around it don't count, `True` is `true`, and `3.0` is `3`.
+
+mod time;
+
+pub use self::time::seconds;
+use crate::record::Gap;
+
+/// What stands for a missing value: the default list of `pandas.read_csv`, `\N` of Postgres, MySQL and Hive, and `NaT` of
+/// pandas. An empty text is missing, too.
+pub const MISSING: [&str; 19] = [
+    "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL",
+    "NaN", "None", "n/a", "nan", "null", "\\N",
+];
+
+/// Whether a text stands for a missing value. Blanks around it don't count.
+pub fn is_missing(text: &str) -> bool {
+    let text = text.trim();
+    match text.as_bytes().last() {
+        None => true,
+        // None of the words ends so, and most cells of a table do.
+        Some(b'0'..=b'9') => false,
+        Some(_) => text == "NaT" || MISSING.contains(&text),
+    }
+}
+
+/// The number that a text says. Blanks around it don't count. It may be infinite, but isn't NaN.
+pub fn number(text: &str) -> Option<f64> {
+    fast_float2::parse(text.trim()).ok().filter(|number: &f64| !number.is_nan())
+}
+
+/// Whether a text is NaN in any spelling that pandas reads as one.
+pub fn is_nan(text: &str) -> bool {
+    text.trim().trim_start_matches(['-', '+']).eq_ignore_ascii_case("nan")
+}
+
+/// A time that a number says, in seconds since 1970: it may be in seconds, milliseconds (`DataFrame.to_json`), microseconds or
+/// nanoseconds. Which one is clear for times from 1973 to 5138.
+pub fn epoch(number: f64) -> f64 {
+    const SECONDS: f64 = 1e11;
+    [1.0, 1e3, 1e6].into_iter().find(|unit| number.abs() < SECONDS * unit).map_or(number / 1e9, |unit| number / unit)
+}
+
+/// The time that a text says, as a date or as a number, in seconds since 1970.
+///
+/// # Errors
+///
+/// The gap that another text is.
+pub fn moment(text: &str) -> Result<f64, Gap> {
+    if is_missing(text) {
+        return Err(Gap::Missing);
+    }
+    match number(text) {
+        Some(number) if number.is_finite() => Ok(epoch(number)),
+        Some(_) => Err(Gap::NotFinite),
+        None => seconds(text).ok_or(Gap::String),
+    }
+}
+
+/// The boolean that a text says, as pandas (`True`), JSON, Spark (`true`), R and Excel (`TRUE`) write it.
+pub fn boolean(text: &str) -> Option<bool> {
+    let text = text.trim();
+    [("true", true), ("false", false)].into_iter().find(|(name, _)| text.eq_ignore_ascii_case(name)).map(|(_, is)| is)
+}
+
+/// The same, and Postgres' `t` and `f`: only where all values of a column are booleans.
+pub fn short_boolean(text: &str) -> Option<bool> {
+    match text.trim() {
+        "t" | "T" => Some(true),
+        "f" | "F" => Some(false),
+        other => boolean(other),
+    }
+}
+
+/// Where a name is among others: the one that is exactly so, or else the only one that differs by blanks around it.
+pub fn position<'a>(names: impl Iterator<Item = &'a str>, name: &str) -> Option<usize> {
+    let mut alike = Vec::new();
+    for (at, other) in names.enumerate() {
+        if other == name {
+            return Some(at);
+        }
+        if other.trim() == name.trim() {
+            alike.push(at);
+        }
+    }
+    if let [only] = *alike { Some(only) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_pandas_are_missing_and_nothing_else() {
+        for word in ["", "  ", "NA", " NA", "<NA>", "NaN", "n/a", "None", "NULL", "\\N", "NaT"] {
+            assert!(is_missing(word), "{word:?}");
+        }
+        assert!(MISSING.iter().all(|word| is_missing(word)));
+        for word in ["na", "-", "?", "none", "0", "N A", "missing"] {
+            assert!(!is_missing(word), "{word:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_and_booleans_are_what_others_write() {
+        assert_eq!(
+            [" 1.5", "-3 ", "1e3", "+7", "x", "1 000"].map(number),
+            [Some(1.5), Some(-3.0), Some(1000.0), Some(7.0), None, None]
+        );
+        assert_eq!(["nan", "NAN", "-NaN", "nano"].map(is_nan), [true, true, true, false]);
+        assert_eq!(number("NaN"), None);
+        assert_eq!(
+            ["True", "TRUE", "false", "t", "yes"].map(boolean),
+            [Some(true), Some(true), Some(false), None, None]
+        );
+        assert_eq!(["t", "F", "true", "y"].map(short_boolean), [Some(true), Some(false), Some(true), None]);
+    }
+
+    #[test]
+    fn a_time_may_be_a_number_of_any_unit() {
+        for text in ["2024-01-31T06:15:00Z", "1706681700", "1706681700000", "1706681700000000", "1706681700000000000"] {
+            assert_eq!(moment(text), Ok(1_706_681_700.0), "{text}");
+        }
+        assert_eq!(moment("NaT"), Err(Gap::Missing));
+        assert_eq!(moment("inf"), Err(Gap::NotFinite));
+        assert_eq!(moment("July"), Err(Gap::String));
+    }
+
+    #[test]
+    fn a_name_is_found_whatever_blanks_are_around_it() {
+        let find = |names: &[&str], name| position(names.iter().copied(), name);
+        assert_eq!(find(&["a", " b"], "b"), Some(1));
+        assert_eq!(find(&["a", "b"], " b "), Some(1));
+        assert_eq!(find(&[" b", "b"], "b"), Some(1), "the exact one counts");
+        assert_eq!(find(&[" b", "b "], "b"), None, "neither of two is meant");
+    }
+}
