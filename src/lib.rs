@@ -7,14 +7,13 @@
 //! ```
 //!
 //! In reading order: [`record`] is what travels; [`limits`] is how much of a file is read; [`texts`] is what a text
-//! means; [`codec`] turns payloads into
-//! rows and predictions into payloads;
-//! [`batch`] says when rows go together; [`engine`] is the network; [`model`] is a version of it with all that belongs
-//! to it, on disk and in memory; [`score`] puts these together for a batch; [`kafka`] is all that names rdkafka;
-//! [`worker`] is the line, and [`dead_letter`] what becomes of the records that it rejects; [`replay`] reads a range again,
-//! through other versions; [`serve`] starts and stops it; [`pauses`] keeps which routes wait by hand; [`health`] says whether weir is ready; [`monitor`] counts and
-//! [`http`] reports; [`train`] makes models and [`report`] shows how good they are; [`config`] and [`cli`] are how people reach
-//! it.
+//! means; [`codec`] turns payloads into rows and predictions into payloads; [`batch`] says when rows go together;
+//! [`engine`] is the network; [`model`] is a version of it with all that belongs to it, on disk and in memory;
+//! [`score`] puts these together for a batch; [`kafka`] is all that names rdkafka; [`worker`] is the line, and
+//! [`dead_letter`] what becomes of the records that it rejects; [`replay`] reads a range again, through other versions;
+//! [`serve`] starts and stops it; [`pauses`] keeps which routes wait by hand; [`health`] says whether weir is ready;
+//! [`monitor`] counts and [`http`] reports; [`train`] makes models and [`report`] shows how good they are; [`config`]
+//! and [`cli`] are how people reach it.
 
 #![cfg_attr(not(feature = "program"), allow(dead_code, unused_imports, reason = "the program uses it"))]
 

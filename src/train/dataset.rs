@@ -180,8 +180,7 @@ impl Table {
     /// Files that can't be read or aren't what they seem, columns that aren't what `columns` says, and data that
     /// doesn't fit into memory.
     pub fn read(paths: &[PathBuf], columns: &Columns) -> Result<Table, DatasetError> {
-        let all = |outline: &Outline| Ok::<_, DatasetError>(((0..outline.rows).collect(), Vec::new()));
-        Table::read_divided(paths, columns, all).map(|divided| divided.train)
+        Table::read_divided(paths, columns, Outline::all_train).map(|divided| divided.train)
     }
 
     /// The same, in two parts: `divide` gives the rows that train and those that test. What the columns are follows from

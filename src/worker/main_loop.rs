@@ -540,10 +540,12 @@ impl<'c, K: Clients> WorkerLoop<'c, K> {
     }
 
     fn flush(&mut self) {
-        let now = self.brokers.now();
-        for (route, pipeline) in self.pipelines.iter_mut().enumerate() {
+        self.pipelines.iter_mut().for_each(|pipeline| pipeline.is_held_back = false);
+        for route in self.brokers.partitions.held_back_routes(self.brokers.now()) {
+            self.pipelines[route].is_held_back = true;
+        }
+        for pipeline in &mut self.pipelines {
             pipeline.flush_metrics();
-            pipeline.is_held_back = self.brokers.partitions.is_held_back(route, now);
             for &reason in WaitReason::ALL {
                 pipeline.metrics.waiting(reason, pipeline.waits_for(reason));
             }

@@ -19,7 +19,7 @@ use crate::support::kafka::{Record, produce, unique};
 /// The key of the record behind which nothing more comes.
 const END: &[u8] = b"end";
 
-/// After so much silence in a partition another client goes on where this one is. When a broker comes back, librdkafka may
+/// After so much silence in a partition another client continues where this one is. When a broker comes back, librdkafka may
 /// leave a partition in validate-epoch-wait for ever (confluentinc/librdkafka#4492), also when it is assigned again, and the
 /// verifier must not take its own client's trouble for weir's.
 const SILENCE: Duration = Duration::from_secs(10);

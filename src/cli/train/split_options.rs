@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::cli::data;
 use crate::model::evaluation::Warning;
-use crate::train::dataset::{self, Columns, DatasetError, DividedTable, Outline, Table, files};
+use crate::train::dataset::{self, Columns, DividedTable, Outline, Table, files};
 use crate::train::split::Split;
 use crate::train::warnings::warning;
 
@@ -38,8 +38,7 @@ impl SplitArgs {
     /// Reads the training and the test rows from files with these columns.
     pub(super) fn read(&self, paths: &[PathBuf], columns: &Columns, seed: u64) -> anyhow::Result<DividedTable> {
         if !self.test.is_empty() {
-            let all = |outline: &Outline| Ok::<_, DatasetError>(((0..outline.rows).collect(), Vec::new()));
-            let mut divided = Table::read_divided(paths, columns, all)?;
+            let mut divided = Table::read_divided(paths, columns, Outline::all_train)?;
             let (files, options) = (files(&self.test)?, columns.options.clone());
             divided.notes.extend(dataset::describe(&files, &options)?);
             divided.test = divided.train.read_like(&files, columns.time.as_deref(), options)?;

@@ -70,10 +70,10 @@ impl PartitionTable {
         is_new.then_some(offsets)
     }
 
-    /// Whether an open transaction holds records of a route back.
-    pub(crate) fn is_held_back(&self, route: usize, now: Instant) -> bool {
-        let is_held = |entry: &Entry| entry.held_back.as_ref().is_some_and(|held| held.time(now) >= HELD_AFTER);
-        self.iter().any(|entry| self.topics[entry.topic].route == route && is_held(entry))
+    /// The routes of which an open transaction holds records back, some of them perhaps more than once.
+    pub(crate) fn held_back_routes(&self, now: Instant) -> impl Iterator<Item = usize> {
+        let is_held = move |entry: &&Entry| entry.held_back.as_ref().is_some_and(|held| held.time(now) >= HELD_AFTER);
+        self.iter().filter(is_held).map(|entry| self.topics[entry.topic].route)
     }
 }
 
@@ -82,42 +82,49 @@ mod tests {
     use super::*;
     use crate::kafka::consumer::{Position, Start, StartPoint};
 
+    /// One partition of route 0, consumed from offset 5 on.
+    fn table(now: Instant) -> (PartitionTable, TopicPartition) {
+        let partition = TopicPartition { topic: "t".into(), partition: 0 };
+        let mut table = PartitionTable::new([("t".to_owned(), 0)]);
+        table.assign(std::slice::from_ref(&partition), now);
+        let at = Start { point: StartPoint::Committed(Position::at(5)), topic_id: None };
+        table.start(&partition, at, true, now);
+        (table, partition)
+    }
+
+    fn held_back(table: &PartitionTable, now: Instant) -> Vec<usize> {
+        table.held_back_routes(now).collect()
+    }
+
     #[test]
     fn a_transaction_is_named_when_nothing_is_committed_for_long() {
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
-        let partition = TopicPartition { topic: "t".into(), partition: 0 };
-        let mut table = PartitionTable::new([("t".to_owned(), 0)]);
-        table.assign(std::slice::from_ref(&partition), start);
-        let at = Start { point: StartPoint::Committed(Position::at(5)), topic_id: None };
-        table.start(&partition, at, true, start);
+        let (mut table, partition) = table(start);
         assert_eq!(table.note_stable_end(&partition, 5, 5, start), None, "nothing is open");
         // Transactions follow one another.
         for second in 0..60 {
             assert_eq!(table.note_stable_end(&partition, 5 + second as i64 / 10, 99, after(second)), None);
         }
-        assert!(!table.is_held_back(0, after(60)));
+        assert_eq!(held_back(&table, after(60)), [0; 0]);
         // This one hangs.
         let reports: Vec<_> = (60..200).filter_map(|at| table.note_stable_end(&partition, 20, 99, after(at))).collect();
         assert_eq!(reports, [79], "it is reported once");
-        assert!(table.is_held_back(0, after(80)) && !table.is_held_back(1, after(80)));
+        assert_eq!(held_back(&table, after(80)), [0]);
         assert_eq!(table.troubles(after(100)), [] as [&str; 0], "that may be meant");
         let trouble = "t [0]: a transaction of its producer has been open for 65 s, and 79 offsets wait for its end";
         assert_eq!(table.troubles(after(125)), [trouble]);
 
         assert_eq!(table.note_stable_end(&partition, 99, 99, after(200)), None);
-        assert!(!table.is_held_back(0, after(200)) && table.troubles(after(200)).is_empty());
+        assert_eq!(held_back(&table, after(200)), [0; 0]);
+        assert!(table.troubles(after(200)).is_empty());
     }
 
     #[test]
     fn a_partition_of_which_something_comes_is_not_held_back() {
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
-        let partition = TopicPartition { topic: "t".into(), partition: 0 };
-        let mut table = PartitionTable::new([("t".to_owned(), 0)]);
-        table.assign(std::slice::from_ref(&partition), start);
-        let at = Start { point: StartPoint::Committed(Position::at(5)), topic_id: None };
-        table.start(&partition, at, true, start);
+        let (mut table, partition) = table(start);
         table.note_stable_end(&partition, 5, 9, start);
         table.poll(0, 0, 5, None, table.lease_count());
         table.note_silence(after(1), |_| true);
