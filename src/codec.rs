@@ -7,6 +7,10 @@
 //! `features` turns typed values into row values, `wanted` is the tree of names that the features and the copied fields
 //! make, `field` is the value of a copied field. CONTRIBUTING has the recipe for another format.
 
+#[cfg(feature = "program")]
+mod avro;
+#[cfg(not(feature = "program"))]
+#[path = "codec/avro_absent.rs"]
 mod avro;
 mod csv;
 mod features;
@@ -119,6 +123,8 @@ pub struct DecodeOptions {
     pub delimiter: Option<char>,
     /// The schema of the records, as text.
     pub schema: Option<Arc<str>>,
+    /// A schema with aliases and defaults for what the records' own schema doesn't have, as text.
+    pub reader_schema: Option<Arc<str>>,
     /// What comes before each record.
     pub framing: Framing,
 }
@@ -176,6 +182,14 @@ impl Decoder {
         }
     }
 
+    /// The features that no record can have, as far as a schema says that before the first one.
+    pub fn lacking(&self) -> Vec<usize> {
+        match self {
+            Decoder::Avro(decoder) => decoder.lacking(),
+            Decoder::Json(_) | Decoder::Csv(_) | Decoder::F32(_) | Decoder::Msgpack(_) => Vec::new(),
+        }
+    }
+
     /// What a record that was decoded has where the features were looked for, for a person.
     pub fn describe(&self, payload: &[u8]) -> String {
         match self {
@@ -210,15 +224,28 @@ pub fn check_options(format: Format, options: &DecodeOptions) -> Result<(), Code
     if !options.features.is_empty() && matches!(format, Format::Csv | Format::F32) {
         return wrong(format!("features = {:?}: {} has no paths", options.features, format.as_str()));
     }
-    if options.framing != Framing::None && format != Format::Avro {
-        return belongs("framing", "avro");
+    let avro = [
+        ("schema", options.schema.is_some()),
+        ("reader_schema", options.reader_schema.is_some()),
+        ("framing", options.framing != Framing::None),
+    ];
+    match avro.iter().find(|(_, is_set)| *is_set) {
+        Some((name, _)) if format != Format::Avro => belongs(name, "avro"),
+        _ if format == Format::Avro => check_schemas(options),
+        _ => Ok(()),
     }
-    match (&options.schema, format) {
-        (Some(schema), Format::Avro) => avro::parse(schema).map(drop),
-        (Some(_), _) => belongs("schema", "avro"),
-        (None, Format::Avro) => wrong("format = \"avro\" needs schema, the path of a file with an Avro schema".into()),
-        (None, _) => Ok(()),
-    }
+}
+
+fn check_schemas(options: &DecodeOptions) -> Result<(), CodecError> {
+    let Some(schema) = &options.schema else {
+        let message = "format = \"avro\" needs schema, the path of a file with an Avro schema";
+        return Err(CodecError::Option(message.into()));
+    };
+    avro::check_schema(schema)?;
+    options.reader_schema.as_deref().map_or(Ok(()), avro::check_schema).map_err(|error| match error {
+        CodecError::Schema(problem) => CodecError::Option(format!("reader_schema: {problem}")),
+        error => error,
+    })
 }
 
 /// Turns predictions into payloads of one format.
@@ -294,6 +321,8 @@ mod tests {
         let delimiter = |delimiter| DecodeOptions { delimiter: Some(delimiter), ..DecodeOptions::default() };
         let path = || DecodeOptions { features: "payload".into(), ..DecodeOptions::default() };
         let schema = |text: &str| DecodeOptions { schema: Some(text.into()), ..DecodeOptions::default() };
+        let reader = |text: &str| DecodeOptions { reader_schema: Some(text.into()), ..DecodeOptions::default() };
+        let both = |writer: &str, text: &str| DecodeOptions { schema: Some(writer.into()), ..reader(text) };
         let framed = || DecodeOptions { framing: Framing::SingleObject, ..DecodeOptions::default() };
         for (format, options, expected) in [
             (Format::Json, DecodeOptions::default(), ""),
@@ -307,9 +336,11 @@ mod tests {
             (Format::Csv, delimiter('é'), "delimiter = 'é': must be one ASCII character"),
             (Format::Csv, path(), "features = \"payload\": csv has no paths"),
             (Format::Json, schema("\"int\""), "schema belongs to format = \"avro\""),
+            (Format::Csv, reader("\"int\""), "reader_schema belongs to format = \"avro\""),
             (Format::Json, framed(), "framing belongs to format = \"avro\""),
             (Format::Avro, DecodeOptions::default(), "format = \"avro\" needs schema"),
             (Format::Avro, schema("int"), "schema: it isn't an Avro schema"),
+            (Format::Avro, both("\"int\"", "{"), "reader_schema: it isn't an Avro schema"),
         ] {
             let found = check_options(format, &options).err().map_or(String::new(), |error| error.to_string());
             let is_as_expected = if expected.is_empty() { found.is_empty() } else { found.starts_with(expected) };

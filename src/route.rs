@@ -63,6 +63,9 @@ pub struct Input {
     /// The text of the file with the schema of the records.
     #[serde(default, deserialize_with = "text_of_file")]
     pub schema: Option<Arc<str>>,
+    /// The text of the file with a schema whose aliases and defaults count too.
+    #[serde(default, deserialize_with = "text_of_file")]
+    pub reader_schema: Option<Arc<str>>,
     /// What comes before each record.
     #[serde(default)]
     pub framing: Framing,
@@ -217,11 +220,12 @@ impl RouteConfig {
     }
 
     fn decode_options(&self) -> DecodeOptions {
-        let Input { features, numeric_strings, nan, columns, delimiter, schema, framing, .. } = self.input.clone();
+        let input = self.input.clone();
+        let Input { features, numeric_strings, nan, columns, delimiter, schema, reader_schema, framing, .. } = input;
         let delimiter = Some(delimiter).filter(|&delimiter| delimiter != comma());
         // A record without names has no member called `id`, which is the default.
         let fields = if self.input.format == Format::F32 { Vec::new() } else { self.output.fields.clone() };
-        DecodeOptions { features, numeric_strings, nan, fields, columns, delimiter, schema, framing }
+        DecodeOptions { features, numeric_strings, nan, fields, columns, delimiter, schema, reader_schema, framing }
     }
 
     /// How its records are read and written.

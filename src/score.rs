@@ -131,6 +131,12 @@ impl Scorer {
         &self.model
     }
 
+    /// The features that the schema of the records lacks. The model takes them for missing.
+    pub fn lacking_features(&self) -> Vec<&str> {
+        let features = &self.model.signature().features;
+        self.decoder.lacking().into_iter().map(|feature| features[feature].name.as_str()).collect()
+    }
+
     /// Begins a batch: decodes the payloads, `None` for a tombstone, and checks the rows against the signature.
     pub fn decode<'a>(&mut self, payloads: impl IntoIterator<Item = Option<&'a [u8]>>) {
         self.fates.clear();

@@ -6,9 +6,9 @@
 mod decimal;
 mod plan;
 mod read;
+mod schema;
 
 use apache_avro::Schema;
-use apache_avro::rabin::Rabin;
 
 use super::features::Features;
 use super::field::FieldValue;
@@ -32,25 +32,53 @@ pub struct Decoder {
     plan: Plan,
     features: Features,
     framing: Framing,
-    fingerprint: [u8; FINGERPRINT],
+    fingerprint: u64,
     scratch: Vec<u8>,
 }
 
-/// Reads a schema.
-pub(super) fn parse(text: &str) -> Result<Schema, CodecError> {
-    Schema::parse_str(text).map_err(|error| CodecError::Schema(format!("it isn't an Avro schema: {error}")))
+/// Whether a text is a schema.
+pub(super) fn check_schema(text: &str) -> Result<(), CodecError> {
+    schema::parse(text).map(drop)
 }
 
 impl Decoder {
+    /// A decoder for records of the schema in the options.
+    ///
     /// # Errors
     /// There is no schema, or it can't give the features.
     pub(super) fn new(signature: &Signature, options: &DecodeOptions) -> Result<Decoder, CodecError> {
-        let schema = parse(options.schema.as_deref().unwrap_or_default())?;
+        let writer = schema::parse(options.schema.as_deref().unwrap_or_default())?;
+        Decoder::compile(&writer, &[], "input.schema", signature, options)
+    }
+
+    /// A decoder for records of a schema that refers to these others.
+    ///
+    /// # Errors
+    /// The schemas can't be read, or can't give the features.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for schemas of a registry, which has no client yet"))]
+    pub(super) fn by_schema(
+        schema: &str,
+        references: &[String],
+        signature: &Signature,
+        options: &DecodeOptions,
+    ) -> Result<Decoder, CodecError> {
+        let (writer, references) = schema::parse_with(schema, references)?;
+        Decoder::compile(&writer, &references, "it", signature, options)
+    }
+
+    fn compile(
+        writer: &Schema,
+        references: &[Schema],
+        place: &'static str,
+        signature: &Signature,
+        options: &DecodeOptions,
+    ) -> Result<Decoder, CodecError> {
         let features = Features::new(signature, options);
-        let plan = Plan::new(&schema, None, &WantedNode::dotted(signature, options), &features)?;
-        check_features(signature, &plan)?;
-        let mut fingerprint = [0; FINGERPRINT];
-        fingerprint.copy_from_slice(&schema.fingerprint::<Rabin>().bytes[..FINGERPRINT]);
+        let reader = options.reader_schema.as_deref().map(schema::parse).transpose()?;
+        let wanted = WantedNode::dotted(signature, options);
+        let plan = Plan::new(writer, references, reader.as_ref(), &wanted, &features)?;
+        check_features(signature, &plan, place)?;
+        let fingerprint = schema::fingerprint(writer);
         Ok(Decoder { plan, features, framing: options.framing, fingerprint, scratch: Vec::new() })
     }
 
@@ -59,7 +87,7 @@ impl Decoder {
     /// # Errors
     /// `malformed`: the bytes aren't a record of the schema, or more than one. `wrong_type`: the path leads to something
     /// else than features, in this record. `wrong_length`: an array with more or fewer values than there are features.
-    /// `unknown_schema`: the record was written with another schema.
+    /// `too_large`: the copied fields are far larger as JSON. `unknown_schema`: the record was written with another schema.
     pub(super) fn decode(
         &mut self,
         payload: &[u8],
@@ -67,14 +95,43 @@ impl Decoder {
         fields: &mut [FieldValue],
         texts: &mut Vec<u8>,
     ) -> Result<(), Rejection> {
-        assert_eq!(row.len(), self.features.len(), "one value per feature");
         let start = match self.framing {
             Framing::None => 0,
             Framing::SingleObject => self.after_fingerprint(payload)?,
         };
-        let Decoder { plan, features, scratch, .. } = self;
-        let read = Pass::new(plan, features, payload, start, row, fields, texts, scratch).record();
+        let read = self.decode_after(start, payload, row, fields, texts);
         read.map_err(|rejection| self.explained(rejection, payload))
+    }
+
+    /// The same of a record that begins at `start`, whatever comes before it.
+    ///
+    /// # Errors
+    /// Those of [`Decoder::decode`] but for the last.
+    ///
+    /// # Panics
+    /// When the payload ends before `start`.
+    pub(super) fn decode_after(
+        &mut self,
+        start: usize,
+        payload: &[u8],
+        row: &mut [f64],
+        fields: &mut [FieldValue],
+        texts: &mut Vec<u8>,
+    ) -> Result<(), Rejection> {
+        assert_eq!(row.len(), self.features.len(), "one value per feature");
+        assert!(start <= payload.len(), "the record begins within the payload");
+        let Decoder { plan, features, scratch, .. } = self;
+        let before = texts.len();
+        let read = Pass::new(plan, features, payload, start, row, fields, texts, scratch).record();
+        if read.is_err() {
+            texts.truncate(before);
+        }
+        read
+    }
+
+    /// The features that no record of the schema can have.
+    pub(super) fn lacking(&self) -> Vec<usize> {
+        (0..self.features.len()).filter(|feature| !self.plan.has_feature[*feature]).collect()
     }
 
     /// The fields of the schema.
@@ -88,8 +145,8 @@ impl Decoder {
             let message = "it doesn't begin as Avro's single-object encoding does, with the bytes c3 01";
             return Err(Rejection::new(Reason::Malformed, message));
         };
-        if *fingerprint != self.fingerprint {
-            let [found, expected] = [fingerprint, &self.fingerprint].map(|bytes| u64::from_le_bytes(*bytes));
+        let (found, expected) = (u64::from_le_bytes(*fingerprint), self.fingerprint);
+        if found != expected {
             let message = format!("the schema's fingerprint is {found:016x}, that of input.schema is {expected:016x}");
             return Err(Rejection::new(Reason::UnknownSchema, message));
         }
@@ -112,7 +169,7 @@ impl Decoder {
 }
 
 /// The schema must have every feature without which a record is rejected, and one feature at least.
-fn check_features(signature: &Signature, plan: &Plan) -> Result<(), CodecError> {
+fn check_features(signature: &Signature, plan: &Plan, place: &'static str) -> Result<(), CodecError> {
     let has_none = !plan.has_feature.contains(&true);
     let lacking = signature.features.iter().zip(&plan.has_feature).filter(|(_, has)| !**has);
     let required = lacking.filter(|(feature, _)| has_none || feature.missing == Missing::Reject);
@@ -120,7 +177,7 @@ fn check_features(signature: &Signature, plan: &Plan) -> Result<(), CodecError> 
     if names.is_empty() {
         return Ok(());
     }
-    Err(CodecError::Lacks { place: "input.schema", features: listed(names) })
+    Err(CodecError::Lacks { place, features: listed(names) })
 }
 
 #[cfg(test)]

@@ -2,27 +2,27 @@
 
 use std::io::Write;
 
+/// Digits after the point that a schema may ask for.
+pub(super) const MAX_SCALE: usize = 1_000;
+
 /// Appends the number as it is written in decimal, as in `-12.50`. A number of more than 16 bytes is rounded to 64 bits of
-/// floating point.
+/// floating point, and is `null` beyond their range.
 pub(super) fn write(bytes: &[u8], scale: usize, out: &mut Vec<u8>) {
     let Some(unscaled) = unscaled(bytes) else {
-        out.extend_from_slice(zmij::Buffer::new().format(rounded(bytes, scale)).as_bytes());
+        let rounded = rounded(bytes, scale);
+        let mut buffer = zmij::Buffer::new();
+        out.extend_from_slice(if rounded.is_finite() { buffer.format_finite(rounded).as_bytes() } else { b"null" });
         return;
     };
     if unscaled < 0 {
         out.push(b'-');
     }
-    let start = out.len();
-    let width = scale.min(MAX_SCALE) + 1;
+    let width = scale + 1;
     write!(out, "{:0width$}", unscaled.unsigned_abs()).unwrap_or_else(|_| unreachable!("a Vec takes all bytes"));
     if scale > 0 {
-        let point = out.len() - scale.min(out.len() - start - 1);
-        out.insert(point, b'.');
+        out.insert(out.len() - scale, b'.');
     }
 }
-
-/// No schema has more digits after the point, unless it is made to.
-const MAX_SCALE: usize = 10_000;
 
 /// The nearest number of 64 bits. `scratch` is overwritten.
 pub(super) fn number(bytes: &[u8], scale: usize, scratch: &mut Vec<u8>) -> f64 {
@@ -70,5 +70,8 @@ mod tests {
         wide[2] = 1;
         assert_eq!(number(&wide, 0, &mut Vec::new()), 256_f64.powi(17));
         assert_eq!(number(&[0xff; 20], 1, &mut Vec::new()), -0.1);
+        let mut out = Vec::new();
+        write(&[0x7f; 200], 1, &mut out);
+        assert_eq!(out, b"null");
     }
 }

@@ -3,21 +3,24 @@
 //! Each place at which something is wanted has a node of its own. Values of a named type in which nothing is wanted share
 //! one, so that a schema that refers to itself makes finitely many.
 
+mod defaults;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use apache_avro::Schema;
-use apache_avro::schema::{InnerDecimalSchema, RecordField, RecordSchema, UuidSchema};
-use serde_json::Value as Json;
+use apache_avro::schema::{EnumSchema, InnerDecimalSchema, RecordField, RecordSchema, UuidSchema};
 
+use super::decimal::MAX_SCALE;
+use super::schema::DEFAULT;
 use crate::codec::CodecError;
 use crate::codec::features::Features;
 use crate::codec::wanted::WantedNode;
 use crate::printable::listed;
 use crate::record::Gap;
 
-/// More nodes would come of a schema only if it was made to.
-const MAX_NODES: usize = 1 << 20;
+/// Nodes and symbols of a plan: more come of a schema only if it was made to.
+const MAX_PLACES: usize = 1 << 18;
 
 /// How the records of a schema are read.
 #[derive(Debug)]
@@ -51,6 +54,10 @@ pub(super) enum Kind {
     Boolean,
     Int,
     Long,
+    /// A whole number where the reader has one of 32 bits of floating point.
+    Rounded,
+    /// A time since 1970.
+    Moment(TimeUnit),
     Float,
     Double,
     Bytes,
@@ -69,6 +76,26 @@ pub(super) enum Kind {
     Map(usize, Vec<(Box<[u8]>, usize)>),
     Union(Vec<usize>),
     Record(Record),
+}
+
+/// What a time is counted in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum TimeUnit {
+    Days,
+    Milliseconds,
+    Microseconds,
+    Nanoseconds,
+}
+
+impl TimeUnit {
+    pub(super) fn seconds(self, number: i64) -> f64 {
+        match self {
+            TimeUnit::Days => number as f64 * 86_400.0,
+            TimeUnit::Milliseconds => number as f64 / 1e3,
+            TimeUnit::Microseconds => number as f64 / 1e6,
+            TimeUnit::Nanoseconds => number as f64 / 1e9,
+        }
+    }
 }
 
 /// A symbol of an enum.
@@ -91,18 +118,23 @@ pub(super) struct Record {
 
 impl Plan {
     /// A plan for records that `writer` wrote. Features and fields are found by the writer's names and aliases; with a
-    /// `reader` by its names and aliases too, and its defaults stand in for fields that the writer doesn't have.
+    /// `reader` by its names and aliases too, and its defaults stand in for fields that the writer doesn't have. The writer may
+    /// name types of the `references`.
     pub(super) fn new(
         writer: &Schema,
+        references: &[Schema],
         reader: Option<&Schema>,
         wanted: &WantedNode,
         features: &Features,
     ) -> Result<Plan, CodecError> {
+        let mut names = names_of(writer);
+        references.iter().for_each(|schema| collect(schema, &mut names));
         let mut compiler = Compiler {
-            names: names_of(writer),
+            names,
             reader_names: reader.map(names_of).unwrap_or_default(),
             features,
             nodes: Vec::new(),
+            places: 0,
             shared: HashMap::new(),
             has_feature: vec![false; features.len()],
         };
@@ -132,6 +164,9 @@ fn names_of(schema: &Schema) -> Names<'_> {
 
 fn collect<'s>(schema: &'s Schema, names: &mut Names<'s>) {
     if let Some(name) = name_of(schema) {
+        for alias in schema.aliases().into_iter().flatten() {
+            names.entry(alias.fullname(None)).or_insert(schema);
+        }
         names.insert(name, schema);
     }
     match schema {
@@ -171,6 +206,8 @@ struct Compiler<'s> {
     reader_names: Names<'s>,
     features: &'s Features,
     nodes: Vec<Node>,
+    /// What counts towards [`MAX_PLACES`].
+    places: usize,
     /// By full name: the nodes of types in which nothing is wanted.
     shared: HashMap<String, usize>,
     has_feature: Vec<bool>,
@@ -190,9 +227,8 @@ impl<'s> Compiler<'s> {
         if let Some(&node) = shared_name.as_ref().and_then(|name| self.shared.get(name)) {
             return Ok(node);
         }
-        if self.nodes.len() == MAX_NODES {
-            return Err(CodecError::Schema(format!("it has more than {MAX_NODES} places")));
-        }
+        let symbols = if let Schema::Enum(symbols) = schema { symbols.symbols.len() } else { 0 };
+        self.count(1 + symbols)?;
         let number = self.nodes.len();
         self.nodes.push(Node {
             kind: Kind::Null,
@@ -205,11 +241,36 @@ impl<'s> Compiler<'s> {
         if let Some(name) = shared_name {
             self.shared.insert(name, number);
         }
-        if let Some(feature) = wanted.and_then(|wanted| wanted.feature) {
-            self.has_feature[feature] = true;
-        }
         self.nodes[number].kind = self.kind(schema, reader, wanted)?;
+        if let Some(feature) = wanted.and_then(|wanted| wanted.feature) {
+            self.has_feature[feature] |= self.can_be(number, feature);
+        }
         Ok(number)
+    }
+
+    fn count(&mut self, places: usize) -> Result<(), CodecError> {
+        self.places += places;
+        if self.places > MAX_PLACES {
+            return Err(CodecError::Schema(format!("it has more than {MAX_PLACES} places")));
+        }
+        Ok(())
+    }
+
+    /// Whether a value of this node can be the value of a feature.
+    fn can_be(&self, node: usize, feature: usize) -> bool {
+        match &self.nodes[node].kind {
+            Kind::Null | Kind::Array(_) | Kind::Map(..) | Kind::Record(_) => false,
+            Kind::Bytes | Kind::Text | Kind::Fixed(_) | Kind::Uuid | Kind::Enum(_) => {
+                // What depends on the text is for each record to show.
+                Gap::of(self.features.text(feature, b"1")) != Some(Gap::String)
+            }
+            Kind::Boolean => {
+                Gap::of(self.features.boolean(feature, true)) != Some(Gap::Boolean)
+                    || Gap::of(self.features.boolean(feature, false)) != Some(Gap::Boolean)
+            }
+            Kind::Union(branches) => branches.iter().any(|branch| self.can_be(*branch, feature)),
+            _ => true,
+        }
     }
 
     fn kind(
@@ -221,21 +282,22 @@ impl<'s> Compiler<'s> {
         Ok(match schema {
             Schema::Null => Kind::Null,
             Schema::Boolean => Kind::Boolean,
-            Schema::Int | Schema::Date | Schema::TimeMillis => Kind::Int,
-            Schema::Long
-            | Schema::TimeMicros
-            | Schema::TimestampMillis
-            | Schema::TimestampMicros
-            | Schema::TimestampNanos
-            | Schema::LocalTimestampMillis
-            | Schema::LocalTimestampMicros
-            | Schema::LocalTimestampNanos => Kind::Long,
+            Schema::Int | Schema::Long if reader.is_some_and(|reader| self.is_single(schema, reader)) => Kind::Rounded,
+            Schema::Int | Schema::TimeMillis => Kind::Int,
+            Schema::Long | Schema::TimeMicros => Kind::Long,
+            Schema::Date => Kind::Moment(TimeUnit::Days),
+            Schema::TimestampMillis | Schema::LocalTimestampMillis => Kind::Moment(TimeUnit::Milliseconds),
+            Schema::TimestampMicros | Schema::LocalTimestampMicros => Kind::Moment(TimeUnit::Microseconds),
+            Schema::TimestampNanos | Schema::LocalTimestampNanos => Kind::Moment(TimeUnit::Nanoseconds),
             Schema::Float => Kind::Float,
             Schema::Double => Kind::Double,
             Schema::Bytes | Schema::BigDecimal | Schema::Uuid(UuidSchema::Bytes) => Kind::Bytes,
             Schema::String | Schema::Uuid(UuidSchema::String) => Kind::Text,
             Schema::Uuid(UuidSchema::Fixed(_)) => Kind::Uuid,
             Schema::Fixed(fixed) | Schema::Duration(fixed) => Kind::Fixed(fixed.size),
+            Schema::Decimal(decimal) if decimal.scale > MAX_SCALE => {
+                return Err(CodecError::Schema(format!("a decimal has more than {MAX_SCALE} digits after the point")));
+            }
             Schema::Decimal(decimal) => {
                 let size = match &decimal.inner {
                     InnerDecimalSchema::Bytes => None,
@@ -246,14 +308,21 @@ impl<'s> Compiler<'s> {
             Schema::Enum(symbols) => {
                 let feature = wanted.and_then(|wanted| wanted.feature);
                 let value = |name: &str| feature.map_or(0.0, |feature| self.features.text(feature, name.as_bytes()));
-                let symbol = |name: &String| Symbol { name: name.as_str().into(), value: value(name) };
+                let reader = reader.and_then(|reader| enum_in(reader, &self.reader_names));
+                let symbol = |name: &String| {
+                    let name = resolved_symbol(name, reader);
+                    Symbol { name: name.into(), value: value(name) }
+                };
                 Kind::Enum(symbols.symbols.iter().map(symbol).collect())
             }
             Schema::Array(array) => {
+                let item = self.add(&array.items, None, None)?;
                 if wanted.is_some_and(|wanted| wanted.is_positional) {
-                    self.has_feature.fill(true);
+                    for feature in 0..self.features.len() {
+                        self.has_feature[feature] |= self.can_be(item, feature);
+                    }
                 }
-                Kind::Array(self.add(&array.items, None, None)?)
+                Kind::Array(item)
             }
             Schema::Map(map) => {
                 let types = match reader {
@@ -300,8 +369,12 @@ impl<'s> Compiler<'s> {
                     let before = found[place].take().map(|(before, _)| before).unwrap_or_default();
                     found[place] = Some((before.merged(member), field.map(|field| &field.schema)));
                 }
-                (None, Some(RecordField { default: Some(default), .. })) => self.default(default, member, &mut plan),
-                (None, _) => {}
+                (None, Some(field)) => {
+                    if let Some(default) = field.custom_attributes.get(DEFAULT) {
+                        self.default(&field.schema, default, member, &mut plan)?;
+                    }
+                }
+                (None, None) => {}
             }
         }
         for (field, found) in record.fields.iter().zip(found) {
@@ -312,46 +385,42 @@ impl<'s> Compiler<'s> {
         Ok(plan)
     }
 
-    /// What a default of the reader gives.
-    fn default(&mut self, default: &Json, wanted: &WantedNode, plan: &mut Record) {
-        if let Some(feature) = wanted.feature {
-            self.has_feature[feature] = true;
-            plan.defaults.push((feature, self.row_value(feature, default)));
-        }
-        if let Some(field) = wanted.field {
-            plan.default_fields.push((field, default.to_string().into_bytes().into()));
-        }
-        for (name, member) in &wanted.members {
-            if let Some(within) = default.get(name) {
-                self.default(within, member, plan);
-            }
-        }
+    /// Whether a reader has 32 bits of floating point for the whole numbers of a writer. Of a union counts the branch of the
+    /// writer's type, and then the first one that takes its numbers.
+    fn is_single(&self, writer: &Schema, reader: &'s Schema) -> bool {
+        let Schema::Union(union) = reader else { return matches!(reader, Schema::Float) };
+        let variants = || union.variants().iter().filter_map(|variant| resolve(&self.reader_names, variant).ok());
+        let is_same =
+            |reader: &Schema| matches!((writer, reader), (Schema::Int, Schema::Int) | (Schema::Long, Schema::Long));
+        let takes = |reader: &&Schema| matches!(reader, Schema::Long | Schema::Float | Schema::Double);
+        !variants().any(is_same) && matches!(variants().find(takes), Some(Schema::Float))
     }
+}
 
-    fn row_value(&self, feature: usize, value: &Json) -> f64 {
-        match value {
-            Json::Null => Gap::Missing.value(),
-            Json::Bool(boolean) => self.features.boolean(feature, *boolean),
-            Json::Number(number) => match number.as_i64() {
-                Some(number) => self.features.integer(feature, number),
-                None => self.features.double(feature, number.as_f64().unwrap_or(f64::NAN)),
-            },
-            Json::String(text) => self.features.text(feature, text.as_bytes()),
-            Json::Array(_) => Gap::Array.value(),
-            Json::Object(_) => Gap::Object.value(),
-        }
-    }
+/// What a reader makes of a symbol: its default for those that it doesn't have.
+fn resolved_symbol<'n>(name: &'n str, reader: Option<&'n EnumSchema>) -> &'n str {
+    let lacking = reader.filter(|reader| !reader.symbols.iter().any(|symbol| symbol == name));
+    lacking.and_then(|reader| reader.default.as_deref()).unwrap_or(name)
 }
 
 /// The record that a reader's schema is, or has as a branch.
 fn record_in<'s>(reader: &'s Schema, names: &Names<'s>) -> Option<&'s RecordSchema> {
+    find_branch(reader, names, |schema| if let Schema::Record(record) = schema { Some(record) } else { None })
+}
+
+/// The enum that a reader's schema is, or has as a branch.
+fn enum_in<'s>(reader: &'s Schema, names: &Names<'s>) -> Option<&'s EnumSchema> {
+    find_branch(reader, names, |schema| if let Schema::Enum(symbols) = schema { Some(symbols) } else { None })
+}
+
+fn find_branch<'s, T>(
+    reader: &'s Schema,
+    names: &Names<'s>,
+    find: impl Fn(&'s Schema) -> Option<&'s T>,
+) -> Option<&'s T> {
     match resolve(names, reader).ok()? {
-        Schema::Record(record) => Some(record),
-        Schema::Union(union) => union.variants().iter().find_map(|variant| match resolve(names, variant).ok()? {
-            Schema::Record(record) => Some(record),
-            _ => None,
-        }),
-        _ => None,
+        Schema::Union(union) => union.variants().iter().find_map(|variant| find(resolve(names, variant).ok()?)),
+        schema => find(schema),
     }
 }
 

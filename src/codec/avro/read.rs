@@ -3,7 +3,7 @@
 mod bytes;
 
 use super::decimal;
-use super::plan::{Kind, Node, Plan, Record};
+use super::plan::{Kind, Node, Plan, Record, TimeUnit};
 use crate::codec::features::Features;
 use crate::codec::field::{FieldValue, Fields, Span, write_base64, write_quoted, written_since};
 use crate::printable::shown;
@@ -13,8 +13,12 @@ use bytes::{Bytes, malformed, utf8};
 /// The deepest nesting of values.
 const MAX_DEPTH: usize = 128;
 
-/// So many values without a byte of their own may a record have.
+/// Values of a record that take no byte of their own.
 const MAX_EMPTY: usize = 1 << 16;
+
+/// Bytes of the copied fields that weir writes as JSON, for each byte of the record, and for a record of any size: a record of a
+/// few bytes may have many names.
+const MAX_WRITTEN: (usize, usize) = (8, 1 << 16);
 
 /// A value that has no parts, or what it is if it has some.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,6 +26,7 @@ enum Value<'a> {
     Null,
     Boolean(bool),
     Integer(i64),
+    Moment(i64, TimeUnit),
     Single(f32),
     Double(f64),
     Text(&'a [u8]),
@@ -41,7 +46,9 @@ impl Value<'_> {
         match self {
             Value::Null => "null",
             Value::Boolean(_) => "a boolean",
-            Value::Integer(_) | Value::Single(_) | Value::Double(_) | Value::Decimal(..) => "a number",
+            Value::Integer(_) | Value::Moment(..) | Value::Single(_) | Value::Double(_) | Value::Decimal(..) => {
+                "a number"
+            }
             Value::Text(_) | Value::Uuid(_) => "a string",
             Value::Bytes(_) => "bytes",
             Value::Symbol(_) => "a symbol of an enum",
@@ -60,6 +67,8 @@ pub(super) struct Pass<'a> {
     bytes: Bytes<'a>,
     /// How many more values may take no bytes.
     budget: usize,
+    /// The most bytes that the texts may have after the record.
+    most_texts: usize,
     row: &'a mut [f64],
     fields: &'a mut [FieldValue],
     texts: &'a mut Vec<u8>,
@@ -80,6 +89,8 @@ impl<'a> Pass<'a> {
         texts: &'a mut Vec<u8>,
         scratch: &'a mut Vec<u8>,
     ) -> Pass<'a> {
+        let (each, any) = MAX_WRITTEN;
+        let most_written = payload.len().saturating_mul(each).saturating_add(any);
         Pass {
             nodes: &plan.nodes,
             root: plan.root,
@@ -87,6 +98,8 @@ impl<'a> Pass<'a> {
             payload,
             bytes: Bytes::new(payload, start),
             budget: payload.len() + MAX_EMPTY,
+            // Places in texts have 32 bits.
+            most_texts: texts.len().saturating_add(most_written).min(u32::MAX as usize),
             row,
             fields,
             texts,
@@ -143,14 +156,14 @@ impl<'a> Pass<'a> {
     }
 
     fn members(&mut self, record: &Record, depth: usize) -> Result<(), Rejection> {
-        self.spend()?;
-        for &(feature, value) in &record.defaults {
+        self.spend_on_empty(record)?;
+        for &(feature, value) in record.defaults.iter().filter(|_| !self.is_array) {
             self.row[feature] = value;
         }
         for (field, json) in &record.default_fields {
             let before = self.texts.len();
             self.texts.extend_from_slice(json);
-            self.fields[*field] = written_since(before, self.texts);
+            self.fields[*field] = self.written(before)?;
         }
         for (_, node) in &record.fields {
             if self.nodes[*node].is_wanted { self.wanted(*node, depth)? } else { self.skip(*node, depth)? }
@@ -161,15 +174,23 @@ impl<'a> Pass<'a> {
     fn map(&mut self, value: usize, members: &[(Box<[u8]>, usize)], depth: usize) -> Result<(), Rejection> {
         while let Some(block) = self.bytes.block()? {
             for _ in 0..block.items {
-                self.spend()?;
                 let key = self.bytes.sized()?;
                 match members.binary_search_by(|(name, _)| name.as_ref().cmp(key)) {
-                    Ok(place) => self.wanted(members[place].1, depth)?,
+                    Ok(place) => self.entry(members[place].1, depth)?,
                     Err(_) => self.skip(value, depth)?,
                 }
             }
         }
         Ok(())
+    }
+
+    /// A wanted value of a map. A writer may repeat a key, and the last value counts.
+    fn entry(&mut self, number: usize, depth: usize) -> Result<(), Rejection> {
+        if self.nodes[number].step.is_some() {
+            self.row.fill(Gap::Missing.value());
+            self.is_array = false;
+        }
+        self.wanted(number, depth)
     }
 
     /// The features in signature order.
@@ -179,7 +200,6 @@ impl<'a> Pass<'a> {
         let mut values = 0;
         while let Some(block) = self.bytes.block()? {
             for _ in 0..block.items {
-                self.spend()?;
                 if values < features {
                     let (node, value) = self.value_of_branch(item, depth)?;
                     self.row[values] = self.row_value(node, values, value);
@@ -220,20 +240,24 @@ impl<'a> Pass<'a> {
         match value {
             Value::Double(number) => features.double(feature, number),
             Value::Integer(number) => features.integer(feature, number),
+            Value::Moment(number, unit) => {
+                let seconds = features.time(feature, unit.seconds(number));
+                if seconds.is_nan() { features.integer(feature, number) } else { seconds }
+            }
             Value::Single(number) => features.single(feature, number),
             Value::Null => Gap::Missing.value(),
             Value::Boolean(boolean) => features.boolean(feature, boolean),
             Value::Text(text) | Value::Bytes(text) => features.text(feature, text),
             Value::Symbol(symbol) => features.text(feature, symbol_name(node, symbol).as_bytes()),
             Value::Decimal(bytes, scale) => {
-                let number = decimal::number(bytes, scale, self.scratch);
-                match features.categories(feature) {
-                    None => features.double(feature, number),
-                    Some(categories) => {
-                        self.scratch.clear();
-                        decimal::write(bytes, scale, self.scratch);
-                        categories.number(self.scratch, number)
-                    }
+                // A category is called as the number is written, or is the same number.
+                self.scratch.clear();
+                decimal::write(bytes, scale, self.scratch);
+                let value = features.text(feature, self.scratch);
+                if value.is_nan() {
+                    features.double(feature, decimal::number(bytes, scale, self.scratch))
+                } else {
+                    value
                 }
             }
             Value::Uuid(bytes) => features.text(feature, &uuid(bytes)),
@@ -247,7 +271,7 @@ impl<'a> Pass<'a> {
         Ok(match value {
             Value::Null => FieldValue::Null,
             Value::Boolean(boolean) => FieldValue::Boolean(boolean),
-            Value::Integer(number) => FieldValue::Integer(number),
+            Value::Integer(number) | Value::Moment(number, _) => FieldValue::Integer(number),
             Value::Single(number) => FieldValue::Single(number),
             Value::Double(number) => FieldValue::Double(number),
             Value::Text(text) => {
@@ -260,32 +284,48 @@ impl<'a> Pass<'a> {
             value => {
                 let before = self.texts.len();
                 write_value(node, value, self.texts)?;
-                written_since(before, self.texts)
+                self.written(before)?
             }
         })
+    }
+
+    /// What has been written since the texts had `before` bytes.
+    fn written(&self, before: usize) -> Result<FieldValue, Rejection> {
+        self.check_texts()?;
+        Ok(written_since(before, self.texts))
+    }
+
+    fn check_texts(&self) -> Result<(), Rejection> {
+        if self.texts.len() <= self.most_texts {
+            return Ok(());
+        }
+        Err(Rejection::new(Reason::TooLarge, "its copied fields are far larger as JSON: copy fewer of them"))
     }
 
     /// Copies a value with parts, which began at `start`.
     #[cold]
     fn copy_parts(&mut self, field: usize, number: usize, start: usize) -> Result<(), Rejection> {
         let end = std::mem::replace(&mut self.bytes, Bytes::new(self.payload, start));
+        // The values have been counted once.
+        let budget = std::mem::replace(&mut self.budget, self.payload.len() + MAX_EMPTY);
         let before = self.texts.len();
         self.write_json(number, MAX_DEPTH)?;
-        self.fields[field] = written_since(before, self.texts);
-        self.bytes = end;
+        self.fields[field] = self.written(before)?;
+        (self.bytes, self.budget) = (end, budget);
         Ok(())
     }
 
     /// Appends the next value to the texts as JSON.
     fn write_json(&mut self, number: usize, depth: usize) -> Result<(), Rejection> {
         let nodes = self.nodes;
+        self.check_texts()?;
         match &nodes[number].kind {
             Kind::Union(branches) => {
                 let branch = self.branch(branches)?;
                 self.write_json(branch, depth)
             }
             Kind::Record(record) => {
-                self.spend()?;
+                self.spend_on_empty(record)?;
                 let depth = within(depth)?;
                 self.texts.push(b'{');
                 for (place, (name, node)) in record.fields.iter().enumerate() {
@@ -314,7 +354,6 @@ impl<'a> Pass<'a> {
         self.texts.push(if has_keys { b'{' } else { b'[' });
         while let Some(block) = self.bytes.block()? {
             for _ in 0..block.items {
-                self.spend()?;
                 if !std::mem::replace(&mut is_first, false) {
                     self.texts.push(b',');
                 }
@@ -347,6 +386,9 @@ impl<'a> Pass<'a> {
             Kind::Double => Value::Double(self.bytes.double()?),
             Kind::Long => Value::Integer(self.bytes.long()?),
             Kind::Int => Value::Integer(self.bytes.int()?),
+            Kind::Moment(TimeUnit::Days) => Value::Moment(self.bytes.int()?, TimeUnit::Days),
+            &Kind::Moment(unit) => Value::Moment(self.bytes.long()?, unit),
+            Kind::Rounded => Value::Single(self.bytes.long()? as f32),
             Kind::Float => Value::Single(self.bytes.single()?),
             Kind::Text => Value::Text(self.bytes.sized()?),
             Kind::Null => {
@@ -380,7 +422,7 @@ impl<'a> Pass<'a> {
         let nodes = self.nodes;
         match &nodes[number].kind {
             Kind::Record(record) => {
-                self.spend()?;
+                self.spend_on_empty(record)?;
                 let depth = within(depth)?;
                 record.fields.iter().try_for_each(|(_, node)| self.skip(*node, depth))
             }
@@ -401,7 +443,6 @@ impl<'a> Pass<'a> {
                 continue;
             }
             for _ in 0..block.items {
-                self.spend()?;
                 if has_keys {
                     self.bytes.sized()?;
                 }
@@ -416,11 +457,18 @@ impl<'a> Pass<'a> {
     }
 
     fn fixed(&mut self, size: usize) -> Result<&'a [u8], Rejection> {
-        self.spend()?;
+        if size == 0 {
+            self.spend()?;
+        }
         self.bytes.take(size)
     }
 
-    /// Counts a value that may take no bytes: their number must be bounded too.
+    fn spend_on_empty(&mut self, record: &Record) -> Result<(), Rejection> {
+        if record.fields.is_empty() { self.spend() } else { Ok(()) }
+    }
+
+    /// Counts a value without bytes: how many there are must be bounded too. Every other value has a byte, or such a value
+    /// within.
     #[inline]
     fn spend(&mut self) -> Result<(), Rejection> {
         self.budget = self.budget.checked_sub(1).ok_or_else(|| malformed("too many values without bytes".into()))?;
@@ -446,7 +494,7 @@ fn write_value(node: &Node, value: Value<'_>, out: &mut Vec<u8>) -> Result<(), R
     let value = match value {
         Value::Null | Value::Array | Value::Object => FieldValue::Null,
         Value::Boolean(boolean) => FieldValue::Boolean(boolean),
-        Value::Integer(number) => FieldValue::Integer(number),
+        Value::Integer(number) | Value::Moment(number, _) => FieldValue::Integer(number),
         Value::Single(number) => FieldValue::Single(number),
         Value::Double(number) => FieldValue::Double(number),
         Value::Text(text) => return utf8(text).map(|text| write_quoted(text, out)),

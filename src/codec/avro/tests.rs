@@ -9,12 +9,9 @@ use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
 use serde_json::json;
 
-use super::plan::Plan;
 use super::{Decoder, FINGERPRINT};
-use crate::codec::features::Features;
 use crate::codec::testing::{bits, copying, decode, signature};
-use crate::codec::wanted::WantedNode;
-use crate::codec::{CodecError, DecodeOptions, Decoder as AnyDecoder, Format, Framing};
+use crate::codec::{CodecError, DecodeOptions, Decoder as AnyDecoder, FieldValue, Format, Framing};
 use crate::record::{Gap, Reason, Rejection};
 
 fn options(schema: &str, fields: &[&str]) -> DecodeOptions {
@@ -168,7 +165,8 @@ fn a_schema_that_cannot_give_the_features_is_refused() {
         |name: &str| format!(r#"{{"type": "record", "name": "R", "fields": [{{"name": "{name}", "type": "int"}}]}}"#);
     assert_eq!(refused(&schema("speed")).to_string(), "input.schema lacks \"age\", which the model requires");
     assert!(refused("\"int\"").to_string().contains("\"age\", \"carrier\", \"speed\""));
-    assert!(AnyDecoder::new(Format::Avro, &signature(), &options(&schema("age"), &[])).is_ok());
+    let decoder = AnyDecoder::new(Format::Avro, &signature(), &options(&schema("age"), &[])).unwrap();
+    assert_eq!(decoder.lacking(), [1, 2]);
 }
 
 #[test]
@@ -199,6 +197,9 @@ fn bytes_that_are_no_record_are_rejected_whatever_they_claim() {
     assert_eq!(read(&[2, 0, 0]), Ok(1.0));
     let deep = [[2, 2].repeat(200), vec![2, 0], vec![0; 201]].concat();
     assert!(read(&deep).unwrap_err().message.contains("nested"));
+    // A list of many values that take a byte and no byte each.
+    let long = [&[2, 0][..], &[0x80, 0x80, 0x08], &[0]].concat();
+    assert_eq!(read(&long), Ok(1.0));
     let endless: Vec<u8> = [&[2, 0][..], &[0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01], &[0]].concat();
     assert!(read(&endless).unwrap_err().message.contains("too many values"));
     for payload in
@@ -212,19 +213,16 @@ fn bytes_that_are_no_record_are_rejected_whatever_they_claim() {
 /// A record of `writer` as `reader` resolves it: by apache-avro into JSON's decoder, and by a plan for both schemas.
 fn assert_resolved(writer: &str, reader: &str, value: Value, fields: &[&str]) {
     let payload = write(writer, value);
-    let [writer, reader] = [writer, reader].map(|schema| Schema::parse_str(schema).unwrap());
-    let resolved = GenericDatumReader::builder(&writer).reader_schema(&reader).build().unwrap();
+    let [writer_schema, reader_schema] = [writer, reader].map(|schema| Schema::parse_str(schema).unwrap());
+    let resolved = GenericDatumReader::builder(&writer_schema).reader_schema(&reader_schema).build().unwrap();
     let resolved = resolved.read_value(&mut payload.as_slice()).unwrap();
     let resolved: serde_json::Value = resolved.try_into().unwrap();
-    let options = copying(fields);
-    let mut json = AnyDecoder::new(Format::Json, &signature(), &options).unwrap();
+    let mut json = AnyDecoder::new(Format::Json, &signature(), &copying(fields)).unwrap();
     let expected = decode(&mut json, fields.len(), resolved.to_string().as_bytes()).unwrap();
 
-    let features = Features::new(&signature(), &options);
-    let plan = Plan::new(&writer, Some(&reader), &WantedNode::dotted(&signature(), &options), &features).unwrap();
-    let decoder =
-        Decoder { plan, features, framing: Framing::None, fingerprint: [0; FINGERPRINT], scratch: Vec::new() };
-    assert_eq!(decode(&mut AnyDecoder::Avro(decoder), fields.len(), &payload).unwrap(), expected);
+    let options = DecodeOptions { reader_schema: Some(reader.into()), ..options(writer, fields) };
+    let mut avro = AnyDecoder::new(Format::Avro, &signature(), &options).unwrap();
+    assert_eq!(decode(&mut avro, fields.len(), &payload).unwrap(), expected, "{writer} {reader}");
 }
 
 #[test]
@@ -242,6 +240,94 @@ fn a_newer_reader_resolves_what_an_older_writer_wrote() {
     let value =
         record(vec![("years", Value::Int(30)), ("dropped", Value::Map(map)), ("note", Value::String("n".into()))]);
     assert_resolved(writer, reader, value, &["note", "carrier", "extra", "extra.x"]);
+}
+
+#[test]
+fn a_schema_of_types_that_cannot_be_features_is_refused() {
+    let schema =
+        |kind: &str| format!(r#"{{"type": "record", "name": "R", "fields": [{{"name": "age", "type": {kind}}}]}}"#);
+    let new = |kind: &str, numeric_strings| {
+        let schema = schema(kind);
+        let options = DecodeOptions { numeric_strings, ..options(&schema, &[]) };
+        AnyDecoder::new(Format::Avro, &signature(), &options).map(drop)
+    };
+    for kind in ["\"string\"", "\"bytes\"", "[\"null\", \"string\"]"] {
+        assert!(matches!(new(kind, false), Err(CodecError::Lacks { .. })), "{kind}");
+        assert!(new(kind, true).is_ok(), "{kind}");
+    }
+    for kind in ["\"null\"", "{\"type\": \"array\", \"items\": \"int\"}", "{\"type\": \"map\", \"values\": \"int\"}"] {
+        assert!(matches!(new(kind, true), Err(CodecError::Lacks { .. })), "{kind}");
+    }
+    assert!(new("[\"null\", \"string\", \"int\"]", false).is_ok());
+    let wide = r#"{"type": "bytes", "logicalType": "decimal", "precision": 2000, "scale": 2000}"#;
+    assert!(new(wide, false).unwrap_err().to_string().contains("digits after the point"));
+}
+
+#[test]
+fn defaults_and_enums_of_the_reader_count() {
+    let writer = r#"{"type": "record", "name": "R", "fields": [
+        {"name": "n", "type": "long"}, {"name": "carrier", "type": {"type": "enum", "name": "C", "symbols": ["AA", "ZZ"]}}]}"#;
+    let reader = r#"{"type": "record", "name": "R", "fields": [
+        {"name": "age", "type": ["null", "float"], "aliases": ["n"]},
+        {"name": "carrier", "type": {"type": "enum", "name": "C", "symbols": ["AA", "true"], "default": "true"}},
+        {"name": "raw", "type": "bytes", "default": "\u00ff"},
+        {"name": "price", "type": {"type": "bytes", "logicalType": "decimal", "precision": 4, "scale": 2}, "default": "\u0001\u0000"},
+        {"name": "speed", "type": "float", "default": 0.1}]}"#;
+    let options = DecodeOptions { reader_schema: Some(reader.into()), ..options(writer, &["carrier", "raw", "price"]) };
+    let mut decoder = AnyDecoder::new(Format::Avro, &signature(), &options).unwrap();
+    // 2^24 + 1 isn't a number of 32 bits.
+    let (row, copied) = decode(&mut decoder, 3, &[0x82, 0x80, 0x80, 0x10, 2]).unwrap();
+    assert_eq!(row, bits(&[16_777_216.0, 2.0, f64::from(0.1_f32)]));
+    assert_eq!(copied, ["\"true\"", "\"/w==\"", "2.56"]);
+    let wrong = reader.replace("0.1}", "\"x\"}");
+    let options = DecodeOptions { reader_schema: Some(wrong.into()), ..options };
+    let error = AnyDecoder::new(Format::Avro, &signature(), &options).unwrap_err();
+    assert!(error.to_string().contains("default"), "{error}");
+}
+
+#[test]
+fn a_schema_with_references_reads_bytes_after_a_start() {
+    let root = r#"{"type": "record", "name": "R", "fields": [{"name": "age", "type": "x.Age"}]}"#;
+    let age = r#"{"type": "record", "name": "x.Age", "fields": [{"name": "years", "type": "int"}]}"#;
+    let mut signature = signature();
+    signature.features[0].name = "age.years".into();
+    let mut decoder = Decoder::by_schema(root, &[age.into()], &signature, &DecodeOptions::default()).unwrap();
+    let (mut row, mut texts) = ([0.0; 3], Vec::new());
+    decoder.decode_after(5, &[0, 0, 0, 0, 7, 60], &mut row, &mut [], &mut texts).unwrap();
+    assert_eq!(row[0], 30.0);
+}
+
+/// Whatever a record is made of, once the buffers have grown.
+#[test]
+fn decoding_allocates_nothing() {
+    let mut dotted = signature();
+    dotted.features[0].name = "payload.age".into();
+    let options = options(FLIGHT, &["id", "payload", "more"]);
+    let mut decoder = AnyDecoder::new(Format::Avro, &dotted, &options).unwrap();
+    let inner = some(1, record(vec![("age", Value::Int(7)), ("other", some(1, Value::Enum(0, "AA".into())))]));
+    let payload = flight(inner, some(1, Value::Double(2.5)));
+    let (mut row, mut fields, mut texts) = ([0.0; 3], [FieldValue::Absent; 3], Vec::new());
+    let mut run = || {
+        texts.clear();
+        decoder.decode(&payload, &mut row, &mut fields, &mut texts).unwrap();
+    };
+    run();
+    assert_eq!(allocation_counter::measure(run).count_total, 0);
+}
+
+/// A few bytes can be long as JSON, with the names of a schema.
+#[test]
+fn copied_fields_are_bounded() {
+    let name = "n".repeat(1_000);
+    let schema = format!(
+        r#"{{"type": "record", "name": "R", "fields": [{{"name": "age", "type": "int"}}, {{"name": "list", "type":
+            {{"type": "array", "items": {{"type": "record", "name": "I", "fields": [{{"name": "{name}", "type": "boolean"}}]}}}}}}]}}"#
+    );
+    let mut decoder = decoder(&schema, &["list"]);
+    let payload = |items: u8| [&[2, items << 1][..], &vec![0; usize::from(items)][..], &[0]].concat();
+    assert!(decode(&mut decoder, 1, &payload(50)).is_ok());
+    let long = [&[2, 0x80, 0x08][..], &[0; 512], &[0]].concat();
+    assert_eq!(decode(&mut decoder, 1, &long).unwrap_err().reason, Reason::TooLarge);
 }
 
 #[test]
