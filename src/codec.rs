@@ -14,7 +14,7 @@ mod floats;
 pub mod json;
 mod msgpack;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod wanted;
 
 use serde::{Deserialize, Serialize};
@@ -27,15 +27,16 @@ pub use field::{FieldValue, Fields, Span};
 
 /// The formats of a record's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "program", derive(clap::ValueEnum))]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
-    /// One JSON object per record: [`json`].
+    /// One JSON object per record
     Json,
-    /// One line of comma-separated values per record. For inputs.
+    /// One line of comma-separated values per record, without a header
     Csv,
-    /// The features as little-endian 32-bit floats, in signature order. For inputs.
+    /// The features as little-endian 32-bit floats, in the order of the model
     F32,
-    /// One MessagePack map or array per record. For inputs.
+    /// One MessagePack map per record
     Msgpack,
 }
 
@@ -47,6 +48,26 @@ impl Format {
             Format::Csv => "csv",
             Format::F32 => "f32",
             Format::Msgpack => "msgpack",
+        }
+    }
+
+    /// A payload of this format as JSON, for a person. `None` of a format that is text itself, and of a payload that isn't of
+    /// the format.
+    pub fn readable(self, payload: &[u8]) -> Option<String> {
+        match self {
+            Format::Json | Format::Csv => None,
+            Format::F32 => floats::readable(payload),
+            Format::Msgpack => msgpack::readable(payload),
+        }
+    }
+
+    /// How many bytes the first record has, of records that follow each other in a file without anything between them. `None`
+    /// if it doesn't end within `bytes`. Formats of text have one record a line.
+    pub fn record_length(self, features: usize, bytes: &[u8]) -> Option<usize> {
+        match self {
+            Format::Json | Format::Csv => memchr::memchr(b'\n', bytes).map(|length| length + 1),
+            Format::F32 => floats::record_length(features, bytes),
+            Format::Msgpack => msgpack::record_length(bytes),
         }
     }
 }
@@ -97,6 +118,8 @@ pub struct DecodeOptions {
     pub columns: Vec<String>,
     /// What separates the columns of a CSV line; none: a comma.
     pub delimiter: Option<char>,
+    /// Cells of a CSV line that stand for a missing value, besides those of [`crate::texts::is_missing`].
+    pub na: Vec<String>,
 }
 
 /// Turns payloads of one format into rows.
@@ -156,6 +179,15 @@ impl Decoder {
             Decoder::F32(_) => "the numbers are NaN".into(),
             Decoder::Msgpack(decoder) => decoder.describe(payload),
         }
+    }
+}
+
+/// The end of a message about a payload that may be JSON and is none of the route's format.
+fn json_hint(payload: &[u8]) -> &'static str {
+    if payload.trim_ascii_start().starts_with(b"{") {
+        ": it may be JSON, which input.format = \"json\" reads"
+    } else {
+        ""
     }
 }
 

@@ -214,7 +214,7 @@ impl RouteConfig {
         let delimiter = Some(delimiter).filter(|&delimiter| delimiter != comma());
         // A record without names has no member called `id`, which is the default.
         let fields = if self.input.format == Format::F32 { Vec::new() } else { self.output.fields.clone() };
-        DecodeOptions { features, numeric_strings, nan, fields, columns, delimiter }
+        DecodeOptions { features, numeric_strings, nan, fields, columns, delimiter, na: Vec::new() }
     }
 
     /// How its records are read and written.
