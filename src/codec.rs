@@ -19,7 +19,7 @@ mod floats;
 pub mod json;
 mod msgpack;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod wanted;
 
 use std::sync::Arc;
@@ -34,17 +34,19 @@ pub use field::{FieldValue, Fields, Span};
 
 /// The formats of a record's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "program", derive(clap::ValueEnum))]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
-    /// One JSON object per record: [`json`].
+    /// One JSON object per record
     Json,
-    /// One line of comma-separated values per record. For inputs.
+    /// One line of comma-separated values per record, without a header
     Csv,
-    /// The features as little-endian 32-bit floats, in signature order. For inputs.
+    /// The features as little-endian 32-bit floats, in the order of the model
     F32,
-    /// One MessagePack map or array per record. For inputs.
+    /// One MessagePack map per record
     Msgpack,
-    /// One Avro record, of the schema in [`DecodeOptions::schema`]. For inputs.
+    /// One Avro record, of the schema in [`DecodeOptions::schema`]
+    #[cfg_attr(feature = "program", value(skip))]
     Avro,
 }
 
@@ -57,6 +59,27 @@ impl Format {
             Format::F32 => "f32",
             Format::Msgpack => "msgpack",
             Format::Avro => "avro",
+        }
+    }
+
+    /// A payload of this format as JSON, for a person. `None` of a format that is text itself or needs a schema, and of a
+    /// payload that isn't of the format.
+    pub fn readable(self, payload: &[u8]) -> Option<String> {
+        match self {
+            Format::Json | Format::Csv | Format::Avro => None,
+            Format::F32 => floats::readable(payload),
+            Format::Msgpack => msgpack::readable(payload),
+        }
+    }
+
+    /// How many bytes the first record has, of records that follow each other in a file without anything between them. `None`
+    /// if it doesn't end within `bytes`, and of a format that needs a schema. Formats of text have one record a line.
+    pub fn record_length(self, features: usize, bytes: &[u8]) -> Option<usize> {
+        match self {
+            Format::Json | Format::Csv => memchr::memchr(b'\n', bytes).map(|length| length + 1),
+            Format::F32 => floats::record_length(features, bytes),
+            Format::Msgpack => msgpack::record_length(bytes),
+            Format::Avro => None,
         }
     }
 }
@@ -127,6 +150,8 @@ pub struct DecodeOptions {
     pub reader_schema: Option<Arc<str>>,
     /// What comes before each record.
     pub framing: Framing,
+    /// Cells of a CSV line that stand for a missing value, besides those of [`crate::texts::is_missing`].
+    pub na: Vec<String>,
 }
 
 /// Turns payloads of one format into rows.
@@ -199,6 +224,15 @@ impl Decoder {
             Decoder::Msgpack(decoder) => decoder.describe(payload),
             Decoder::Avro(decoder) => decoder.describe(),
         }
+    }
+}
+
+/// The end of a message about a payload that may be JSON and is none of the route's format.
+fn json_hint(payload: &[u8]) -> &'static str {
+    if payload.trim_ascii_start().starts_with(b"{") {
+        ": it may be JSON, which input.format = \"json\" reads"
+    } else {
+        ""
     }
 }
 

@@ -225,7 +225,8 @@ impl RouteConfig {
         let delimiter = Some(delimiter).filter(|&delimiter| delimiter != comma());
         // A record without names has no member called `id`, which is the default.
         let fields = if self.input.format == Format::F32 { Vec::new() } else { self.output.fields.clone() };
-        DecodeOptions { features, numeric_strings, nan, fields, columns, delimiter, schema, reader_schema, framing }
+        let na = Vec::new();
+        DecodeOptions { features, numeric_strings, nan, fields, columns, delimiter, schema, reader_schema, framing, na }
     }
 
     /// How its records are read and written.

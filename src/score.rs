@@ -96,6 +96,10 @@ impl Scorer {
     /// Compiles the plans for this model version. The error is a version for which the options don't give what it needs.
     pub fn new(model: Arc<Model>, options: &Options) -> Result<Scorer, CodecError> {
         let signature = model.signature();
+        let mut decode = options.decode.clone();
+        if decode.na.is_empty() {
+            decode.na = model.manifest.training.na();
+        }
         let encoder = Encoder::new(
             options.output,
             model.name(),
@@ -105,7 +109,7 @@ impl Scorer {
             &options.decode.fields,
         )?;
         Ok(Scorer {
-            decoder: Decoder::new(options.input, signature, &options.decode)?,
+            decoder: Decoder::new(options.input, signature, &decode)?,
             encoder: encoder.with_scale(model.target_scale),
             max_bytes: options.max_bytes,
             min_features: options.min_features,

@@ -1,19 +1,17 @@
 //! One line of comma-separated values (RFC 4180) per record. It has no header: the columns are named in the configuration,
-//! or they are the model's features in order. Cells mean what they mean in a training file: they are trimmed, and the
-//! texts that stand for a missing value there do so here.
+//! or they are the model's features in order. Cells mean what they mean in a table, see [`crate::texts`], and a copied cell
+//! appears in the prediction as `weir predict` copies it from a table.
 
 use super::features::Features;
 use super::field::{FieldValue, Span, write_quoted, written_since};
-use super::{CodecError, DecodeOptions};
-use crate::codec::json::Categories;
+use super::json::json_number;
+use super::{CodecError, DecodeOptions, json_hint};
 use crate::model::signature::{Missing, Signature};
 use crate::printable::listed;
 use crate::record::{Gap, Reason, Rejection};
+use crate::texts;
 
-/// Cells that stand for a missing value, as in a training file.
-const MISSING: [&[u8]; 4] = [b"NA", b"NaN", b"nan", b"null"];
-
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// Turns lines into rows.
 #[derive(Debug)]
@@ -21,12 +19,14 @@ pub struct Decoder {
     columns: Vec<Column>,
     delimiter: u8,
     features: Features,
+    /// Words for a missing value, besides those of [`texts::is_missing`].
+    na: Vec<String>,
     /// A cell without its quotes.
-    scratch: Vec<u8>,
+    scratch: String,
 }
 
 /// What a column is for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Column {
     feature: Option<usize>,
     field: Option<usize>,
@@ -45,31 +45,40 @@ impl Decoder {
     /// # Errors
     /// A feature without which a record is rejected is none of the columns.
     pub(super) fn new(signature: &Signature, options: &DecodeOptions) -> Result<Decoder, CodecError> {
-        let column = |name: &String| Column {
-            feature: signature.features.iter().position(|feature| feature.name == *name),
-            field: options.fields.iter().position(|field| field == name),
+        let features = || signature.features.iter().map(|feature| feature.name.as_str());
+        let names: Vec<&str> = match options.columns.as_slice() {
+            [] => features().collect(),
+            columns => columns.iter().map(String::as_str).collect(),
         };
-        let columns: Vec<Column> = if options.columns.is_empty() {
-            signature.features.iter().map(|feature| column(&feature.name)).collect()
-        } else {
-            options.columns.iter().map(column).collect()
-        };
-        let lacks = |at: usize| !columns.iter().any(|column| column.feature == Some(at));
-        let required = signature.features.iter().enumerate();
-        let mut lacking = required.filter(|(at, feature)| feature.missing == Missing::Reject && lacks(*at)).peekable();
-        if lacking.peek().is_some() {
-            let features = listed(lacking.map(|(_, feature)| feature.name.as_str()));
-            return Err(CodecError::Lacks { place: "input.columns", features });
+        let position = |name: &str| texts::position(names.iter().copied(), name);
+        let mut columns = vec![Column::default(); names.len()];
+        let mut lacking = Vec::new();
+        for (index, feature) in signature.features.iter().enumerate() {
+            match position(&feature.name) {
+                Some(column) => columns[column].feature = Some(index),
+                None if feature.missing == Missing::Reject => lacking.push(feature.name.as_str()),
+                None => {}
+            }
+        }
+        if !lacking.is_empty() {
+            return Err(CodecError::Lacks { place: "input.columns", features: listed(lacking) });
+        }
+        for (index, field) in options.fields.iter().enumerate() {
+            if let Some(column) = position(field) {
+                columns[column].field = Some(index);
+            }
         }
         Ok(Decoder {
             columns,
             delimiter: options.delimiter.map_or(b',', |delimiter| delimiter as u8),
             features: Features::new(signature, options),
-            scratch: Vec::new(),
+            na: options.na.clone(),
+            scratch: String::new(),
         })
     }
 
-    /// Fills `row` and `fields`. A copied cell is a text, and an empty one is absent.
+    /// Fills `row` and `fields`. A copied cell is a number if JSON writes it in the same way, null if it is a missing value, and
+    /// a text elsewhere.
     pub(super) fn decode(
         &mut self,
         payload: &[u8],
@@ -80,18 +89,18 @@ impl Decoder {
         assert_eq!(row.len(), self.features.len(), "one value per feature");
         row.fill(Gap::Missing.value());
         fields.fill(FieldValue::Absent);
-        if let Err(error) = std::str::from_utf8(payload) {
-            return Err(malformed(format!("it isn't UTF-8 at byte {}", error.valid_up_to())));
-        }
-        let end = payload.strip_suffix(b"\n").map_or(payload.len(), <[u8]>::len);
-        let line = &payload[..payload[..end].strip_suffix(b"\r").map_or(end, <[u8]>::len)];
-        let mut at = if line.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+        let line = match std::str::from_utf8(payload) {
+            Ok(text) => text.strip_suffix('\n').unwrap_or(text),
+            Err(error) => return Err(malformed(format!("it isn't UTF-8 at byte {}", error.valid_up_to()))),
+        };
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        let mut at = if line.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len_utf8() } else { 0 };
         if at == line.len() {
             return Err(malformed("the line is empty".into()));
         }
         let mut count = 0;
         loop {
-            let (cell, next) = cell(line, at, self.delimiter)?;
+            let (cell, next) = cell(line.as_bytes(), at, self.delimiter)?;
             if let Some(&column) = self.columns.get(count) {
                 self.take(line, cell, column, row, fields, texts);
             }
@@ -104,44 +113,42 @@ impl Decoder {
         if count == self.columns.len() {
             return Ok(());
         }
-        let expected = self.columns.len();
-        Err(Rejection::new(Reason::WrongLength, format!("the line has {count} cells, {expected} are expected")))
+        let (expected, hint) = (self.columns.len(), json_hint(payload));
+        Err(Rejection::new(Reason::WrongLength, format!("the line has {count} cells, {expected} are expected{hint}")))
     }
 
     /// Takes the value of a cell.
     fn take(
         &mut self,
-        line: &[u8],
+        line: &str,
         cell: Cell,
         Column { feature, field }: Column,
         row: &mut [f64],
         fields: &mut [FieldValue],
         texts: &mut Vec<u8>,
     ) {
-        let Decoder { features, scratch, .. } = self;
-        let text = if cell.has_quotes {
-            unquote(&line[cell.start..cell.end], scratch);
-            scratch.as_slice()
-        } else {
-            &line[cell.start..cell.end]
-        };
-        let trimmed = text.trim_ascii();
-        if let Some(feature) = feature {
-            row[feature] = match features.categories(feature) {
-                None => number(trimmed),
-                Some(categories) => category(categories, trimmed),
-            };
+        let Decoder { features, scratch, na, .. } = self;
+        // A cell begins and ends beside bytes of ASCII.
+        let text = &line[cell.start..cell.end];
+        let text = if cell.has_quotes { unquote(text, scratch) } else { text };
+        let trimmed = text.trim();
+        let is_missing = texts::is_missing(trimmed) || na.iter().any(|word| word.trim() == trimmed);
+        if let Some(feature) = feature.filter(|_| !is_missing) {
+            row[feature] = features.cell(feature, text);
         }
-        if let Some(field) = field.filter(|_| !trimmed.is_empty()) {
-            fields[field] = if cell.has_quotes {
+        if let Some(field) = field {
+            // The caller has bounded the payload.
+            let span = |start: usize, length: usize| Span { start: start as u32, end: (start + length) as u32 };
+            fields[field] = if is_missing {
+                FieldValue::Null
+            } else if cell.has_quotes {
                 let before = texts.len();
-                write_quoted(&String::from_utf8_lossy(trimmed), texts);
+                write_quoted(text, texts);
                 written_since(before, texts)
+            } else if json_number(trimmed.as_bytes()).is_some_and(f64::is_finite) {
+                FieldValue::Json(span(cell.start + text.len() - text.trim_start().len(), trimmed.len()))
             } else {
-                let before = text.len() - text.trim_ascii_start().len();
-                let start = cell.start + before;
-                // The caller has bounded the payload.
-                FieldValue::Text(Span { start: start as u32, end: (start + trimmed.len()) as u32 })
+                FieldValue::Text(span(cell.start, text.len()))
             };
         }
     }
@@ -181,40 +188,17 @@ fn quoted_cell(line: &[u8], start: usize, delimiter: u8) -> Result<(Cell, Option
     }
 }
 
-/// Replaces `out` by the text with one quote where it has two.
-fn unquote(text: &[u8], out: &mut Vec<u8>) {
+/// The text with one quote where it has two, in `out`.
+fn unquote<'o>(text: &str, out: &'o mut String) -> &'o str {
     out.clear();
-    let mut bytes = text.iter();
-    while let Some(&byte) = bytes.next() {
-        out.push(byte);
-        if byte == b'"' {
-            bytes.next();
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        out.push(character);
+        if character == '"' {
+            characters.next();
         }
     }
-}
-
-fn number(text: &[u8]) -> f64 {
-    if is_missing(text) {
-        return Gap::Missing.value();
-    }
-    match fast_float2::parse::<f64, _>(text) {
-        Ok(number) if number.is_finite() => number,
-        Ok(_) => Gap::NotFinite.value(),
-        Err(_) => Gap::String.value(),
-    }
-}
-
-/// Categories come first: one may be called `NA`.
-fn category(categories: &Categories, text: &[u8]) -> f64 {
-    let index = match fast_float2::parse::<f64, _>(text) {
-        Ok(number) if number.is_finite() => categories.number(text, number),
-        _ => categories.index_or(text, Gap::Unknown),
-    };
-    if index.is_nan() && is_missing(text) { Gap::Missing.value() } else { index }
-}
-
-fn is_missing(text: &[u8]) -> bool {
-    text.is_empty() || MISSING.contains(&text)
+    out
 }
 
 #[cold]
@@ -223,95 +207,4 @@ fn malformed(message: String) -> Rejection {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::collection::vec;
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::codec::testing::{bits, copying, decode, decoder, signature};
-    use crate::codec::{Decoder as AnyDecoder, Format};
-
-    const MISSING: f64 = Gap::Missing.value();
-
-    fn options(columns: &[&str]) -> DecodeOptions {
-        DecodeOptions { columns: columns.iter().map(ToString::to_string).collect(), ..copying(&["id", "carrier"]) }
-    }
-
-    fn read(line: &str) -> Result<(Vec<u64>, Vec<String>), Rejection> {
-        decode(&mut decoder(Format::Csv, &options(&["id", "age", "carrier", "note", "speed"])), 2, line.as_bytes())
-    }
-
-    #[test]
-    fn columns_are_features_and_fields_by_name() {
-        let (row, copied) = read("a1,30,AA,whatever,-2.5e1").unwrap();
-        assert_eq!(row, bits(&[30.0, 0.0, -25.0]));
-        assert_eq!(copied, ["\"a1\"", "\"AA\""]);
-        let (row, copied) = read("\u{feff}\"a \"\"1\"\"\", 30 ,\" 7.0 \",\"x,\ny\",\r\n").unwrap();
-        assert_eq!(row, bits(&[30.0, 1.0, MISSING]));
-        assert_eq!(copied, [r#""a \"1\"""#, "\"7.0\""]);
-        let in_order = DecodeOptions { delimiter: Some(';'), ..copying(&["id"]) };
-        let (row, copied) = decode(&mut decoder(Format::Csv, &in_order), 1, b"1;AA;2").unwrap();
-        assert_eq!((row, copied), (bits(&[1.0, 0.0, 2.0]), vec![String::new()]));
-    }
-
-    #[test]
-    fn cells_mean_what_they_mean_in_a_training_file() {
-        for missing in ["", "NA", "NaN", "nan", "null", "  "] {
-            let (row, _) = read(&format!(",{missing},{missing},,{missing}")).unwrap();
-            assert_eq!(row, bits(&[MISSING; 3]), "{missing:?}");
-        }
-        let (row, _) = read(",x,BB,,1e999").unwrap();
-        assert_eq!(row, bits(&[Gap::String.value(), Gap::Unknown.value(), Gap::NotFinite.value()]));
-        let (row, _) = read(",true,true,,+.5").unwrap();
-        assert_eq!(row, bits(&[Gap::String.value(), 2.0, 0.5]));
-    }
-
-    #[test]
-    fn lines_that_are_none_are_rejected() {
-        for (line, reason) in [
-            ("", Reason::Malformed),
-            ("\n", Reason::Malformed),
-            ("a,1,AA,x,2\nb,1,AA,x,2\n", Reason::Malformed),
-            ("\"a,1,AA,x,2", Reason::Malformed),
-            ("\"a\"b,1,AA,x,2", Reason::Malformed),
-            ("a,1,AA,x", Reason::WrongLength),
-            ("a,1,AA,x,2,", Reason::WrongLength),
-        ] {
-            assert_eq!(read(line).unwrap_err().reason, reason, "{line:?}");
-        }
-        let mut decoder = decoder(Format::Csv, &options(&["id", "age", "carrier", "note", "speed"]));
-        assert_eq!(decode(&mut decoder, 2, b"a,1,\xff,x,2").unwrap_err().reason, Reason::Malformed);
-    }
-
-    #[test]
-    fn columns_that_lack_what_the_model_requires_are_refused() {
-        let error = AnyDecoder::new(Format::Csv, &signature(), &options(&["id", "speed"])).unwrap_err();
-        assert_eq!(error.to_string(), "input.columns lacks \"age\", which the model requires");
-        assert!(AnyDecoder::new(Format::Csv, &signature(), &options(&["age"])).is_ok());
-    }
-
-    proptest! {
-        /// Beside the csv crate, which reads the training files.
-        #[test]
-        fn lines_are_read_as_the_csv_crate_reads_them(cells in vec("[a-z\", \n0-9é]{0,6}", 5)) {
-            let mut writer = ::csv::WriterBuilder::new().from_writer(Vec::new());
-            writer.write_record(&cells).unwrap();
-            let line = String::from_utf8(writer.into_inner().unwrap()).unwrap();
-            let mut reader =
-                ::csv::ReaderBuilder::new().has_headers(false).trim(::csv::Trim::All).from_reader(line.as_bytes());
-            let expected = reader.records().next().unwrap().unwrap();
-            let (_, copied) = read(&line).unwrap();
-            for (copied, column) in copied.iter().zip([0, 2]) {
-                let expected = &expected[column];
-                let found = if copied.is_empty() { String::new() } else { serde_json::from_str(copied).unwrap() };
-                prop_assert_eq!(found, expected.trim_matches(|c: char| c.is_ascii_whitespace()));
-            }
-        }
-
-        #[test]
-        fn any_bytes_become_a_row_or_a_rejection(payload in vec(any::<u8>(), 0..64)) {
-            let mut decoder = decoder(Format::Csv, &options(&["id", "age", "carrier", "note", "speed"]));
-            let _ = decode(&mut decoder, 2, &payload);
-        }
-    }
-}
+mod tests;

@@ -1,9 +1,9 @@
 //! The features as little-endian 32-bit floats, one after the other, in signature order: what `numpy.float32` and
 //! `java.nio` write without a library. A record has no names, so nothing can be copied from it.
 
-use super::DecodeOptions;
 use super::features::Features;
 use super::field::FieldValue;
+use super::{DecodeOptions, json_hint};
 use crate::model::signature::Signature;
 use crate::record::{Reason, Rejection};
 
@@ -26,9 +26,9 @@ impl Decoder {
     pub(super) fn decode(&self, payload: &[u8], row: &mut [f64], fields: &mut [FieldValue]) -> Result<(), Rejection> {
         assert_eq!(row.len(), self.features.len(), "one value per feature");
         if payload.len() != row.len() * WIDTH {
-            let expected = row.len() * WIDTH;
+            let (bytes, features, expected, hint) = (payload.len(), row.len(), row.len() * WIDTH, json_hint(payload));
             let message =
-                format!("{} bytes, the model takes {} numbers of 4 bytes: {expected}", payload.len(), row.len());
+                format!("{bytes} bytes, the model takes {expected} (4 for each of {features} features){hint}");
             return Err(Rejection::new(Reason::WrongLength, message));
         }
         fields.fill(FieldValue::Absent);
@@ -37,6 +37,18 @@ impl Decoder {
         }
         Ok(())
     }
+}
+
+/// The numbers, as an array.
+pub(super) fn readable(payload: &[u8]) -> Option<String> {
+    let (numbers, rest) = payload.as_chunks::<WIDTH>();
+    let numbers = numbers.iter().map(|number| f32::from_le_bytes(*number).to_string());
+    rest.is_empty().then(|| format!("[{}]", numbers.collect::<Vec<_>>().join(", ")))
+}
+
+/// The length of a record, if it is there.
+pub(super) fn record_length(features: usize, bytes: &[u8]) -> Option<usize> {
+    Some(features * WIDTH).filter(|&length| length <= bytes.len())
 }
 
 #[cfg(test)]
@@ -71,5 +83,11 @@ mod tests {
         assert_eq!(decode(NanPolicy::Missing, &[f32::NAN; 3]), Ok(bits(&[missing; 3])));
         assert_eq!(decode(NanPolicy::Reject, &[f32::NAN; 3]), Ok(bits(&[not_finite; 3])));
         assert_eq!(decode(NanPolicy::Missing, &[f32::INFINITY; 3]), Ok(bits(&[not_finite; 3])));
+    }
+
+    #[test]
+    fn a_record_can_be_shown() {
+        assert_eq!(readable(b"\x00\x00\xc0\x3f\x00\x00\xc0\x7f").as_deref(), Some("[1.5, NaN]"));
+        assert_eq!(readable(b"\x00\x00\xc0"), None);
     }
 }

@@ -36,6 +36,8 @@ struct Level {
 #[derive(Clone, Debug)]
 struct Member {
     feature: Option<usize>,
+    /// Whether it is the feature only where no member has the feature's exact name.
+    is_alias: bool,
     field: Option<usize>,
     is_positional: bool,
     /// The level of a map here.
@@ -51,7 +53,7 @@ impl Decoder {
         Decoder { features: Features::new(signature, options), levels }
     }
 
-    /// Fills `row` and `fields`. Bytes are copied in base64, and an extension is null.
+    /// Fills `row` and `fields`. Bytes are copied in base64, and an extension, a timestamp too, is null.
     pub(super) fn decode(
         &mut self,
         payload: &[u8],
@@ -99,15 +101,28 @@ impl Decoder {
     }
 }
 
+/// The record as JSON.
+pub(super) fn readable(payload: &[u8]) -> Option<String> {
+    let (mut reader, mut out) = (Reader::new(payload), Vec::new());
+    reader.write_json(&mut out).and_then(|()| reader.end()).ok()?;
+    String::from_utf8(out).ok()
+}
+
+/// The length of the value that `bytes` begins with, if it ends there.
+pub(super) fn record_length(bytes: &[u8]) -> Option<usize> {
+    let mut reader = Reader::new(bytes);
+    reader.skip().ok().map(|()| reader.position())
+}
+
 /// Adds the level of a node, and those within. Returns its number.
 fn add_level(node: &WantedNode, levels: &mut Vec<Level>) -> usize {
     let number = levels.len();
     levels.push(Level { members: Vec::new(), order: Vec::new() });
     let members = node.members.iter().map(|(name, wanted)| {
         let level = (!wanted.members.is_empty()).then(|| add_level(wanted, levels));
-        let &WantedNode { feature, field, is_positional, .. } = wanted;
+        let &WantedNode { feature, is_alias, field, is_positional, .. } = wanted;
         let step = wanted.step.as_deref().map(Arc::from);
-        (name.as_bytes().into(), Member { feature, field, is_positional, level, step })
+        (name.as_bytes().into(), Member { feature, is_alias, field, is_positional, level, step })
     });
     levels[number].members = members.collect();
     number
@@ -115,12 +130,12 @@ fn add_level(node: &WantedNode, levels: &mut Vec<Level>) -> usize {
 
 impl Level {
     /// The member of this name, which comes at this place of the map.
-    fn find(&mut self, place: usize, name: &[u8]) -> Option<&Member> {
+    fn find(&mut self, place: usize, name: &[u8]) -> Option<Member> {
         let guess = self.order.get(place).copied().flatten().map(usize::from);
         let found = match guess.filter(|&guess| *self.members[guess].0 == *name) {
             Some(guess) => guess,
             None => {
-                let found = self.members.binary_search_by(|(member, _)| member.as_ref().cmp(name)).ok()?;
+                let Some(found) = self.position(name) else { return self.find_alike(name) };
                 if place < REMEMBERED {
                     if self.order.len() <= place {
                         self.order.resize(place + 1, None);
@@ -130,7 +145,28 @@ impl Level {
                 found
             }
         };
-        Some(&self.members[found].1)
+        Some(self.members[found].1.clone())
+    }
+
+    fn position(&self, name: &[u8]) -> Option<usize> {
+        self.members.binary_search_by(|(member, _)| member.as_ref().cmp(name)).ok()
+    }
+
+    /// The feature that a name means which is wanted nowhere: it differs by blanks around it.
+    fn find_alike(&self, name: &[u8]) -> Option<Member> {
+        let trimmed = std::str::from_utf8(name).ok()?.trim();
+        if trimmed.len() == name.len() {
+            return None;
+        }
+        let feature = self.members[self.position(trimmed.as_bytes())?].1.feature?;
+        Some(Member {
+            feature: Some(feature),
+            is_alias: true,
+            field: None,
+            is_positional: false,
+            level: None,
+            step: None,
+        })
     }
 }
 
@@ -152,7 +188,7 @@ impl Pass<'_> {
     fn map(&mut self, level: usize, members: usize) -> Result<(), Rejection> {
         for place in 0..members {
             let member = match self.reader.token()? {
-                Token::Text(name) => self.levels[level].find(place, name).cloned(),
+                Token::Text(name) => self.levels[level].find(place, name),
                 key => {
                     self.reader.skip_within(key)?;
                     None
@@ -170,8 +206,16 @@ impl Pass<'_> {
     fn value(&mut self, member: &Member) -> Result<(), Rejection> {
         let start = self.reader.position();
         let token = self.reader.token()?;
+        if member.step.is_some() {
+            // What an earlier member of this name has said is forgotten.
+            self.row.fill(Gap::Missing.value());
+            self.is_array = false;
+        }
         if let Some(feature) = member.feature.filter(|_| !self.is_array) {
-            self.row[feature] = self.features.value(feature, token);
+            let is_wanted = !member.is_alias || Gap::of(self.row[feature]) == Some(Gap::Missing);
+            if is_wanted {
+                self.row[feature] = self.features.value(feature, token);
+            }
         }
         match token {
             Token::Map(members) if member.level.is_some() => {
@@ -229,7 +273,7 @@ impl Pass<'_> {
                 write_base64(bytes, self.texts);
                 written_since(before, self.texts)
             }
-            Token::Extension => FieldValue::Null,
+            Token::Timestamp(_) | Token::Extension => FieldValue::Null,
             Token::Array(_) | Token::Map(_) => {
                 let before = self.texts.len();
                 Reader::new(&self.payload[start..self.reader.position()]).write_json(self.texts)?;
@@ -251,6 +295,7 @@ impl Features {
             Token::Single(number) => self.single(feature, number),
             Token::Double(number) => self.double(feature, number),
             Token::Text(text) | Token::Bytes(text) => self.text(feature, text),
+            Token::Timestamp(seconds) => self.time(feature, seconds),
             Token::Array(_) => Gap::Array.value(),
             Token::Map(_) | Token::Extension => Gap::Object.value(),
         }
@@ -261,7 +306,7 @@ impl Features {
 fn wrong_start(token: Token<'_>) -> Rejection {
     let hint = match token {
         // `{`, and digits, are such numbers.
-        Token::Integer(123) => ": it may be JSON",
+        Token::Integer(123) => ": it may be JSON, which input.format = \"json\" reads",
         Token::Array(_) => ": give it a name, as in {\"features\": […]}",
         _ => "",
     };

@@ -1,5 +1,7 @@
 //! What the tests of the formats share.
 
+use serde_json::Value;
+
 use super::{DecodeOptions, Decoder, FieldValue, Fields, Format};
 use crate::model::signature::{Feature, Kind, Missing, Signature, Target, Unknown};
 use crate::record::Rejection;
@@ -51,4 +53,29 @@ pub(super) fn decode(
         String::from_utf8(out).unwrap()
     };
     Ok((bits(&row), values.iter().map(json).collect()))
+}
+
+/// The value in MessagePack, as the reference implementation writes it.
+pub(crate) fn packed(value: &Value) -> Vec<u8> {
+    let mut out = Vec::new();
+    rmpv::encode::write_value(&mut out, &messagepack(value)).unwrap();
+    out
+}
+
+fn messagepack(value: &Value) -> rmpv::Value {
+    match value {
+        Value::Null => rmpv::Value::Nil,
+        Value::Bool(boolean) => (*boolean).into(),
+        Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(number), _) => number.into(),
+            (None, Some(number)) => number.into(),
+            (None, None) => number.as_f64().unwrap().into(),
+        },
+        Value::String(text) => text.as_str().into(),
+        Value::Array(values) => rmpv::Value::Array(values.iter().map(messagepack).collect()),
+        Value::Object(members) => {
+            let members = members.iter().map(|(name, value)| (name.as_str().into(), messagepack(value)));
+            rmpv::Value::Map(members.collect())
+        }
+    }
 }

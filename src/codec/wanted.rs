@@ -14,6 +14,9 @@ pub(super) const POSITIONAL: &str = "features";
 pub(super) struct WantedNode {
     /// The feature that the value here is.
     pub(super) feature: Option<usize>,
+    /// Whether the feature has blanks around its name, and the name here lacks them: what the feature's own name says counts
+    /// more.
+    pub(super) is_alias: bool,
     /// The field that is copied from here.
     pub(super) field: Option<usize>,
     /// Whether an array here is the features in signature order.
@@ -53,6 +56,7 @@ impl WantedNode {
             let member = here.descend(path_of(&feature.name));
             (member.feature, member.is_positional) = (Some(index), false);
         }
+        here.add_aliases();
         for (index, field) in options.fields.iter().enumerate() {
             root.descend(field.split('.')).field = Some(index);
             if field.contains('.') {
@@ -64,7 +68,9 @@ impl WantedNode {
 
     /// What either of them wants; of two features, or fields, the first.
     pub(super) fn merged(mut self, other: &WantedNode) -> WantedNode {
-        self.feature = self.feature.or(other.feature);
+        if self.feature.is_none() {
+            (self.feature, self.is_alias) = (other.feature, other.is_alias);
+        }
         self.field = self.field.or(other.field);
         self.is_positional |= other.is_positional;
         self.step = self.step.or_else(|| other.step.clone());
@@ -73,6 +79,20 @@ impl WantedNode {
             self.members.insert(name.clone(), merged);
         }
         self
+    }
+
+    /// A feature whose name has blanks around it is found without them, too, unless two features would be. The other way
+    /// round is for the decoder: it looks for a name that is wanted nowhere once more without its blanks.
+    fn add_aliases(&mut self) {
+        let mut aliases: BTreeMap<String, Option<usize>> = BTreeMap::new();
+        for (name, member) in &self.members {
+            if member.feature.is_some() && name.trim() != name && !self.members.contains_key(name.trim()) {
+                aliases.entry(name.trim().to_owned()).and_modify(|found| *found = None).or_insert(member.feature);
+            }
+        }
+        for (name, feature) in aliases.into_iter().filter(|(_, feature)| feature.is_some()) {
+            self.members.insert(name, WantedNode { feature, is_alias: true, ..WantedNode::default() });
+        }
     }
 
     /// The node at a path, which is made where it isn't there.
@@ -100,5 +120,19 @@ mod tests {
         let flat = WantedNode::new(&signature(), &copying(&["age"]));
         assert!(flat.members[POSITIONAL].is_positional);
         assert_eq!((flat.members["age"].feature, flat.members["age"].field), (Some(0), Some(0)));
+    }
+
+    #[test]
+    fn a_feature_with_blanks_around_its_name_is_found_without_them() {
+        let mut padded = signature();
+        padded.features[0].name = " age".into();
+        let root = WantedNode::new(&padded, &DecodeOptions::default());
+        assert_eq!((root.members["age"].feature, root.members["age"].is_alias), (Some(0), true));
+        assert_eq!((root.members[" age"].feature, root.members[" age"].is_alias), (Some(0), false));
+        padded.features[2].name = "age ".into();
+        assert!(!WantedNode::new(&padded, &DecodeOptions::default()).members.contains_key("age"), "two are alike");
+        padded.features[1].name = "age".into();
+        let root = WantedNode::new(&padded, &DecodeOptions::default());
+        assert_eq!((root.members["age"].feature, root.members["age"].is_alias), (Some(1), false));
     }
 }

@@ -1,14 +1,10 @@
 //! Avro: records of a schema that has everything, and schemas themselves.
 
-use std::sync::Arc;
-
-use serde_json::Value;
 use weir::codec::{DecodeOptions, Decoder, FieldValue, Format};
-use weir::record::Reason;
-use weir::score::{Options, Scorer};
 
 use super::driver::{TEXT, Target, fuzz};
 use super::models;
+use super::records::score;
 
 /// One that refers to itself, and has values without bytes.
 const SCHEMA: &str = r#"{"type": "record", "name": "R", "fields": [
@@ -44,41 +40,9 @@ fn options(schema: &str) -> DecodeOptions {
     DecodeOptions { schema: Some(schema.into()), fields, ..DecodeOptions::default() }
 }
 
-/// Whatever the bytes, there is one prediction that is JSON, or one rejection, and the records around don't change.
 #[test]
-fn any_bytes_become_one_prediction_or_one_rejection() {
-    let options = Options {
-        input: Format::Avro,
-        decode: options(SCHEMA),
-        max_bytes: 4_096,
-        min_features: 0.5,
-        threshold: None,
-        output: Format::Json,
-    };
-    let mut scorer = Scorer::new(Arc::new(models::classification()), &options).unwrap();
-    let mut run = |input: &[u8]| {
-        let payloads = [Some(RECORD), Some(input), Some(RECORD)];
-        scorer.decode(payloads);
-        scorer.score();
-        scorer.encode(payloads);
-        let results: Vec<_> = scorer.results().collect();
-        let [Ok(first), middle, Ok(last)] = results.as_slice() else {
-            return Err(format!("its neighbours suffer: {results:?}"));
-        };
-        if first.record != last.record {
-            return Err(format!("its neighbours change: {results:?}"));
-        }
-        match middle {
-            Ok(prediction) => match serde_json::from_slice::<Value>(prediction.record) {
-                Ok(_) => Ok("a prediction".into()),
-                Err(error) => Err(format!("the prediction: {error}")),
-            },
-            Err(rejection) if Reason::ALL.contains(&rejection.reason) => Ok(format!("{rejection}")),
-            Err(rejection) => Err(format!("{rejection} isn't a reason of the list")),
-        }
-    };
-    let seeds = vec![RECORD.to_vec(), NESTED.to_vec()];
-    fuzz(Target { name: "avro", share: 80, seeds, words: WORDS, run: &mut run });
+fn any_bytes_become_one_prediction_or_one_rejection_as_avro() {
+    score(Format::Avro, "score-avro", 80, options(SCHEMA), vec![RECORD.to_vec(), NESTED.to_vec()], WORDS);
 }
 
 /// Whatever the schema, it makes a decoder or an error, and the decoder takes any bytes.

@@ -37,6 +37,8 @@ pub(super) struct Node {
     pub(super) kind: Kind,
     /// The feature that the value is.
     pub(super) feature: Option<usize>,
+    /// Whether a value of the feature's own name counts more.
+    pub(super) is_alias: bool,
     /// The field that is copied from here.
     pub(super) field: Option<usize>,
     /// Whether an array is the features in order.
@@ -233,6 +235,7 @@ impl<'s> Compiler<'s> {
         self.nodes.push(Node {
             kind: Kind::Null,
             feature: wanted.and_then(|wanted| wanted.feature),
+            is_alias: wanted.is_some_and(|wanted| wanted.is_alias),
             field: wanted.and_then(|wanted| wanted.field),
             is_positional: wanted.is_some_and(|wanted| wanted.is_positional),
             step: wanted.and_then(|wanted| wanted.step.as_deref()).map(Arc::from),

@@ -219,7 +219,9 @@ impl<'a> Pass<'a> {
     /// Puts a value where it is wanted.
     #[inline]
     fn put(&mut self, node: &Node, value: Value<'_>) -> Result<(), Rejection> {
-        if let Some(feature) = node.feature.filter(|_| !self.is_array) {
+        let row = &*self.row;
+        let counts = |feature: usize| !node.is_alias || Gap::of(row[feature]) == Some(Gap::Missing);
+        if let Some(feature) = node.feature.filter(|&feature| !self.is_array && counts(feature)) {
             self.row[feature] = match (value, &node.kind) {
                 (Value::Symbol(symbol), Kind::Enum(symbols)) => symbols[symbol].value,
                 (value, _) => self.row_value(node, feature, value),

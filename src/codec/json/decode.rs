@@ -17,7 +17,7 @@ use crate::model::signature::{self, Signature};
 use crate::record::{Gap, Reason, Rejection};
 use crate::texts;
 pub(crate) use categories::Categories;
-use categories::number;
+pub(in crate::codec) use categories::json_number;
 use copies::{Copied, Copies, Wanted};
 use malformed::BYTE_ORDER_MARK;
 
@@ -43,7 +43,7 @@ pub struct Decoder {
 
 /// What a feature's value is turned into.
 #[derive(Debug)]
-enum Kind {
+pub(in crate::codec) enum Kind {
     Numeric,
     Time,
     Categorical(Categories),
@@ -449,8 +449,7 @@ impl Pass<'_> {
     /// Steps over a value that no feature takes.
     fn gap(&mut self) -> Result<f64, Malformed> {
         let gap = match self.cursor.peek() {
-            b'"' if self.cursor.eat(b"\"\"") => return Ok(Gap::Missing.value()),
-            b'"' => Gap::String,
+            b'"' => return Ok(not_a_number(self.cursor.string()?.unescape(self.scratch)?).value()),
             // Where it is no value, skipping it says so.
             b'I' => Gap::NotFinite,
             b'[' => Gap::Array,
@@ -465,13 +464,18 @@ impl Pass<'_> {
 /// The row value that a string stands for where numbers are expected.
 pub(in crate::codec) fn numeric_string(text: &[u8], nan: NanPolicy) -> f64 {
     let unsigned = text.strip_prefix(b"-").or(text.strip_prefix(b"+")).unwrap_or(text);
-    match number(text) {
+    match json_number(text) {
         Some(number) => finite(number),
-        None if text.is_empty() => Gap::Missing.value(),
         None if nan == NanPolicy::Missing && unsigned.eq_ignore_ascii_case(b"nan") => Gap::Missing.value(),
         None if NOT_FINITE.iter().any(|name| unsigned.eq_ignore_ascii_case(name)) => Gap::NotFinite.value(),
-        None => Gap::String.value(),
+        None => not_a_number(text).value(),
     }
+}
+
+/// What a text is where a number is expected: blanks alone are a missing value.
+pub(in crate::codec) fn not_a_number(text: &[u8]) -> Gap {
+    let is_blank = std::str::from_utf8(text).is_ok_and(|text| text.trim().is_empty());
+    if is_blank { Gap::Missing } else { Gap::String }
 }
 
 /// How languages write what JSON can't, but for case and sign.
@@ -483,7 +487,7 @@ fn finite(number: f64) -> f64 {
 }
 
 impl Kind {
-    fn new(kind: &signature::Kind) -> Kind {
+    pub(in crate::codec) fn new(kind: &signature::Kind) -> Kind {
         match kind {
             signature::Kind::Numeric => Kind::Numeric,
             signature::Kind::Time => Kind::Time,

@@ -22,6 +22,8 @@ pub(super) enum Token<'a> {
     Array(usize),
     /// So many keys follow, each with its value.
     Map(usize),
+    /// The extension for a date and time, in seconds since 1970.
+    Timestamp(f64),
     Extension,
 }
 
@@ -36,6 +38,7 @@ impl Token<'_> {
             Token::Bytes(_) => "bytes",
             Token::Array(_) => "an array",
             Token::Map(_) => "a map",
+            Token::Timestamp(_) => "a timestamp",
             Token::Extension => "an extension",
         }
     }
@@ -140,7 +143,7 @@ impl<'a> Reader<'a> {
 
     fn write_value(&mut self, out: &mut Vec<u8>, depth: usize) -> Result<(), Rejection> {
         let value = match self.token()? {
-            Token::Nil | Token::Extension => FieldValue::Null,
+            Token::Nil | Token::Timestamp(_) | Token::Extension => FieldValue::Null,
             Token::Boolean(boolean) => FieldValue::Boolean(boolean),
             Token::Integer(number) => FieldValue::Integer(number),
             Token::Unsigned(number) => FieldValue::Unsigned(number),
@@ -212,9 +215,11 @@ impl<'a> Reader<'a> {
     }
 
     fn extension(&mut self, length: usize) -> Result<Token<'a>, Rejection> {
-        let [_kind] = self.array()?;
-        self.take(length)?;
-        Ok(Token::Extension)
+        let [kind] = self.array()?;
+        let bytes = self.take(length)?;
+        // -1 is the one kind that MessagePack itself gives a meaning.
+        let timestamp = Some(bytes).filter(|_| kind == 0xff).and_then(timestamp);
+        Ok(timestamp.map_or(Token::Extension, Token::Timestamp))
     }
 
     /// Each part takes at least a byte.
@@ -230,6 +235,23 @@ impl<'a> Reader<'a> {
     fn cut_off(&self) -> Rejection {
         malformed(format!("the value ends within the value at byte {}", self.at))
     }
+}
+
+/// The seconds since 1970 of a timestamp, in each of its three sizes: seconds in 32 bits, nanoseconds in the upper 30 of 64 bits
+/// and seconds in the others, and 32 bits of nanoseconds before 64 of seconds.
+fn timestamp(bytes: &[u8]) -> Option<f64> {
+    let (seconds, nanoseconds) = match *bytes {
+        [a, b, c, d] => (i64::from(u32::from_be_bytes([a, b, c, d])), 0),
+        [a, b, c, d, e, f, g, h] => {
+            let both = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+            ((both & ((1 << 34) - 1)) as i64, (both >> 34) as u32)
+        }
+        [a, b, c, d, ref seconds @ ..] => {
+            (i64::from_be_bytes(seconds.try_into().ok()?), u32::from_be_bytes([a, b, c, d]))
+        }
+        _ => return None,
+    };
+    Some(seconds as f64 + f64::from(nanoseconds) / 1e9)
 }
 
 /// How many values are within the value that began with this token.

@@ -4,61 +4,11 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::codec::testing::{bits, copying, decode, decoder};
-use crate::codec::{DecodeOptions, Format};
+use super::{readable, record_length};
+use crate::codec::testing::{bits, copying, decode, decoder, packed, signature};
+use crate::codec::{DecodeOptions, Decoder, Format};
+use crate::model::signature::Kind;
 use crate::record::{Gap, Reason, Rejection};
-
-/// The value in MessagePack, numbers as short as they can be.
-fn write(value: &Value, out: &mut Vec<u8>) {
-    match value {
-        Value::Null => out.push(0xc0),
-        Value::Bool(boolean) => out.push(if *boolean { 0xc3 } else { 0xc2 }),
-        Value::Number(number) => match (number.as_i64(), number.as_u64()) {
-            (Some(number @ 0..=127), _) => out.push(number as u8),
-            (Some(number @ -32..=-1), _) => out.push(number as i8 as u8),
-            (Some(number), _) => {
-                out.push(0xd3);
-                out.extend(number.to_be_bytes());
-            }
-            (None, Some(number)) => {
-                out.push(0xcf);
-                out.extend(number.to_be_bytes());
-            }
-            (None, None) => {
-                out.push(0xcb);
-                out.extend(number.as_f64().unwrap().to_be_bytes());
-            }
-        },
-        Value::String(text) if text.len() < 32 => {
-            out.push(0xa0 | text.len() as u8);
-            out.extend(text.as_bytes());
-        }
-        Value::String(text) => {
-            out.push(0xdb);
-            out.extend((text.len() as u32).to_be_bytes());
-            out.extend(text.as_bytes());
-        }
-        Value::Array(values) => {
-            out.push(0xdd);
-            out.extend((values.len() as u32).to_be_bytes());
-            values.iter().for_each(|value| write(value, out));
-        }
-        Value::Object(members) => {
-            out.push(0xde);
-            out.extend((members.len() as u16).to_be_bytes());
-            for (name, value) in members {
-                write(&Value::from(name.as_str()), out);
-                write(value, out);
-            }
-        }
-    }
-}
-
-fn packed(value: &Value) -> Vec<u8> {
-    let mut out = Vec::new();
-    write(value, &mut out);
-    out
-}
 
 fn options(path: &str) -> DecodeOptions {
     DecodeOptions { features: path.into(), ..copying(&["id", "payload.tail", "age"]) }
@@ -142,6 +92,48 @@ fn bytes_extensions_and_short_numbers_have_their_place() {
 }
 
 #[test]
+fn a_timestamp_is_a_time_in_each_of_its_sizes() {
+    let mut timed = signature();
+    timed.features[0].kind = Kind::Time;
+    let mut decoder = Decoder::new(Format::Msgpack, &timed, &options("")).unwrap();
+    for (timestamp, expected) in [
+        (&b"\xd6\xff\x65\x92\x06\x28"[..], 1_704_068_648.0),
+        // Half a second: 500,000,000 in the upper 30 bits.
+        (b"\xd7\xff\x77\x35\x94\x00\x65\x92\x06\x28", 1_704_068_648.5),
+        (b"\xc7\x0c\xff\x1d\xcd\x65\x00\xff\xff\xff\xff\xff\xff\xff\xff", -0.5),
+        (b"\xcf\x00\x00\x01\x8c\xc2\x51\xf4\x00", 1_704_067_200.0),
+        (b"\xd6\x01\x65\x92\x06\x28", Gap::Object.value()),
+        (b"\xc7\x03\xff\x65\x92\x06", Gap::Object.value()),
+    ] {
+        let (row, copied) = decode(&mut decoder, 3, &[&b"\x81\xa3age"[..], timestamp].concat()).unwrap();
+        assert_eq!(row[0], expected.to_bits(), "{timestamp:x?}: {}", f64::from_bits(row[0]));
+        assert!(timestamp[0] == 0xcf || copied[2] == "null", "{copied:?}");
+    }
+}
+
+#[test]
+fn a_member_that_comes_again_counts_as_it_came_last() {
+    let record = [
+        &b"\x83\xa7payload"[..],
+        &packed(&json!({"age": 1, "speed": 2})),
+        b"\xa7payload",
+        &packed(&json!({"age": 3})),
+        b"\xa2id",
+        &packed(&json!(1)),
+    ]
+    .concat();
+    assert_eq!(read("payload", &record).unwrap().0, bits(&[3.0, Gap::Missing.value(), Gap::Missing.value()]));
+}
+
+#[test]
+fn a_record_is_shown_as_json() {
+    let record = json!({"a": [1, -2.5, null, true], "b": {"c": "é"}});
+    assert_eq!(readable(&packed(&record)).unwrap(), record.to_string());
+    assert_eq!(readable(b"\x81\xa1a"), None);
+    assert_eq!(readable(b"\x01\x01"), None);
+}
+
+#[test]
 fn a_record_of_another_kind_is_described() {
     let decoder = decoder(Format::Msgpack, &options(""));
     assert_eq!(decoder.describe(&packed(&json!({"a": [1], "b": 2}))), "the record has \"a\", \"b\"");
@@ -155,11 +147,19 @@ fn value() -> impl Strategy<Value = Value> {
         any::<u64>().prop_map(Value::from),
         (-200..200_i64).prop_map(Value::from),
         any::<f64>().prop_filter("JSON has no others", |number| number.is_finite()).prop_map(Value::from),
-        prop_oneof![Just("AA"), Just("7"), Just("true"), Just("")].prop_map(Value::from),
+        prop_oneof![Just("AA"), Just("7"), Just("true"), Just(""), Just(" "), Just("NA")].prop_map(Value::from),
         any::<String>().prop_map(Value::from),
     ];
     leaf.prop_recursive(3, 16, 4, |inner| {
-        let name = prop_oneof![Just("age"), Just("carrier"), Just("speed"), Just("payload"), Just("tail"), Just("id")];
+        let name = prop_oneof![
+            Just("age"),
+            Just(" age"),
+            Just("carrier"),
+            Just("speed"),
+            Just("payload"),
+            Just("tail"),
+            Just("id")
+        ];
         prop_oneof![
             vec(inner.clone(), 0..4).prop_map(Value::from),
             vec((name.prop_map(String::from), inner), 0..5)
@@ -173,7 +173,10 @@ proptest! {
 
     #[test]
     fn a_record_means_what_it_means_in_json(
-        members in vec((prop_oneof![Just("age"), Just("carrier"), Just("speed"), Just("payload"), Just("id")], value()), 0..6),
+        members in vec(
+            (prop_oneof![Just("age"), Just("carrier"), Just("carrier "), Just("speed"), Just("payload"), Just("id")], value()),
+            0..6,
+        ),
         path in prop_oneof![Just(""), Just("payload")],
     ) {
         let record: Value = members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<serde_json::Map<_, _>>().into();
@@ -197,5 +200,14 @@ proptest! {
         let _ = read(path, &payload);
         let map = [&[0x81, 0xa3, b'a', b'g', b'e'][..], &payload].concat();
         let _ = read(path, &map);
+        let _ = readable(&payload);
+    }
+
+    /// Beside the reference implementation, which takes 0xc1 for a nil.
+    #[test]
+    fn values_end_where_the_reference_implementation_ends_them(payload in vec(any::<u8>().prop_filter("never used", |&byte| byte != 0xc1), 0..32)) {
+        let mut rest = payload.as_slice();
+        let expected = rmpv::decode::read_value(&mut rest).ok().map(|_| payload.len() - rest.len());
+        prop_assert_eq!(record_length(&payload), expected);
     }
 }
