@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use apache_avro::writer::datum::GenericDatumWriter;
 use serde_json::{Value, json};
 use weir::model::store::Store;
 use weir::train::dataset::{Columns, Table};
@@ -55,11 +56,35 @@ impl Departure {
         packed
     }
 
+    fn avro(&self) -> Vec<u8> {
+        use apache_avro::types::Value;
+        let delay = self.delay.map_or_else(
+            || Value::Union(0, Box::new(Value::Null)),
+            |delay| Value::Union(1, Box::new(Value::Float(delay as f32))),
+        );
+        let members = [
+            ("distance", Value::Double(self.distance)),
+            ("id", Value::Long(self.id as i64)),
+            ("minutes", delay),
+            ("month", Value::Int(self.month as i32)),
+        ];
+        let record = Value::Record(members.map(|(name, value)| (name.to_owned(), value)).to_vec());
+        let schema = apache_avro::Schema::parse_str(SCHEMA).unwrap();
+        GenericDatumWriter::builder(&schema).build().unwrap().write_value_to_vec(record).unwrap()
+    }
+
     fn floats(&self) -> Vec<u8> {
         let delay = self.delay.unwrap_or(f64::NAN);
         [self.month as f64, delay, self.distance].map(|number| (number as f32).to_le_bytes()).concat()
     }
 }
+
+/// A schema of these departures, in which a column has another name.
+const SCHEMA: &str = r#"{"type": "record", "name": "Departure", "fields": [
+    {"name": "distance", "type": "double"},
+    {"name": "id", "type": "long"},
+    {"name": "minutes", "type": ["null", "float"], "aliases": ["delay"]},
+    {"name": "month", "type": "int"}]}"#;
 
 /// Publishes a model of these columns: `month` is a category, `delay` may be missing.
 fn publish(setup: &Setup) {
@@ -86,7 +111,10 @@ fn publish(setup: &Setup) {
 fn a_record_has_the_same_prediction_in_each_format() {
     let setup = Setup::on_kafka(1);
     publish(&setup);
-    let formats = ["csv", "msgpack", "f32"].map(|format| (format, Setup::named(&setup.brokers)));
+    let schema = setup.folder.path().join("departure.avsc");
+    std::fs::write(&schema, SCHEMA).unwrap();
+    let schema = format!(", schema = \"{}\"", schema.display());
+    let formats = ["csv", "msgpack", "f32", "avro"].map(|format| (format, Setup::named(&setup.brokers)));
     let mut routes = String::new();
     for (format, topics) in &formats {
         create_topic(&setup.brokers, &topics.input, 1, &[]);
@@ -94,6 +122,7 @@ fn a_record_has_the_same_prediction_in_each_format() {
         let more = match *format {
             "csv" => r#", columns = ["distance", "month", "delay", "id"], delimiter = ";""#,
             "f32" => r#", nan = "missing""#,
+            "avro" => schema.as_str(),
             _ => "",
         };
         let (input, output, dead_letter) = (&topics.input, &topics.output, &setup.dead_letter);
@@ -129,6 +158,7 @@ fn a_record_has_the_same_prediction_in_each_format() {
         match *format {
             "csv" => send(&topics.input, &|departure: &Departure| departure.csv().into()),
             "msgpack" => send(&topics.input, &Departure::msgpack),
+            "avro" => send(&topics.input, &Departure::avro),
             _ => {
                 send(&topics.input, &Departure::floats);
                 // Nothing can be copied.

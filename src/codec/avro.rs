@@ -13,7 +13,7 @@ use apache_avro::Schema;
 use super::features::Features;
 use super::field::FieldValue;
 use super::wanted::WantedNode;
-use super::{CodecError, DecodeOptions, Framing};
+use super::{CodecError, DecodeOptions, Framing, json_hint};
 use crate::model::signature::{Missing, Signature};
 use crate::printable::listed;
 use crate::record::{Reason, Rejection};
@@ -55,7 +55,7 @@ impl Decoder {
     ///
     /// # Errors
     /// The schemas can't be read, or can't give the features.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for schemas of a registry, which has no client yet"))]
+    #[cfg_attr(not(test), allow(dead_code, reason = "for schemas of a registry, which has no client yet"))]
     pub(super) fn by_schema(
         schema: &str,
         references: &[String],
@@ -161,8 +161,7 @@ impl Decoder {
             [0xc3, 0x01, ..] => "; it may be in single-object encoding: set input.framing = \"single_object\"",
             [0, _, _, _, _, ..] => "; it may begin with the five bytes of a schema registry, which aren't read yet",
             [b'O', b'b', b'j', 1, ..] => "; it is an Avro file",
-            [b'{', ..] => "; it may be JSON",
-            _ => "",
+            _ => json_hint(payload),
         };
         Rejection { reason, message: message + hint }
     }

@@ -64,6 +64,7 @@ fn not_an_object(text: &[u8]) -> Option<String> {
             "it may be MessagePack, which input.format = \"msgpack\" reads".into()
         }
         [b'O', b'b', b'j', 1, ..] => "it is an Avro file".into(),
+        [0xc3, 0x01, ..] => "it may be Avro, which input.format = \"avro\" reads".into(),
         [b'P', b'A', b'R', b'1', ..] => "it is a Parquet file".into(),
         [b'<', ..] => "it may be XML".into(),
         [b'[', rest @ ..] if rest.trim_ascii_start().starts_with(b"{") => {

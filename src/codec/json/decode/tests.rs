@@ -294,6 +294,7 @@ fn what_is_no_record_is_called_by_its_name() {
         (b"\0", "it is UTF-16"),
         (b"\0\0\0\x01\x07{\"age\":1}", "the five bytes of a schema registry (schema 263)"),
         (b"Obj\x01\x04\x14avro.codec", "it is an Avro file"),
+        (b"\xc3\x01\x8f\x5c\x39\x3f\x1a\xd5\x75\x72\x06", "it may be Avro"),
         (b"PAR1\x15", "it is a Parquet file"),
         (b"<a>1</a>", "it may be XML"),
         (b"[{\"age\":1},{\"age\":2}]", "it is an array of records; send each as a value of its own"),
