@@ -15,7 +15,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use serde::Deserialize;
-use weir::codec::{DecodeOptions, Decoder, Encoder, Format, Span};
+use weir::codec::{DecodeOptions, Decoder, Encoder, FieldValue, Fields, Format, Span};
 use weir::model::decision::ClassDecision;
 use weir::model::signature::{Feature, Kind, Missing, Signature, Target, Unknown};
 
@@ -45,8 +45,10 @@ fn main() {
 /// Reads a record by turns, and prints a line.
 fn decode<'a, T: Deserialize<'a>>(rounds: usize, name: &str, features: &[Feature], record: &'a str) {
     let options = DecodeOptions { fields: vec!["id".into()], ..DecodeOptions::default() };
-    let mut decoder = Decoder::new(Format::Json, &signature(features.to_vec()), &options);
-    let (mut row, mut fields) = (vec![0.0; features.len()], [Span::default()]);
+    let mut decoder =
+        Decoder::new(Format::Json, &signature(features.to_vec()), &options).expect("JSON needs no options");
+    let (mut row, mut fields) = (vec![0.0; features.len()], [FieldValue::Absent]);
+    let mut texts = Vec::new();
     let payload = record.as_bytes();
     turns(
         rounds,
@@ -54,7 +56,7 @@ fn decode<'a, T: Deserialize<'a>>(rounds: usize, name: &str, features: &[Feature
         payload.len(),
         [
             &mut || {
-                decoder.decode(black_box(payload), &mut row, &mut fields).expect("a good record");
+                decoder.decode(black_box(payload), &mut row, &mut fields, &mut texts).expect("a good record");
                 black_box((&row, &fields));
             },
             &mut || {
@@ -71,7 +73,9 @@ fn decode<'a, T: Deserialize<'a>>(rounds: usize, name: &str, features: &[Feature
 fn encode(rounds: usize) {
     let target = signature(Vec::new()).target;
     let encoder = Encoder::new(Format::Json, "flights", 7, &target, ClassDecision::default(), &["id".into()]);
-    let (payload, id) = (FLIGHT.as_bytes(), [Span { start: 6, end: 32 }]);
+    let encoder = encoder.expect("JSON can be written");
+    let id = [FieldValue::Json(Span { start: 6, end: 32 })];
+    let fields = Fields { payload: FLIGHT.as_bytes(), texts: b"", values: &id };
     let outputs = [0.213_498_7, 0.786_501_3];
     let [on_time, late] = outputs;
     let prediction = Prediction {
@@ -82,7 +86,7 @@ fn encode(rounds: usize) {
         version: 7,
     };
     let [mut ours, mut serdes, mut sonics] = [Vec::new(), Vec::new(), Vec::new()];
-    encoder.encode(payload, &id, &outputs, &mut ours).expect("finite outputs");
+    encoder.encode(fields, &outputs, &mut ours).expect("finite outputs");
     assert_eq!(ours, serde_json::to_vec(&prediction).expect("a prediction"), "the same prediction");
     let bytes = ours.len();
     turns(
@@ -91,7 +95,7 @@ fn encode(rounds: usize) {
         bytes,
         [
             &mut || {
-                encoder.encode(payload, black_box(&id), black_box(&outputs), &mut ours).expect("finite outputs");
+                encoder.encode(black_box(fields), black_box(&outputs), &mut ours).expect("finite outputs");
                 black_box(&ours);
             },
             &mut || {

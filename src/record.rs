@@ -24,6 +24,8 @@ pub struct Origin<'a> {
 pub enum Reason {
     /// The payload isn't the format it should be, or is absent (a tombstone).
     Malformed,
+    /// The record was written with a schema that isn't known.
+    UnknownSchema,
     /// A feature without imputation is absent or null.
     MissingFeature,
     /// A feature has a value of another type.
@@ -46,8 +48,9 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Reason; 10] = [
+    pub const ALL: [Reason; 11] = [
         Reason::Malformed,
+        Reason::UnknownSchema,
         Reason::MissingFeature,
         Reason::WrongType,
         Reason::NotFinite,
@@ -63,6 +66,7 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
             Reason::Malformed => "malformed",
+            Reason::UnknownSchema => "unknown_schema",
             Reason::MissingFeature => "missing_feature",
             Reason::WrongType => "wrong_type",
             Reason::NotFinite => "not_finite",

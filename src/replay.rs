@@ -10,6 +10,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::codec::CodecError;
 use crate::kafka::admin::Topic;
 use crate::kafka::consumer::Record;
 use crate::kafka::delivery::{Delivery, UndeliveredError};
@@ -94,7 +95,11 @@ pub enum ReplayError {
 impl Replay {
     /// A replay through `first`, and `second` if there is one: beside it stands where the outputs of the first are
     /// among its own.
-    pub fn new(first: Arc<Model>, second: Option<(Arc<Model>, Vec<usize>)>, options: &Options) -> Replay {
+    pub fn new(
+        first: Arc<Model>,
+        second: Option<(Arc<Model>, Vec<usize>)>,
+        options: &Options,
+    ) -> Result<Replay, CodecError> {
         let difference = second.as_ref().map(|(second, order)| {
             let decisions = [first.decision, second.decision.reordered(order)];
             let decisions = decisions.map(|decision| decision.with_threshold(options.threshold));
@@ -102,9 +107,9 @@ impl Replay {
         });
         let (second, order) = second.unzip();
         let version =
-            |model| ReplayedVersion { scorer: Scorer::new(model, options), predicted: 0, rejected: BTreeMap::new() };
-        let versions = [first].into_iter().chain(second).map(version).collect();
-        Replay { read: 0, versions, difference, order: order.unwrap_or_default() }
+            |model| Ok(ReplayedVersion { scorer: Scorer::new(model, options)?, predicted: 0, rejected: BTreeMap::new() });
+        let versions = [first].into_iter().chain(second).map(version).collect::<Result<_, CodecError>>()?;
+        Ok(Replay { read: 0, versions, difference, order: order.unwrap_or_default() })
     }
 
     /// Reads ranges of a topic and scores them. `watch` is called again and again with the way so far, and may ask to

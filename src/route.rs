@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{self, IntoDeserializer as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::codec::{self, DecodeOptions, Format, NanPolicy};
+use crate::codec::{self, CodecError, DecodeOptions, Format, Framing, NanPolicy};
 use crate::model::decision::check_threshold;
 use crate::model::reference::ModelRef;
 use crate::model::signature::MIN_FEATURES;
@@ -53,6 +54,21 @@ pub struct Input {
     /// What becomes of `NaN`.
     #[serde(default)]
     pub nan: NanPolicy,
+    /// Of a CSV line, the names of its columns.
+    #[serde(default, deserialize_with = "one_or_more")]
+    pub columns: Vec<String>,
+    /// What separates them.
+    #[serde(default = "comma")]
+    pub delimiter: char,
+    /// The text of the file with the schema of the records.
+    #[serde(default, deserialize_with = "text_of_file")]
+    pub schema: Option<Arc<str>>,
+    /// The text of the file with a schema whose aliases and defaults count too.
+    #[serde(default, deserialize_with = "text_of_file")]
+    pub reader_schema: Option<Arc<str>>,
+    /// What comes before each record.
+    #[serde(default)]
+    pub framing: Framing,
     /// The largest value that is read, in bytes.
     #[serde(default = "one_mebibyte")]
     pub max_bytes: usize,
@@ -182,6 +198,12 @@ impl RouteConfig {
         for (feature, &threshold) in self.drift.threshold.iter().filter(|(_, threshold)| !is_threshold(**threshold)) {
             wrong(format!("drift.threshold: {feature:?} = {threshold}: must be a number above 0"));
         }
+        if let Err(error) = codec::check_options(self.input.format, &self.decode_options()) {
+            wrong(format!("input.{error}"));
+        }
+        if self.output.format != Format::Json {
+            wrong(format!("output.{}", CodecError::NotWritten(self.output.format)));
+        }
         if let Err(error) = codec::validate_fields(&self.output.fields) {
             wrong(format!("output.fields: {error}"));
         }
@@ -197,16 +219,21 @@ impl RouteConfig {
         self.input.topics.iter().chain(self.outputs())
     }
 
+    fn decode_options(&self) -> DecodeOptions {
+        let input = self.input.clone();
+        let Input { features, numeric_strings, nan, columns, delimiter, schema, reader_schema, framing, .. } = input;
+        let delimiter = Some(delimiter).filter(|&delimiter| delimiter != comma());
+        // A record without names has no member called `id`, which is the default.
+        let fields = if self.input.format == Format::F32 { Vec::new() } else { self.output.fields.clone() };
+        let na = Vec::new();
+        DecodeOptions { features, numeric_strings, nan, fields, columns, delimiter, schema, reader_schema, framing, na }
+    }
+
     /// How its records are read and written.
     pub fn score_options(&self) -> score::Options {
         score::Options {
             input: self.input.format,
-            decode: DecodeOptions {
-                features: self.input.features.clone(),
-                numeric_strings: self.input.numeric_strings,
-                nan: self.input.nan,
-                fields: self.output.fields.clone(),
-            },
+            decode: self.decode_options(),
             max_bytes: self.input.max_bytes,
             min_features: self.input.min_features,
             threshold: self.threshold,
@@ -243,6 +270,16 @@ pub(crate) fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value:
     value.deserialize_any(List(PhantomData))
 }
 
+/// What the file at a path says; nothing for an empty path.
+fn text_of_file<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Arc<str>>, D::Error> {
+    let path = String::deserialize(value)?;
+    if path.is_empty() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(&path);
+    text.map(|text| Some(text.into())).map_err(|error| de::Error::custom(format!("can't read {path}: {error}")))
+}
+
 /// A number, or `"model"` for none.
 fn model_or_number<'de, D: Deserializer<'de>>(value: D) -> Result<Option<f64>, D::Error> {
     #[derive(Deserialize)]
@@ -263,6 +300,10 @@ fn model_or_number<'de, D: Deserializer<'de>>(value: D) -> Result<Option<f64>, D
 
 fn json() -> Format {
     Format::Json
+}
+
+fn comma() -> char {
+    ','
 }
 
 fn one_mebibyte() -> usize {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use ndarray::{ArrayView2, ArrayViewMut2};
 
-use crate::codec::{DecodeOptions, Decoder, Encoder, Format, Span};
+use crate::codec::{CodecError, DecodeOptions, Decoder, Encoder, FieldValue, Fields, Format};
 use crate::model::{Model, Scratch};
 use crate::record::{Gap, Reason, Rejection};
 
@@ -61,8 +61,10 @@ pub struct Scorer {
     fates: Vec<Result<DecodedPayload, Rejection>>,
     /// The decoded rows of the accepted payloads, one after the other.
     rows: Vec<f64>,
-    /// The copied members' places in each accepted payload.
-    spans: Vec<Span>,
+    /// The copied fields of each accepted payload.
+    values: Vec<FieldValue>,
+    /// What the decoder has written for them.
+    texts: Vec<u8>,
     /// The model's answers to the rows.
     outputs: Vec<f32>,
     /// The prediction records, one after the other.
@@ -91,20 +93,24 @@ pub struct Prediction<'a> {
 }
 
 impl Scorer {
-    /// Compiles the plans for this model version.
-    pub fn new(model: Arc<Model>, options: &Options) -> Scorer {
+    /// Compiles the plans for this model version. The error is a version for which the options don't give what it needs.
+    pub fn new(model: Arc<Model>, options: &Options) -> Result<Scorer, CodecError> {
         let signature = model.signature();
-        Scorer {
-            decoder: Decoder::new(options.input, signature, &options.decode),
-            encoder: Encoder::new(
-                options.output,
-                model.name(),
-                model.version(),
-                &signature.target,
-                model.decision.with_threshold(options.threshold),
-                &options.decode.fields,
-            )
-            .with_scale(model.target_scale),
+        let mut decode = options.decode.clone();
+        if decode.na.is_empty() {
+            decode.na = model.manifest.training.na();
+        }
+        let encoder = Encoder::new(
+            options.output,
+            model.name(),
+            model.version(),
+            &signature.target,
+            model.decision.with_threshold(options.threshold),
+            &options.decode.fields,
+        )?;
+        Ok(Scorer {
+            decoder: Decoder::new(options.input, signature, &decode)?,
+            encoder: encoder.with_scale(model.target_scale),
             max_bytes: options.max_bytes,
             min_features: options.min_features,
             first: FirstRecords::new(signature.features.len(), options.decode.fields.len()),
@@ -115,12 +121,13 @@ impl Scorer {
             width: signature.target.outputs(),
             fates: Vec::new(),
             rows: Vec::new(),
-            spans: Vec::new(),
+            values: Vec::new(),
+            texts: Vec::new(),
             outputs: Vec::new(),
             records: Vec::new(),
             record: Vec::new(),
             model,
-        }
+        })
     }
 
     /// The model version that scores.
@@ -128,11 +135,18 @@ impl Scorer {
         &self.model
     }
 
+    /// The features that the schema of the records lacks. The model takes them for missing.
+    pub fn lacking_features(&self) -> Vec<&str> {
+        let features = &self.model.signature().features;
+        self.decoder.lacking().into_iter().map(|feature| features[feature].name.as_str()).collect()
+    }
+
     /// Begins a batch: decodes the payloads, `None` for a tombstone, and checks the rows against the signature.
     pub fn decode<'a>(&mut self, payloads: impl IntoIterator<Item = Option<&'a [u8]>>) {
         self.fates.clear();
         self.rows.clear();
-        self.spans.clear();
+        self.values.clear();
+        self.texts.clear();
         self.outputs.clear();
         self.records.clear();
         let mut accepted = 0;
@@ -142,7 +156,7 @@ impl Scorer {
                 accepted += 1;
             } else {
                 self.rows.truncate(accepted * self.features);
-                self.spans.truncate(accepted * self.fields);
+                self.values.truncate(accepted * self.fields);
             }
             self.fates.push(fate);
         }
@@ -157,14 +171,14 @@ impl Scorer {
             return Err(Rejection::new(Reason::TooLarge, message));
         }
         self.rows.resize((row + 1) * self.features, 0.0);
-        self.spans.resize((row + 1) * self.fields, Span::default());
-        let values = &mut self.rows[row * self.features..];
-        let spans = &mut self.spans[row * self.fields..];
-        self.decoder.decode(payload, values, spans)?;
+        self.values.resize((row + 1) * self.fields, FieldValue::Absent);
+        let features = &mut self.rows[row * self.features..];
+        let fields = &mut self.values[row * self.fields..];
+        self.decoder.decode(payload, features, fields, &mut self.texts)?;
         if self.first.is_counting() {
-            self.first.count(values, spans);
+            self.first.count(features, fields);
         }
-        match self.model.check_record(values, self.min_features) {
+        match self.model.check_record(features, self.min_features) {
             Ok(()) => Ok(DecodedPayload { row, record: 0..0 }),
             Err(rejection) => Err(self.explained(rejection, payload, row)),
         }
@@ -214,9 +228,10 @@ impl Scorer {
     pub fn encode<'a>(&mut self, payloads: impl IntoIterator<Item = Option<&'a [u8]>>) {
         for (fate, payload) in self.fates.iter_mut().zip(payloads) {
             let (Ok(accepted), Some(payload)) = (&mut *fate, payload) else { continue };
-            let spans = &self.spans[accepted.row * self.fields..][..self.fields];
+            let values = &self.values[accepted.row * self.fields..][..self.fields];
+            let fields = Fields { payload, texts: &self.texts, values };
             let outputs = &self.outputs[accepted.row * self.width..][..self.width];
-            match self.encoder.encode(payload, spans, outputs, &mut self.record) {
+            match self.encoder.encode(fields, outputs, &mut self.record) {
                 Ok(()) => {
                     let start = self.records.len();
                     self.records.extend_from_slice(&self.record);

@@ -36,6 +36,21 @@ pub fn is_nan(text: &str) -> bool {
     text.trim().trim_start_matches(['-', '+']).eq_ignore_ascii_case("nan")
 }
 
+/// The number that a cell of a table says, where columns have no types: a boolean is 1 or 0, since JSON has true and false for
+/// what Python writes as True and False.
+///
+/// # Errors
+///
+/// The gap that another cell is.
+pub fn cell_number(text: &str) -> Result<f64, Gap> {
+    let boolean = || boolean(text).map(|boolean| f64::from(u8::from(boolean)));
+    match number(text).or_else(boolean) {
+        Some(number) if number.is_finite() => Ok(number),
+        Some(_) => Err(Gap::NotFinite),
+        None => Err(if is_nan(text) { Gap::Missing } else { Gap::String }),
+    }
+}
+
 /// A time that a number says, in seconds since 1970: it may be in seconds, milliseconds (`DataFrame.to_json`), microseconds or
 /// nanoseconds. Which one is clear for times from 1973 to 5138.
 pub fn epoch(number: f64) -> f64 {

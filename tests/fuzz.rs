@@ -3,6 +3,7 @@
 //! `cargo test` tries some 200,000 inputs from a fixed seed; `make fuzz` as many as it is asked for, from another. What is found
 //! is kept in `tests/fuzz/corpus/`, and replayed first from then on. These run with overflow checks, as all tests do.
 
+mod avro;
 mod configuration;
 mod data;
 mod driver;

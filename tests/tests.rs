@@ -11,6 +11,7 @@
 //! | `readiness` | input topics that are absent or deleted |
 //! | `clients` | weir's own consumer and producer: wake-ups, positions with epochs, starts, reports |
 //! | `rebalance` | partitions that move between processes, under each group protocol |
+//! | `formats` | records of other formats, each predicted as the same record in JSON |
 //! | `rejection` | records that can't be scored: each becomes a dead letter with its reason |
 //! | `dead_letters` | `weir dead-letter`: what was rejected is counted, and sent again once and not twice |
 //! | `console` | what the verbs say, and to whom: readers that go away, names that a terminal would obey |
@@ -56,6 +57,7 @@ mod drift;
 mod evaluation;
 mod exactly_once;
 mod export;
+mod formats;
 mod fuzz;
 mod gate;
 mod headers;

@@ -176,7 +176,7 @@ fn run(store: &Path, stage: &str, batches: usize) {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let records: Vec<String> = (0..ROWS).map(|number| record(number, stage == "decode_array", &mut rng)).collect();
     let payloads = || records.iter().map(|record| Some(record.as_bytes()));
-    let mut scorer = Scorer::new(model.clone(), &options);
+    let mut scorer = Scorer::new(model.clone(), &options).unwrap();
     let plan = Plan::new(&model.baseline, model.signature());
     let mut counts = Counts::new(&plan);
     scorer.decode(payloads());

@@ -20,7 +20,9 @@ use crate::kafka::producer::{Producer, TransactionError};
 use crate::logging::chain;
 use crate::model::Model;
 use crate::model::store::Store;
+use crate::printable::listed;
 use crate::route::RouteConfig;
+use crate::score::Scorer;
 use crate::worker::Delivery;
 
 /// How long the answer to a transaction's begin may take.
@@ -162,12 +164,29 @@ fn check_models<'c>(config: &'c Config, report: &mut CheckReport) -> Models<'c> 
                 }
                 let detail = format!("version {}, digest {}, goldens pass", model.version(), model.short_digest());
                 report.ok(subject, detail);
-                models.insert(&route.name, Arc::new(model));
+                let model = Arc::new(model);
+                check_decoding(route, &model, report);
+                models.insert(&route.name, model);
             }
             Err(error) => report.failed(subject, chain(&error)),
         }
     }
     models
+}
+
+/// Whether the model's features can be decoded, and which of them a schema lacks.
+fn check_decoding(route: &RouteConfig, model: &Arc<Model>, report: &mut CheckReport) {
+    let subject = format!("route {}", route.name);
+    match Scorer::new(model.clone(), &route.score_options()) {
+        Ok(scorer) => {
+            let lacking = scorer.lacking_features();
+            if !lacking.is_empty() {
+                let features = listed(lacking);
+                report.warning(subject, format!("input.schema lacks {features}: they are missing in every record"));
+            }
+        }
+        Err(error) => report.failed(subject, error.to_string()),
+    }
 }
 
 fn check_brokers(

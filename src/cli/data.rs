@@ -5,9 +5,10 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::limits::Limits;
+use crate::model::bundle::Training;
 use crate::printable::harmless;
 use crate::texts;
 use crate::train::dataset::{DatasetError, ReadOptions, Table, files};
@@ -71,12 +72,11 @@ impl ReadArgs {
         ReadOptions { limits: limits.limits(), delimiter, decimal, na: na.clone(), datetime: Vec::new() }
     }
 
-    /// The same for rows of a model with this recipe, whose training may have named words for missing values.
-    pub fn options_for(&self, recipe: &Map<String, Value>) -> ReadOptions {
+    /// The same for rows of a model of this training, which may have named words for missing values.
+    pub fn options_for(&self, training: &Training) -> ReadOptions {
         let mut options = self.options();
         if options.na.is_empty() {
-            let words = recipe.get("na").and_then(Value::as_array).into_iter().flatten();
-            options.na = words.filter_map(Value::as_str).map(String::from).collect();
+            options.na = training.na();
         }
         options
     }

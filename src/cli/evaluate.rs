@@ -165,7 +165,7 @@ struct TestedModel {
 
 impl TestedModel {
     fn on(files: &[PathBuf], model: Model, args: &Args) -> anyhow::Result<TestedModel> {
-        let options = args.read.options_for(&model.manifest.training.recipe);
+        let options = args.read.options_for(&model.manifest.training);
         let signature = model.signature();
         let examples = Examples::read(files, signature, options)?.taken_by(signature, &model.preprocess);
         let answers = evaluate::answers(&model, examples.rows.view());

@@ -1,4 +1,6 @@
-//! `weir predict`: JSON lines or a table in, predictions out, scored as on the topic.
+//! `weir predict`: JSON lines, a table or records of another format in, predictions out, scored as on the topic.
+
+mod records;
 
 use std::io::{self, BufRead, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -7,6 +9,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 
+use self::records::Records;
 use super::console::{self, say};
 use super::data::ReadArgs;
 use crate::codec::{self, DecodeOptions, Format, NanPolicy};
@@ -30,7 +33,7 @@ const BATCH_BYTES: usize = 16 << 20;
 /// with its place and the reason, and makes the exit code 1. Empty lines are skipped.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  weir predict flights@production july.jsonl.gz --store file:models --fields id > predictions.jsonl\n  weir predict flights@production july.csv --fields id > predictions.jsonl"
+    after_help = "Examples:\n  weir predict flights@production july.jsonl.gz --store file:models --fields id > predictions.jsonl\n  weir predict flights@production july.csv --fields id > predictions.jsonl\n  weir predict flights@production july.msgpack --format msgpack > predictions.jsonl"
 )]
 pub struct Args {
     /// The model: NAME@VERSION, NAME@ALIAS or NAME@latest.
@@ -40,6 +43,15 @@ pub struct Args {
     /// JSON lines, CSV with a header, or Parquet, plain, gzip or zstd, or a folder of tables. JSON lines from standard input if
     /// it isn't given.
     file: Option<PathBuf>,
+
+    /// What the file has, in place of JSON lines or a table with a header: records as on a topic. Those of json and csv are lines,
+    /// those of the other formats follow each other without anything between them.
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+
+    /// The columns of --format csv, in order; the model's features if they aren't given.
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    columns: Vec<String>,
 
     /// Where the bundles live.
     #[arg(long, value_name = "URL", default_value = "file:models")]
@@ -102,14 +114,25 @@ fn predict(args: &Args, output: &mut dyn Write, rejections: &mut dyn Write) -> a
     }
     let store = Store::open(&args.store)?;
     let model = store.load(&args.model.name, store.resolve(&args.model)?)?;
+    let input = args.format.unwrap_or(Format::Json);
+    let read = args.read.options();
+    let decode = DecodeOptions {
+        features: args.features.clone(),
+        numeric_strings: args.numeric_strings,
+        nan: args.nan,
+        fields: args.fields.clone(),
+        columns: args.columns.clone(),
+        // Without a format it is that of a table.
+        delimiter: read.delimiter.map(char::from).filter(|_| args.format.is_some()),
+        na: read.na,
+        ..DecodeOptions::default()
+    };
+    if let Err(problem) = codec::check_options(input, &decode) {
+        bail!("--{problem}");
+    }
     let options = Options {
-        input: Format::Json,
-        decode: DecodeOptions {
-            features: args.features.clone(),
-            numeric_strings: args.numeric_strings,
-            nan: args.nan,
-            fields: args.fields.clone(),
-        },
+        input,
+        decode,
         max_bytes: usize::MAX,
         min_features: args.min_features,
         threshold: args.threshold,
@@ -117,9 +140,10 @@ fn predict(args: &Args, output: &mut dyn Write, rejections: &mut dyn Write) -> a
     };
     let model = Arc::new(model);
     let mut scoring =
-        Scoring { scorer: Scorer::new(Arc::clone(&model), &options), output, rejections, tally: Tally::default() };
-    match &args.file {
-        Some(path) if dataset::is_table(path).with_context(|| format!("can't read {}", path.display()))? => {
+        Scoring { scorer: Scorer::new(Arc::clone(&model), &options)?, output, rejections, tally: Tally::default() };
+    match (args.format, &args.file) {
+        (Some(format @ (Format::F32 | Format::Msgpack)), _) => predict_records(args, format, &model, &mut scoring)?,
+        (None, Some(path)) if dataset::is_table(path).with_context(|| format!("can't read {}", path.display()))? => {
             predict_table(args, path, &model, &mut scoring)?;
         }
         _ => predict_lines(args, &mut scoring)?,
@@ -180,7 +204,7 @@ fn predict_table(args: &Args, path: &Path, model: &Model, scoring: &mut Scoring<
         bail!("--features is for JSON lines: a table has the features as columns");
     }
     let files = dataset::files(&[path.display().to_string()])?;
-    let options = args.read.options_for(&model.manifest.training.recipe);
+    let options = args.read.options_for(&model.manifest.training);
     for description in dataset::describe(&files, &options)? {
         writeln!(scoring.rejections, "weir: {}", harmless(&description))?;
     }
@@ -205,14 +229,49 @@ fn predict_table(args: &Args, path: &Path, model: &Model, scoring: &mut Scoring<
     Ok(())
 }
 
-/// JSON lines.
-fn predict_lines(args: &Args, scoring: &mut Scoring<'_>) -> anyhow::Result<()> {
-    let name = args.file.as_ref().map_or("standard input".into(), |path| path.display().to_string());
+impl Args {
+    fn input_name(&self) -> String {
+        self.file.as_ref().map_or("standard input".into(), |path| path.display().to_string())
+    }
+
+    fn input(&self) -> io::Result<Box<dyn BufRead>> {
+        match &self.file {
+            Some(path) => dataset::open(path),
+            None => Ok(Box::new(io::stdin().lock())),
+        }
+    }
+}
+
+/// Records that follow each other.
+fn predict_records(args: &Args, format: Format, model: &Model, scoring: &mut Scoring<'_>) -> anyhow::Result<()> {
+    let name = args.input_name();
     let cannot_read = || format!("can't read {name}");
-    let mut input: Box<dyn BufRead> = match &args.file {
-        Some(path) => dataset::open(path).with_context(cannot_read)?,
-        None => Box::new(io::stdin().lock()),
-    };
+    let features = model.signature().features.len();
+    let mut input = args.input().with_context(cannot_read)?;
+    let mut records = Records::new(args.read.options().limits, |bytes| format.record_length(features, bytes));
+    let (mut batch, mut before) = (Batch::default(), 0);
+    loop {
+        while !batch.is_full()
+            && let Some(record) = records.next(&mut input).with_context(cannot_read)?
+        {
+            batch.push(record);
+        }
+        if batch.ends.is_empty() {
+            return Ok(());
+        }
+        scoring.score(&batch, &mut |rejected| {
+            rejected.iter().map(|&at| format!("{name}, record {}", before + at + 1)).collect()
+        })?;
+        before += batch.ends.len();
+        batch.clear();
+    }
+}
+
+/// JSON lines, and those of CSV without a header.
+fn predict_lines(args: &Args, scoring: &mut Scoring<'_>) -> anyhow::Result<()> {
+    let name = args.input_name();
+    let cannot_read = || format!("can't read {name}");
+    let mut input = args.input().with_context(cannot_read)?;
     let mut lines = Lines { limits: args.read.options().limits, ..Lines::default() };
     while lines.fill(&mut input).with_context(cannot_read)? {
         let numbers = &lines.numbers;
@@ -390,6 +449,39 @@ mod tests {
         assert_eq!(lines.numbers.len(), 16);
         let error = lines.fill(&mut io::BufReader::new(io::repeat(b'x'))).unwrap_err();
         assert!(error.to_string().contains("a line has more than 64 MiB"), "{error}");
+    }
+
+    #[test]
+    fn records_of_each_format_are_scored_alike() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = format!("file:{}", folder.path().join("models").display());
+        Store::open(&store).unwrap().publish(&testing::regression("m", 0.5)).unwrap();
+        let predict = |format: &str, bytes: &[u8], more: &[&str]| {
+            let file = folder.path().join("records");
+            fs::write(&file, bytes).unwrap();
+            let arguments = ["predict", "m@latest", file.to_str().unwrap(), "--store", &store, "--format", format];
+            let arguments = [&arguments[..], more].concat();
+            let matches = Args::augment_args(Command::new("predict")).try_get_matches_from(arguments).unwrap();
+            let (mut output, mut messages) = (Vec::new(), Vec::new());
+            let tally = predict(&Args::from_arg_matches(&matches).unwrap(), &mut output, &mut messages);
+            tally.map(|_| (String::from_utf8(output).unwrap(), String::from_utf8(messages).unwrap()))
+        };
+        let expected = "{\"prediction\":2.5,\"model\":\"m\",\"version\":1}\n\
+                        {\"prediction\":4.5,\"model\":\"m\",\"version\":1}\n";
+        for (format, records, place, more) in [
+            ("json", &b"{\"x\":1}\n{\"x\":2}\n{\"x\":\"a\"}"[..], "line 3: wrong_type", &[][..]),
+            ("csv", b"1\n2\na\n", "line 3: wrong_type", &[]),
+            ("csv", b"?|1\n?|2\n3\n", "line 3: wrong_length", &["--columns", "id,x", "--delimiter", "|"]),
+            ("f32", b"\0\0\x80\x3f\0\0\0\x40\0\0", "record 3: wrong_length", &[]),
+            ("msgpack", b"\x81\xa1x\x01\x81\xa1x\x02\x81\xa1x", "record 3: malformed", &[]),
+        ] {
+            let (output, messages) = predict(format, records, more).unwrap();
+            assert_eq!(output, expected, "{format}");
+            assert!(messages.contains(place), "{format}: {messages}");
+        }
+        let refused = |format, more: &[&str]| predict(format, b"", more).unwrap_err().to_string();
+        assert!(refused("f32", &["--columns", "x"]).starts_with("--columns belongs to format = \"csv\""));
+        assert!(refused("csv", &["--columns", "y"]).contains("lacks \"x\""));
     }
 
     #[test]

@@ -165,7 +165,7 @@ impl Args {
             }
             more => return Err(usage(format!("--models: one version or two, not {}", more.len()))),
         };
-        Ok(Replay::new(first, second, &route.score_options()))
+        Replay::new(first, second, &route.score_options()).with_context(|| format!("route {}", route.name))
     }
 
     /// What the output topic is like, and how many partitions the input topics have.

@@ -13,6 +13,7 @@ mod samples;
 
 pub(crate) use decode::Categories;
 pub use decode::Decoder;
+pub(in crate::codec) use decode::{Kind, json_number, not_a_number, numeric_string};
 pub use encode::Encoder;
 
 /// A string as JSON, quotes included.

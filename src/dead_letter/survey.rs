@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::Serialize;
 
 use super::Letter;
+use crate::codec::Format;
 use crate::kafka::consumer::Record;
 
 /// How much of a value a sample shows.
@@ -89,8 +90,16 @@ pub struct LetterOrigin {
 }
 
 impl LetterSurvey {
-    /// Counts a record of a dead-letter topic. `is_wanted` chooses routes; of each group the last `samples` are kept.
-    pub fn add(&mut self, topic: &str, record: &Record<'_>, is_wanted: impl Fn(&str) -> bool, samples: usize) {
+    /// Counts a record of a dead-letter topic. `is_wanted` chooses routes; of each group the last `samples` are kept, with their
+    /// values as the route's format is read.
+    pub fn add(
+        &mut self,
+        topic: &str,
+        record: &Record<'_>,
+        is_wanted: impl Fn(&str) -> bool,
+        samples: usize,
+        format: impl Fn(&str) -> Option<Format>,
+    ) {
         let Some(letter) = Letter::of(record) else {
             self.foreign += 1;
             return;
@@ -117,7 +126,8 @@ impl LetterSurvey {
             if counted.samples.len() == samples {
                 counted.samples.pop_front();
             }
-            counted.samples.push_back(sample(record, letter));
+            let format = format(&letter.route);
+            counted.samples.push_back(sample(record, letter, format));
         }
     }
 
@@ -127,7 +137,7 @@ impl LetterSurvey {
     }
 }
 
-fn sample(record: &Record<'_>, letter: Letter) -> LetterSample {
+fn sample(record: &Record<'_>, letter: Letter, format: Option<Format>) -> LetterSample {
     LetterSample {
         partition: record.partition(),
         offset: record.offset(),
@@ -136,9 +146,15 @@ fn sample(record: &Record<'_>, letter: Letter) -> LetterSample {
         attempt: letter.attempt,
         message: letter.message,
         key: record.key().map(excerpt),
-        value: record.payload().map(excerpt),
+        value: record.payload().map(|value| shown(value, format)),
         omitted: letter.omitted,
     }
+}
+
+/// The beginning of a value: decoded where its format isn't text, and as it is where it can't be.
+fn shown(value: &[u8], format: Option<Format>) -> String {
+    let decoded = format.and_then(|format| format.readable(value));
+    decoded.map_or_else(|| excerpt(value), |text| excerpt(text.as_bytes()))
 }
 
 /// The beginning of some bytes, as text.
@@ -155,6 +171,15 @@ fn excerpt(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_is_shown_decoded_if_it_can_be() {
+        assert_eq!(shown(b"\x81\xa1x\xa1y", Some(Format::Msgpack)), r#"{"x":"y"}"#);
+        assert_eq!(shown(b"{\"x\":1}", Some(Format::Msgpack)), "{\"x\":1}");
+        assert_eq!(shown(b"\0\0\xc0\x3f", Some(Format::F32)), "[1.5]");
+        assert_eq!(shown(b"a,1", Some(Format::Csv)), "a,1");
+        assert_eq!(shown(b"\x81", None), "\u{fffd}");
+    }
 
     #[test]
     fn an_excerpt_ends_between_characters() {

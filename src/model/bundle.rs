@@ -126,6 +126,14 @@ pub struct Training {
     pub metrics: BTreeMap<String, f64>,
 }
 
+impl Training {
+    /// The words that stood for a missing value in the tables of the training, besides those of [`crate::texts::MISSING`].
+    pub fn na(&self) -> Vec<String> {
+        let words = self.recipe.get("na").and_then(serde_json::Value::as_array).into_iter().flatten();
+        words.filter_map(serde_json::Value::as_str).map(String::from).collect()
+    }
+}
+
 /// A version before it has a number: what training hands to [`Store::publish`](super::store::Store::publish).
 #[derive(Debug)]
 pub struct Draft {

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::codec::Span;
+use crate::codec::FieldValue;
 use crate::printable::listed;
 use crate::record::Gap;
 
@@ -45,13 +45,13 @@ impl FirstRecords {
     }
 
     /// Counts a decoded record.
-    pub(super) fn count(&mut self, row: &[f64], spans: &[Span]) {
+    pub(super) fn count(&mut self, row: &[f64], fields: &[FieldValue]) {
         self.seen += 1;
         for (lacked, value) in self.features.iter_mut().zip(row) {
             *lacked &= value.to_bits() == Gap::Missing.value().to_bits();
         }
-        for (lacked, span) in self.fields.iter_mut().zip(spans) {
-            *lacked &= span.is_empty();
+        for (lacked, value) in self.fields.iter_mut().zip(fields) {
+            *lacked &= value.is_absent();
         }
     }
 

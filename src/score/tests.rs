@@ -18,7 +18,7 @@ fn scorer(fields: &[&str]) -> Scorer {
         threshold: None,
         output: Format::Json,
     };
-    Scorer::new(Arc::new(store.load("colours", version).unwrap()), &options)
+    Scorer::new(Arc::new(store.load("colours", version).unwrap()), &options).unwrap()
 }
 
 /// Each payload's prediction as text, or the name of the reason.
@@ -121,7 +121,7 @@ fn lenient(decode: DecodeOptions) -> Scorer {
         threshold: None,
         output: Format::Json,
     };
-    Scorer::new(Arc::new(store.load("colours", version).unwrap()), &options)
+    Scorer::new(Arc::new(store.load("colours", version).unwrap()), &options).unwrap()
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn a_threshold_of_the_route_stands_in_for_the_models() {
             threshold,
             output: Format::Json,
         };
-        let mut scorer = Scorer::new(Arc::new(store.load("colours", version).unwrap()), &options);
+        let mut scorer = Scorer::new(Arc::new(store.load("colours", version).unwrap()), &options).unwrap();
         let record = run(&mut scorer, &[Some(r#"{"x":2,"colour":"red"}"#)]).remove(0).unwrap();
         let record: serde_json::Value = serde_json::from_str(&record).unwrap();
         record["prediction"].as_str().unwrap().to_owned()

@@ -10,6 +10,7 @@ use super::ports::InputRecord;
 use super::sink::REFUSED_RETRY;
 use super::source::PolledRecord;
 use crate::batch::{Batch, BatchConfig};
+use crate::codec::CodecError;
 use crate::kafka::Headers;
 use crate::kafka::admin::Topic;
 use crate::kafka::producer::{Outgoing, Ticket};
@@ -86,6 +87,8 @@ pub(super) struct RoutePipeline<R> {
     replaced: Vec<ModelMetrics>,
     /// The version that scores; none before the first one is loaded.
     active: Option<ActiveVersion>,
+    /// A version in the slot that the records of the route can't be read for, and why.
+    unfit: Option<(Arc<Model>, String)>,
 }
 
 /// A version as a route uses it.
@@ -144,6 +147,7 @@ impl<R: InputRecord> RoutePipeline<R> {
             is_transactional,
             replaced: Vec::new(),
             active: None,
+            unfit: None,
             route,
         };
         pipeline.take_current_model();
@@ -211,9 +215,12 @@ impl<R: InputRecord> RoutePipeline<R> {
         self.refused = Some((reason, now + REFUSED_RETRY));
     }
 
-    /// Why it waits for an output that refuses everything. One that can't be used at all is reported by the control plane.
+    /// Why it waits for an output that refuses everything, or for a version that its records can be read for. An output that can't
+    /// be used at all is reported by the control plane.
     pub(super) fn refusal(&self) -> Option<String> {
-        let (reason, _) = self.refused.as_ref()?;
+        let refused = self.refused.as_ref().map(|(reason, _)| reason);
+        let unfit = self.unfit.as_ref().filter(|_| self.active.is_none()).map(|(_, reason)| reason);
+        let reason = refused.or(unfit)?;
         Some(format!("route {}: {reason}", self.route.config.name))
     }
 
@@ -344,15 +351,32 @@ impl<R: InputRecord> RoutePipeline<R> {
 
     fn take_current_model(&mut self) {
         let Some(model) = self.route.slot.load() else { return };
-        if self.active.as_ref().is_some_and(|active| Arc::ptr_eq(&model, active.scorer.model())) {
+        let is_model = |known: &Arc<Model>| Arc::ptr_eq(&model, known);
+        if self.active.as_ref().is_some_and(|active| is_model(active.scorer.model()))
+            || self.unfit.as_ref().is_some_and(|(known, _)| is_model(known))
+        {
             return;
         }
+        let scorer = match Scorer::new(model.clone(), &self.options) {
+            Ok(scorer) => scorer,
+            Err(error) => return self.refuse_version(model, &error),
+        };
+        self.unfit = None;
         let active = ActiveVersion {
             metrics: self.metrics.model(&model),
             headers: version_headers(&self.route.config.output.headers, &model),
-            scorer: Scorer::new(model, &self.options),
+            scorer,
         };
         self.replaced.extend(self.active.replace(active).map(|replaced| replaced.metrics));
+    }
+
+    /// Keeps the version before it, if there is one.
+    fn refuse_version(&mut self, model: Arc<Model>, error: &CodecError) {
+        let serving = self.active.as_ref().map(|active| active.scorer.model().version());
+        let (name, version) = (&self.route.config.name, model.version());
+        let reason = format!("version {version} of {} can't score its records: {error}", model.name());
+        tracing::error!(route = name, version, serving, "{reason}");
+        self.unfit = Some((model, reason));
     }
 }
 
@@ -437,3 +461,6 @@ fn version_headers(wanted: &[OutputHeader], model: &Model) -> Vec<(&'static str,
     };
     wanted.iter().filter_map(|header| Some((header.as_str(), value(header)?))).collect()
 }
+
+#[cfg(test)]
+mod tests;

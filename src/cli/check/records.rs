@@ -24,8 +24,9 @@ const STEP: Duration = Duration::from_millis(100);
 /// Warns if all of a route's newest records lack the same feature or field, or would all be rejected.
 pub(super) fn check_records(config: &Config, route: &RouteConfig, model: &Arc<Model>, report: &mut CheckReport) {
     let subject = format!("route {}, its records", route.name);
-    let mut newest =
-        Newest { scorer: Scorer::new(model.clone(), &route.score_options()), read: 0, refused: 0, first: None };
+    // Where it fails, `check_models` has reported it.
+    let Ok(scorer) = Scorer::new(model.clone(), &route.score_options()) else { return };
+    let mut newest = Newest { scorer, read: 0, refused: 0, first: None };
     if let Err(error) = newest.read(config, route) {
         return report.warning(subject, format!("not looked at: {}", chain(&error)));
     }

@@ -74,7 +74,9 @@ pub(super) fn run(args: Args, out: &mut impl Write) -> anyhow::Result<ExitCode> 
             match pass.next(Duration::from_millis(100))? {
                 Next::Record(record) => {
                     let is_wanted = |route: &str| args.route.as_deref().is_none_or(|wanted| wanted == route);
-                    survey.add(topic, &record, is_wanted, args.samples);
+                    let of_route = |name: &str| config.routes.iter().find(|route| route.name == name);
+                    let format = |route: &str| of_route(route).map(|route| route.input.format);
+                    survey.add(topic, &record, is_wanted, args.samples, format);
                 }
                 Next::Nothing => {}
                 Next::End => break,

@@ -25,7 +25,7 @@ pub(super) fn compared(
         let name = args.model.to_string();
         bail!("{name} compares rows by {}: name the column with their times (--time)", cycle.as_str());
     }
-    let options = args.read.options_for(&model.manifest.training.recipe);
+    let options = args.read.options_for(&model.manifest.training);
     let UnlabelledRows { rows, times, .. } =
         Examples::read_unlabelled(files, model.signature(), args.time.as_deref(), options)?;
     let plan = Plan::new(&model.baseline, model.signature());

@@ -63,7 +63,7 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
     let examples = match &*args.data {
         [] => None,
         data => {
-            let options = args.read.options_for(&model.manifest.training.recipe);
+            let options = args.read.options_for(&model.manifest.training);
             let examples = Examples::read(&dataset::files(data)?, model.signature(), options)?;
             Some(examples.taken_by(model.signature(), &model.preprocess))
         }

@@ -147,7 +147,7 @@ pub(super) fn publish(args: &Args, method: Method, out: &mut impl Write) -> anyh
     let examples = match &*args.data {
         [] => None,
         data => {
-            let options = args.read.options_for(&before.manifest.training.recipe);
+            let options = args.read.options_for(&before.manifest.training);
             let examples = Examples::read(&dataset::files(data)?, before.signature(), options)?;
             Some(examples.taken_by(before.signature(), &before.preprocess))
         }

@@ -12,12 +12,12 @@ mod malformed;
 
 use super::keys::{Keys, Meaning, Member, START};
 use super::scan::{BLOCK, Cursor, Malformed, WINDOW};
-use crate::codec::{DecodeOptions, NanPolicy, Span};
+use crate::codec::{DecodeOptions, FieldValue, NanPolicy, Span};
 use crate::model::signature::{self, Signature};
 use crate::record::{Gap, Reason, Rejection};
 use crate::texts;
 pub(crate) use categories::Categories;
-use categories::number;
+pub(in crate::codec) use categories::json_number;
 use copies::{Copied, Copies, Wanted};
 use malformed::BYTE_ORDER_MARK;
 
@@ -43,7 +43,7 @@ pub struct Decoder {
 
 /// What a feature's value is turned into.
 #[derive(Debug)]
-enum Kind {
+pub(in crate::codec) enum Kind {
     Numeric,
     Time,
     Categorical(Categories),
@@ -94,7 +94,8 @@ impl Decoder {
         }
     }
 
-    /// Fills `row` with one value per feature (gaps as [`Gap`] says) and `fields` with one span per field.
+    /// Fills `row` with one value per feature (gaps as [`Gap`] says) and `fields` with one value per field, JSON as it is in
+    /// the payload.
     ///
     /// A category is a string, a number or a boolean. Where no category is called exactly so, [`crate::texts`] says which one
     /// is meant: the same number (`3` and `3.0`), the same boolean (`true` and `True`), the same text but for blanks.
@@ -112,9 +113,9 @@ impl Decoder {
     ///
     /// # Panics
     /// When `row` or `fields` has another length than the signature or the options given to [`Decoder::new`].
-    pub fn decode(&mut self, payload: &[u8], row: &mut [f64], fields: &mut [Span]) -> Result<(), Rejection> {
+    pub fn decode(&mut self, payload: &[u8], row: &mut [f64], fields: &mut [FieldValue]) -> Result<(), Rejection> {
         assert_eq!(row.len(), self.features.len(), "one value per feature");
-        assert_eq!(fields.len(), self.fields, "one span per field");
+        assert_eq!(fields.len(), self.fields, "one value per field");
         if u32::try_from(payload.len()).is_err() {
             return Err(Rejection::new(Reason::TooLarge, format!("{} bytes of JSON", payload.len())));
         }
@@ -130,7 +131,7 @@ impl Decoder {
         self.judge(found)
     }
 
-    fn pass<'a>(&'a mut self, payload: &'a [u8], row: &'a mut [f64], fields: &'a mut [Span]) -> Pass<'a> {
+    fn pass<'a>(&'a mut self, payload: &'a [u8], row: &'a mut [f64], fields: &'a mut [FieldValue]) -> Pass<'a> {
         Pass {
             cursor: Cursor::with_not_finite(payload, self.nan == NanPolicy::Missing),
             path: self.path.len(),
@@ -185,7 +186,7 @@ struct Pass<'a> {
     levels: &'a mut [Keys],
     copies: &'a [Copied],
     row: &'a mut [f64],
-    fields: &'a mut [Span],
+    fields: &'a mut [FieldValue],
     features: &'a [Kind],
     numeric_strings: bool,
     nan: NanPolicy,
@@ -201,7 +202,7 @@ struct Pass<'a> {
 impl Pass<'_> {
     fn record(&mut self) -> Result<(), Malformed> {
         self.row.fill(Gap::Missing.value());
-        self.fields.fill(Span::default());
+        self.fields.fill(FieldValue::Absent);
         self.cursor.whitespace();
         if self.cursor.peek() != b'{' {
             self.byte_order_mark()?;
@@ -268,7 +269,7 @@ impl Pass<'_> {
         let start = self.cursor;
         let copied = copy.map(|copy| &self.copies[copy]);
         if let Some(copied) = copied {
-            copied.beneath.iter().for_each(|&field| self.fields[field] = Span::default());
+            copied.beneath.iter().for_each(|&field| self.fields[field] = FieldValue::Absent);
         }
         match meaning {
             Meaning::Alias(feature) => {
@@ -300,10 +301,10 @@ impl Pass<'_> {
     fn copy(&mut self, start: Cursor<'_>, copied: &Copied) -> Result<(), Malformed> {
         if let Some(field) = copied.field {
             let span = Span { start: start.position() as u32, end: self.cursor.position() as u32 };
-            self.fields[field] = span;
+            self.fields[field] = FieldValue::Json(span);
             // A prediction must be JSON, whatever the record may be.
             if self.nan == NanPolicy::Missing && Cursor::new(self.cursor.since(start.position())).skip().is_err() {
-                self.fields[field] = Span::default();
+                self.fields[field] = FieldValue::Absent;
             }
         }
         if let Some(table) = copied.inside
@@ -448,8 +449,7 @@ impl Pass<'_> {
     /// Steps over a value that no feature takes.
     fn gap(&mut self) -> Result<f64, Malformed> {
         let gap = match self.cursor.peek() {
-            b'"' if self.cursor.eat(b"\"\"") => return Ok(Gap::Missing.value()),
-            b'"' => Gap::String,
+            b'"' => return Ok(not_a_number(self.cursor.string()?.unescape(self.scratch)?).value()),
             // Where it is no value, skipping it says so.
             b'I' => Gap::NotFinite,
             b'[' => Gap::Array,
@@ -462,15 +462,20 @@ impl Pass<'_> {
 }
 
 /// The row value that a string stands for where numbers are expected.
-fn numeric_string(text: &[u8], nan: NanPolicy) -> f64 {
+pub(in crate::codec) fn numeric_string(text: &[u8], nan: NanPolicy) -> f64 {
     let unsigned = text.strip_prefix(b"-").or(text.strip_prefix(b"+")).unwrap_or(text);
-    match number(text) {
+    match json_number(text) {
         Some(number) => finite(number),
-        None if text.is_empty() => Gap::Missing.value(),
         None if nan == NanPolicy::Missing && unsigned.eq_ignore_ascii_case(b"nan") => Gap::Missing.value(),
         None if NOT_FINITE.iter().any(|name| unsigned.eq_ignore_ascii_case(name)) => Gap::NotFinite.value(),
-        None => Gap::String.value(),
+        None => not_a_number(text).value(),
     }
+}
+
+/// What a text is where a number is expected: blanks alone are a missing value.
+pub(in crate::codec) fn not_a_number(text: &[u8]) -> Gap {
+    let is_blank = std::str::from_utf8(text).is_ok_and(|text| text.trim().is_empty());
+    if is_blank { Gap::Missing } else { Gap::String }
 }
 
 /// How languages write what JSON can't, but for case and sign.
@@ -482,7 +487,7 @@ fn finite(number: f64) -> f64 {
 }
 
 impl Kind {
-    fn new(kind: &signature::Kind) -> Kind {
+    pub(in crate::codec) fn new(kind: &signature::Kind) -> Kind {
         match kind {
             signature::Kind::Numeric => Kind::Numeric,
             signature::Kind::Time => Kind::Time,

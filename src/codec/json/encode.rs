@@ -1,10 +1,10 @@
 //! From a prediction to a JSON record:
 //! `{"id":…,"prediction":"late","probabilities":{"on_time":0.21,"late":0.79},"model":"flights","version":7}`.
 //!
-//! Copied members come first, as they stand in the input. Numbers are the shortest that read back as the same f32.
+//! Copied fields come first, those of a JSON record as they stand in it. Numbers are the shortest that read back as the same f32.
 
 use super::quoted;
-use crate::codec::Span;
+use crate::codec::Fields;
 use crate::model::decision::ClassDecision;
 use crate::model::signature::Target;
 use crate::model::target_scale::TargetScale;
@@ -68,25 +68,25 @@ impl Encoder {
 
     /// Replaces `out` by the prediction record.
     ///
-    /// `fields` are the places in `payload` that the decoder found, empty ones are left out. `outputs` is the model's
-    /// answer for this row: a probability per class, or a number per target column.
+    /// `fields` are the values that the decoder found, absent ones are left out. `outputs` is the model's answer for this
+    /// row: a probability per class, or a number per target column.
     ///
     /// # Errors
     /// `prediction_not_finite`: an output is NaN or infinite. `out` is then empty.
     ///
     /// # Panics
     /// When there are more or fewer outputs than the target has classes or columns.
-    pub fn encode(&self, payload: &[u8], fields: &[Span], outputs: &[f32], out: &mut Vec<u8>) -> Result<(), Rejection> {
+    pub fn encode(&self, fields: Fields<'_>, outputs: &[f32], out: &mut Vec<u8>) -> Result<(), Rejection> {
         assert_eq!(outputs.len(), self.outputs, "one output per class or target column");
         out.clear();
         if let Some(output) = outputs.iter().find(|output| !output.is_finite()) {
             return Err(Rejection::new(Reason::PredictionNotFinite, format!("the model answered {output}")));
         }
         out.push(b'{');
-        for (name, span) in self.fields.iter().zip(fields) {
-            if !span.is_empty() {
+        for (name, &value) in self.fields.iter().zip(fields.values) {
+            if !value.is_absent() {
                 out.extend_from_slice(name.as_bytes());
-                out.extend_from_slice(span.of(payload));
+                fields.write_json(value, out);
                 out.push(b',');
             }
         }

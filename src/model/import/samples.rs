@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use super::names::renamed;
 use super::{ImportError, answers};
-use crate::codec::{DecodeOptions, Decoder, Format};
+use crate::codec::DecodeOptions;
+use crate::codec::json::Decoder;
 use crate::engine::predicted_class;
 use crate::limits::Limits;
 use crate::model::Model;
@@ -41,7 +42,7 @@ impl Samples {
     /// Reads JSON lines; empty ones are skipped.
     pub fn read(mut input: impl BufRead, signature: &Signature, limits: Limits) -> Result<Samples, ImportError> {
         let features = signature.features.len();
-        let mut decoder = Decoder::new(Format::Json, signature, &DecodeOptions::default());
+        let mut decoder = Decoder::new(signature, &DecodeOptions::default());
         let mut samples = Samples { rows: Array2::zeros((0, features)), expected: Vec::new(), lines: Vec::new() };
         let mut rows = Vec::new();
         let mut row = vec![0.0; features];

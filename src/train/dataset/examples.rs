@@ -13,7 +13,6 @@ use super::{ClassIndex, Column, DatasetError, ReadOptions, Table, TargetValues};
 use crate::codec::json::Categories;
 use crate::model::preprocess::Preprocess;
 use crate::model::signature::{Feature, Kind, MIN_FEATURES, Signature, Target};
-use crate::record::Gap;
 use crate::texts;
 
 /// Rows that a model accepts, and what they should be predicted as.
@@ -224,7 +223,7 @@ pub(in crate::train) fn decode(
             (Kind::Numeric | Kind::Time, None) => to.assign(&rows.column(at)),
             (Kind::Categorical { categories, .. }, Some(names)) => {
                 let index = Categories::new(categories);
-                let translated: Vec<f64> = names.iter().map(|name| translate(&index, name)).collect();
+                let translated: Vec<f64> = names.iter().map(|name| index.cell(name)).collect();
                 let translate = |&value: &f64| if value.is_nan() { value } else { translated[value as usize] };
                 to.assign(&rows.column(at).map(translate));
             }
@@ -232,13 +231,6 @@ pub(in crate::train) fn decode(
         }
     }
     Ok(decoded)
-}
-
-/// The row value of a cell that is called so, as for a record.
-pub(super) fn translate(categories: &Categories, name: &str) -> f64 {
-    // A table may write a boolean as a text.
-    let unknown = if texts::boolean(name).is_some() { Gap::Boolean } else { Gap::Unknown };
-    categories.index_or(name.as_bytes(), unknown)
 }
 
 fn accepts(signature: &Signature, rows: &Array2<f64>, row: usize) -> bool {

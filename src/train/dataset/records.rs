@@ -190,7 +190,7 @@ fn write_category(cell: &Cell<'_>, categories: &Categories, record: &mut Vec<u8>
     match cell {
         Cell::Missing => put(format_args!("null"), record),
         Cell::Untyped(text) | Cell::Text(text) => match cell.boolean() {
-            Some(boolean) if Gap::of(examples::translate(categories, text)) == Some(Gap::Boolean) => {
+            Some(boolean) if Gap::of(categories.cell(text)) == Some(Gap::Boolean) => {
                 put(format_args!("{boolean}"), record);
             }
             _ => put_text(text, record),

@@ -272,11 +272,7 @@ impl Cell<'_> {
     pub(super) fn number(self) -> Result<f64, Gap> {
         let number = match self {
             Cell::Missing => return Err(Gap::Missing),
-            // JSON has true and false for what Python writes as True and False.
-            Cell::Untyped(text) => {
-                let boolean = || texts::boolean(text).map(|boolean| f64::from(u8::from(boolean)));
-                texts::number(text).or_else(boolean).ok_or_else(|| not_a_number(text))?
-            }
+            Cell::Untyped(text) => texts::cell_number(text)?,
             Cell::Text(text) => texts::number(text).ok_or_else(|| not_a_number(text))?,
             Cell::Number(number) => number,
             Cell::Integer(number) => number as f64,

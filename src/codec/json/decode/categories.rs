@@ -89,6 +89,11 @@ impl Categories {
         self.index_or(if boolean { b"true" } else { b"false" }, Gap::Boolean)
     }
 
+    /// The index for the text of a cell of a table, which may write a boolean as a text.
+    pub(crate) fn cell(&self, text: &str) -> f64 {
+        self.index_or(text.as_bytes(), if texts::boolean(text).is_some() { Gap::Boolean } else { Gap::Unknown })
+    }
+
     /// The index for a name that no category has exactly: see [`texts`]. Of a column with many rare categories most records
     /// come here.
     #[cold]
@@ -149,7 +154,7 @@ fn place(name: u64, places: usize) -> usize {
 }
 
 /// The number that a text is, if it is one of JSON's.
-pub(super) fn number(text: &[u8]) -> Option<f64> {
+pub(in crate::codec) fn json_number(text: &[u8]) -> Option<f64> {
     let mut cursor = Cursor::new(text);
     cursor.number().ok().filter(|_| cursor.position() == text.len())
 }

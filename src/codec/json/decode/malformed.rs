@@ -59,7 +59,12 @@ fn not_an_object(text: &[u8]) -> Option<String> {
             "it starts with the five bytes of a schema registry (schema {}); use a plain JSON serializer",
             u32::from_be_bytes([*a, *b, *c, *d])
         ),
+        // A map of many members, or a short one whose first key is a short string.
+        [0xde | 0xdf, _, ..] | [0x81..=0x8f, 0xa0..=0xbf | 0xd9, ..] => {
+            "it may be MessagePack, which input.format = \"msgpack\" reads".into()
+        }
         [b'O', b'b', b'j', 1, ..] => "it is an Avro file".into(),
+        [0xc3, 0x01, ..] => "it may be Avro, which input.format = \"avro\" reads".into(),
         [b'P', b'A', b'R', b'1', ..] => "it is a Parquet file".into(),
         [b'<', ..] => "it may be XML".into(),
         [b'[', rest @ ..] if rest.trim_ascii_start().starts_with(b"{") => {
@@ -75,7 +80,7 @@ fn not_an_object(text: &[u8]) -> Option<String> {
         },
         [b'}' | b']', ..] => PRETTY.into(),
         b"null" => "it is null; send a tombstone, or a record".into(),
-        [b'-' | b'0'..=b'9', ..] => "it is a number, or CSV".into(),
+        [b'-' | b'0'..=b'9', ..] => "it is a number, or CSV, which input.format = \"csv\" reads".into(),
         _ => return None,
     })
 }

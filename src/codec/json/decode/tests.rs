@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Decoder;
 use crate::codec::json::samples::{bytes, damaged_record, record, serde};
-use crate::codec::{DecodeOptions, NanPolicy, Span};
+use crate::codec::{DecodeOptions, FieldValue, NanPolicy};
 use crate::model::signature::{Feature, Kind, Missing, Signature, Target, Unknown};
 use crate::record::{Gap, Reason, Rejection};
 use crate::texts;
@@ -52,10 +52,10 @@ fn options(path: &str) -> DecodeOptions {
 
 /// The row and the copied bytes.
 fn decode_with(decoder: &mut Decoder, payload: &[u8]) -> Result<(Vec<u64>, Vec<Vec<u8>>), Rejection> {
-    let (mut row, mut spans) = ([0.0; 3], [Span::default(); 3]);
-    decoder.decode(payload, &mut row, &mut spans)?;
+    let (mut row, mut fields) = ([0.0; 3], [FieldValue::Absent; 3]);
+    decoder.decode(payload, &mut row, &mut fields)?;
     let bits = row.iter().map(|value| value.to_bits()).collect();
-    Ok((bits, spans.iter().map(|span| span.of(payload).to_vec()).collect()))
+    Ok((bits, fields.iter().map(|field| field.json_in(payload).to_vec()).collect()))
 }
 
 fn decode_at(path: &str, payload: impl AsRef<[u8]>) -> Result<Vec<u64>, Rejection> {
@@ -294,6 +294,7 @@ fn what_is_no_record_is_called_by_its_name() {
         (b"\0", "it is UTF-16"),
         (b"\0\0\0\x01\x07{\"age\":1}", "the five bytes of a schema registry (schema 263)"),
         (b"Obj\x01\x04\x14avro.codec", "it is an Avro file"),
+        (b"\xc3\x01\x8f\x5c\x39\x3f\x1a\xd5\x75\x72\x06", "it may be Avro"),
         (b"PAR1\x15", "it is a Parquet file"),
         (b"<a>1</a>", "it may be XML"),
         (b"[{\"age\":1},{\"age\":2}]", "it is an array of records; send each as a value of its own"),
@@ -302,7 +303,9 @@ fn what_is_no_record_is_called_by_its_name() {
         (b"\"{\\\"age\\\":1}\"", "it is a string with JSON in it; it was encoded twice"),
         (b"\"abc\"", "it is a string"),
         (b"null", "it is null; send a tombstone, or a record"),
-        (b"1,2,3", "it is a number, or CSV"),
+        (b"1,2,3", "it is a number, or CSV, which input.format = \"csv\" reads"),
+        (b"\x81\xa3age\x07", "it may be MessagePack, which input.format = \"msgpack\" reads"),
+        (b"\xde\0\x01\xa3age\x07", "it may be MessagePack"),
         (b" \n", "the value is empty"),
         (b"\xef\xbb\xbf", "the value is empty"),
         (b"\xef\xbb\xbf[{}]", "it is an array of records"),
@@ -405,11 +408,11 @@ fn fields_are_copied_by_dotted_path_too() {
     let copied = |path: &str, payload: &str| {
         let options = DecodeOptions { features: path.into(), fields: strings(&fields), ..DecodeOptions::default() };
         let mut decoder = Decoder::new(&sample(), &options);
-        let mut spans = [Span::default(); 7];
+        let mut values = [FieldValue::Absent; 7];
         for _ in 0..2 {
-            decoder.decode(payload.as_bytes(), &mut [0.0; 3], &mut spans).unwrap();
+            decoder.decode(payload.as_bytes(), &mut [0.0; 3], &mut values).unwrap();
         }
-        spans.map(|span| String::from_utf8(span.of(payload.as_bytes()).to_vec()).unwrap())
+        values.map(|value| String::from_utf8(value.json_in(payload.as_bytes()).to_vec()).unwrap())
     };
     let inner = r#"{"x":1,"tail":"N1","features":{"age":7},"deep":{"er":[2]}}"#;
     let payload = format!(r#"{{"id":1,"payload":{inner},"age":{{"unit":"y"}}}}"#);

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::Encoder;
-use crate::codec::Span;
 use crate::codec::json::samples::{serde, value};
+use crate::codec::{FieldValue, Fields, Span};
 use crate::engine::predicted_class;
 use crate::model::decision::ClassDecision;
 use crate::model::signature::Target;
@@ -22,18 +22,19 @@ fn classes(names: &[&str]) -> Target {
 
 fn encode(encoder: &Encoder, outputs: &[f32]) -> Result<String, Rejection> {
     let mut out = b"what was there before".to_vec();
-    encoder.encode(b"", &[], outputs, &mut out)?;
+    encoder.encode(Fields { payload: b"", texts: b"", values: &[] }, outputs, &mut out)?;
     Ok(String::from_utf8(out).unwrap())
 }
 
 #[test]
 fn a_classification_is_rendered_as_the_contract_says() {
     let payload = br#"{"time":[1, 2],"age":30,"id":"a\/b"}"#;
-    let spans = [Span { start: 29, end: 35 }, Span::default(), Span { start: 8, end: 14 }];
+    let json = |start, end| FieldValue::Json(Span { start, end });
+    let values = [json(29, 35), FieldValue::Absent, json(8, 14)];
     let fields = strings(&["id", "note", "time"]);
     let encoder = Encoder::new("flights", 7, &classes(&["on_time", "late"]), ClassDecision::default(), &fields);
     let mut out = Vec::new();
-    encoder.encode(payload, &spans, &[0.21, 0.79], &mut out).unwrap();
+    encoder.encode(Fields { payload, texts: b"", values: &values }, &[0.21, 0.79], &mut out).unwrap();
     assert_eq!(
         String::from_utf8(out).unwrap(),
         r#"{"id":"a\/b","time":[1, 2],"prediction":"late","probabilities":{"on_time":0.21,"late":0.79},"#.to_owned()
@@ -72,14 +73,15 @@ proptest! {
         let names: Vec<String> = names.into_iter().collect();
         let outputs = &outputs[..names.len()];
         let target = Target::Classification { name: "y".into(), classes: names.clone() };
-        let fields = [format!("_{field}")];
-        let encoder = Encoder::new(&model, version, &target, ClassDecision::default(), &fields);
+        let names_of_fields = [format!("_{field}")];
+        let encoder = Encoder::new(&model, version, &target, ClassDecision::default(), &names_of_fields);
         let mut out = Vec::new();
         let span = Span { start: 0, end: copied.len() as u32 };
-        encoder.encode(copied.as_bytes(), &[span], outputs, &mut out).unwrap();
+        let fields = Fields { payload: copied.as_bytes(), texts: b"", values: &[FieldValue::Json(span)] };
+        encoder.encode(fields, outputs, &mut out).unwrap();
         let record = serde(&out).unwrap();
         prop_assert_eq!(record.as_object().unwrap().len(), 5);
-        prop_assert_eq!(&record[&fields[0]], &serde(copied.as_bytes()).unwrap());
+        prop_assert_eq!(&record[&names_of_fields[0]], &serde(copied.as_bytes()).unwrap());
         prop_assert_eq!(&record["prediction"], &Value::from(names[predicted_class(outputs)].as_str()));
         prop_assert_eq!(&record["model"], &Value::from(model));
         prop_assert_eq!(&record["version"], &Value::from(version));

@@ -13,6 +13,7 @@ use parquet::arrow::ArrowWriter;
 use tempfile::TempDir;
 
 use super::*;
+use crate::codec::testing::packed;
 use crate::codec::{DecodeOptions, Format};
 use crate::model::preprocess::DatePart;
 use crate::score::{Options, Scorer};
@@ -34,6 +35,8 @@ struct Row {
     note: &'static str,
     code: &'static str,
 }
+
+const COLUMNS: [&str; 9] = ["amount", "count", "level", "shop", "active", "work", "note", "code", "y"];
 
 const WORK: [Option<&str>; 5] = [Some(" Private"), Some("State-gov"), None, Some("Self "), Some("größer")];
 const NOTES: [&str; 4] = ["plain", "a, b; c\td", "say \"hi\" now", "it's"];
@@ -118,7 +121,7 @@ const WRITERS: [Writer; 5] = [
 
 impl Writer {
     fn text(&self, rows: &[Row]) -> String {
-        let header = ["amount", "count", "level", "shop", "active", "work", "note", "code", "y"].join(self.separator);
+        let header = COLUMNS.join(self.separator);
         let lines = rows.iter().enumerate().map(|(at, row)| self.line(at, row));
         [header].into_iter().chain(lines).collect::<Vec<_>>().join("\n") + "\n"
     }
@@ -225,15 +228,19 @@ fn train_on(path: PathBuf, columns: &Columns, preparation: Preparation) -> Model
 
 /// The bits of the rows of records, and their predictions.
 fn score(model: &Arc<Model>, records: &[Vec<u8>]) -> (Vec<u64>, Vec<u32>) {
+    score_as(Format::Json, DecodeOptions::default(), model, records)
+}
+
+fn score_as(input: Format, decode: DecodeOptions, model: &Arc<Model>, records: &[Vec<u8>]) -> (Vec<u64>, Vec<u32>) {
     let options = Options {
-        input: Format::Json,
-        decode: DecodeOptions::default(),
+        input,
+        decode,
         max_bytes: usize::MAX,
         min_features: MIN_FEATURES,
         threshold: None,
         output: Format::Json,
     };
-    let mut scorer = Scorer::new(Arc::clone(model), &options);
+    let mut scorer = Scorer::new(Arc::clone(model), &options).unwrap();
     scorer.decode(records.iter().map(|record| Some(record.as_slice())));
     scorer.score();
     assert_eq!(scorer.rejections().count(), 0, "{:?}", scorer.rejections().next());
@@ -280,6 +287,29 @@ fn a_row_is_the_same_in_every_format_and_on_every_way() {
             assert!(
                 score(&model, &records) == (expected.clone(), predictions.clone()),
                 "{trained_on}, predict {table}"
+            );
+        }
+        // Lines of RFC 4180 with decimal points.
+        for writer in WRITERS.iter().filter(|writer| !writer.backslash && !writer.comma) {
+            let lines: Vec<Vec<u8>> = rows.iter().enumerate().map(|(at, row)| writer.line(at, row).into()).collect();
+            let options = DecodeOptions {
+                columns: COLUMNS.map(String::from).to_vec(),
+                delimiter: writer.separator.chars().next(),
+                ..DecodeOptions::default()
+            };
+            assert!(
+                score_as(Format::Csv, options, &model, &lines) == (expected.clone(), predictions.clone()),
+                "{trained_on}, lines of {}",
+                writer.name
+            );
+        }
+        for spark in [false, true] {
+            let pack = |row: &Row| packed(&serde_json::from_str(&record(row, spark)).unwrap());
+            let records: Vec<Vec<u8>> = rows.iter().map(pack).collect();
+            assert!(
+                score_as(Format::Msgpack, DecodeOptions::default(), &model, &records)
+                    == (expected.clone(), predictions.clone()),
+                "{trained_on}, MessagePack"
             );
         }
         for level in ["FP64", "INT64"] {
@@ -375,7 +405,7 @@ fn dates_are_features_by_the_same_code_everywhere() {
             assert!(bits == predictions, "{trained_on}, over HTTP as {datatype}");
         }
         let mut row = [0.0; 2];
-        let mut decoder = crate::codec::Decoder::new(Format::Json, model.signature(), &DecodeOptions::default());
+        let mut decoder = crate::codec::json::Decoder::new(model.signature(), &DecodeOptions::default());
         decoder.decode(br#"{"when":"July","x":1}"#, &mut row, &mut []).unwrap();
         let rejection = model.signature().check(&row).unwrap_err();
         assert!(rejection.message.contains("expected a date or time"), "{rejection}");

@@ -7,6 +7,7 @@ use super::super::{Column, Target as TableTarget};
 use super::*;
 use crate::limits::Limits;
 use crate::model::signature::{Missing, Unknown};
+use crate::record::Gap;
 
 const GAP: f64 = Gap::Missing.value();
 
