@@ -127,7 +127,7 @@ fn what_a_node_cannot_do_is_said_with_its_name() {
             "activation celu(alpha=-1): alpha must be above 0",
         ),
         (
-            vec![node("Relu", &["z"], "a"), node("Add", &["a", "z"], "s"), node("MatMul", &["s", "v"], "y")],
+            vec![node("Relu", &["z"], "a"), node("Mul", &["a", "z"], "s"), node("MatMul", &["s", "v"], "y")],
             "MatMul",
             "no activation",
         ),

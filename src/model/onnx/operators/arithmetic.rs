@@ -4,6 +4,7 @@
 use super::{BRANCHES, Walk, calibrated, computed, kind};
 use crate::engine::Activation;
 use crate::model::onnx::chain::Op;
+use crate::model::onnx::elementwise::Function;
 use crate::model::onnx::proto::Node;
 use crate::model::onnx::tensor::{Array, Data, Element};
 use crate::model::onnx::value::{Cell, Columns, Inner, LinkId, Moment, Value};
@@ -113,7 +114,20 @@ fn binary(walk: &mut Walk<'_>, node: &Node, operation: Operation) -> Result<Vec<
                     _ => Err(format!("it joins two branches by {}: {BRANCHES}", node.op_type)),
                 };
             }
-            Value::Inner(Inner { function: a.function.with(&b.function, |a, b| operation.of(a, b)), ..a })
+            let function = a.function.with(&b.function, |a, b| operation.of(a, b));
+            let is_known = |function: &Function| function.pieces().is_some();
+            let sign = match operation {
+                Operation::Add => Some(1.0),
+                Operation::Sub => Some(-1.0),
+                _ => None,
+            };
+            match sign {
+                // x + f(x): together no activation, so a branch each.
+                Some(sign) if !is_known(&function) && is_known(&a.function) && is_known(&b.function) => {
+                    Value::Inner(walk.chain.sum(&[(a, 1.0), (b, sign)])?)
+                }
+                _ => Value::Inner(Inner { function, ..a }),
+            }
         }
     };
     Ok(vec![value])
