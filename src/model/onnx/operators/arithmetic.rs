@@ -82,6 +82,11 @@ fn binary(walk: &mut Walk<'_>, node: &Node, operation: Operation) -> Result<Vec<
         {
             Value::Moment { of: *of, moment: Moment::Inverse { epsilon: *epsilon } }
         }
+        (Value::Columns(Columns { element: Element::Integer, .. }), Value::Constant(array))
+            if operation == Operation::Div && array.element == Element::Integer =>
+        {
+            return Err("it divides whole numbers, which cuts fractions off: export the model with float inputs".into());
+        }
         (Value::Columns(columns), Value::Constant(array)) if operation != Operation::Pow => {
             Value::Columns(columns_with(columns, array, operation)?)
         }
