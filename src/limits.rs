@@ -1,8 +1,10 @@
 //! How much a file may make weir hold. A file of a few kilobytes may claim or decompress to any size, so what is read is
 //! bounded before memory is taken. docs/reference/limits.md has the table.
 
+use std::fs;
 use std::io::{self, BufRead, ErrorKind, Read as _};
 use std::num::NonZeroU32;
+use std::path::Path;
 
 use crate::printable::shown;
 
@@ -67,6 +69,20 @@ impl Limits {
     }
 }
 
+/// Reads a file of another system. Its size is what it takes of memory, so it must have one.
+///
+/// # Errors
+///
+/// Those of the file system, and [`ErrorKind::InvalidInput`] for a pipe or a device.
+pub fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    // Looked at before it is opened: opening a FIFO waits for somebody to write to it.
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() && !metadata.is_dir() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it is no regular file: copy what it gives to one"));
+    }
+    fs::read(path)
+}
+
 /// The message for a row or a line of more bytes than this.
 pub(crate) fn too_long(what: &str, most: usize) -> String {
     format!("{what} has more than {} MiB: --limit-factor raises the limit", most >> 20)
@@ -77,6 +93,20 @@ mod tests {
     use std::io::BufReader;
 
     use super::*;
+
+    /// A device has no end, and a FIFO may have no writer.
+    #[test]
+    fn only_regular_files_are_read_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let [file, fifo] = ["file", "fifo"].map(|name| folder.path().join(name));
+        fs::write(&file, "x").unwrap();
+        assert_eq!(read_file(&file).unwrap(), b"x");
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        for path in [&*fifo, Path::new("/dev/zero")] {
+            assert_eq!(read_file(path).unwrap_err().kind(), ErrorKind::InvalidInput);
+        }
+        assert_eq!(read_file(folder.path()).unwrap_err().kind(), ErrorKind::IsADirectory);
+    }
 
     #[test]
     fn a_line_has_as_many_bytes_as_the_factor_allows() {

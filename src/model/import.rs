@@ -189,6 +189,17 @@ impl Imported {
         names.filter(|name| names::looks_replaced(name)).collect()
     }
 
+    /// The features that the graph has as doubles and its first layer takes as they are: weir's layers compute in f32,
+    /// which has 7 digits, so large numbers that differ little lose the difference.
+    pub fn unscaled_doubles(&self) -> Vec<&str> {
+        let doubles = self.reference.iter().flat_map(|reference| reference.doubles());
+        let features = self.signature.features.iter().zip(&self.preprocessing).zip(doubles);
+        let is_unscaled =
+            |transform: &Transform| matches!(transform, Transform::Numeric { steps, .. } if steps.is_empty());
+        let unscaled = features.filter(|((_, transform), is_double)| *is_double && is_unscaled(transform));
+        unscaled.map(|((feature, _), _)| feature.name.as_str()).collect()
+    }
+
     /// The draft of a version that agrees with the evidence; and the largest difference to the samples.
     ///
     /// Its golden rows are some of the samples, else of the rows, else made up; without rows its baseline is empty.

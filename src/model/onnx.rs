@@ -212,6 +212,9 @@ fn advice(operator: &str) -> &'static str {
         "Attention" | "MultiHeadAttention" | "com.microsoft.MultiHeadAttention" => {
             "torch.nn.MultiheadAttention works on sequences: weir imports networks of torch.nn.Linear"
         }
+        operator if operator.starts_with("com.microsoft.") => {
+            "operators of com.microsoft are written by onnxruntime's optimiser: import the file that it was given"
+        }
         "If" | "Loop" | "Scan" => "export the model by tracing, for one kind of input",
         _ => {
             "only multi-layer perceptrons, and the scalers, imputers and one-hot encoders before them, can be imported"

@@ -9,7 +9,7 @@ mod stack;
 mod tests;
 
 use std::path::{Path, PathBuf};
-use std::{fmt, fs, io};
+use std::{fmt, io};
 
 use ::safetensors::{Dtype, SafeTensorError, SafeTensors};
 use half::{bf16, f16};
@@ -19,6 +19,7 @@ use super::import::Imported;
 use super::preprocess::{Preprocess, Step, Transform};
 use super::signature::{Signature, Target};
 use crate::engine::{Activation, Output};
+use crate::limits::read_file;
 
 use description::{BatchNorm, Description, LayerNorm, Linear, Module};
 use stack::Stack;
@@ -69,8 +70,9 @@ pub fn read(file: &Path, description: &Path) -> Result<Imported, SafetensorsErro
         let path = path.to_owned();
         |source| SafetensorsError::Io { path, source }
     };
-    let tensors = fs::read(file).map_err(at(file))?;
-    import(&tensors, &fs::read_to_string(description).map_err(at(description))?)
+    let tensors = read_file(file).map_err(at(file))?;
+    let text = read_file(description).and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other));
+    import(&tensors, &text.map_err(at(description))?)
 }
 
 /// Makes a model of the bytes of a safetensors file and the text of its description.

@@ -89,6 +89,9 @@ struct ImportReport {
     /// Names of features of which the exporter seems to have replaced characters.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     replaced_names: Vec<String>,
+    /// Features that the file has as doubles and the network takes unscaled, as f32.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unscaled_doubles: Vec<String>,
     checked: Option<CheckReport>,
     golden_rows: usize,
     baseline: Option<BaselineReport>,
@@ -155,6 +158,7 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
         (None, None) => imported.replaced_names().into_iter().map(String::from).collect(),
         _ => Vec::new(),
     };
+    let unscaled_doubles = imported.unscaled_doubles().into_iter().map(String::from).collect();
     let (draft, largest) = imported.into_draft(&args.name, &evidence).with_context(cannot_import)?;
 
     let version = store.publish(&draft)?;
@@ -169,6 +173,7 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
         features: draft.signature.features.len(),
         answers: answers(&draft.signature),
         replaced_names,
+        unscaled_doubles,
         checked: checked.map(|(samples, largest_difference)| CheckReport { rows: samples.len(), largest_difference }),
         golden_rows: draft.golden_rows.len(),
         baseline,
@@ -217,6 +222,14 @@ fn write(report: &ImportReport, out: &mut impl Write) -> anyhow::Result<()> {
             out,
             "  names     {names} may have had other characters before the export: records must use the names of the \
              file, or import it with the names of your records (--feature-names)"
+        )?;
+    }
+    if !report.unscaled_doubles.is_empty() {
+        let names = listed(report.unscaled_doubles.iter().map(String::as_str));
+        writeln!(
+            out,
+            "  doubles   {names} go into the network unscaled, and it has 7 digits (f32): of large numbers that differ \
+             little, such as Unix times, export the pipeline with a StandardScaler"
         )?;
     }
     match &report.checked {

@@ -152,7 +152,8 @@ impl Chain {
                 Ok(inner(self.settle(&probability)?, vec![1]))
             }
             Value::Answer { .. } => Err("it computes with the probabilities, which only the last layer may give: \
-                                         CalibratedClassifierCV of a network can be imported for two classes"
+                                         export the model up to them (CalibratedClassifierCV of a network can be \
+                                         imported for two classes)"
                 .into()),
         }
     }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::OnnxError;
-use super::proto::{self, Attribute, Function, Node};
+use super::proto::{self, Attribute, Function, ML, Node, ONNX};
 
 /// Functions within functions; a file could nest them without end.
 const DEEPEST: usize = 32;
@@ -16,6 +16,13 @@ const MOST_NODES: usize = 1 << 17;
 pub(super) fn inlined(model: &proto::Model, nodes: &[Node]) -> Result<Vec<Node>, OnnxError> {
     if model.functions.is_empty() {
         return Ok(nodes.to_vec());
+    }
+    // A runtime may take either the file's operator or its own.
+    if let Some(function) = model.functions.iter().find(|it| matches!(&*it.domain, ONNX | "ai.onnx" | ML)) {
+        let name = &function.name;
+        return Err(OnnxError::Graph(format!(
+            "it redefines the operator {name} of ONNX: give the function a domain of its own"
+        )));
     }
     let functions = model.functions.iter().map(|it| ((&*it.domain, &*it.name, &*it.overload), it)).collect();
     let mut inliner = Inliner { functions, nodes: Vec::new(), calls: 0 };

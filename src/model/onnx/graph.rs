@@ -1,17 +1,16 @@
 //! From the bytes of a file to a graph that can be walked: nodes in order, each with what it takes known before it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs;
 use std::path::Path;
 
 use prost::Message;
 
 use super::OnnxError;
 use super::functions;
-use super::proto::{self, Attribute, DataType, DimensionValue, Node, ONNX, TypeValue};
+use super::proto::{self, Attribute, AttributeKind, DataType, DimensionValue, Node, ONNX, TypeValue};
 use super::tensor::{Array, Element, Reader, text};
 use super::width::width_of;
-use crate::limits::Limits;
+use crate::limits::{Limits, read_file};
 
 /// The oldest version of the default operator set whose nodes are understood: from here on operands are broadcast as in
 /// NumPy. Where an operator has changed since, the walk takes both forms.
@@ -22,7 +21,7 @@ const MAX_FEATURES: usize = 100_000;
 
 /// Reads a file.
 pub(super) fn open(path: &Path) -> Result<proto::Model, OnnxError> {
-    let bytes = fs::read(path).map_err(|source| OnnxError::Read { path: path.into(), source })?;
+    let bytes = read_file(path).map_err(|source| OnnxError::Read { path: path.into(), source })?;
     let undecodable = |source| OnnxError::Decode { path: path.into(), source };
     proto::Model::decode(&*bytes).map_err(undecodable)
 }
@@ -69,6 +68,10 @@ impl Graph {
         let nodes = needed(&functions::inlined(model, &graph.node)?, &outputs)?;
         super::refusals::check(&nodes)?;
         check_operators(&nodes)?;
+        check_attributes(&nodes)?;
+        if !graph.sparse_initializer.is_empty() {
+            return Err(OnnxError::Graph("it has sparse tensors: export them as dense ones".into()));
+        }
         let used: HashSet<&str> =
             nodes.iter().flat_map(|node| &node.input).chain(&outputs).map(|name| &**name).collect();
         let (mut constants, mut types) = (HashMap::new(), HashMap::new());
@@ -113,7 +116,10 @@ impl Node {
     }
 
     pub(super) fn float(&self, name: &str, default: f32) -> f64 {
-        f64::from(self.attribute(name).map_or(default, |attribute| attribute.f))
+        self.attribute(name).map_or(f64::from(default), |attribute| match attribute.kind() {
+            AttributeKind::Int => attribute.i as f64,
+            _ => f64::from(attribute.f),
+        })
     }
 
     pub(super) fn int(&self, name: &str, default: i64) -> i64 {
@@ -189,6 +195,18 @@ fn check_operators(nodes: &[Node]) -> Result<(), OnnxError> {
         *unknown.entry(name).or_insert(0_usize) += 1;
     }
     if unknown.is_empty() { Ok(()) } else { Err(OnnxError::Operators(unknown)) }
+}
+
+/// Whether it is certain which value each attribute has.
+fn check_attributes(nodes: &[Node]) -> Result<(), OnnxError> {
+    for node in nodes {
+        let mut known = HashSet::new();
+        if let Some(twice) = node.attribute.iter().find(|attribute| !known.insert(&*attribute.name)) {
+            let reason = format!("it has the attribute {:?} twice: the file is damaged", twice.name);
+            return Err(OnnxError::Node { node: node.label(), reason });
+        }
+    }
+    Ok(())
 }
 
 /// Whether each node takes only what is there before it.

@@ -102,6 +102,9 @@ pub(crate) struct Graph {
     pub(crate) output: Vec<ValueInfo>,
     #[prost(message, repeated, tag = "13")]
     pub(crate) value_info: Vec<ValueInfo>,
+    /// Not decoded: weir has no sparse tensors.
+    #[prost(bytes = "vec", repeated, tag = "15")]
+    pub(crate) sparse_initializer: Vec<Vec<u8>>,
 }
 
 /// One operation.

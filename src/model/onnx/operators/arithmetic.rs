@@ -4,6 +4,7 @@
 use super::{BRANCHES, Walk, calibrated, computed, kind};
 use crate::engine::Activation;
 use crate::model::onnx::chain::Op;
+use crate::model::onnx::elementwise::Function;
 use crate::model::onnx::proto::Node;
 use crate::model::onnx::tensor::{Array, Data, Element};
 use crate::model::onnx::value::{Cell, Columns, Inner, LinkId, Moment, Value};
@@ -81,6 +82,11 @@ fn binary(walk: &mut Walk<'_>, node: &Node, operation: Operation) -> Result<Vec<
         {
             Value::Moment { of: *of, moment: Moment::Inverse { epsilon: *epsilon } }
         }
+        (Value::Columns(Columns { element: Element::Integer, .. }), Value::Constant(array))
+            if operation == Operation::Div && array.element == Element::Integer =>
+        {
+            return Err("it divides whole numbers, which cuts fractions off: export the model with float inputs".into());
+        }
         (Value::Columns(columns), Value::Constant(array)) if operation != Operation::Pow => {
             Value::Columns(columns_with(columns, array, operation)?)
         }
@@ -113,7 +119,20 @@ fn binary(walk: &mut Walk<'_>, node: &Node, operation: Operation) -> Result<Vec<
                     _ => Err(format!("it joins two branches by {}: {BRANCHES}", node.op_type)),
                 };
             }
-            Value::Inner(Inner { function: a.function.with(&b.function, |a, b| operation.of(a, b)), ..a })
+            let function = a.function.with(&b.function, |a, b| operation.of(a, b));
+            let is_known = |function: &Function| function.pieces().is_some();
+            let sign = match operation {
+                Operation::Add => Some(1.0),
+                Operation::Sub => Some(-1.0),
+                _ => None,
+            };
+            match sign {
+                // x + f(x): together no activation, so a branch each.
+                Some(sign) if !is_known(&function) && is_known(&a.function) && is_known(&b.function) => {
+                    Value::Inner(walk.chain.sum(&[(a, 1.0), (b, sign)])?)
+                }
+                _ => Value::Inner(Inner { function, ..a }),
+            }
         }
     };
     Ok(vec![value])

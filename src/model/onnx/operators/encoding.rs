@@ -2,9 +2,11 @@
 
 use std::rc::Rc;
 
+use half::{bf16, f16};
+
 use super::arithmetic::apply;
 use super::{Encoded, Feature, Walk, calibrated, computed, discrete, is_last, kind, own};
-use crate::model::onnx::proto::Node;
+use crate::model::onnx::proto::{DataType, Node};
 use crate::model::onnx::tensor::{Array, Data, Element};
 use crate::model::onnx::value::{Cell, Columns, Form, Moment, Value};
 use crate::model::preprocess::Step;
@@ -17,7 +19,13 @@ pub(super) fn cast(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, Strin
     let to = i32::try_from(node.int("to", 0)).ok().and_then(Element::of);
     let to = to.ok_or_else(|| format!("it casts to the type {}, in which weir doesn't compute", node.int("to", 0)))?;
     let value = match walk.input(node, 0)?.clone() {
-        Value::Constant(array) => Value::Constant(Rc::new(cast_constant(&array, to)?)),
+        Value::Constant(array) => {
+            let mut array = cast_constant(&array, to)?;
+            if let Data::Numbers(numbers) = &mut array.data {
+                numbers.iter_mut().for_each(|number| *number = in_16_bits(*number, node.int("to", 0)));
+            }
+            Value::Constant(Rc::new(array))
+        }
         Value::Columns(columns) => Value::Columns(cast_columns(&mut walk.features, columns, to)?),
         Value::Moment { of, moment: Moment::Sum } if to == Element::Boolean => {
             Value::Moment { of, moment: Moment::HasSum }
@@ -37,6 +45,15 @@ pub(super) fn cast(walk: &mut Walk<'_>, node: &Node) -> Result<Vec<Value>, Strin
         other => other,
     };
     Ok(vec![value])
+}
+
+/// The number nearest to this one that a type of 16 bits has; the number itself for other types.
+fn in_16_bits(number: f64, data_type: i64) -> f64 {
+    match i32::try_from(data_type).ok().and_then(|data_type| DataType::try_from(data_type).ok()) {
+        Some(DataType::Float16) => f16::from_f64(number).to_f64(),
+        Some(DataType::Bfloat16) => bf16::from_f64(number).to_f64(),
+        _ => number,
+    }
 }
 
 fn cast_constant(array: &Array, to: Element) -> Result<Array, String> {
@@ -64,6 +81,13 @@ fn cast_columns(features: &mut [Feature], mut columns: Columns, to: Element) -> 
             (Cell::Text { .. }, Element::Text, Element::Text) => {}
             (Cell::Number { feature, fill: None, steps }, Element::Integer, Element::Text) if steps.is_empty() => {
                 *cell = Cell::Text { feature: *feature, replaced: None };
+            }
+            (Cell::Number { feature, .. }, Element::Integer, Element::Float | Element::Double)
+                if !matches!(features[*feature].element, Element::Integer | Element::Boolean) =>
+            {
+                return Err("it takes columns that were cast to integers, which cuts fractions off: export the model \
+                            without the Cast (.long(), .int(), .bool())"
+                    .into());
             }
             // What comes behind must be an encoder: it looks at whole numbers only.
             (Cell::Number { .. }, Element::Float | Element::Double | Element::Integer, Element::Integer) => {}

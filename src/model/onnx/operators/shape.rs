@@ -290,10 +290,10 @@ fn pick(walk: &mut Walk<'_>, value: &Value, at: i64, places: &[i64], scalar: boo
         &Value::Answer { answer, form: Form::Probabilities } => match walk.classes(answer) {
             width if super::axis(at, 2)? == 1 && is_all(&all(width)?, width) => Ok(value.clone()),
             _ => {
-                let place = match places {
-                    [place] => usize::try_from(*place).ok(),
-                    _ => None,
+                let [place] = places else {
+                    return Err("it picks some of the probabilities, or in another order: export all of them".into());
                 };
+                let place = usize::try_from(*place).ok();
                 Ok(Value::Answer { answer, form: Form::Part(place) })
             }
         },

@@ -1,7 +1,7 @@
 //! Arrays as the reference computes with them: each element in f64, beside a bound of what arithmetic in 32 bits may
 //! have changed it by.
 //!
-//! A result is rounded once to the type that the graph gives it. The bounds are those of a running error analysis
+//! A result is rounded once to the type that the graph gives it, and to f32 where that has 16 bits. The bounds are those of a running error analysis
 //! (Higham, "Accuracy and Stability of Numerical Algorithms", section 3.3): an operation passes the bounds of its
 //! operands on and adds its own rounding.
 
@@ -60,7 +60,7 @@ impl TypedArray {
     /// The constant that a tensor of the file is.
     pub(super) fn read(tensor: &proto::Tensor, reader: &Reader) -> Result<TypedArray, String> {
         let array = reader.read(tensor).map_err(|error| error.to_string())?;
-        let data_type = data_type(tensor.data_type.into())?;
+        let data_type = computed_in(data_type(tensor.data_type.into())?);
         Ok(TypedArray { shape: array.shape, data_type, data: array.data, errors: Vec::new() })
     }
 
@@ -135,12 +135,15 @@ pub(super) fn is_float(data_type: DataType) -> bool {
     matches!(data_type, DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16)
 }
 
-/// What one rounding changes a number by at most, relative; weir computes in f32 what the graph has in f64.
-pub(super) fn unit(data_type: DataType) -> f64 {
+/// What one rounding changes a number by at most, relative: weir computes in f32, whatever the graph has.
+pub(super) const UNIT: f64 = 1.0 / 16_777_216.0;
+
+/// The type in which numbers of this type are computed with. Arithmetic of 16 bits is that of f32, as runtimes without
+/// such arithmetic have it: what rounds to 16 bits on purpose is a `Cast`.
+pub(super) fn computed_in(data_type: DataType) -> DataType {
     match data_type {
-        DataType::Float16 => 2_f64.powi(-11),
-        DataType::Bfloat16 => 2_f64.powi(-8),
-        _ => 2_f64.powi(-24),
+        DataType::Float16 | DataType::Bfloat16 => DataType::Float,
+        _ => data_type,
     }
 }
 

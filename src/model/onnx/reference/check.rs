@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use ndarray::{Array2, ArrayView2};
 
 use super::RunValue;
-use super::array::{TypedArray, axis, count, unit};
+use super::array::{TypedArray, axis, computed_in, count};
 use super::elementwise::logistic_of;
 use super::program::Program;
 use super::rows::{Raw, Row, Source};
@@ -87,7 +87,7 @@ pub enum Difference {
     /// The graph answers otherwise.
     #[error(
         "the import answers otherwise than the graph: for {record} its {output} is {found}, the graph gives {expected} \
-         (within {bound:.1e}); weir misreads this graph, which is worth a report with the file"
+         (within {bound:.1e}); {cause}"
     )]
     Answer {
         /// The features.
@@ -100,6 +100,8 @@ pub enum Difference {
         expected: String,
         /// The largest difference allowed.
         bound: f64,
+        /// What makes the difference, and what to do.
+        cause: String,
     },
 }
 
@@ -133,6 +135,11 @@ impl Reference {
     /// For each feature the type of its input.
     fn types(&self) -> Vec<DataType> {
         self.places.iter().map(|place| self.inputs[place.input].data_type).collect()
+    }
+
+    /// For each feature whether it is a double.
+    pub fn doubles(&self) -> Vec<bool> {
+        self.types().into_iter().map(|data_type| data_type == DataType::Double).collect()
     }
 
     fn fixed_batch(&self) -> Option<usize> {
@@ -180,17 +187,11 @@ impl Reference {
             Some(Raw::Text(text)) => text.clone(),
             None => String::new(),
         };
-        let array = match input.data_type {
+        let array = match computed_in(input.data_type) {
             DataType::String => TypedArray::texts(shape, raw.iter().map(text).collect(), Vec::new()),
             data_type if super::array::is_float(data_type) => {
                 let numbers: Vec<f64> = raw.iter().map(number).collect();
-                // weir takes a record's number as it is, where an input of 16 bits rounds it.
-                let rounding = |x: &f64| if x.is_finite() { unit(data_type) * x.abs() } else { 0.0 };
-                let errors = match data_type {
-                    DataType::Float16 | DataType::Bfloat16 => numbers.iter().map(rounding).collect(),
-                    _ => Vec::new(),
-                };
-                TypedArray::floats(shape, data_type, numbers, errors)
+                TypedArray::floats(shape, data_type, numbers, Vec::new())
             }
             data_type => {
                 let numbers = raw.iter().map(|raw| number(raw) as i64).collect();
@@ -411,7 +412,14 @@ impl Comparison<'_> {
     }
 
     fn difference(&self, asked: &Row, output: &str, found: String, expected: String, bound: f64) -> Difference {
-        Difference::Answer { record: self.record(asked), output: output.into(), found, expected, bound }
+        let rounds =
+            |node| format!("node {node}: it rounds to 16 bits, and weir computes in 32: export the model without it");
+        let cause = self
+            .reference
+            .program
+            .rounding()
+            .map_or_else(|| "weir misreads this graph, which is worth a report with the file".into(), rounds);
+        Difference::Answer { record: self.record(asked), output: output.into(), found, expected, bound, cause }
     }
 
     /// A row as a record, as far as a line has room.

@@ -1,6 +1,6 @@
 //! Operators on single elements.
 
-use super::array::{TypedArray, broadcast, data_type, is_float, sources, unit};
+use super::array::{TypedArray, UNIT, broadcast, computed_in, data_type, is_float, round, sources};
 use super::{Operands, RunValue, one};
 use crate::model::onnx::proto::{DataType, Node};
 use crate::model::onnx::tensor::Data;
@@ -44,7 +44,6 @@ fn binary(operator: &str, a: &TypedArray, b: &TypedArray) -> Result<TypedArray, 
         && b.errors.is_empty()
         && matches!(a.data_type, DataType::Float | DataType::Double)
         && matches!(operator, "Add" | "Sub" | "Mul" | "Div");
-    let rounding = unit(a.data_type);
     let mut values = Vec::with_capacity(from_a.len());
     let mut errors = Vec::new();
     for (&at_a, &at_b) in from_a.iter().zip(&from_b) {
@@ -54,7 +53,7 @@ fn binary(operator: &str, a: &TypedArray, b: &TypedArray) -> Result<TypedArray, 
         if !is_exact {
             errors.push(match value.is_nan() {
                 true => of_nan(operator, (x, a.error(at_a)), (y, b.error(at_b))),
-                false => slack + rounding * value.abs(),
+                false => slack + UNIT * value.abs(),
             });
         }
     }
@@ -86,10 +85,9 @@ fn integer(operator: &str, a: i64, b: i64) -> Option<i64> {
 /// A result, and what the errors of the operands make of it.
 fn float(operator: &str, (a, error_a): (f64, f64), (b, error_b): (f64, f64)) -> Result<(f64, f64), String> {
     let either_nan = |value: f64| if a.is_nan() || b.is_nan() { f64::NAN } else { value };
-    let unit = unit(DataType::Float);
     Ok(match operator {
-        "Add" | "Sum" | "Mean" => (a + b, error_a + error_b + unit * (a.abs() + b.abs())),
-        "Sub" => (a - b, error_a + error_b + unit * (a.abs() + b.abs())),
+        "Add" | "Sum" | "Mean" => (a + b, error_a + error_b + UNIT * (a.abs() + b.abs())),
+        "Sub" => (a - b, error_a + error_b + UNIT * (a.abs() + b.abs())),
         "Mul" => (a * b, spread(a, error_b) + spread(b, error_a) + error_a * error_b),
         "Div" => {
             let divisor = (b.abs() - error_b).max(0.0);
@@ -100,7 +98,7 @@ fn float(operator: &str, (a, error_a): (f64, f64), (b, error_b): (f64, f64)) -> 
             let value = a.powf(b);
             let off = |other: f64| if other == value { 0.0 } else { (other - value).abs() };
             let slack = [(a + error_a).powf(b), (a - error_a).powf(b), a.powf(b + error_b), a.powf(b - error_b)];
-            (value, slack.map(off).into_iter().fold(0.0, f64::max) + ACTIVATION_ROUNDINGS * unit * value.abs())
+            (value, slack.map(off).into_iter().fold(0.0, f64::max) + ACTIVATION_ROUNDINGS * UNIT * value.abs())
         }
         "Max" => (either_nan(a.max(b)), error_a.max(error_b)),
         "Min" => (either_nan(a.min(b)), error_a.max(error_b)),
@@ -144,7 +142,7 @@ fn apply(x: &TypedArray, function: impl Fn(f64) -> f64, keeps_exact: bool) -> Re
     if !x.is_float() {
         return Err(format!("it takes {:?}", x.data_type));
     }
-    let (numbers, rounding) = (x.numbers()?, unit(x.data_type));
+    let numbers = x.numbers()?;
     let values: Vec<f64> = numbers.iter().map(|&x| function(x)).collect();
     let errors = if keeps_exact && x.errors.is_empty() {
         Vec::new()
@@ -157,7 +155,7 @@ fn apply(x: &TypedArray, function: impl Fn(f64) -> f64, keeps_exact: bool) -> Re
             }
             let off = |other: f64| if other == value || error == 0.0 { 0.0 } else { (other - value).abs() };
             let slack = off(function(x_here + error)).max(off(function(x_here - error)));
-            slack + ACTIVATION_ROUNDINGS * rounding * value.abs() + 2.0 * rounding * x_here.abs().min(1.0)
+            slack + ACTIVATION_ROUNDINGS * UNIT * value.abs() + 2.0 * UNIT * x_here.abs().min(1.0)
         };
         numbers.iter().zip(&values).enumerate().map(error).collect()
     };
@@ -282,13 +280,12 @@ pub(super) fn prelu(_: &Node, operands: &Operands<'_>) -> Result<Vec<RunValue>, 
         return Err(format!("it has slopes of shape {:?} for {:?}", slope.shape, x.shape));
     }
     let (numbers, slopes, from) = (x.numbers()?, slope.numbers()?, sources(&slope.shape, &x.shape));
-    let rounding = unit(x.data_type);
     let mut values = Vec::with_capacity(numbers.len());
     let mut errors = Vec::with_capacity(numbers.len());
     for (place, (&x_here, &at)) in numbers.iter().zip(&from).enumerate() {
         let value = if x_here < 0.0 { slopes[at] * x_here } else { x_here };
         values.push(value);
-        errors.push(x.error(place) * slopes[at].abs().max(1.0) + 4.0 * rounding * value.abs());
+        errors.push(x.error(place) * slopes[at].abs().max(1.0) + 4.0 * UNIT * value.abs());
     }
     one(TypedArray::floats(x.shape.clone(), x.data_type, values, errors))
 }
@@ -425,11 +422,21 @@ pub(super) fn cast_to(x: &TypedArray, to: DataType) -> Result<TypedArray, String
         _ => (x.numbers()?, x.errors.clone()),
     };
     if is_float(to) {
-        if matches!(to, DataType::Float16 | DataType::Bfloat16) {
-            let roundings = numbers.iter().enumerate().map(|(place, number)| x.error(place) + unit(to) * number.abs());
-            errors = roundings.collect();
+        if computed_in(to) == to {
+            return Ok(TypedArray::floats(shape, to, numbers.into_owned(), errors));
         }
-        return Ok(TypedArray::floats(shape, to, numbers.into_owned(), errors));
+        // What is nearly between two numbers of 16 bits may be rounded either way.
+        let off = |(place, &value): (usize, &f64)| {
+            let [least, most] = [-1.0, 1.0].map(|sign| round(value + sign * x.error(place), to));
+            let off = (most - round(value, to)).max(round(value, to) - least);
+            if off.is_nan() { x.error(place) } else { off }
+        };
+        errors = match x.errors.is_empty() {
+            true => Vec::new(),
+            false => numbers.iter().enumerate().map(off).collect(),
+        };
+        let rounded = numbers.iter().map(|&value| round(value, to)).collect();
+        return Ok(TypedArray::floats(shape, computed_in(to), rounded, errors));
     }
     if let (Data::Integers(values), true) = (&x.data, to != DataType::Bool) {
         return Ok(TypedArray::integers(shape, to, values.iter().map(|&value| wrap(value, to)).collect(), errors));

@@ -1,6 +1,6 @@
 //! Operators of `ai.onnx.ml`, which scikit-learn's transformers become.
 
-use super::array::{TypedArray, axis, count, unit};
+use super::array::{TypedArray, UNIT, axis, count};
 use super::sums::{largest_of, softmax_along};
 use super::{Operands, RunValue, one};
 use crate::model::onnx::proto::{DataType, Node};
@@ -23,10 +23,7 @@ pub(super) fn scaler(node: &Node, operands: &Operands<'_>) -> Result<Vec<RunValu
         let (offset, scale) = (parameter("offset", 0.0, place % width)?, parameter("scale", 1.0, place % width)?);
         values.push(round(round(round(*number) - offset) * scale));
         if !x.errors.is_empty() {
-            errors.push(
-                x.error(place) * scale.abs()
-                    + unit(DataType::Float) * ((number * scale).abs() + (offset * scale).abs()),
-            );
+            errors.push(x.error(place) * scale.abs() + UNIT * ((number * scale).abs() + (offset * scale).abs()));
         }
     }
     one(TypedArray::floats(x.shape.clone(), DataType::Float, values, errors))
@@ -216,7 +213,7 @@ pub(super) fn normalizer(node: &Node, operands: &Operands<'_>) -> Result<Vec<Run
             let value = number / length;
             values.push(value);
             let error = x.error(row * width + at) + value.abs() * moved;
-            errors.push(error / length.abs() + 8.0 * unit(DataType::Float) * value.abs());
+            errors.push(error / length.abs() + 8.0 * UNIT * value.abs());
         }
     }
     one(TypedArray::floats(x.shape.clone(), DataType::Float, values, errors))
@@ -243,7 +240,7 @@ fn linear(node: &Node, x: &TypedArray, targets: usize) -> Result<TypedArray, Str
     let rows = numbers.len() / width;
     let shape = vec![rows, targets];
     let total = count(&shape)?;
-    let rounding = unit(DataType::Float) * (4.0 + (width as f64).sqrt());
+    let rounding = UNIT * (4.0 + (width as f64).sqrt());
     let (mut values, mut errors) = (Vec::with_capacity(total), Vec::with_capacity(total));
     for row in 0..rows {
         for target in 0..targets {

@@ -2,9 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::array::TypedArray;
+use super::array::{TypedArray, computed_in, data_type};
 use super::{Operands, RunValue, find};
-use crate::model::onnx::proto::{self, Attribute, Node};
+use crate::model::onnx::proto::{self, Attribute, DataType, Node};
 use crate::model::onnx::tensor::Reader;
 
 /// Functions within functions; the file could nest them without end.
@@ -63,11 +63,18 @@ impl Program {
         let (per_row, fixed): (Vec<Node>, Vec<Node>) =
             nodes.iter().copied().cloned().partition(|node| node.output.iter().any(|name| of_rows.contains(&**name)));
         let opsets = opsets(&model.opset_import);
+        let per_row = without_casts_to_compute(per_row);
         let mut program = Program { nodes: per_row, outputs, constants, functions, opsets, reader };
         let mut values = Values::new();
         program.run_nodes(&fixed, &mut values, &program.opsets, 0)?;
         program.constants.extend(values);
         Ok(program)
+    }
+
+    /// The first node that rounds what a row gives to 16 bits.
+    pub(super) fn rounding(&self) -> Option<String> {
+        let bodies = self.functions.values().flat_map(|function| &function.node);
+        self.nodes.iter().chain(bodies).find(|node| casts_to_16_bits(node)).map(Node::label)
     }
 
     /// How many numbers of the file a row is computed with: about as many multiplications.
@@ -121,7 +128,8 @@ impl Program {
     pub(super) fn run(&self, inputs: Values) -> Result<Vec<RunValue>, String> {
         let mut values = inputs;
         self.run_nodes(&self.nodes, &mut values, &self.opsets, 0)?;
-        let value = |name: &String| values.remove(name).ok_or_else(|| format!("nothing gives its output {name:?}"));
+        let value =
+            |name: &String| values.get(name).cloned().ok_or_else(|| format!("nothing gives its output {name:?}"));
         self.outputs.iter().map(value).collect()
     }
 
@@ -183,6 +191,51 @@ impl Program {
         let value = |name: &String| values.remove(name).ok_or_else(|| format!("the function doesn't give {name:?}"));
         function.output.iter().map(value).collect()
     }
+}
+
+/// Operators that round nothing: they pass numbers on, choose among them, or change their sign.
+const MOVERS: [&str; 19] = [
+    "Identity",
+    "Dropout",
+    "Reshape",
+    "Flatten",
+    "Squeeze",
+    "Unsqueeze",
+    "Transpose",
+    "Concat",
+    "Gather",
+    "Slice",
+    "Split",
+    "Expand",
+    "Where",
+    "Abs",
+    "Neg",
+    "Relu",
+    "Clip",
+    "Max",
+    "Min",
+];
+
+fn casts_to_16_bits(node: &Node) -> bool {
+    node.op_type == "Cast" && data_type(node.int("to", 0)).is_ok_and(|to| computed_in(to) != to)
+}
+
+/// A `Cast` to 16 bits before arithmetic only says where to compute: the arithmetic is taken for that of 32 bits, as
+/// weir's is. One that no arithmetic of 16 bits comes after rounds, and stays.
+fn without_casts_to_compute(nodes: Vec<Node>) -> Vec<Node> {
+    let (mut nodes, mut computed_with) = (nodes, HashSet::new());
+    for node in nodes.iter_mut().rev() {
+        let is_used = node.output.iter().any(|name| computed_with.contains(name));
+        match &*node.op_type {
+            "Cast" if is_used && casts_to_16_bits(node) => {
+                node.attribute.iter_mut().filter(|it| it.name == "to").for_each(|to| to.i = DataType::Float as i64);
+            }
+            "Cast" => {}
+            name if MOVERS.contains(&name) && !is_used => {}
+            _ => computed_with.extend(node.input.iter().cloned()),
+        }
+    }
+    nodes
 }
 
 /// An attribute in a function's body, with the caller's value or the default where it refers to one.

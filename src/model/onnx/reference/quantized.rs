@@ -1,6 +1,6 @@
 //! Integers that stand for numbers: `QuantizeLinear` and `DequantizeLinear`.
 
-use super::array::{TypedArray, axis, data_type, unit};
+use super::array::{TypedArray, UNIT, axis, data_type};
 use super::{Operands, RunValue, one};
 use crate::model::onnx::proto::{DataType, Node};
 
@@ -52,7 +52,7 @@ pub(super) fn quantize(node: &Node, operands: &Operands<'_>) -> Result<Vec<RunVa
         let of = |steps: f64| (steps.round_ties_even() + zero).clamp(low, high);
         let value = of(steps);
         // Nearly half a step may be rounded either way.
-        let error = x.error(place) / scales[at] + 4.0 * unit(DataType::Float) * steps.abs();
+        let error = x.error(place) / scales[at] + 4.0 * UNIT * steps.abs();
         let off = (of(steps + error) - value).abs().max((of(steps - error) - value).abs());
         values.push(value as i64);
         errors.push(if off.is_nan() { f64::INFINITY } else { off });
@@ -68,7 +68,7 @@ pub(super) fn dequantize(node: &Node, operands: &Operands<'_>) -> Result<Vec<Run
     for (place, &at) in places.iter().enumerate() {
         let value = (numbers[place] - zeros[at]) * scales[at];
         values.push(value);
-        errors.push(x.error(place) * scales[at] + unit(scale.data_type) * value.abs());
+        errors.push(x.error(place) * scales[at] + UNIT * value.abs());
     }
     one(TypedArray::floats(x.shape.clone(), scale.data_type, values, errors))
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use ndarray::{Array2, ArrayView2, CowArray, Ix2};
 
-use super::array::{TypedArray, axis, broadcast, count, sources, strides, unit, walk};
+use super::array::{TypedArray, UNIT, axis, broadcast, count, sources, strides, walk};
 use super::{Operands, RunValue, one};
 use crate::model::onnx::proto::{DataType, Node};
 
@@ -23,7 +23,7 @@ pub(super) fn matmul(_: &Node, operands: &Operands<'_>) -> Result<Vec<RunValue>,
     let (mut values, mut errors) = (Vec::new(), Vec::new());
     for (&at_a, &at_b) in from_a.iter().zip(&from_b) {
         let (x, w) = (Matrix::of(a, at_a, *rows, *inner)?, Matrix::of(b, at_b, *inner, *columns)?);
-        let (product, error) = x.dot(&w, unit(a.data_type));
+        let (product, error) = x.dot(&w);
         values.extend(product);
         errors.extend(error);
     }
@@ -76,9 +76,9 @@ impl<'a> Matrix<'a> {
 
     /// The product and its errors. Roundings of a sum of n products add up to about √n of them (Higham and Mary, "A new
     /// approach to probabilistic rounding error analysis", 2019).
-    fn dot(&self, other: &Matrix<'_>, rounding: f64) -> (Vec<f64>, Vec<f64>) {
+    fn dot(&self, other: &Matrix<'_>) -> (Vec<f64>, Vec<f64>) {
         let product = self.values.dot(&other.values);
-        let roundings = (4.0 + (self.values.ncols() as f64).sqrt()) * rounding;
+        let roundings = (4.0 + (self.values.ncols() as f64).sqrt()) * UNIT;
         let left = self.values.mapv(f64::abs);
         // What each |weight| is multiplied by: an error of the left side, or a rounding.
         let mut per_weight = &left * roundings;
@@ -113,8 +113,7 @@ pub(super) fn gemm(node: &Node, operands: &Operands<'_>) -> Result<Vec<RunValue>
     let (alpha, beta) = (node.float("alpha", 1.0), node.float("beta", 1.0));
     let shape = vec![x.values.nrows(), w.values.ncols()];
     count(&shape)?;
-    let rounding = unit(a.data_type);
-    let (mut values, mut errors) = x.dot(&w, rounding);
+    let (mut values, mut errors) = x.dot(&w);
     let bias = operands.optional(2)?;
     let added = match bias {
         Some(bias) if broadcast(&bias.shape, &shape)? == shape => Some((bias.numbers()?, sources(&bias.shape, &shape))),
@@ -126,7 +125,7 @@ pub(super) fn gemm(node: &Node, operands: &Operands<'_>) -> Result<Vec<RunValue>
         *error *= alpha.abs();
         if let (Some((numbers, from)), Some(bias)) = (&added, bias) {
             let term = beta * numbers[from[place]];
-            *error += beta.abs() * bias.error(from[place]) + rounding * (2.0 * term.abs() + value.abs());
+            *error += beta.abs() * bias.error(from[place]) + UNIT * (2.0 * term.abs() + value.abs());
             *value += term;
         }
     }
@@ -148,7 +147,7 @@ pub(super) fn batch_norm(node: &Node, operands: &Operands<'_>) -> Result<Vec<Run
     if parameters.iter().any(|values| values.len() != channels) {
         return Err(format!("it has no parameters for {channels} channels"));
     }
-    let (inner, numbers, rounding) = (count(tail)?, x.numbers()?, unit(x.data_type));
+    let (inner, numbers) = (count(tail)?, x.numbers()?);
     let epsilon = node.float("epsilon", 1e-5);
     let (mut values, mut errors) = (vec![0.0; numbers.len()], vec![0.0; numbers.len()]);
     let of_channel = |channel: usize| [0, 1, 2, 3].map(|which| parameters[which][channel]);
@@ -166,7 +165,7 @@ pub(super) fn batch_norm(node: &Node, operands: &Operands<'_>) -> Result<Vec<Run
             let x_here = numbers[place];
             values[place] = (x_here - mean) * factor + bias;
             let terms = (x_here * factor).abs() + (mean * factor).abs() + bias.abs();
-            errors[place] = x.error(place) * factor.abs() + 4.0 * rounding * terms;
+            errors[place] = x.error(place) * factor.abs() + 4.0 * UNIT * terms;
         }
     }
     one(TypedArray::floats(x.shape.clone(), x.data_type, values, errors))
@@ -176,7 +175,7 @@ pub(super) fn layer_norm(node: &Node, operands: &Operands<'_>) -> Result<Vec<Run
     let x = operands.array(0)?;
     let from = axis(node.int("axis", -1), x.shape.len())?;
     let width = count(&x.shape[from..])?;
-    let (numbers, rounding, epsilon) = (x.numbers()?, unit(x.data_type), node.float("epsilon", 1e-5));
+    let (numbers, epsilon) = (x.numbers()?, node.float("epsilon", 1e-5));
     let of_row = |index: usize| -> Result<Option<Vec<f64>>, String> {
         let Some(array) = operands.optional(index)? else { return Ok(None) };
         let tail = &x.shape[from..];
@@ -199,8 +198,8 @@ pub(super) fn layer_norm(node: &Node, operands: &Operands<'_>) -> Result<Vec<Run
             let shift = shift.as_ref().map_or(0.0, |shift| shift[at]);
             let normal = (number - mean) / deviation;
             values.push(normal * scale + shift);
-            let moved = (2.0 * largest + 8.0 * rounding * magnitude) / deviation * (1.0 + normal.abs());
-            errors.push(scale.abs() * (moved + 8.0 * rounding * normal.abs()) + rounding * shift.abs());
+            let moved = (2.0 * largest + 8.0 * UNIT * magnitude) / deviation * (1.0 + normal.abs());
+            errors.push(scale.abs() * (moved + 8.0 * UNIT * normal.abs()) + UNIT * shift.abs());
         }
     }
     one(TypedArray::floats(x.shape.clone(), x.data_type, values, errors))
@@ -239,14 +238,13 @@ pub(super) fn reduce(node: &Node, operands: &Operands<'_>) -> Result<Vec<RunValu
     let (starts, offsets) = (walk(&kept, &kept_steps), walk(&gone, &gone_steps));
     let numbers = x.numbers()?;
     let size = offsets.len() as f64;
-    let rounding = unit(x.data_type);
     let (mut values, mut errors) = (Vec::with_capacity(starts.len()), Vec::with_capacity(starts.len()));
     for start in starts {
         let part = || offsets.iter().map(|offset| numbers[start + offset]);
         let total_error: f64 = offsets.iter().map(|offset| x.error(start + offset)).sum();
         let largest_error = offsets.iter().map(|offset| x.error(start + offset)).fold(0.0, f64::max);
         let magnitudes: f64 = part().map(f64::abs).sum();
-        let roundings = (4.0 + size.sqrt()) * rounding;
+        let roundings = (4.0 + size.sqrt()) * UNIT;
         let (value, error) = match &*node.op_type {
             "ReduceMean" => (part().sum::<f64>() / size, (total_error + roundings * magnitudes) / size),
             "ReduceSum" => (part().sum(), total_error + roundings * magnitudes),
@@ -296,7 +294,6 @@ pub(super) fn softmax(node: &Node, operands: &Operands<'_>) -> Result<Vec<RunVal
 /// Over groups of `width` elements that are `step` apart.
 pub(super) fn softmax_along(x: &TypedArray, width: usize, step: usize, takes_log: bool) -> TypedArray {
     let numbers = x.numbers().unwrap_or_default();
-    let rounding = unit(x.data_type);
     let (mut values, mut errors) = (vec![0.0; numbers.len()], vec![0.0; numbers.len()]);
     let groups = numbers.len() / width.max(1);
     for group in 0..groups {
@@ -308,10 +305,10 @@ pub(super) fn softmax_along(x: &TypedArray, width: usize, step: usize, takes_log
         for place in places() {
             let distance = numbers[place] - largest;
             // The exponential of a distance that is rounded is off by that rounding, relative.
-            let relative = (2.0 * moved + 4.0 * rounding * distance.abs()).exp_m1() + 16.0 * rounding;
+            let relative = (2.0 * moved + 4.0 * UNIT * distance.abs()).exp_m1() + 16.0 * UNIT;
             if takes_log {
                 values[place] = distance - sum.ln();
-                errors[place] = 2.0 * moved + 8.0 * rounding * (distance.abs() + sum.ln());
+                errors[place] = 2.0 * moved + 8.0 * UNIT * (distance.abs() + sum.ln());
             } else {
                 values[place] = distance.exp() / sum;
                 errors[place] = (values[place] * relative).min(1.0);

@@ -202,6 +202,8 @@ fn casts_cut_fractions_off_and_leave_the_rest_open() {
     assert_eq!(cut.errors[..3], [0.0; 3]);
     assert!(cut.errors[3].is_infinite(), "NaN is any integer");
     assert_eq!(numbers(&cast(DataType::Bool, &[0.5, 0.0])), [1.0, 0.0]);
+    let halves = cast(DataType::Float16, &[1.0 + 2_f64.powi(-12), -3.0]);
+    assert_eq!((numbers(&halves), halves.errors), (vec![1.0, -3.0], vec![]), "rounding is exact");
     // A result that may be on either side of an integer is uncertain by that much.
     let mut near = floats(&[1], &[2.0]);
     near.errors = vec![1e-6];

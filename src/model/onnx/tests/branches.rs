@@ -87,6 +87,19 @@ fn numbers_pass_beside_any_activation_and_beside_a_norm() {
     assert_eq!(layers.iter().map(|layer| layer.passed).max(), Some(6), "{layers:?}");
 }
 
+/// What is no activation together is a branch each: tanh(x) + x, x - tanh(x), x + relu(x).
+#[test]
+fn numbers_pass_beside_an_activation_of_themselves() {
+    for (operator, operation) in [("Tanh", "Add"), ("Tanh", "Sub"), ("Relu", "Add"), ("Gelu", "Add")] {
+        for inputs in [["z", "a"], ["a", "z"]] {
+            let nodes =
+                vec![node(operator, &["z"], "a"), node(operation, &inputs, "s"), node("MatMul", &["s", "v"], "y")];
+            let layers = agreed(&in_opset(20, network(nodes), vec![])).layers;
+            assert_eq!(shape(&layers), [(2, 6), (6, 1)], "{operation} of {operator}");
+        }
+    }
+}
+
 #[test]
 fn what_is_added_may_be_activated_scaled_normalised_and_subtracted() {
     let norm = [("scale", [0.5, 2.0, -1.0]), ("shift", [1.0, 0.0, 0.5])];
