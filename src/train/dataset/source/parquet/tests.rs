@@ -257,6 +257,21 @@ fn large_integers_are_exact() {
     }
 }
 
+/// CSV, JSON and HTTP have the shortest decimals of such a float.
+#[test]
+fn floats_of_32_bits_are_their_decimals() {
+    let singles = [0.1, -2.3436744, 1.234_567_9e10, 1e-40, 3.0, 16_777_216.0, f32::MAX];
+    let columns = |options: &Columns| {
+        let y = array(StringArray::from(vec!["a", "b", "a", "b", "a", "b", "a"]));
+        read(vec![("x", array(Float32Array::from(singles.to_vec()))), ("y", y)], options).unwrap()
+    };
+    let table = columns(&self::columns());
+    let expected = [0.1, -2.3436744, 12_345_679_000.0, 1e-40, 3.0, 16_777_216.0, 3.4028235e38];
+    assert_eq!(table.rows.column(0).to_vec(), expected);
+    let table = columns(&Columns { categorical: vec!["x".into()], ..self::columns() });
+    assert!(table.features[0].categories.as_ref().unwrap().contains(&"0.1".to_owned()), "{:?}", table.features);
+}
+
 #[test]
 fn parquet_and_csv_are_read_as_one() {
     let mut csv = NamedTempFile::new().unwrap();
