@@ -16,8 +16,9 @@ use parquet::file::metadata::{
 use parquet::file::properties::WriterProperties;
 use tempfile::NamedTempFile;
 
-use super::super::super::{Columns, Outline, Table, TargetValues, Task};
+use super::super::super::{Columns, Outline, ReadOptions, Table, TableRecords, TargetValues, Task};
 use super::*;
+use crate::model::signature::{Feature, Kind, Missing, Signature, Target as SignatureTarget, Unknown};
 use crate::record::Gap;
 use crate::train::time::Scale;
 
@@ -137,6 +138,21 @@ fn dates_and_timestamps_are_times() {
     assert!(problem.contains(r#"column "when" holds points in time"#) && problem.contains("--time"), "{problem}");
     let dropped = Columns { drop: vec!["when".into()], ..columns() };
     assert!(read(vec![x(), ("when", array(moments)), y()], &dropped).is_ok());
+}
+
+/// A model that was trained on a CSV has texts for them.
+#[test]
+fn times_are_not_predicted_as_categories() {
+    let categories = vec!["2013-07-01".to_owned()];
+    let kind = Kind::Categorical { categories, unknown: Unknown::Zeros };
+    let signature = Signature {
+        features: vec![Feature { name: "when".into(), kind, missing: Missing::Zeros }],
+        target: SignatureTarget::Regression { names: vec!["y".into()] },
+    };
+    let file = write(vec![("when", array(Date32Array::from(vec![15_887])))], Compression::SNAPPY);
+    let opened = TableRecords::open(&[file.path().into()], &signature, &[], &ReadOptions::default());
+    let error = opened.err().unwrap().to_string();
+    assert!(error.contains(r#"column "when" holds points in time"#), "{error}");
 }
 
 #[test]
