@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 
-use config::{Environment, File, FileFormat, Value};
+use config::{Environment, File, FileFormat, Value, ValueKind};
 use serde::de::DeserializeOwned;
 
 use crate::batch::BatchConfig;
@@ -148,6 +148,8 @@ impl Config {
         self.kafka.check(mistakes);
         self.worker.check(mistakes);
         self.batch.check(mistakes);
+        self.store.check(mistakes);
+        self.http.check(mistakes);
         self.monitor.check(mistakes);
         self.log.check(mistakes);
         for route in &self.routes {
@@ -183,7 +185,8 @@ impl Config {
             if !names.insert(&route.name) {
                 mistakes.push(format!("two routes are called {:?}", route.name));
             }
-            for topic in &route.input.topics {
+            let topics = route.input.topics.iter().enumerate();
+            for (_, topic) in topics.filter(|&(at, topic)| !route.input.topics[..at].contains(topic)) {
                 if let Some(other) = readers.insert(topic, &route.name) {
                     mistakes.push(format!(
                         "topic {topic:?} is read by routes {other:?} and {:?}: a group reads a topic once, so run one \
@@ -239,9 +242,13 @@ impl Sections {
 
     fn take_routes(&mut self) -> Option<Vec<RouteConfig>> {
         let Some(value) = self.sections.remove("route") else { return Some(Vec::new()) };
-        let Ok(routes) = value.into_array() else {
-            self.mistakes.push("route: it is a list, so each one is headed [[route]]".into());
-            return None;
+        let is_table = matches!(value.kind, ValueKind::Table(_));
+        let routes = match value.clone().into_array() {
+            Ok(routes) => routes,
+            Err(_) => {
+                self.mistakes.push("route: it is a list, so each one is headed [[route]]".into());
+                vec![if is_table { value } else { repair::whole("route[0]", &self.examples) }]
+            }
         };
         let read: Vec<_> =
             routes.into_iter().enumerate().map(|(at, route)| self.read(&format!("route[{at}]"), route)).collect();
@@ -281,7 +288,7 @@ impl Sections {
             };
             self.mistakes.push(format!("{at}{problem}{}", repair::advice(&generic, example.as_ref())));
             if keys.is_empty() || !repair::replace(&mut value, &keys, repair::stand_in(name, &generic, example)) {
-                return None;
+                value = repair::whole(name, &self.examples);
             }
         }
         None
@@ -430,6 +437,59 @@ mod tests {
         }
         assert!(!message.contains(repair::STAND_IN), "{message}");
         assert!(!message.contains("for key") && !message.contains("two routes"), "{message}");
+    }
+
+    #[test]
+    fn a_section_that_is_no_table_hides_no_other_mistake() {
+        let text = r#"
+            batch = 5
+            store = { url = "s3://bucket/models", poll_ms = 0 }
+            http = { listen = "nowhere", tokens = [[1]] }
+            log = { level = "loud" }
+            [kafka]
+            brokers = "b:http"
+            [kafka.properties]
+            "linger.ms" = [1]
+            "no.such" = 1
+            [route]
+            name = ""
+            model = "m@1"
+            input = { topics = ["a b", "x", "x"], features = "a..b" }
+            output = { topic = "o/o", headers = ["weir-model", "weir-model"] }
+            dead_letter = { topic = ".." }
+        "#;
+        let mistakes = load(text, &[]).unwrap_err().mistakes;
+        let message = mistakes.join("\n");
+        for part in [
+            "batch: invalid type: integer `5`, expected a table",
+            "store.url: store \"s3://bucket/models\" can't be opened: only directories are known",
+            "store.poll_ms is 0",
+            "http.listen = \"nowhere\": must be HOST:PORT",
+            "http.tokens: expected a list of texts",
+            "log.level = \"loud\": \"loud\" is no level",
+            "kafka.brokers: \"b:http\" must be HOST:PORT",
+            "linger.ms: expected a text, a number, a boolean or { file = PATH }",
+            "\"no.such\"",
+            "route: it is a list",
+            "route \"\": name: must be",
+            "input.topics: no topic can be called \"a b\"",
+            "input.topics: \"x\" is listed twice",
+            "input.features = \"a..b\"",
+            "output.topic: no topic can be called \"o/o\"",
+            "output.headers: \"weir-model\" is listed twice",
+            "dead_letter.topic: no topic can be called \"..\"",
+        ] {
+            assert!(message.contains(part), "{part:?} is missing in:\n{message}");
+        }
+        assert_eq!(mistakes.len(), 17, "{message}");
+        // Of a list of routes, too, and where a section is a text of the environment.
+        let text = "route = [7]\n[log]\nlevel = \"loud\"";
+        let mistakes = load(text, &[("WEIR__BATCH", "x"), ("WEIR__KAFKA__BROKERS", ":1")]).unwrap_err().mistakes;
+        let message = mistakes.join("\n");
+        for part in ["route[0]: invalid type", "batch: invalid type", "log.level", "kafka.brokers: \":1\""] {
+            assert!(message.contains(part), "{part:?} is missing in:\n{message}");
+        }
+        assert_eq!(mistakes.len(), 4, "{message}");
     }
 
     #[test]

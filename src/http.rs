@@ -49,6 +49,17 @@ pub struct HttpConfig {
     pub tokens: Tokens,
 }
 
+impl HttpConfig {
+    /// Adds what is wrong with this section to `mistakes`.
+    pub fn check(&self, mistakes: &mut Vec<String>) {
+        let is_host = |host: &str| !host.is_empty() && !host.contains(char::is_whitespace);
+        let parts = self.listen.rsplit_once(':');
+        if !parts.is_some_and(|(host, port)| is_host(host) && port.parse::<u16>().is_ok()) {
+            mistakes.push(format!("http.listen = {:?}: must be HOST:PORT, such as \"127.0.0.1:8080\"", self.listen));
+        }
+    }
+}
+
 /// What the server looks at.
 #[derive(Clone, Debug)]
 pub struct State {

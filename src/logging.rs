@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// The `[log]` section.
 #[derive(Clone, Debug, Deserialize)]
@@ -30,17 +31,32 @@ pub enum LogFormat {
 impl LogConfig {
     /// Adds what is wrong with this section to `mistakes`.
     pub fn check(&self, mistakes: &mut Vec<String>) {
-        if !self.level.is_ascii() {
-            // The filter's parser cuts text by bytes, and panics where that is within a character.
-            mistakes.push(format!("log.level {:?}: levels and modules have plain names", self.level));
-        } else if let Err(error) = EnvFilter::try_new(&self.level) {
-            mistakes.push(format!("log.level {:?}: {error}", self.level));
+        if let Err(problem) = self.filter() {
+            mistakes.push(format!("log.level = {:?}: {problem}", self.level));
         }
+    }
+
+    fn filter(&self) -> Result<EnvFilter, String> {
+        // The filter's parser cuts text by bytes, and panics where that is within a character. Blanks it keeps.
+        if !self.level.is_ascii() {
+            return Err("levels and modules have plain names".into());
+        }
+        let directives: Vec<&str> = self.level.split(',').map(str::trim).filter(|text| !text.is_empty()).collect();
+        // To the parser any other word is a module, of which everything is logged.
+        let is_word = |text: &&str| !text.contains(['=', '[', ']']) && !text.starts_with("weir");
+        let unknown = directives.iter().copied().filter(is_word).find(|text| text.parse::<LevelFilter>().is_err());
+        if directives.is_empty() || unknown.is_some() {
+            let what = unknown.map(|word| format!("{word:?} is no level: ")).unwrap_or_default();
+            return Err(format!(
+                "{what}must be error, warn, info, debug or trace, or a filter such as \"info,weir::kafka=debug\""
+            ));
+        }
+        EnvFilter::try_new(directives.join(",")).map_err(|error| error.to_string())
     }
 
     /// Sends the log to stderr from now on. The first call in a process counts.
     pub fn start(&self) {
-        let filter = EnvFilter::try_new(&self.level).unwrap_or_else(|_| EnvFilter::new("info"));
+        let filter = self.filter().unwrap_or_else(|_| EnvFilter::new("info"));
         // weir's clients log all that matters, as weir::kafka; rdkafka itself would call each orderly close an error.
         let filter = match "rdkafka=off".parse() {
             Ok(directive) => filter.add_directive(directive),
@@ -133,6 +149,32 @@ mod tests {
             pace.take(&kind.to_string(), start);
         }
         assert!(pace.kinds.len() <= MOST_KINDS);
+    }
+
+    #[test]
+    fn a_level_is_one_or_a_filter_that_names_one() {
+        let mistakes = |level: &str| {
+            let mut mistakes = Vec::new();
+            LogConfig { level: level.into(), format: LogFormat::Text }.check(&mut mistakes);
+            mistakes.concat()
+        };
+        for level in ["info", "WARN", "off", "info,weir::kafka=debug", "info, weir::kafka=debug", "weir=trace", "weir"]
+        {
+            assert_eq!(mistakes(level), "", "{level}");
+        }
+        for (level, part) in [
+            ("loud", "\"loud\" is no level: must be error, warn"),
+            ("weir=debug,wran", "\"wran\" is no level"),
+            ("weir::kafka=loud", "log.level = \"weir::kafka=loud\": "),
+            ("", "must be error, warn"),
+            (" , ", "must be error, warn"),
+            ("größer", "plain names"),
+        ] {
+            assert!(mistakes(level).contains(part), "{level}: {:?}", mistakes(level));
+        }
+        // Its parser takes a blank for a part of the module's name.
+        let filter = LogConfig { level: "info, weir::kafka=debug".into(), format: LogFormat::Text }.filter().unwrap();
+        assert!(filter.to_string().contains("weir::kafka=debug"), "{filter}");
     }
 
     #[test]

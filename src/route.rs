@@ -154,29 +154,50 @@ impl OutputHeader {
     }
 }
 
+impl Input {
+    fn check(&self, wrong: &mut dyn FnMut(String)) {
+        let topics = &self.topics;
+        if topics.is_empty() {
+            wrong("input.topics is empty".into());
+        }
+        for (at, topic) in topics.iter().enumerate() {
+            if topic.is_empty() || topic.starts_with('^') {
+                wrong(format!("input topic {topic:?} can't be: name each topic, patterns aren't supported"));
+            } else if !is_topic(topic) {
+                wrong(format!("input.topics: {}", no_topic(topic)));
+            } else if topics[..at].contains(topic) {
+                wrong(format!("input.topics: {topic:?} is listed twice"));
+            }
+        }
+        if !self.features.is_empty() && self.features.split('.').any(str::is_empty) {
+            wrong(format!("input.features = {:?}: has a dot too many", self.features));
+        }
+        if self.max_bytes == 0 {
+            wrong("input.max_bytes is 0: every record would be rejected".into());
+        }
+        if !(0.0..=1.0).contains(&self.min_features) {
+            wrong(format!("input.min_features = {}: must be a share between 0 and 1", self.min_features));
+        }
+    }
+}
+
 impl RouteConfig {
     /// Adds what is wrong with this route to `mistakes`.
     pub fn check(&self, mistakes: &mut Vec<String>) {
         let name = &self.name;
         let mut wrong = |what: String| mistakes.push(format!("route {name:?}: {what}"));
-        if self.input.topics.is_empty() {
-            wrong("input.topics is empty".into());
+        if name.trim().is_empty() || name.contains(char::is_control) {
+            wrong("name: must be a text without control characters".into());
         }
-        for topic in self.input.topics.iter().filter(|topic| topic.is_empty() || topic.starts_with('^')) {
-            wrong(format!("input topic {topic:?} can't be: name each topic, patterns aren't supported"));
-        }
-        if self.input.max_bytes == 0 {
-            wrong("input.max_bytes is 0: every record would be rejected".into());
-        }
-        if !(0.0..=1.0).contains(&self.input.min_features) {
-            wrong(format!("input.min_features = {}: must be a share between 0 and 1", self.input.min_features));
-        }
+        self.input.check(&mut wrong);
         if let Some(problem) = self.threshold.and_then(|threshold| check_threshold(threshold).err()) {
             wrong(format!("threshold: {problem}"));
         }
         for (key, topic) in [("output.topic", &self.output.topic), ("dead_letter.topic", &self.dead_letter.topic)] {
             if topic.is_empty() {
                 wrong(format!("{key} is empty"));
+            } else if !is_topic(topic) {
+                wrong(format!("{key}: {}", no_topic(topic)));
             }
             if self.input.topics.contains(topic) {
                 wrong(format!("{key} {topic:?} is also an input: its records would come round again"));
@@ -206,6 +227,10 @@ impl RouteConfig {
         }
         if let Err(error) = codec::validate_fields(&self.output.fields) {
             wrong(format!("output.fields: {error}"));
+        }
+        let headers = &self.output.headers;
+        for (_, header) in headers.iter().enumerate().filter(|&(at, header)| headers[..at].contains(header)) {
+            wrong(format!("output.headers: {:?} is listed twice", header.as_str()));
         }
     }
 
@@ -240,6 +265,17 @@ impl RouteConfig {
             output: self.output.format,
         }
     }
+}
+
+/// Whether a topic can have this name: Kafka's rule.
+fn is_topic(name: &str) -> bool {
+    (1..=249).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+        && !matches!(name, "." | "..")
+}
+
+fn no_topic(name: &str) -> String {
+    format!("no topic can be called {name:?}: use 1 to 249 letters, digits, \".\", \"_\" and \"-\"")
 }
 
 /// Whether an index of drift can be compared with it.

@@ -16,7 +16,7 @@ const ROWS: usize = 20_000;
 const FEATURES: &str = "id;amount;hour;country;foreign;booked";
 
 /// Payments that are predicted by file, by topic and over HTTP.
-const LIVE: usize = 200;
+const LIVE: usize = 2_000;
 
 /// A payment. Two in a hundred are fraud.
 struct Payment {

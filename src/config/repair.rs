@@ -133,6 +133,16 @@ pub(super) fn stand_in(section: &str, key: &str, example: Option<Value>) -> Opti
     }
 }
 
+/// What takes the place of a whole section that isn't a table.
+pub(super) fn whole(section: &str, examples: &BTreeMap<String, Value>) -> Value {
+    let generic = generic(section, &[]);
+    let members = examples.iter().filter_map(|(key, example)| {
+        let name = key.strip_prefix(&generic)?.strip_prefix('.').filter(|name| !name.contains('.'))?;
+        Some((name.to_owned(), stand_in(section, key, Some(example.clone()))?))
+    });
+    Value::from(members.collect::<config::Map<String, Value>>())
+}
+
 /// Puts a value in the place that the keys lead to, or takes away what is there; whether there is such a place.
 pub(super) fn replace(value: &mut Value, keys: &[String], by: Option<Value>) -> bool {
     let ValueKind::Table(table) = &mut value.kind else { return false };

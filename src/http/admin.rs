@@ -23,7 +23,7 @@ pub struct Tokens(Vec<String>);
 
 /// A list, or what the environment can hold: a text with commas.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a list of texts")]
 enum ListOrText {
     List(Vec<String>),
     Text(String),

@@ -42,7 +42,7 @@ pub enum Property {
 
 /// A property as it is written.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a text, a number, a boolean or { file = PATH }")]
 enum WrittenValue {
     Boolean(bool),
     Integer(i64),
@@ -176,31 +176,32 @@ enum Role {
 impl KafkaConfig {
     /// Adds what is wrong with this section to `mistakes`.
     pub fn check(&self, mistakes: &mut Vec<String>) {
-        if self.brokers.trim().is_empty() {
+        let mut brokers = self.brokers.split(',').map(str::trim).filter(|broker| !broker.is_empty()).peekable();
+        if brokers.peek().is_none() {
             mistakes.push("kafka.brokers is empty: say where the brokers are, such as \"localhost:9092\"".into());
         }
-        if self.group_id.is_empty() {
+        for broker in brokers.filter(|broker| !is_address(broker)) {
+            mistakes.push(format!("kafka.brokers: {broker:?} must be HOST:PORT, such as \"localhost:9092\""));
+        }
+        if self.group_id.trim().is_empty() {
             mistakes.push("kafka.group_id is empty: workers need a consumer group".into());
         }
-        let mut native = ClientConfig::new();
         for (name, value) in &self.properties {
             let name = canonical(name);
             if let Some((_, reason)) = OWNED.iter().find(|(owned, _)| *owned == name) {
                 mistakes.push(format!("kafka.properties.\"{name}\" can't be set: {reason}"));
-            } else {
-                native.set(name, value.to_string());
+                continue;
             }
-        }
-        // librdkafka knows its names and ranges best; this creates no client.
-        if let Err(error) = native.create_native_config() {
+            // librdkafka knows its names and ranges best, but reports one mistake only. This creates no client.
+            let alone = ClientConfig::new().set(name, value.to_string()).create_native_config();
             // The error's own words would show the value, which may be a secret in the wrong place; so do some reasons.
-            mistakes.push(match error {
+            mistakes.extend(alone.err().map(|error| match error {
                 KafkaError::ClientConfig(_, reason, name, value) => {
                     let reason = reason.replace(&format!("\"{value}\""), "\"…\"");
                     format!("kafka.properties.\"{name}\": {reason}")
                 }
                 other => format!("kafka.properties: {other}"),
-            });
+            }));
         }
     }
 
@@ -328,6 +329,17 @@ impl KafkaConfig {
 }
 
 /// librdkafka's name of a property: an environment variable can't hold dots, and no property holds an underscore.
+/// Whether librdkafka reads this as a broker: `PROTOCOL://` and the port may be absent.
+fn is_address(broker: &str) -> bool {
+    let address = broker.split_once("://").map_or(broker, |(_, address)| address);
+    let (host, port) = match address.rsplit_once(':') {
+        // Without brackets the colons of an IPv6 address are its own.
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, port.parse().unwrap_or(0)),
+        _ => (address, 9092_u16),
+    };
+    !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c == '/') && port > 0
+}
+
 fn canonical(name: &str) -> String {
     name.replace('_', ".")
 }
@@ -371,6 +383,39 @@ mod tests {
             let secret = mistakes(&[(name, "hunter2")]).concat();
             assert!(secret.contains(name) && !secret.contains("hunter2"), "{secret}");
         }
+    }
+
+    #[test]
+    fn all_mistakes_are_named_at_once() {
+        let found = mistakes(&[("linger.ms", "soon"), ("no.such", "1"), ("acks", "1"), ("security.protocol", "sll")]);
+        for (name, found) in ["acks", "linger.ms", "no.such", "security.protocol"].iter().zip(&found) {
+            assert!(found.contains(name), "{found}");
+        }
+        assert_eq!(found.len(), 4, "{found:?}");
+    }
+
+    #[test]
+    fn brokers_are_hosts_with_ports() {
+        let mistakes = |brokers: &str| {
+            let mut mistakes = Vec::new();
+            KafkaConfig { brokers: brokers.into(), ..config(&[]) }.check(&mut mistakes);
+            mistakes.concat()
+        };
+        for brokers in ["b", "b:9092", "a:1, b:2,", "ssl://b:9093", "[::1]:9092", "::1", "10.0.0.1:9092"] {
+            assert_eq!(mistakes(brokers), "", "{brokers}");
+        }
+        for (brokers, wrong) in [
+            ("b:http", "b:http"),
+            ("a:1,b:", "b:"),
+            ("b:99999", "b:99999"),
+            ("b:0", "b:0"),
+            ("a:9092 b:9092", "a:9092 b:9092"),
+            (":9092", ":9092"),
+            ("http://b:9092/", "http://b:9092/"),
+        ] {
+            assert!(mistakes(brokers).contains(&format!("kafka.brokers: {wrong:?} must be HOST:PORT")), "{brokers}");
+        }
+        assert!(mistakes(" , ").contains("kafka.brokers is empty"));
     }
 
     #[test]

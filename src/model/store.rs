@@ -32,6 +32,18 @@ pub struct StoreConfig {
     pub poll_ms: u64,
 }
 
+impl StoreConfig {
+    /// Adds what is wrong with this section to `mistakes`.
+    pub fn check(&self, mistakes: &mut Vec<String>) {
+        if let Err(error) = Store::open(&self.url) {
+            mistakes.push(format!("store.url: {error}"));
+        }
+        if self.poll_ms == 0 {
+            mistakes.push("store.poll_ms is 0: say at least 1".into());
+        }
+    }
+}
+
 /// Where bundles live. Blocking; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {

@@ -39,6 +39,10 @@ pub struct Decoder {
     scratch: Vec<u8>,
     /// For [`Cursor::numbers`]: so many places as there are features, and some.
     ends: Box<[u32]>,
+    /// Which pass has found the member of each feature's exact name to be null.
+    nulls: Box<[u64]>,
+    /// How often an object of features has been begun.
+    passes: u64,
 }
 
 /// What a feature's value is turned into.
@@ -91,6 +95,8 @@ impl Decoder {
             fields: options.fields.len(),
             scratch: Vec::new(),
             ends: vec![0; signature.features.len() + BLOCK].into(),
+            nulls: vec![0; signature.features.len()].into(),
+            passes: 0,
         }
     }
 
@@ -144,6 +150,8 @@ impl Decoder {
             nan: self.nan,
             scratch: &mut self.scratch,
             ends: &mut self.ends,
+            nulls: &mut self.nulls,
+            passes: &mut self.passes,
             found: Found::Named,
             array_revoked: false,
             names_only: false,
@@ -192,6 +200,8 @@ struct Pass<'a> {
     nan: NanPolicy,
     scratch: &'a mut Vec<u8>,
     ends: &'a mut [u32],
+    nulls: &'a mut [u64],
+    passes: &'a mut u64,
     found: Found,
     /// A positional array was followed by another value for the same member.
     array_revoked: bool,
@@ -201,7 +211,7 @@ struct Pass<'a> {
 
 impl Pass<'_> {
     fn record(&mut self) -> Result<(), Malformed> {
-        self.row.fill(Gap::Missing.value());
+        self.forget();
         self.fields.fill(FieldValue::Absent);
         self.cursor.whitespace();
         if self.cursor.peek() != b'{' {
@@ -209,6 +219,12 @@ impl Pass<'_> {
         }
         self.object(0)?;
         self.cursor.end()
+    }
+
+    /// No feature has been found yet.
+    fn forget(&mut self) {
+        self.row.fill(Gap::Missing.value());
+        *self.passes += 1;
     }
 
     /// What doesn't start with a brace may start with a byte order mark, which RFC 8259 lets a parser skip.
@@ -274,8 +290,9 @@ impl Pass<'_> {
         match meaning {
             Meaning::Alias(feature) => {
                 let value = self.value(feature)?;
-                // A member that has the feature's exact name counts, wherever it is.
-                if self.found == Found::Named && Gap::of(self.row[feature]) == Some(Gap::Missing) {
+                // A member that has the feature's exact name counts, wherever it is and even if it is null.
+                let is_open = Gap::of(self.row[feature]) == Some(Gap::Missing) && self.nulls[feature] != *self.passes;
+                if self.found == Found::Named && is_open {
                     self.row[feature] = value;
                 }
             }
@@ -285,6 +302,9 @@ impl Pass<'_> {
                 // malformed mustn't depend on the order of the members.
                 if self.found == Found::Named {
                     self.row[feature] = value;
+                    if Gap::of(value) == Some(Gap::Missing) {
+                        self.nulls[feature] = *self.passes;
+                    }
                 }
             }
             Meaning::Step => self.step(level)?,
@@ -320,7 +340,7 @@ impl Pass<'_> {
 
     /// The value of step `level` of the path. What an earlier one has said is forgotten.
     fn step(&mut self, level: usize) -> Result<(), Malformed> {
-        self.row.fill(Gap::Missing.value());
+        self.forget();
         self.found = Found::Named;
         let last = level + 1 == self.path;
         let kind = match self.cursor.peek() {

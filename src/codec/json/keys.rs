@@ -4,10 +4,11 @@
 //! after it the last time, and compares the payload with that name's bytes first. Only when that fails is the key
 //! read as a string and looked up.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, HashSet};
 
 use super::quoted;
 use super::scan::{Cursor, Malformed, Prefix};
+use crate::texts::PaddedNames;
 
 /// What the value of a member is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +61,8 @@ pub(super) struct Keys {
     /// The first one stands for the start of the object.
     members: Vec<(Prefix, Member)>,
     by_name: HashMap<Box<[u8]>, usize>,
+    /// Those whose names have blanks around them.
+    padded: PaddedNames<Meaning>,
     /// What came after each member the last time.
     after: Vec<usize>,
     most_members: usize,
@@ -73,50 +76,38 @@ impl Keys {
         copies: impl IntoIterator<Item = (&'a str, usize)>,
     ) -> Keys {
         let start = (Prefix::new(b""), Member { index: START, meaning: Meaning::Copied, copy: None });
-        let mut keys = Keys { members: vec![start], by_name: HashMap::new(), after: vec![], most_members: 0 };
-        for (name, meaning) in meanings {
-            keys.insert(name).meaning = meaning;
+        let meanings: Vec<(&str, Meaning)> = meanings.into_iter().collect();
+        let named: HashSet<&str> = meanings.iter().map(|&(name, _)| name).collect();
+        let padded = meanings.iter().map(|&(name, meaning)| (name, meaning.alias()));
+        let padded = PaddedNames::new(padded, |name| named.contains(name).then_some(Meaning::Copied));
+        let mut keys = Keys { members: vec![start], by_name: HashMap::new(), padded, after: vec![], most_members: 0 };
+        for &(name, meaning) in &meanings {
+            keys.insert(name, meaning).meaning = meaning;
         }
-        keys.add_aliases();
+        for (name, _) in meanings.iter().filter(|(name, _)| name.trim() != *name) {
+            keys.insert(name.trim(), keys.meant(name.trim()));
+        }
         for (name, index) in copies {
-            keys.insert(name).copy = Some(index);
+            keys.insert(name, keys.meant(name)).copy = Some(index);
         }
         keys.after = (1..=keys.members.len()).collect();
         keys.most_members = keys.members.len() + STRANGERS;
         keys
     }
 
-    /// A feature whose name has blanks around it is found without them, too, unless two features would be.
-    fn add_aliases(&mut self) {
-        let mut aliases: BTreeMap<String, Option<Meaning>> = BTreeMap::new();
-        for (name, &index) in &self.by_name {
-            let name = String::from_utf8_lossy(name);
-            if name.trim() != name && !self.by_name.contains_key(name.trim().as_bytes()) {
-                let meaning = Some(self.members[index].1.meaning.alias());
-                aliases.entry(name.trim().into()).and_modify(|found| *found = None).or_insert(meaning);
-            }
-        }
-        for (name, meaning) in aliases {
-            if let Some(meaning) = meaning {
-                self.insert(&name).meaning = meaning;
-            }
-        }
-    }
-
     /// What a name means that isn't among the members: nothing, unless it differs from one by blanks around it.
-    fn meant(&self, name: &[u8]) -> Meaning {
-        let name = std::str::from_utf8(name).unwrap_or_default();
-        let trimmed = Some(name.trim()).filter(|trimmed| trimmed.len() < name.len());
-        let index = trimmed.and_then(|trimmed| self.by_name.get(trimmed.as_bytes()));
-        index.map_or(Meaning::Copied, |&index| self.members[index].1.meaning.alias())
+    fn meant(&self, name: &str) -> Meaning {
+        let exact = |name: &str| self.by_name.get(name.as_bytes()).map(|&index| self.members[index].1.meaning.alias());
+        self.padded.find_alike(name, exact).unwrap_or(Meaning::Copied)
     }
 
-    fn insert(&mut self, name: &str) -> &mut Member {
+    /// The member of this name, which means this if it is new.
+    fn insert(&mut self, name: &str, meaning: Meaning) -> &mut Member {
         let index = *self.by_name.entry(name.as_bytes().into()).or_insert_with(|| {
             let index = self.members.len();
             // As writers render it: quoted, escaped where it must be, the colon at once behind it.
             let prefix = Prefix::new(format!("{}:", quoted(name)).as_bytes());
-            self.members.push((prefix, Member { index, meaning: Meaning::Copied, copy: None }));
+            self.members.push((prefix, Member { index, meaning, copy: None }));
             index
         });
         &mut self.members[index].1
@@ -154,13 +145,10 @@ impl Keys {
     ) -> Result<Option<Member>, Malformed> {
         let name = cursor.key()?.unescape(scratch)?;
         let mut found = self.by_name.get(name).copied();
-        let meaning = if found.is_none() { self.meant(name) } else { Meaning::Copied };
+        let text = std::str::from_utf8(name).ok();
+        let meaning = text.filter(|_| found.is_none()).map_or(Meaning::Copied, |name| self.meant(name));
         if found.is_none() && self.members.len() < self.most_members && name.len() <= STRANGER_BYTES {
-            found = std::str::from_utf8(name).ok().map(|name| {
-                let member = self.insert(name);
-                member.meaning = meaning;
-                member.index
-            });
+            found = text.map(|name| self.insert(name, meaning).index);
             // Nothing has come after it yet: behind it nothing is guessed.
             self.after.resize(self.members.len(), usize::MAX);
         }

@@ -14,7 +14,7 @@ use super::error::{InferError, TensorError};
 use crate::codec::json::Categories;
 use crate::model::signature::{Feature, Kind, Signature};
 use crate::record::Gap;
-use crate::texts;
+use crate::texts::{self, PaddedNames};
 
 /// The most tensors of a request. A tensor takes more memory than the fewest bytes that make one.
 const MAX_INPUTS: usize = 16_384;
@@ -92,21 +92,17 @@ impl Request<'_> {
             tensor.fill_matrix(&mut rows, features)?;
             return Ok(rows);
         }
-        let mut unfilled: HashMap<&str, usize> =
-            features.iter().enumerate().map(|(at, feature)| (feature.name.as_str(), at)).collect();
-        let mut trimmed = None;
+        let places: HashMap<&str, usize> = named(features).collect();
+        let exact = |name: &str| places.get(name).copied();
+        let padded = PaddedNames::new(named(features), exact);
+        let mut is_filled = vec![false; features.len()];
         for tensor in &self.inputs {
-            let exact = unfilled.remove(tensor.name.as_str());
-            // By blanks around its name a tensor may differ, once for each feature.
-            let alike = || {
-                let name = trimmed.get_or_insert_with(|| without_blanks(features)).remove(tensor.name.trim())?;
-                unfilled.remove(name)
+            let Some(at) = padded.find(&tensor.name, exact) else {
+                return Err(tensor.error(TensorError::UnknownFeature));
             };
-            let Some(at) = exact.or_else(alike) else {
-                let is_feature = features.iter().any(|feature| feature.name == tensor.name);
-                let error = if is_feature { TensorError::Repeated } else { TensorError::UnknownFeature };
-                return Err(tensor.error(error));
-            };
+            if std::mem::replace(&mut is_filled[at], true) {
+                return Err(tensor.error(TensorError::Repeated));
+            }
             if !matches!(*tensor.shape, [n] | [n, 1] if n == count) {
                 return Err(tensor.error(TensorError::Column { shape: tensor.shape.clone(), rows: count }));
             }
@@ -116,14 +112,9 @@ impl Request<'_> {
     }
 }
 
-/// The features' names by what they are without blanks around them. Of several that are the same then, none is meant.
-fn without_blanks(features: &[Feature]) -> HashMap<&str, &str> {
-    let mut names: HashMap<&str, Option<&str>> = HashMap::new();
-    for feature in features {
-        let name = feature.name.as_str();
-        names.entry(name.trim()).and_modify(|found| *found = None).or_insert(Some(name));
-    }
-    names.into_iter().filter_map(|(trimmed, name)| Some((trimmed, name?))).collect()
+/// The features' names and places.
+fn named(features: &[Feature]) -> impl Iterator<Item = (&str, usize)> {
+    features.iter().enumerate().map(|(at, feature)| (feature.name.as_str(), at))
 }
 
 impl InputTensor<'_> {

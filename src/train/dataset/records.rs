@@ -94,13 +94,15 @@ impl TableRecords {
         examples::check_features(&source, signature)?;
         let is_feature = |field: &&String| signature.features.iter().any(|feature| feature.name == **field);
         let fields: Vec<&String> = fields.iter().filter(|field| !is_feature(field)).collect();
-        let names: Vec<&String> =
-            signature.features.iter().map(|feature| &feature.name).chain(fields.iter().copied()).collect();
         let find = |name: &&String| {
             let missing = || source.bad_header(format!("there is no column {name:?} to copy (--fields)"));
             source.position(name).ok_or_else(missing)
         };
-        let wanted = names.iter().map(find).collect::<Result<_, _>>()?;
+        let times = signature.features.iter().filter(|feature| feature.kind == Kind::Time);
+        let times: Vec<&str> = times.map(|feature| feature.name.as_str()).collect();
+        // As in an evaluation, a column of times is no category and no number.
+        let mut wanted = source.wanted(signature.features.iter().map(|feature| &feature.name), None, &times)?;
+        wanted.extend(fields.iter().map(find).collect::<Result<Vec<_>, _>>()?);
         let key = |name: &String| format!("{}:", serde_json::Value::from(name.as_str()));
         let of_feature = |Feature { name, kind, .. }: &Feature| Member {
             key: key(name),

@@ -6,6 +6,7 @@ use super::source::{Cell, Source, Spot};
 use super::{DatasetError, Task};
 use crate::printable::shown;
 use crate::record::Gap;
+use crate::texts;
 
 /// A target of whole numbers is taken for classes up to this many distinct values.
 const MAX_INTEGER_CLASSES: usize = 20;
@@ -39,6 +40,8 @@ pub(super) struct Sight {
     not_boolean: bool,
     /// The first different texts that aren't finite numbers.
     examples: HashMap<String, Example>,
+    /// How many texts are numbers but for separators and signs.
+    written: usize,
 }
 
 impl Sight {
@@ -58,6 +61,7 @@ impl Sight {
         } else {
             self.numbers += 1;
         }
+        self.written += usize::from(number == Err(Gap::String) && is_written_number(&cell.text()));
         if number.is_err() {
             self.remember(&cell.text(), Example { at, row, count: 1, infinite: number == Err(Gap::NotFinite) });
         }
@@ -96,11 +100,30 @@ impl Sight {
         Err(sources[*file].bad_cell(*spot, name, format!("{text:?} isn't {what}")))
     }
 
+    /// A column of numbers that are written for people.
+    fn written_note(&self, sources: &[Source], name: &str) -> String {
+        let written = self.examples.iter().filter(|(text, _)| is_written_number(text));
+        let first = written.min_by_key(|(_, example)| example.row);
+        let such = first.map(|(text, Example { at: (file, spot), .. })| {
+            format!(", such as {} in {}", shown(text), sources[*file].place(*spot))
+        });
+        format!(
+            "column {} is categorical, though its cells look like numbers{}: write them without separators and signs, or use \
+             --decimal , where a comma stands before decimals; if they are names, use --categorical {name}",
+            shown(name),
+            such.unwrap_or_default(),
+        )
+    }
+
     /// What a person should know about a column that has both numbers and other cells: most are numbers, and yet it became
     /// categorical for the others; or it is numeric, and they are in test rows.
     pub(super) fn note(&self, sources: &[Source], name: &str, categorical: bool) -> Option<String> {
-        let (numbers, others) = (self.numbers, self.others);
-        if others == 0 || numbers <= others {
+        let (numbers, others, written) = (self.numbers, self.others, self.written);
+        if numbers <= others {
+            let is_written = categorical && numbers + 2 * written > others;
+            return is_written.then(|| self.written_note(sources, name));
+        }
+        if others == 0 {
             return None;
         }
         let mut examples: Vec<_> = self.examples.iter().filter(|(_, example)| !example.infinite).collect();
@@ -131,6 +154,17 @@ impl Sight {
             )
         })
     }
+}
+
+/// Whether a text is a number but for separators of thousands, a comma of decimals, a unit of money or a percent sign.
+fn is_written_number(text: &str) -> bool {
+    const AROUND: &str = "$€£¥%,_' \u{a0}\u{202f}";
+    // Most texts begin with a letter.
+    if text.starts_with(char::is_alphabetic) || !text.contains(|c: char| AROUND.contains(c)) {
+        return false;
+    }
+    let plain: String = text.chars().filter(|&c| !AROUND.contains(c)).collect();
+    texts::number(&plain).is_some_and(f64::is_finite)
 }
 
 /// A target column that a reading has passed.

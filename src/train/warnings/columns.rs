@@ -25,6 +25,9 @@ const LEAK_OF_NUMBERS: f64 = 0.98;
 /// Rows that are looked at, spread over all.
 const MAX_ROWS: usize = 10_000;
 
+/// Different numbers from which on they may be dates.
+const LEAST_DATES: usize = 10;
+
 /// Ranges that numbers are divided into, and how many rows each has at least.
 const RANGES: usize = 64;
 const ROWS_OF_RANGE: usize = 10;
@@ -80,14 +83,28 @@ fn of_column(table: &Table, sample: &Table, column: &Column, at: usize, is_time:
         // The table has those of the test rows, too.
         let trained: BTreeSet<usize> = all().filter(|value| !value.is_nan()).map(|value| value as usize).collect();
         let trained: Vec<&str> = trained.into_iter().map(|at| categories[at].as_str()).collect();
-        if is_mostly(&trained, |text| texts::seconds(text).is_some()) {
+        let is_iso = is_mostly(&trained, |text| texts::seconds(text).is_some());
+        if is_iso || is_mostly(&trained, texts::is_written_date) {
+            let rewrite = if is_iso { "" } else { "write them by ISO 8601, such as 2024-01-31, and " };
             let message = format!(
-                "column {name:?} has dates, and each of its {} is a category of its own: name it as --time, make features \
-                 of it (--datetime {name}=hour,weekday,month), or leave it out (--drop {name})",
+                "column {name:?} has dates, and each of its {} is a category of its own: {rewrite}name it as --time, make \
+                 features of it (--datetime {name}=hour,weekday,month), or leave it out (--drop {name})",
                 trained.len()
             );
             return warn("date_as_category", message);
         }
+    } else if counts.len() >= LEAST_DATES && are_dates(&there) {
+        let message = format!(
+            "column {name:?} has dates or times as numbers: name it as --time, make features of it (--datetime \
+             {name}=hour,weekday,month), or leave it out (--drop {name})"
+        );
+        return warn("date_as_number", message);
+    } else if counts.len() == 1 && all().filter(|value| !value.is_nan()).all(|value| value == there[0]) {
+        let message = format!(
+            "column {name:?} has one value in all rows that have any: only its gaps can teach anything (--indicator), so \
+             keep those or leave it out (--drop {name})"
+        );
+        return warn("constant", message);
     }
     if is_identifier(name, column, &there, counts.len(), table.len()) {
         let message = format!(
@@ -106,6 +123,14 @@ fn of_column(table: &Table, sample: &Table, column: &Column, at: usize, is_time:
         return warn("nearly_constant", message);
     }
     None
+}
+
+/// Whether all numbers are dates such as 20240131, or times from 2000 to 2040 in a unit of [`texts::epoch`].
+fn are_dates(numbers: &[f64]) -> bool {
+    const TIMES: std::ops::Range<f64> = 946_684_800.0..2_208_988_800.0;
+    let are_times = |unit: f64| numbers.iter().all(|number| TIMES.contains(&(number / unit)));
+    numbers.iter().all(|&number| texts::calendar_date(number).is_some())
+        || [1.0, 1e3, 1e6, 1e9].into_iter().any(are_times)
 }
 
 fn is_mostly(texts: &[&str], is_so: impl Fn(&str) -> bool) -> bool {

@@ -53,6 +53,11 @@ fn bookings() -> Table {
         ("label", None, Box::new(|row| if is_fraud(row) { 5.0 } else { -1.0 })),
         ("rare", None, Box::new(|row| f64::from(u8::from(row % 4000 == 1)))),
         ("balance", None, Box::new(|row| (noise(row, 5) * 1e7).round())),
+        ("due", Some((1..=28).map(|day| format!("{day:02}.02.2026")).collect()), Box::new(|row| (row % 28) as f64)),
+        ("day", None, Box::new(|row| (20_260_201 + row % 28) as f64)),
+        ("at", None, Box::new(|row| 1.77e12 + (noise(row, 6) * 1e10).round())),
+        ("bonus", None, Box::new(|row| if noise(row, 7) < 0.5 { 5.0 } else { Gap::Missing.value() })),
+        ("code", None, Box::new(|row| 1e8 + (noise(row, 8) * 3e9).round())),
     ];
     table(ROWS, columns, classes(ROWS))
 }
@@ -71,6 +76,10 @@ fn columns_that_are_no_features_are_named_and_others_are_not() {
             ("currency", "constant"),
             ("label", "target_copy"),
             ("rare", "nearly_constant"),
+            ("due", "date_as_category"),
+            ("day", "date_as_number"),
+            ("at", "date_as_number"),
+            ("bonus", "constant"),
         ]
     );
 }
@@ -85,7 +94,7 @@ fn columns_of_dates_are_no_identifiers_and_categories_of_test_rows_no_dates() {
     ];
     let table = table(500, columns, classes(500));
     let warned = |datetime: &[String]| kinds(&of_columns(&table, datetime)).join(" ");
-    assert_eq!((warned(&[]).as_str(), warned(&["when".into()]).as_str()), ("identifier", ""));
+    assert_eq!((warned(&[]).as_str(), warned(&["when".into()]).as_str()), ("date_as_number", ""));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::codec::json::scan::Cursor;
 use crate::record::Gap;
-use crate::texts;
+use crate::texts::{self, PaddedNames};
 
 /// From here on different integers are the same f64: such categories, ids perhaps, count as they are written only.
 const INEXACT: f64 = (1_u64 << 53) as f64;
@@ -12,9 +12,8 @@ const INEXACT: f64 = (1_u64 << 53) as f64;
 pub(crate) struct Categories {
     /// Sorted by name.
     names: Vec<(Box<[u8]>, f64)>,
-    /// Those whose names have blanks around them, sorted by what they are without. Of several that are the same then the first
-    /// one counts.
-    padded: Vec<(Box<[u8]>, f64)>,
+    /// Those whose names have blanks around them.
+    padded: PaddedNames<f64>,
     /// Those whose names are numbers, sorted by them.
     numbers: Vec<(f64, f64)>,
     /// The indices of false and true, if all categories are booleans. A gap for one that there isn't.
@@ -34,12 +33,8 @@ impl Categories {
             names.push((Box::default(), Gap::Missing.value()));
         }
         names.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let padded = categories.iter().zip(indices()).filter(|(name, _)| name.trim() != **name);
-        let mut padded: Vec<_> =
-            padded.map(|(name, index)| (Box::<[u8]>::from(name.trim().as_bytes()), index)).collect();
-        // The sort is stable.
-        padded.sort_by(|(a, _), (b, _)| a.cmp(b));
-        padded.dedup_by(|(next, _), (kept, _)| next == kept);
+        let padded = categories.iter().map(String::as_str).zip(indices());
+        let padded = PaddedNames::new(padded, |name| find(&names, name.as_bytes()));
         let numbers = categories.iter().map(|name| texts::number(name).map(|number| number + 0.0)).zip(indices());
         let numbers = numbers.filter_map(|(number, index)| Some((number?, index)));
         let mut numbers: Vec<_> = numbers.filter(|(number, _)| number.abs() < INEXACT).collect();
@@ -99,9 +94,7 @@ impl Categories {
     #[cold]
     fn meant(&self, name: &[u8], gap: Gap) -> f64 {
         let Ok(text) = std::str::from_utf8(name) else { return gap.value() };
-        let trimmed = text.trim().as_bytes();
-        let without_blanks = if trimmed.len() < name.len() { find(&self.names, trimmed) } else { None };
-        if let Some(index) = without_blanks.or_else(|| find(&self.padded, trimmed)) {
+        if let Some(index) = self.padded.find_alike(text, |name| find(&self.names, name.as_bytes())) {
             return index;
         }
         if texts::is_missing(text) {

@@ -227,7 +227,7 @@ impl Values {
             DataType::UInt32 => integers::<UInt32Type>(array),
             DataType::UInt64 => Values::Unsigned(array.as_primitive::<UInt64Type>().clone()),
             DataType::Float16 => Values::Numbers(numbers::<Float16Type>(array, f64::from)),
-            DataType::Float32 => Values::Numbers(numbers::<Float32Type>(array, f64::from)),
+            DataType::Float32 => Values::Numbers(numbers::<Float32Type>(array, single)),
             DataType::Float64 => Values::Numbers(numbers::<Float64Type>(array, f64::from)),
             DataType::Decimal32(..) => decimals::<Decimal32Type>(array),
             DataType::Decimal64(..) => decimals::<Decimal64Type>(array),
@@ -301,6 +301,16 @@ fn number(array: &Float64Array, row: usize) -> Option<f64> {
 
 fn numbers<T: ArrowPrimitiveType>(array: &dyn Array, number: impl Fn(T::Native) -> f64) -> Float64Array {
     array.as_primitive::<T>().unary(number)
+}
+
+/// A float of 32 bits by its shortest decimal, which CSV, JSON and HTTP have of it: 0.1, not 0.10000000149011612.
+fn single(value: f32) -> f64 {
+    const WHOLE: f32 = (1 << f32::MANTISSA_DIGITS) as f32;
+    let exact = f64::from(value);
+    if !value.is_finite() || value.fract() == 0.0 && value.abs() <= WHOLE {
+        return exact;
+    }
+    format!("{value:e}").parse().unwrap_or(exact)
 }
 
 fn integers<T: ArrowPrimitiveType<Native: Into<i64>>>(array: &dyn Array) -> Values {

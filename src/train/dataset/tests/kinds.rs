@@ -82,6 +82,27 @@ fn words_for_nothing_are_missing_or_named() {
     }
 }
 
+/// As Excel and reports write them.
+#[test]
+fn numbers_with_separators_and_signs_are_named() {
+    let text = |cell: &str| {
+        let rows: String = (0..40).map(|row| format!("\"{}\";{row};{}\n", cell.replace('#', "7"), row % 2)).collect();
+        format!("amount;x;t\n{rows}")
+    };
+    for cell in ["$1,00#.50", "12 %", "1_000", "1'00#.5", "1,00#,000", "-€5", "5\u{a0}000"] {
+        let notes = notes(&text(cell), &columns("t"));
+        let expected = format!(
+            "column \"amount\" is categorical, though its cells look like numbers, such as {:?} in line 2: ",
+            cell.replace('#', "7")
+        );
+        assert!(notes.last().unwrap().contains(&expected), "{cell}: {notes:?}");
+    }
+    for cell in ["red", "2024-01-01", "10:30", "1-2", "A 5", "5th", "52.5, 13.4", "x,y"] {
+        let notes = notes(&text(cell), &columns("t"));
+        assert!(!notes.iter().any(|note| note.contains("amount")), "{cell}: {notes:?}");
+    }
+}
+
 /// Case b04.
 #[test]
 fn blanks_stay_where_they_are_and_make_no_difference() {

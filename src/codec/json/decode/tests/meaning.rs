@@ -23,6 +23,7 @@ fn blanks_words_for_nothing_and_spellings_of_booleans_make_no_difference() {
         }
         assert_eq!(index(&[name, &padded], &format!("\"{padded}\"")), Err(1.0), "the exact name comes first");
         assert_eq!(index(&["x", &padded], "\"private\""), Ok(Gap::Unknown));
+        assert_eq!(index(&[name, &padded], &format!("\"{name} \"")), Ok(Gap::Unknown), "neither of two is meant");
     }
     // Case b01.
     for categories in [["False", "True"], ["false", "true"], ["FALSE", "TRUE"], ["f", "t"]] {
@@ -64,5 +65,9 @@ fn blanks_around_names_of_members_make_no_difference() {
     assert_eq!(decode(["a", "b"], r#"{" a":1,"a":3,"b":2}"#), [Some(3.0), Some(2.0)]);
     assert_eq!(decode(["a", "b"], r#"{"a":3," a":1,"b":2}"#), [Some(3.0), Some(2.0)]);
     assert_eq!(decode(["a", " a"], r#"{"a":3," a":1}"#), [Some(3.0), Some(1.0)]);
+    assert_eq!(decode(["a", "b"], r#"{"a":null," a":1,"b":2}"#), [None, Some(2.0)], "null counts, too");
+    assert_eq!(decode(["a", "b"], r#"{" a":1,"a":null,"b":2}"#), [None, Some(2.0)]);
+    assert_eq!(decode(["a", "b"], r#"{"a":1," a":3,"a":null,"b":2}"#), [None, Some(2.0)]);
     assert_eq!(decode([" a", "a "], r#"{"a":3}"#), [None, None], "neither of two is meant");
+    assert_eq!(decode(["a", " a"], r#"{"a ":3}"#), [None, None], "neither of two, though one has no blanks");
 }

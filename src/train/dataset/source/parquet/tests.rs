@@ -16,8 +16,9 @@ use parquet::file::metadata::{
 use parquet::file::properties::WriterProperties;
 use tempfile::NamedTempFile;
 
-use super::super::super::{Columns, Outline, Table, TargetValues, Task};
+use super::super::super::{Columns, Outline, ReadOptions, Table, TableRecords, TargetValues, Task};
 use super::*;
+use crate::model::signature::{Feature, Kind, Missing, Signature, Target as SignatureTarget, Unknown};
 use crate::record::Gap;
 use crate::train::time::Scale;
 
@@ -139,6 +140,21 @@ fn dates_and_timestamps_are_times() {
     assert!(read(vec![x(), ("when", array(moments)), y()], &dropped).is_ok());
 }
 
+/// A model that was trained on a CSV has texts for them.
+#[test]
+fn times_are_not_predicted_as_categories() {
+    let categories = vec!["2013-07-01".to_owned()];
+    let kind = Kind::Categorical { categories, unknown: Unknown::Zeros };
+    let signature = Signature {
+        features: vec![Feature { name: "when".into(), kind, missing: Missing::Zeros }],
+        target: SignatureTarget::Regression { names: vec!["y".into()] },
+    };
+    let file = write(vec![("when", array(Date32Array::from(vec![15_887])))], Compression::SNAPPY);
+    let opened = TableRecords::open(&[file.path().into()], &signature, &[], &ReadOptions::default());
+    let error = opened.err().unwrap().to_string();
+    assert!(error.contains(r#"column "when" holds points in time"#), "{error}");
+}
+
 #[test]
 fn what_is_neither_number_nor_text_is_named() {
     let lists = ListArray::from_iter_primitive::<Int64Type, _, _>([Some(vec![Some(1)]), None]);
@@ -255,6 +271,21 @@ fn large_integers_are_exact() {
         assert_eq!((classes, rows), (&names(&["9007199254740992", "9007199254740993"]).unwrap(), &vec![0, 1]));
         assert_eq!(table.features[0].categories, names(&["18446744073709551614", "18446744073709551615"]));
     }
+}
+
+/// CSV, JSON and HTTP have the shortest decimals of such a float.
+#[test]
+fn floats_of_32_bits_are_their_decimals() {
+    let singles = [0.1, -2.3436744, 1.234_567_9e10, 1e-40, 3.0, 16_777_216.0, f32::MAX];
+    let columns = |options: &Columns| {
+        let y = array(StringArray::from(vec!["a", "b", "a", "b", "a", "b", "a"]));
+        read(vec![("x", array(Float32Array::from(singles.to_vec()))), ("y", y)], options).unwrap()
+    };
+    let table = columns(&self::columns());
+    let expected = [0.1, -2.3436744, 12_345_679_000.0, 1e-40, 3.0, 16_777_216.0, 3.4028235e38];
+    assert_eq!(table.rows.column(0).to_vec(), expected);
+    let table = columns(&Columns { categorical: vec!["x".into()], ..self::columns() });
+    assert!(table.features[0].categories.as_ref().unwrap().contains(&"0.1".to_owned()), "{:?}", table.features);
 }
 
 #[test]
