@@ -10,6 +10,7 @@ use crate::support::kafka::{
     keys, produce, producer, send, start_all,
 };
 use crate::support::models::{keyed, publish_first, setup_with_model};
+use crate::support::states::await_state;
 use crate::support::weir::{Setup, Weir};
 use crate::support::{eventually, within};
 
@@ -94,8 +95,13 @@ fn an_output_without_a_leader_stops_no_other_route() {
     let waiting = keyed("waiting", 30_000);
     produce(&waits.brokers, &waits.input, waiting.clone());
     await_standstill(&weir);
+    await_state(&weir, "route_stalled", &[&waits, &goes_on]);
     produce(&goes_on.brokers, &goes_on.input, keyed("other", 1_000));
     assert_eq!(keys(&others.take(1_000)), keys(&keyed("other", 1_000)));
+    eventually("what the other route consumed is counted", || {
+        (weir.metric("weir_consumer_position", "second") == 1_000.0).then_some(())
+    });
+    await_state(&weir, "route_stalled_later", &[&waits, &goes_on]);
 
     let _last = Kafka::start_with(&nodes[2].arguments);
     outputs.await_all(&waiting);

@@ -3,6 +3,8 @@
 //!
 //! The value sets and the tests of the rules are in `tests/helm/`. `scripts/setup test` brings the tools.
 
+mod recorded;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
@@ -20,8 +22,13 @@ use crate::support::tools::tool;
 /// The value sets, by file name in `tests/helm/`.
 const VALUE_SETS: [&str; 4] = ["minimal", "full", "sasl-tls", "operators"];
 
-const RULE_TESTS: [&str; 3] =
-    ["tests/helm/rules_test.yaml", "tests/helm/windows_test.yaml", "tests/helm/week_test.yaml"];
+const RULE_TESTS: [&str; 5] = [
+    "tests/helm/rules_test.yaml",
+    "tests/helm/windows_test.yaml",
+    "tests/helm/week_test.yaml",
+    "tests/helm/gaps_test.yaml",
+    "tests/helm/outage_test.yaml",
+];
 
 /// The oldest Kubernetes that the chart says it supports.
 const KUBERNETES: &str = "1.27.0";
@@ -296,45 +303,6 @@ fn alerts_are_tested_and_say_what_to_do() {
         }
         assert!(["warning", "critical"].contains(&text(&rule["labels"]["severity"])), "{name}");
     }
-}
-
-/// The series that real weirs exported (`tests/support/states.rs`), as if they stayed so for 40 minutes.
-#[test]
-fn the_states_of_a_real_weir_raise_their_alert_and_no_other() {
-    const STATES: [(&str, Option<&str>); 5] = [
-        ("healthy", None),
-        ("no_model", Some("WeirNoModel")),
-        ("paused", Some("WeirRoutePaused")),
-        ("output_refused", Some("WeirOutputRefused")),
-        ("version_refused", Some("WeirModelRefused")),
-    ];
-    let test = |(state, alert): (&str, Option<&str>)| {
-        let kept = fs::read_to_string(state_file(state)).unwrap();
-        let lines = kept.lines().map(|line| line.rsplit_once("} ").unwrap());
-        let series = lines.map(|(series, value)| {
-            json!({"series": format!("{series}, job=\"weir\", instance=\"a\"}}"), "values": format!("{value}x40")})
-        });
-        let up = json!({"series": "up{job=\"weir\", instance=\"a\"}", "values": "1x40"});
-        let firing: Vec<_> =
-            alert.iter().map(|name| json!({"labels": format!("{{alertname=\"{name}\"}}"), "value": 1})).collect();
-        let alerts = "group by (alertname) (ALERTS{alertstate=\"firing\"})";
-        json!({
-            "name": state,
-            "interval": "1m",
-            "input_series": series.chain([up]).collect::<Vec<_>>(),
-            "promql_expr_test": [{"expr": alerts, "eval_time": "40m", "exp_samples": firing}],
-        })
-    };
-    let tests = json!({
-        "rule_files": RULE_FILES.map(|file| root().join(file)),
-        "evaluation_interval": "1m",
-        "tests": STATES.map(test),
-    });
-    let folder = tempfile::tempdir().unwrap();
-    // JSON is YAML.
-    let file = folder.path().join("states_test.yaml");
-    fs::write(&file, tests.to_string()).unwrap();
-    succeed(Command::new(tool("promtool")).args(["test", "rules"]).arg(file));
 }
 
 /// An alert that is tested with series that no weir has can't fire. Prometheus adds some labels, and `le` is a histogram's.

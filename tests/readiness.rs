@@ -115,6 +115,14 @@ fn is_unready_without_its_group(delivery: &str) {
     change(&setup.brokers, &[&describe[..], &group].concat());
     produce(&setup.brokers, &setup.input, keyed("denied", 10));
     weir.await_not_ready(&format!("no READ on group {}", setup.group));
+    if delivery == "exactly_once" {
+        let aborted = || weir.metric("weir_commits_total", "aborted");
+        eventually("a transaction is aborted", || (aborted() > 0.0).then_some(()));
+        let before = aborted();
+        await_state(&weir, "transactions_aborted", &[&setup]);
+        eventually("two more are", || (aborted() > before + 1.0).then_some(()));
+        await_state(&weir, "transactions_aborted_later", &[&setup]);
+    }
 
     change(&setup.brokers, &[&["--remove", "--force"], &group[..]].concat());
     weir.await_ready();

@@ -26,6 +26,8 @@ pub struct DriftComparison {
     pub psi: Option<f64>,
     /// An index above this is drift ([`threshold`]).
     pub threshold: f64,
+    /// What chance may add to the index.
+    pub chance: f64,
 }
 
 /// Whether a feature is compared with its training data. A feature without an index isn't a healthy one.
@@ -80,18 +82,25 @@ impl DriftComparison {
             DriftStatus::Compared
         };
         let psi = (status == DriftStatus::Compared).then(|| psi(training, live));
-        DriftComparison { rows, status, psi, threshold: threshold(training.len(), trained, rows) }
+        let chance = chance(training.len(), trained, rows);
+        DriftComparison { rows, status, psi, threshold: threshold(training.len(), trained, rows), chance }
     }
 
     /// Of a feature that isn't to be compared.
     pub fn excluded(live: &[u64]) -> DriftComparison {
         let rows = live.iter().sum();
-        DriftComparison { rows, status: DriftStatus::Excluded, psi: None, threshold: f64::INFINITY }
+        let never = f64::INFINITY;
+        DriftComparison { rows, status: DriftStatus::Excluded, psi: None, threshold: never, chance: never }
     }
 
     /// Whether the feature has drifted.
     pub fn is_drift(&self) -> bool {
-        self.psi.is_some_and(|psi| psi > self.threshold)
+        self.exceeds(THRESHOLD)
+    }
+
+    /// Whether the index is above `least`, and above what chance explains.
+    pub fn exceeds(&self, least: f64) -> bool {
+        self.psi.is_some_and(|psi| psi > self.chance.max(least))
     }
 }
 
@@ -117,14 +126,18 @@ pub fn psi(training: &[f64], live: &[u64]) -> f64 {
     (terms.sum::<f64>() - (1.0 / rows + 1.0 / trained) * (training.len() - 1) as f64).max(0.0)
 }
 
-/// The index that counts as drift: [`THRESHOLD`], or what chance may add to the average if that is more. With
-/// `k = bins - 1` that is `(1/n + 1/m) · (2 √(k x) + 2 x)`: a χ² variable exceeds its mean `k` by `2 √(k x) + 2 x` with
-/// a probability of at most `e^-x` (Laurent and Massart, "Adaptive estimation of a quadratic functional by model
-/// selection", Annals of Statistics 28, 2000, lemma 1).
+/// The index that counts as drift: [`THRESHOLD`], or what chance may add if that is more.
 pub fn threshold(bins: usize, trained: f64, rows: u64) -> f64 {
+    chance(bins, trained, rows).max(THRESHOLD)
+}
+
+/// What chance may add to the average index. With `k = bins - 1` that is `(1/n + 1/m) · (2 √(k x) + 2 x)`: a χ² variable
+/// exceeds its mean `k` by `2 √(k x) + 2 x` with a probability of at most `e^-x` (Laurent and Massart, "Adaptive estimation of a quadratic functional by model
+/// selection", Annals of Statistics 28, 2000, lemma 1).
+fn chance(bins: usize, trained: f64, rows: u64) -> f64 {
     let freedom = bins.saturating_sub(1) as f64;
     let noise = 1.0 / rows as f64 + 1.0 / trained;
-    (noise * (2.0 * (freedom * LOG_CHANCE).sqrt() + 2.0 * LOG_CHANCE)).max(THRESHOLD)
+    noise * (2.0 * (freedom * LOG_CHANCE).sqrt() + 2.0 * LOG_CHANCE)
 }
 
 #[cfg(test)]
@@ -171,5 +184,9 @@ mod tests {
         assert_eq!(status(&[0.0, 0.0], &[100, 100]), DriftStatus::NoBaseline);
         assert!(DriftComparison::of(&[500.0, 500.0], &[900, 100]).is_drift());
         assert!(!DriftComparison::of(&[500.0, 500.0], &[510, 490]).is_drift());
+        // An index of 0.0387, of which chance may explain 0.0040.
+        let small = DriftComparison::of(&[5_000.0, 5_000.0], &[5_980, 4_020]);
+        assert!(small.exceeds(0.03) && !small.exceeds(0.039) && !small.is_drift(), "{small:?}");
+        assert!(!DriftComparison::excluded(&[900, 100]).exceeds(0.0));
     }
 }

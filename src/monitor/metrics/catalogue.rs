@@ -160,7 +160,7 @@ catalogue! {
     drift: GaugeVec = "weir_drift" {"route", "model", "version", "feature", "window", "statistic"}
         "Distance of the live data of the window from the training data.";
     drift_rows: IntGaugeVec = "weir_drift_rows" {"route", "model", "version", "feature", "window", "status"}
-        "Rows in the window, and whether they are compared: compared, few_rows, few_training_rows, no_baseline, excluded.";
+        "Rows in the window, and whether they are compared: compared, drifted (compared, and above the threshold), few_rows, few_training_rows, no_baseline, excluded.";
 }
 
 /// 10 µs to an hour: scoring a batch takes tens of microseconds, delivering it with a slow broker seconds, and with one that is

@@ -24,6 +24,10 @@ const KEPT: usize = 4;
 /// The label `statistic` of `weir_drift`.
 const PSI: &str = "psi";
 
+/// The label `status` of features that are compared and above their threshold. Alerts take it where no rule of Prometheus
+/// computes the index.
+const DRIFTED: &str = "drifted";
+
 /// The shared counters of one model version of a route.
 #[derive(Debug)]
 pub(super) struct Tally {
@@ -214,10 +218,10 @@ impl Tally {
             let labels = [&self.route, &self.model, &self.version, &column.label];
             families.baseline_rows.with_label_values(&labels).set(rows as i64);
             families.baseline_bins.with_label_values(&labels).set(column.bins.len() as i64);
-            let threshold = self.drift.threshold.get(&column.label).unwrap_or(&self.config.drift_threshold);
+            let threshold = self.least_threshold(column);
             for window in &self.config.drift_windows {
                 let labels = [&self.route, &self.model, &self.version, &column.label, &window.name];
-                families.drift_threshold.with_label_values(&labels).set(*threshold);
+                families.drift_threshold.with_label_values(&labels).set(threshold);
             }
             let rows = rows as f64;
             for (bin, &count) in column.bins.iter().zip(&column.training) {
@@ -225,6 +229,11 @@ impl Tally {
                 families.baseline_bin.with_label_values(&labels).set(count as f64 / rows);
             }
         }
+    }
+
+    /// What the configuration says an index of drift is above.
+    fn least_threshold(&self, column: &Column) -> f64 {
+        *self.drift.threshold.get(&column.label).unwrap_or(&self.config.drift_threshold)
     }
 
     /// Calls `each` with the labels and the ratio of the periods.
@@ -242,9 +251,11 @@ impl Tally {
             Some(psi) => families.drift.with_label_values(&[route, model, version, feature, window, PSI]).set(psi),
             None => forget(families.drift.remove_label_values(&[route, model, version, feature, window, PSI])),
         }
-        for status in DriftStatus::ALL {
-            let labels = [route, model, version, feature, window, status.as_str()];
-            match found.filter(|found| found.status == status) {
+        let is_drift = |found: &DriftComparison| found.exceeds(self.least_threshold(column));
+        let status_of = |found: &DriftComparison| if is_drift(found) { DRIFTED } else { found.status.as_str() };
+        for status in DriftStatus::ALL.map(DriftStatus::as_str).into_iter().chain([DRIFTED]) {
+            let labels = [route, model, version, feature, window, status];
+            match found.filter(|found| status_of(found) == status) {
                 Some(found) => families.drift_rows.with_label_values(&labels).set(found.rows as i64),
                 None => forget(families.drift_rows.remove_label_values(&labels)),
             }

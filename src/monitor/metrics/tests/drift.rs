@@ -53,7 +53,7 @@ fn drift_is_silent_at_first_and_then_names_the_strongest_feature() {
     assert_eq!((status("few_rows"), status("compared")), (Some(199.0), None));
     rows(801);
     metrics.tick(start + Duration::from_secs(1));
-    assert_eq!((status("few_rows"), status("compared")), (None, Some(1_000.0)));
+    assert_eq!((status("few_rows"), status("compared"), status("drifted")), (None, None, Some(1_000.0)));
     let drift = metrics.drift("flights", 7);
     assert_eq!(drift.iter().map(|(feature, _)| feature.as_str()).collect::<Vec<_>>(), ["origin", "delay"]);
     // Bins missing, unknown, EWR, JFK: training (0, 0, 50, 50), live (0, 0, 0, 1000).
@@ -167,6 +167,29 @@ fn a_route_excludes_features_and_has_thresholds_of_its_own() {
     let threshold = |route: &str, feature: &str| samples[&of("weir_drift_threshold", route, feature)[0]];
     assert_eq!((threshold("one", "delay"), threshold("two", "delay")), (0.3, 0.05));
     assert_eq!(threshold("one", "prediction"), 0.05);
+}
+
+#[test]
+fn a_feature_has_drifted_when_its_index_is_above_the_threshold_of_its_route() {
+    let drift = RouteDrift { exclude: Vec::new(), threshold: BTreeMap::from([("origin".into(), 5.0)]) };
+    let of_routes = BTreeMap::from([("one".to_owned(), drift)]);
+    // An alert needs it where no fleet is compared.
+    let metrics = Metrics::register(Registry::new(), monitoring(DriftScope::Process), of_routes);
+    let model = flights(7);
+    for route in ["one", "two"] {
+        metrics.serving(route, &production(), &model);
+        metrics.route(route).model(&model).observe_rows(delays(1_000, 1.0).view());
+    }
+    metrics.tick(Instant::now());
+    let samples = samples(&metrics);
+    let status = |route: &str, feature: &str| {
+        let labels = [format!("route={route:?}"), format!("feature={feature:?}")];
+        let rows = samples.keys().filter(|name| name.starts_with("weir_drift_rows"));
+        let of_feature = rows.filter(|name| labels.iter().all(|label| name.contains(label)));
+        of_feature.map(|name| name.split("status=\"").nth(1).unwrap().split('"').next().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!((status("one", "origin"), status("two", "origin")), (vec!["compared"], vec!["drifted"]));
+    assert_eq!((status("one", "delay"), status("two", "delay")), (vec!["compared"], vec!["compared"]));
 }
 
 #[test]
