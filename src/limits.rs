@@ -16,6 +16,14 @@ const NAME_BYTES: usize = 1 << 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits(NonZeroU32);
 
+/// A name has more bytes than the limits allow.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the name {} has {} bytes, {most} are the limit: --limit-factor raises it", shown(name), name.len())]
+pub struct LongNameError {
+    name: String,
+    most: usize,
+}
+
 impl Default for Limits {
     fn default() -> Limits {
         Limits(NonZeroU32::MIN)
@@ -38,14 +46,10 @@ impl Limits {
         self.raise(ROW_BYTES)
     }
 
-    /// What is wrong with a name, if it is too long.
-    pub fn check_name(self, name: &str) -> Result<(), String> {
+    /// Whether a name is short enough.
+    pub fn check_name(self, name: &str) -> Result<(), LongNameError> {
         let most = self.raise(NAME_BYTES);
-        if name.len() <= most {
-            return Ok(());
-        }
-        let bytes = name.len();
-        Err(format!("the name {} has {bytes} bytes, {most} are the limit: --limit-factor raises it", shown(name)))
+        if name.len() <= most { Ok(()) } else { Err(LongNameError { name: name.into(), most }) }
     }
 
     /// Reads the rest of a line, its line feed included, behind what is in `line`. Returns the bytes read, 0 at the end.
@@ -93,7 +97,7 @@ mod tests {
     fn a_name_that_is_too_long_is_not_quoted_whole() {
         let [fits, longer] = [NAME_BYTES, NAME_BYTES + 1].map(|bytes| "x".repeat(bytes));
         assert_eq!(Limits::default().check_name(&fits), Ok(()));
-        let problem = Limits::default().check_name(&longer).unwrap_err();
+        let problem = Limits::default().check_name(&longer).unwrap_err().to_string();
         assert!(problem.ends_with("x\"… has 1025 bytes, 1024 are the limit: --limit-factor raises it"), "{problem}");
         assert_eq!(Limits::times(NonZeroU32::new(2).unwrap()).check_name(&longer), Ok(()));
     }

@@ -5,13 +5,15 @@
 
 mod admission;
 mod data;
+mod error;
 mod predict;
 mod request;
 
 pub(super) use admission::Admission;
 #[cfg(test)]
 pub(super) use admission::BODY_LIMIT;
-pub use predict::{InferError, InferenceAnswer, answer};
+pub use error::{InferError, TensorError};
+pub use predict::{InferenceAnswer, answer};
 
 use std::sync::Arc;
 use std::time::Instant;

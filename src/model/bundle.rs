@@ -329,7 +329,7 @@ impl Manifest {
         let invalid = |reason| BundleError::Invalid { file: MANIFEST, reason };
         self.signature.validate().map_err(invalid)?;
         let preprocess = Preprocess::new(&self.signature, &self.preprocessing).map_err(invalid)?;
-        self.network.check(preprocess.width(), &self.signature.target).map_err(invalid)?;
+        self.network.check(preprocess.width(), &self.signature.target)?;
         if let Some(decision) = &self.decision {
             decision.validate(&self.signature.target).map_err(invalid)?;
         }
@@ -369,34 +369,35 @@ impl Network {
         self.layers.iter().map(layer).fold(1 << 20, |sum: u64, bytes| sum.saturating_add(bytes).saturating_add(4096))
     }
 
-    fn check(&self, columns: usize, target: &Target) -> Result<(), String> {
+    fn check(&self, columns: usize, target: &Target) -> Result<(), BundleError> {
+        let invalid = |reason| Err(BundleError::Invalid { file: MANIFEST, reason });
         let mut width = columns;
         for (index, layer) in self.layers.iter().enumerate() {
             if layer.inputs != width {
                 let before = if index == 0 { "the preprocessing" } else { "the layer before" };
-                return Err(format!("layer {index} has {} inputs, {before} gives {width}", layer.inputs));
+                return invalid(format!("layer {index} has {} inputs, {before} gives {width}", layer.inputs));
             }
             if layer.outputs == 0 {
-                return Err(format!("layer {index} has no outputs"));
+                return invalid(format!("layer {index} has no outputs"));
             }
             width = layer.outputs;
         }
         if self.layers.is_empty() {
-            return Err("the network has no layers".into());
+            return invalid("the network has no layers".into());
         }
         let expected = match (target, self.output) {
             (Target::Regression { names }, Output::Identity) => names.len(),
             (Target::Classification { classes, .. }, Output::Softmax | Output::Normalized) => classes.len(),
             (Target::Classification { classes, .. }, Output::Logistic) if classes.len() == 2 => 1,
             (Target::Classification { classes, .. }, output) => {
-                return Err(format!("the output {output:?} can't give probabilities of {} classes", classes.len()));
+                return invalid(format!("the output {output:?} can't give probabilities of {} classes", classes.len()));
             }
             (Target::Regression { .. }, output) => {
-                return Err(format!("the output {output:?} is not for a regression"));
+                return invalid(format!("the output {output:?} is not for a regression"));
             }
         };
         if width != expected {
-            return Err(format!("the last layer has {width} outputs, the target needs {expected}"));
+            return invalid(format!("the last layer has {width} outputs, the target needs {expected}"));
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::Model;
 use super::reference::ModelRef;
 use super::slot::Slot;
-use super::store::Store;
+use super::store::{Store, StoreError};
 use crate::logging::chain;
 use crate::repeat::repeat_blocking;
 
@@ -59,6 +59,15 @@ pub enum Event {
         /// Why, with all causes.
         reason: String,
     },
+}
+
+/// Why a version can't be served.
+#[derive(Debug, thiserror::Error)]
+enum LoadError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("model {name:?} version {version}: the load panicked; please report it")]
+    Panicked { name: String, version: u64 },
 }
 
 /// Keeps the slots of all routes at the versions that their references name.
@@ -128,7 +137,7 @@ impl Rollout {
             } else if !target.refused_lately(version, now) {
                 match self.obtain(index, version) {
                     Ok((model, took)) => self.put(index, model, took),
-                    Err(reason) => self.report_trouble(index, Some(version), reason, now),
+                    Err(error) => self.report_trouble(index, Some(version), chain(&error), now),
                 }
             }
         }
@@ -138,7 +147,7 @@ impl Rollout {
     }
 
     /// The version, loaded now unless another reference has it.
-    fn obtain(&self, index: usize, version: u64) -> Result<(Arc<Model>, Option<Duration>), String> {
+    fn obtain(&self, index: usize, version: u64) -> Result<(Arc<Model>, Option<Duration>), LoadError> {
         let name = &self.targets[index].reference.name;
         let mut held = self.targets.iter().filter_map(|target| target.current.as_ref());
         if let Some(model) = held.find(|model| model.name() == name && model.version() == version) {
@@ -148,8 +157,8 @@ impl Rollout {
         // A version must not be able to end the watch, whatever is in it: a panic refuses it like an error.
         match catch_unwind(AssertUnwindSafe(|| self.store.load(name, version))) {
             Ok(Ok(model)) => Ok((Arc::new(model), Some(start.elapsed()))),
-            Ok(Err(error)) => Err(chain(&error)),
-            Err(_) => Err(format!("model {name:?} version {version}: the load panicked; please report it")),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(LoadError::Panicked { name: name.clone(), version }),
         }
     }
 

@@ -6,10 +6,12 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::error::TensorError;
+
 /// The tensor datatypes that JSON can carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
-pub(super) enum Datatype {
+pub enum Datatype {
     Bool,
     Uint8,
     Uint16,
@@ -44,16 +46,18 @@ pub(super) fn read_data(
     data: &RawValue,
     datatype: Datatype,
     shape: &[usize],
-    put: &mut dyn FnMut(usize, TensorValue<'_>) -> Result<(), String>,
-) -> Result<(), String> {
+    put: &mut dyn FnMut(usize, TensorValue<'_>) -> Result<(), TensorError>,
+) -> Result<(), TensorError> {
     let expected: usize = shape.iter().product();
     let mut reader = DataReader { datatype, shape, expected, put, read: 0, nested: None, error: None };
     let mut json = serde_json::Deserializer::from_str(data.get());
     let read = DataLevel { reader: &mut reader, depth: 0 }.deserialize(&mut json);
     match (reader.error, read) {
         (Some(error), _) => Err(error),
-        (None, Err(error)) => Err(format!("the data at index {}: {error}", reader.read)),
-        (None, Ok(())) if reader.read != expected => Err(format!("shape {shape:?} for {} values", reader.read)),
+        (None, Err(error)) => Err(TensorError::Json { at: reader.read, error }),
+        (None, Ok(())) if reader.read != expected => {
+            Err(TensorError::Count { shape: shape.to_vec(), values: reader.read })
+        }
         (None, Ok(())) => Ok(()),
     }
 }
@@ -63,13 +67,13 @@ struct DataReader<'t> {
     shape: &'t [usize],
     /// The product of the shape.
     expected: usize,
-    put: &'t mut dyn FnMut(usize, TensorValue<'_>) -> Result<(), String>,
+    put: &'t mut dyn FnMut(usize, TensorValue<'_>) -> Result<(), TensorError>,
     /// The values that have been read.
     read: usize,
     /// Whether the data is nested, once the first value has shown it.
     nested: Option<bool>,
     /// What is wrong. serde_json would add a place within the data to it.
-    error: Option<String>,
+    error: Option<TensorError>,
 }
 
 impl DataReader<'_> {
@@ -98,11 +102,11 @@ impl DataReader<'_> {
         Ok(())
     }
 
-    fn otherwise_nested(&self) -> String {
-        format!("the data is neither flat nor nested as its shape {:?} says", self.shape)
+    fn otherwise_nested(&self) -> TensorError {
+        TensorError::Nesting(self.shape.to_vec())
     }
 
-    fn fail<E: Error>(&mut self, error: String) -> Result<(), E> {
+    fn fail<E: Error>(&mut self, error: TensorError) -> Result<(), E> {
         self.error = Some(error);
         Err(E::custom("reported by the reader"))
     }
@@ -170,7 +174,7 @@ const INEXACT: f64 = (1_u64 << 53) as f64;
 
 impl Datatype {
     /// The value as one of this datatype. An integer may be written as `3.0` or `3e2`.
-    fn check(self, at: usize, value: TensorValue<'_>) -> Result<TensorValue<'_>, String> {
+    fn check(self, at: usize, value: TensorValue<'_>) -> Result<TensorValue<'_>, TensorError> {
         let checked = match (value, self.integers()) {
             (TensorValue::Missing, _) => Some(value),
             (TensorValue::Bool(_), _) => (self == Datatype::Bool).then_some(value),
@@ -185,7 +189,7 @@ impl Datatype {
             }
             (TensorValue::Number(number), None) => self.can_hold(number).then_some(value),
         };
-        checked.ok_or_else(|| format!("{value} at index {at} is no {self}, which takes {}", self.range()))
+        checked.ok_or_else(|| TensorError::Value { value: value.to_string(), at, datatype: self })
     }
 
     /// The least and the greatest integer, of the datatypes of integers.
@@ -213,7 +217,8 @@ impl Datatype {
         }
     }
 
-    fn range(self) -> String {
+    /// The values that it takes, for messages.
+    pub(super) fn range(self) -> String {
         let up_to = |greatest: &str| format!("numbers from -{greatest} to {greatest}");
         match (self, self.integers()) {
             (_, Some((from, to))) => format!("integers from {from} to {to}"),

@@ -3,39 +3,13 @@
 use ndarray::{Array2, Axis, Slice};
 use serde::Serialize;
 
+use super::error::InferError;
 use super::request::Request;
 use super::{PREDICTION, PROBABILITIES};
 use crate::model::Model;
 use crate::model::decision::ClassDecision;
 use crate::model::signature::{Signature, Target};
 use crate::record::{Reason, Rejection};
-
-/// Why a request can't be answered: always something about the request.
-#[derive(Debug, thiserror::Error)]
-pub enum InferError {
-    /// It isn't JSON, or not a request.
-    #[error("the body is not an inference request: {0}")]
-    Body(#[from] serde_json::Error),
-    /// It asks for what can't be.
-    #[error("{0}")]
-    Request(String),
-    /// An input doesn't fit the model.
-    #[error("input {tensor:?}: {reason}")]
-    Input {
-        /// Its name.
-        tensor: String,
-        /// Why not.
-        reason: String,
-    },
-    /// A row can't be scored.
-    #[error("row {row}: {rejection}")]
-    Row {
-        /// Which one, from 0.
-        row: usize,
-        /// Why not.
-        rejection: Rejection,
-    },
-}
 
 #[derive(Debug, Serialize)]
 struct Answer<'a> {
@@ -161,10 +135,10 @@ fn wanted(request: &Request<'_>, target: &Target) -> Result<Vec<&'static str>, I
     let mut wanted = Vec::new();
     for name in outputs.names() {
         let Some(&output) = all.iter().find(|&&output| output == name) else {
-            return Err(InferError::Request(format!("output {name:?}: the model has none of this name")));
+            return Err(InferError::UnknownOutput(name.into()));
         };
         if wanted.contains(&output) {
-            return Err(InferError::Request(format!("output {name:?}: the request names it twice")));
+            return Err(InferError::RepeatedOutput(name.into()));
         }
         wanted.push(output);
     }

@@ -10,7 +10,7 @@ use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::data::{Datatype, TensorValue, read_data};
-use super::predict::InferError;
+use super::error::{InferError, TensorError};
 use crate::codec::json::Categories;
 use crate::model::signature::{Feature, Kind, Signature};
 use crate::record::Gap;
@@ -78,11 +78,11 @@ impl Request<'_> {
     /// tensor is missing. Nothing is allocated for more than `row_limit` rows.
     pub(super) fn rows(&self, signature: &Signature, row_limit: usize) -> Result<Array2<f64>, InferError> {
         let Some(first) = self.inputs.first() else {
-            return Err(InferError::Request("the request has no inputs".into()));
+            return Err(InferError::NoInputs);
         };
         let count = first.shape.first().copied().unwrap_or(0);
         if !(1..=row_limit).contains(&count) {
-            return Err(first.error(format!("{count} rows; a request for this model takes 1 to {row_limit}")));
+            return Err(first.error(TensorError::Rows { rows: count, most: row_limit }));
         }
         let features = &signature.features;
         let mut rows = Array2::from_elem((count, features.len()), Gap::Missing.value());
@@ -104,14 +104,11 @@ impl Request<'_> {
             };
             let Some(at) = exact.or_else(alike) else {
                 let is_feature = features.iter().any(|feature| feature.name == tensor.name);
-                let error = if is_feature { "it is there twice" } else { "the model has no feature of this name" };
+                let error = if is_feature { TensorError::Repeated } else { TensorError::UnknownFeature };
                 return Err(tensor.error(error));
             };
             if !matches!(*tensor.shape, [n] | [n, 1] if n == count) {
-                return Err(tensor.error(format!(
-                    "shape {:?} where [{count}] or [{count}, 1] is expected, as the first input has {count} rows",
-                    tensor.shape
-                )));
+                return Err(tensor.error(TensorError::Column { shape: tensor.shape.clone(), rows: count }));
             }
             tensor.fill_column(&mut rows, at, &features[at])?;
         }
@@ -130,8 +127,8 @@ fn without_blanks(features: &[Feature]) -> HashMap<&str, &str> {
 }
 
 impl Tensor<'_> {
-    fn error(&self, reason: impl Into<String>) -> InferError {
-        InferError::Input { tensor: self.name.chars().take(LONGEST_NAME).collect(), reason: reason.into() }
+    fn error(&self, error: TensorError) -> InferError {
+        InferError::Input { tensor: self.name.chars().take(LONGEST_NAME).collect(), error }
     }
 
     fn fill_column(&self, rows: &mut Array2<f64>, column: usize, feature: &Feature) -> Result<(), InferError> {
@@ -140,7 +137,7 @@ impl Tensor<'_> {
             Kind::Time | Kind::Categorical { .. } => true,
         };
         if !fits {
-            return Err(self.error(format!("{} where the feature is a number: send FP64", self.datatype)));
+            return Err(self.error(TensorError::TextForNumber(self.datatype)));
         }
         let categories = match &feature.kind {
             Kind::Numeric | Kind::Time => None,
@@ -160,16 +157,13 @@ impl Tensor<'_> {
     /// One tensor for all features, in signature order.
     fn fill_matrix(&self, rows: &mut Array2<f64>, features: &[Feature]) -> Result<(), InferError> {
         if let Some(feature) = features.iter().find(|feature| feature.kind != Kind::Numeric) {
-            return Err(self.error(format!(
-                "one tensor for all features is for models of numbers only: {:?} isn't one",
-                feature.name
-            )));
+            return Err(self.error(TensorError::MixedMatrix(feature.name.clone())));
         }
         if self.shape[1] != features.len() {
-            return Err(self.error(format!("shape {:?} where the model has {} features", self.shape, features.len())));
+            return Err(self.error(TensorError::Matrix { shape: self.shape.clone(), features: features.len() }));
         }
         if self.datatype == Datatype::Bytes {
-            return Err(self.error("BYTES where the features are numbers: send FP64"));
+            return Err(self.error(TensorError::TextForNumbers));
         }
         let width = features.len();
         self.read(&mut |at, value| {
@@ -178,22 +172,20 @@ impl Tensor<'_> {
         })
     }
 
-    fn read(&self, put: &mut dyn FnMut(usize, TensorValue<'_>) -> Result<(), String>) -> Result<(), InferError> {
+    fn read(&self, put: &mut dyn FnMut(usize, TensorValue<'_>) -> Result<(), TensorError>) -> Result<(), InferError> {
         read_data(self.data, self.datatype, &self.shape, put).map_err(|error| self.error(error))
     }
 }
 
 /// The row value of a value for a numeric feature. An integer that an FP64 doesn't hold is an error: only the client
 /// can say whether it may be rounded.
-fn number(at: usize, value: TensorValue<'_>) -> Result<f64, String> {
+fn number(at: usize, value: TensorValue<'_>) -> Result<f64, TensorError> {
     match value {
         TensorValue::Missing => Ok(Gap::Missing.value()),
         TensorValue::Bool(value) => Ok(f64::from(u8::from(value))),
         TensorValue::Number(value) => Ok(value),
         TensorValue::Integer(value) if (value as f64) as i128 == value => Ok(value as f64),
-        TensorValue::Integer(value) => {
-            Err(format!("{value} at index {at} is not exact as FP64, with which weir computes: send it rounded"))
-        }
+        TensorValue::Integer(value) => Err(TensorError::Inexact { value, at }),
         TensorValue::Text(_) => Ok(Gap::String.value()),
     }
 }
