@@ -2,12 +2,15 @@
 //!
 //! Versions are positive integers, given out in order and never again. A version appears whole or not at all and is
 //! never changed afterwards; only aliases move. Everything here blocks: from async code call it by `spawn_blocking`.
+//!
+//! `store/backend.rs` is the seam: what a place other than a directory has to do.
 
+mod backend;
 mod local;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::Deserialize;
@@ -17,6 +20,7 @@ use super::bundle::{self, BundleError, Check, Draft, Files, Manifest};
 use super::evaluation::Evaluation;
 use super::reference::{ModelRef, ReferenceError, Selector, check_alias, check_name};
 
+use backend::Backend;
 use local::Local;
 
 /// The `[store]` section.
@@ -31,7 +35,7 @@ pub struct StoreConfig {
 /// Where bundles live. Blocking; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
-    local: Local,
+    backend: Arc<dyn Backend>,
 }
 
 /// What the store can't do, and on what.
@@ -46,12 +50,12 @@ pub enum StoreError {
         reason: &'static str,
     },
     /// The file system refuses.
-    #[error("can't {action} {}", path.display())]
+    #[error("can't {action} {place}")]
     Io {
         /// What was tried, as a verb.
         action: &'static str,
         /// On which file or directory.
-        path: PathBuf,
+        place: String,
         /// Why not.
         source: io::Error,
     },
@@ -106,18 +110,18 @@ pub enum StoreError {
         place: String,
     },
     /// The file of the aliases isn't what it should be.
-    #[error("{} is not a file of aliases: correct it by hand, or delete it and promote again", path.display())]
+    #[error("{place} is not a file of aliases: correct it by hand, or delete it and promote again")]
     Aliases {
         /// The file.
-        path: PathBuf,
+        place: String,
         /// What is wrong where.
         source: serde_json::Error,
     },
     /// The file of the routes that are paused by hand isn't what it should be.
-    #[error("{} is not a file of paused routes: correct it by hand, or delete it", path.display())]
+    #[error("{place} is not a file of paused routes: correct it by hand, or delete it")]
     PausedRoutes {
         /// The file.
-        path: PathBuf,
+        place: String,
         /// What is wrong where.
         source: serde_json::Error,
     },
@@ -151,10 +155,10 @@ pub enum StoreError {
         found_version: u64,
     },
     /// The highest number is taken.
-    #[error("{} has an entry with the highest number there is: remove it", path.display())]
+    #[error("{place} has an entry with the highest number there is: remove it")]
     Exhausted {
         /// The model's directory.
-        path: PathBuf,
+        place: String,
     },
     /// A draft can't be published.
     #[error("model {name:?} can't be published")]
@@ -183,31 +187,31 @@ impl Store {
         if path.is_empty() {
             return refuse("the path is empty");
         }
-        Ok(Store { local: Local::new(path) })
+        Ok(Store { backend: Arc::new(Local::new(path)) })
     }
 
     /// The models that have a version, in order of name. A store that isn't there is an error: its path may be wrong, or its
     /// volume not be mounted.
     pub fn models(&self) -> Result<Vec<String>, StoreError> {
-        if self.local.exists() { self.local.models() } else { Err(StoreError::NoStore { place: self.place() }) }
+        if self.backend.exists() { self.backend.models() } else { Err(StoreError::NoStore { place: self.place() }) }
     }
 
     /// Complete versions, ascending; none for a model that doesn't exist.
     pub fn versions(&self, name: &str) -> Result<Vec<u64>, StoreError> {
         check_name(name)?;
-        self.local.versions(name)
+        self.backend.versions(name)
     }
 
     /// The aliases and the version of each.
     pub fn aliases(&self, name: &str) -> Result<BTreeMap<String, u64>, StoreError> {
         check_name(name)?;
-        self.local.aliases(name)
+        self.backend.aliases(name)
     }
 
     /// What `model.json` of a version says; the other files aren't looked at.
     pub fn manifest(&self, name: &str, version: u64) -> Result<Manifest, StoreError> {
         self.expect_version(name, version)?;
-        let bytes = self.local.read(name, version, bundle::MANIFEST)?;
+        let bytes = self.backend.read(name, version, bundle::MANIFEST)?;
         let manifest = Manifest::from_json(&bytes).map_err(|source| self.broken(name, version, source))?;
         self.expect_in_place(name, version, &manifest)?;
         Ok(manifest)
@@ -219,14 +223,14 @@ impl Store {
         if !manifest.lists(bundle::EVALUATION) {
             return Ok(None);
         }
-        let bytes = self.local.read(name, version, bundle::EVALUATION)?;
+        let bytes = self.backend.read(name, version, bundle::EVALUATION)?;
         manifest.evaluation(&bytes).map(Some).map_err(|source| self.broken(name, version, source))
     }
 
     /// The digest of a version: the sha256 of its `model.json`, 64 hex digits.
     pub fn digest(&self, name: &str, version: u64) -> Result<String, StoreError> {
         self.expect_version(name, version)?;
-        Ok(bundle::sha256(&self.local.read(name, version, bundle::MANIFEST)?))
+        Ok(bundle::sha256(&self.backend.read(name, version, bundle::MANIFEST)?))
     }
 
     /// The version that a reference names now. It exists; whether it loads is another question.
@@ -240,7 +244,7 @@ impl Store {
             }
             Selector::Alias(alias) => {
                 let version = self.aliases(name)?.get(alias).copied();
-                version.ok_or_else(|| match self.local.exists() {
+                version.ok_or_else(|| match self.backend.exists() {
                     true => StoreError::NoAlias { name: name.clone(), alias: alias.clone(), place: self.place() },
                     false => StoreError::NoStore { place: self.place() },
                 })?
@@ -262,7 +266,7 @@ impl Store {
         let manifest = self.manifest(name, version)?;
         let mut files = self.files(name, version)?;
         if manifest.lists(bundle::EVALUATION) {
-            files.evaluation = Some(self.local.read(name, version, bundle::EVALUATION)?);
+            files.evaluation = Some(self.backend.read(name, version, bundle::EVALUATION)?);
         }
         self.model(name, version, &files, passed)
     }
@@ -270,12 +274,12 @@ impl Store {
     /// The files of a version, none larger than it can be: a sparse file is all holes on the disk, but not in memory.
     fn files(&self, name: &str, version: u64) -> Result<Files, StoreError> {
         let most = self.manifest(name, version)?.network.most_weight_bytes();
-        let found = self.local.file_bytes(name, version, bundle::WEIGHTS)?;
+        let found = self.backend.file_bytes(name, version, bundle::WEIGHTS)?;
         if found > most {
             let reason = format!("it has {found} bytes, more than the network in {} can have", bundle::MANIFEST);
             return Err(self.broken(name, version, BundleError::Invalid { file: bundle::WEIGHTS, reason }));
         }
-        Files::read(|file| self.local.read(name, version, file))
+        Files::read(|file| self.backend.read(name, version, file))
     }
 
     fn model(&self, name: &str, version: u64, files: &Files, passed: impl FnMut(Check)) -> Result<Model, StoreError> {
@@ -295,7 +299,7 @@ impl Store {
     /// The rows that a version keeps to check itself with: training rows, where it was trained by weir.
     pub fn golden_rows(&self, name: &str, version: u64) -> Result<Vec<Vec<f64>>, StoreError> {
         let manifest = self.manifest(name, version)?;
-        let bytes = self.local.read(name, version, bundle::GOLDEN)?;
+        let bytes = self.backend.read(name, version, bundle::GOLDEN)?;
         bundle::golden_rows(&bytes, &manifest.signature).map_err(|source| self.broken(name, version, source))
     }
 
@@ -307,7 +311,7 @@ impl Store {
         let unfit = |source| StoreError::Draft { name: name.clone(), source };
         let created = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         let (mut manifest, files) = draft.bundle(1, created).map_err(unfit)?;
-        self.local.publish(name, &files.described().collect::<Vec<_>>(), |version| {
+        self.backend.publish(name, &files.described().collect::<Vec<_>>(), &mut |version| {
             manifest.version = version;
             manifest.to_json().map_err(unfit)
         })
@@ -316,7 +320,7 @@ impl Store {
     /// Whether [`Store::publish`] could write a version of this model now. Nothing stays behind.
     pub fn expect_writable(&self, name: &str) -> Result<(), StoreError> {
         check_name(name)?;
-        self.local.expect_writable(name)
+        self.backend.expect_writable(name)
     }
 
     /// Moves an alias to a version that exists; gives the version that it named before. Aliases that others move at
@@ -324,42 +328,42 @@ impl Store {
     pub fn promote(&self, name: &str, alias: &str, version: u64) -> Result<Option<u64>, StoreError> {
         check_alias(alias)?;
         self.expect_version(name, version)?;
-        self.local.set_alias(name, alias, version)
+        self.backend.set_alias(name, alias, version)
     }
 
     /// Deletes a version that no alias points to; gives how many bytes that freed. Its number isn't given out again.
     pub fn delete(&self, name: &str, version: u64) -> Result<u64, StoreError> {
         self.expect_version(name, version)?;
-        self.local.delete(name, version)
+        self.backend.delete(name, version)
     }
 
     /// The routes of a consumer group that are paused by hand.
     pub fn paused_routes(&self, group: &str) -> Result<BTreeSet<String>, StoreError> {
-        Ok(self.local.paused_routes()?.remove(group).unwrap_or_default())
+        Ok(self.backend.paused_routes()?.remove(group).unwrap_or_default())
     }
 
     /// Keeps that a route of a consumer group is paused by hand, or isn't any more.
     pub fn pause_route(&self, group: &str, route: &str, is_paused: bool) -> Result<(), StoreError> {
-        self.local.pause_route(group, route, is_paused)
+        self.backend.pause_route(group, route, is_paused)
     }
 
     /// The bytes of a version's files.
     pub fn size(&self, name: &str, version: u64) -> Result<u64, StoreError> {
         self.expect_version(name, version)?;
-        self.local.size(name, version)
+        self.backend.size(name, version)
     }
 
     /// Where this store is, for messages.
     pub fn place(&self) -> String {
-        self.local.to_string()
+        self.backend.to_string()
     }
 
     fn expect_version(&self, name: &str, version: u64) -> Result<(), StoreError> {
         check_name(name)?;
-        if self.local.has(name, version)? {
+        if self.backend.has(name, version)? {
             return Ok(());
         }
-        if self.local.versions(name)?.is_empty() {
+        if self.backend.versions(name)?.is_empty() {
             return Err(self.no_model(name));
         }
         Err(StoreError::NoVersion { name: name.into(), version, place: self.place() })
@@ -367,7 +371,7 @@ impl Store {
 
     fn no_model(&self, name: &str) -> StoreError {
         let (name, place) = (name.into(), self.place());
-        if self.local.exists() { StoreError::NoModel { name, place } } else { StoreError::NoStore { place } }
+        if self.backend.exists() { StoreError::NoModel { name, place } } else { StoreError::NoStore { place } }
     }
 
     fn expect_in_place(&self, name: &str, version: u64, manifest: &Manifest) -> Result<(), StoreError> {

@@ -14,6 +14,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
+use super::backend::Backend;
 use crate::model::bundle::{MANIFEST, WEIGHTS};
 use crate::model::reference::{check_name, parse_version};
 
@@ -40,11 +41,30 @@ impl Local {
         Local { root: root.into() }
     }
 
-    pub(super) fn exists(&self) -> bool {
+    fn no_version(&self, name: &str, version: u64) -> StoreError {
+        StoreError::NoVersion { name: name.into(), version, place: self.to_string() }
+    }
+
+    /// The numbers that are taken, in no order.
+    fn taken(&self, name: &str) -> Result<Vec<u64>, StoreError> {
+        Ok(entries(&self.model(name))?.iter().filter_map(|entry| parse_version(entry)).collect())
+    }
+
+    fn model(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    fn version(&self, name: &str, version: u64) -> PathBuf {
+        self.model(name).join(version.to_string())
+    }
+}
+
+impl Backend for Local {
+    fn exists(&self) -> bool {
         self.root.is_dir()
     }
 
-    pub(super) fn models(&self) -> Result<Vec<String>, StoreError> {
+    fn models(&self) -> Result<Vec<String>, StoreError> {
         let mut models = Vec::new();
         for name in entries(&self.root)? {
             if check_name(&name).is_ok() && self.root.join(&name).is_dir() && !self.versions(&name)?.is_empty() {
@@ -55,7 +75,7 @@ impl Local {
         Ok(models)
     }
 
-    pub(super) fn versions(&self, name: &str) -> Result<Vec<u64>, StoreError> {
+    fn versions(&self, name: &str) -> Result<Vec<u64>, StoreError> {
         let mut versions = Vec::new();
         for version in self.taken(name)? {
             if self.has(name, version)? {
@@ -66,46 +86,44 @@ impl Local {
         Ok(versions)
     }
 
-    pub(super) fn has(&self, name: &str, version: u64) -> Result<bool, StoreError> {
+    fn has(&self, name: &str, version: u64) -> Result<bool, StoreError> {
         let path = self.version(name, version).join(MANIFEST);
         match path.try_exists() {
             // A file that is called like a version is none.
             Err(error) if error.kind() == ErrorKind::NotADirectory => Ok(false),
-            result => result.map_err(|source| StoreError::Io { action: "look for", path, source }),
+            result => result.map_err(refused("look for", &path)),
         }
     }
 
-    pub(super) fn read(&self, name: &str, version: u64, file: &str) -> Result<Vec<u8>, StoreError> {
+    fn read(&self, name: &str, version: u64, file: &str) -> Result<Vec<u8>, StoreError> {
         let path = self.version(name, version).join(file);
         let bytes = self.file_bytes(name, version, file)?;
         if file != WEIGHTS && bytes > MOST_JSON_BYTES {
             let problem = format!("it has {bytes} bytes, and {MOST_JSON_BYTES} are the most that is read");
             let source = io::Error::new(ErrorKind::FileTooLarge, problem);
-            return Err(StoreError::Io { action: "read", path, source });
+            return Err(refused("read", &path)(source));
         }
-        fs::read(&path).map_err(|source| StoreError::Io { action: "read", path, source })
+        on("read", &path, fs::read)
     }
 
-    /// The size of a file of a version. What isn't a regular file is an error: opening a FIFO would wait for a writer.
-    pub(super) fn file_bytes(&self, name: &str, version: u64, file: &str) -> Result<u64, StoreError> {
+    /// What isn't a regular file is an error: opening a FIFO would wait for a writer.
+    fn file_bytes(&self, name: &str, version: u64, file: &str) -> Result<u64, StoreError> {
         let path = self.version(name, version).join(file);
         match fs::metadata(&path) {
             Ok(metadata) if metadata.is_file() => Ok(metadata.len()),
             Ok(_) => {
                 let source = io::Error::new(ErrorKind::InvalidInput, "it is no regular file");
-                Err(StoreError::Io { action: "read", path, source })
+                Err(refused("read", &path)(source))
             }
-            Err(source) => Err(StoreError::Io { action: "read", path, source }),
+            Err(source) => Err(refused("read", &path)(source)),
         }
     }
 
-    /// Writes a version and gives its number. `manifest` gives the bytes of `model.json` under a number; it is asked
-    /// again when another publisher was faster.
-    pub(super) fn publish(
+    fn publish(
         &self,
         name: &str,
         files: &[(&str, &[u8])],
-        mut manifest: impl FnMut(u64) -> Result<Vec<u8>, StoreError>,
+        manifest: &mut dyn FnMut(u64) -> Result<Vec<u8>, StoreError>,
     ) -> Result<u64, StoreError> {
         let model = self.model(name);
         on("create", &model, fs::create_dir_all)?;
@@ -116,7 +134,7 @@ impl Local {
         }
         loop {
             let highest = self.taken(name)?.into_iter().max().unwrap_or(0);
-            let version = highest.checked_add(1).ok_or_else(|| StoreError::Exhausted { path: model.clone() })?;
+            let version = highest.checked_add(1).ok_or_else(|| StoreError::Exhausted { place: printed(&model) })?;
             let bytes = manifest(version)?;
             on("write", &staging.path.join(MANIFEST), |path| write_synced(path, &bytes))?;
             on("sync", &staging.path, sync_dir)?;
@@ -127,37 +145,34 @@ impl Local {
                     return Ok(version);
                 }
                 Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty) => {}
-                Err(source) => return Err(StoreError::Io { action: "create", path: place, source }),
+                Err(source) => return Err(refused("create", &place)(source)),
             }
         }
     }
 
     /// Creates and removes a directory where the next version would be written, or in the nearest folder above it that
     /// exists.
-    pub(super) fn expect_writable(&self, name: &str) -> Result<(), StoreError> {
+    fn expect_writable(&self, name: &str) -> Result<(), StoreError> {
         let model = self.model(name);
         let place = model.ancestors().find(|place| place.exists()).filter(|place| !place.as_os_str().is_empty());
         let probed = Staging::create(place.unwrap_or(Path::new(".")));
         probed.map(drop).map_err(|error| match error {
-            StoreError::Io { source, .. } => {
-                StoreError::Io { action: "write a version of a model to", path: model, source }
-            }
+            StoreError::Io { source, .. } => refused("write a version of a model to", &model)(source),
             error => error,
         })
     }
 
-    pub(super) fn aliases(&self, name: &str) -> Result<BTreeMap<String, u64>, StoreError> {
+    fn aliases(&self, name: &str) -> Result<BTreeMap<String, u64>, StoreError> {
         let path = self.model(name).join(ALIASES);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeMap::new()),
-            Err(source) => return Err(StoreError::Io { action: "read", path, source }),
+            Err(source) => return Err(refused("read", &path)(source)),
         };
-        serde_json::from_slice(&bytes).map_err(|source| StoreError::Aliases { path, source })
+        serde_json::from_slice(&bytes).map_err(|source| StoreError::Aliases { place: printed(&path), source })
     }
 
-    /// Sets an alias; gives what it was before. The version must still be there, else the error says so.
-    pub(super) fn set_alias(&self, name: &str, alias: &str, version: u64) -> Result<Option<u64>, StoreError> {
+    fn set_alias(&self, name: &str, alias: &str, version: u64) -> Result<Option<u64>, StoreError> {
         let model = self.model(name);
         let _lock = lock(&model.join(ALIASES_LOCK))?;
         if !self.has(name, version)? {
@@ -166,23 +181,23 @@ impl Local {
         let mut aliases = self.aliases(name)?;
         let before = aliases.insert(alias.into(), version);
         let path = model.join(ALIASES);
-        let bytes =
-            serde_json::to_vec_pretty(&aliases).map_err(|source| StoreError::Aliases { path: path.clone(), source })?;
+        let bytes = serde_json::to_vec_pretty(&aliases)
+            .map_err(|source| StoreError::Aliases { place: printed(&path), source })?;
         replace(&path, &model.join(ALIASES_NEW), bytes)?;
         Ok(before)
     }
 
-    pub(super) fn paused_routes(&self) -> Result<BTreeMap<String, BTreeSet<String>>, StoreError> {
+    fn paused_routes(&self) -> Result<BTreeMap<String, BTreeSet<String>>, StoreError> {
         let path = self.root.join(PAUSED_ROUTES);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeMap::new()),
-            Err(source) => return Err(StoreError::Io { action: "read", path, source }),
+            Err(source) => return Err(refused("read", &path)(source)),
         };
-        serde_json::from_slice(&bytes).map_err(|source| StoreError::PausedRoutes { path, source })
+        serde_json::from_slice(&bytes).map_err(|source| StoreError::PausedRoutes { place: printed(&path), source })
     }
 
-    pub(super) fn pause_route(&self, group: &str, route: &str, is_paused: bool) -> Result<(), StoreError> {
+    fn pause_route(&self, group: &str, route: &str, is_paused: bool) -> Result<(), StoreError> {
         let is_kept = |paused: &BTreeMap<String, BTreeSet<String>>| {
             paused.get(group).is_some_and(|routes| routes.contains(route)) == is_paused
         };
@@ -201,13 +216,12 @@ impl Local {
         paused.retain(|_, routes| !routes.is_empty());
         let path = self.root.join(PAUSED_ROUTES);
         let bytes = serde_json::to_vec_pretty(&paused)
-            .map_err(|source| StoreError::PausedRoutes { path: path.clone(), source })?;
+            .map_err(|source| StoreError::PausedRoutes { place: printed(&path), source })?;
         replace(&path, &self.root.join(PAUSED_ROUTES_NEW), bytes)
     }
 
-    /// Removes a version that no alias points to, and gives how many bytes that freed. Its empty directory stays and
-    /// keeps the number from being given out again.
-    pub(super) fn delete(&self, name: &str, version: u64) -> Result<u64, StoreError> {
+    /// Its empty directory stays and keeps the number from being given out again.
+    fn delete(&self, name: &str, version: u64) -> Result<u64, StoreError> {
         // While the lock is held nobody can point an alias to it.
         let _lock = lock(&self.model(name).join(ALIASES_LOCK))?;
         if !self.has(name, version)? {
@@ -231,28 +245,10 @@ impl Local {
         Ok(freed)
     }
 
-    /// The bytes of a version's files.
-    pub(super) fn size(&self, name: &str, version: u64) -> Result<u64, StoreError> {
+    fn size(&self, name: &str, version: u64) -> Result<u64, StoreError> {
         let place = self.version(name, version);
         let size = |file| on("look at", &place.join(file), fs::metadata).map(|metadata| metadata.len());
         entries(&place)?.into_iter().map(size).sum()
-    }
-
-    fn no_version(&self, name: &str, version: u64) -> StoreError {
-        StoreError::NoVersion { name: name.into(), version, place: self.to_string() }
-    }
-
-    /// The numbers that are taken, in no order.
-    fn taken(&self, name: &str) -> Result<Vec<u64>, StoreError> {
-        Ok(entries(&self.model(name))?.iter().filter_map(|entry| parse_version(entry)).collect())
-    }
-
-    fn model(&self, name: &str) -> PathBuf {
-        self.root.join(name)
-    }
-
-    fn version(&self, name: &str, version: u64) -> PathBuf {
-        self.model(name).join(version.to_string())
     }
 }
 
@@ -277,7 +273,7 @@ impl Staging {
             match fs::create_dir(&path) {
                 Ok(()) => return Ok(Staging { path, renamed: false }),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => attempt += 1,
-                Err(source) => return Err(StoreError::Io { action: "create", path, source }),
+                Err(source) => return Err(refused("create", &path)(source)),
             }
         }
     }
@@ -311,7 +307,7 @@ fn entries(directory: &Path) -> Result<Vec<String>, StoreError> {
     };
     match read(directory) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-        result => result.map_err(|source| StoreError::Io { action: "list", path: directory.into(), source }),
+        result => result.map_err(refused("list", directory)),
     }
 }
 
@@ -350,5 +346,16 @@ fn on<'a, T>(
     path: &'a Path,
     work: impl FnOnce(&'a Path) -> io::Result<T>,
 ) -> Result<T, StoreError> {
-    work(path).map_err(|source| StoreError::Io { action, path: path.into(), source })
+    work(path).map_err(refused(action, path))
+}
+
+/// The error of something that was tried on a path.
+fn refused(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    let place = printed(path);
+    move |source| StoreError::Io { action, place, source }
+}
+
+/// A path as a message shows it.
+fn printed(path: &Path) -> String {
+    path.display().to_string()
 }
