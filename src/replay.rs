@@ -18,7 +18,7 @@ use crate::kafka::reader::{Extent, Next, Pass, ReadError, Reader};
 use crate::model::Model;
 use crate::model::target_scale::TargetScale;
 use crate::record::Rejection;
-use crate::replay::difference::Difference;
+use crate::replay::difference::VersionDifference;
 use crate::route::OutputHeader;
 use crate::score::{Options, Prediction, Scorer};
 
@@ -37,15 +37,15 @@ pub struct Replay {
     /// Records that were read.
     pub read: u64,
     /// The one or two versions.
-    pub versions: Vec<Version>,
+    pub versions: Vec<ReplayedVersion>,
     /// How the second one's answers differ from the first one's.
-    pub difference: Option<Difference>,
+    pub difference: Option<VersionDifference>,
     /// Where the outputs of the first are among those of the second.
     order: Vec<usize>,
 }
 
 /// A version and what came of it.
-pub struct Version {
+pub struct ReplayedVersion {
     scorer: Scorer,
     /// Records that it predicted.
     pub predicted: u64,
@@ -54,7 +54,7 @@ pub struct Version {
 }
 
 /// Where the predictions go.
-pub enum Output<'o> {
+pub enum ReplayOutput<'o> {
     /// Nowhere: only their differences are looked at.
     Nowhere,
     /// Into lines, as `weir predict` writes them.
@@ -98,10 +98,11 @@ impl Replay {
         let difference = second.as_ref().map(|(second, order)| {
             let decisions = [first.decision, second.decision.reordered(order)];
             let decisions = decisions.map(|decision| decision.with_threshold(options.threshold));
-            Difference::new(&first.signature().target).deciding(decisions)
+            VersionDifference::new(&first.signature().target).deciding(decisions)
         });
         let (second, order) = second.unzip();
-        let version = |model| Version { scorer: Scorer::new(model, options), predicted: 0, rejected: BTreeMap::new() };
+        let version =
+            |model| ReplayedVersion { scorer: Scorer::new(model, options), predicted: 0, rejected: BTreeMap::new() };
         let versions = [first].into_iter().chain(second).map(version).collect();
         Replay { read: 0, versions, difference, order: order.unwrap_or_default() }
     }
@@ -113,7 +114,7 @@ impl Replay {
         reader: &Reader,
         topic: &str,
         extents: &[Extent],
-        output: &mut Output<'_>,
+        output: &mut ReplayOutput<'_>,
         watch: &mut dyn FnMut(&Pass<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, ReplayError> {
         let mut pass = reader.read(topic, extents)?;
@@ -139,7 +140,7 @@ impl Replay {
 
     fn score(&mut self, batch: &[Record<'_>]) {
         self.read += batch.len() as u64;
-        for Version { scorer, predicted, rejected } in &mut self.versions {
+        for ReplayedVersion { scorer, predicted, rejected } in &mut self.versions {
             let payloads = || batch.iter().map(Record::payload);
             scorer.decode(payloads());
             scorer.score();
@@ -169,19 +170,19 @@ impl Replay {
     fn write(
         &self,
         batch: &[Record<'_>],
-        output: &mut Output<'_>,
+        output: &mut ReplayOutput<'_>,
         watch: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<(), ReplayError> {
-        let mut results: Vec<_> = self.versions.iter().map(Version::results).collect();
+        let mut results: Vec<_> = self.versions.iter().map(ReplayedVersion::results).collect();
         for record in batch {
             for prediction in results.iter_mut().filter_map(|results| results.next()?.ok()) {
                 match output {
-                    Output::Nowhere => {}
-                    Output::Lines(lines) => {
+                    ReplayOutput::Nowhere => {}
+                    ReplayOutput::Lines(lines) => {
                         lines.write_all(prediction.record)?;
                         lines.write_all(b"\n")?;
                     }
-                    Output::Topic(topic) => topic.send(record, prediction.record, watch)?,
+                    ReplayOutput::Topic(topic) => topic.send(record, prediction.record, watch)?,
                 }
             }
         }
@@ -194,7 +195,7 @@ fn on_scale(output: f32, scale: Option<TargetScale>) -> f32 {
     scale.map_or(output, |scale| scale.undo(output) as f32)
 }
 
-impl Version {
+impl ReplayedVersion {
     /// The model.
     pub fn model(&self) -> &Model {
         self.scorer.model()
@@ -205,13 +206,13 @@ impl Version {
     }
 }
 
-impl Output<'_> {
+impl ReplayOutput<'_> {
     /// Waits until everything is where it should be.
     pub fn finish(&mut self, watch: &mut dyn FnMut() -> ControlFlow<()>) -> Result<(), ReplayError> {
         match self {
-            Output::Nowhere => Ok(()),
-            Output::Lines(lines) => Ok(lines.flush()?),
-            Output::Topic(topic) => Ok(topic.delivery.settle(watch)?),
+            ReplayOutput::Nowhere => Ok(()),
+            ReplayOutput::Lines(lines) => Ok(lines.flush()?),
+            ReplayOutput::Topic(topic) => Ok(topic.delivery.settle(watch)?),
         }
     }
 }

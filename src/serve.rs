@@ -20,7 +20,7 @@ use crate::kafka::admin::{AdminError, Needs};
 use crate::kafka::watch::{TopicSnapshot, TopicWatch};
 use crate::logging::chain;
 use crate::model::reference::ModelRef;
-use crate::model::rollout::{Event, Rollout};
+use crate::model::rollout::{Rollout, RolloutEvent};
 use crate::model::store::{Store, StoreError};
 use crate::monitor::metrics::{Metrics, WaitReason};
 use crate::pauses::{PauseFollower, Pauses};
@@ -223,9 +223,9 @@ async fn run_workers(
 }
 
 /// Reports what the rollout does to metrics and readiness, and opens a route's gate to a new version: it may be the cure.
-fn observer(metrics: Metrics, routes: Vec<(Route, ReadinessCheck)>) -> impl FnMut(Event) + Send + 'static {
+fn observer(metrics: Metrics, routes: Vec<(Route, ReadinessCheck)>) -> impl FnMut(RolloutEvent) + Send + 'static {
     move |event| match event {
-        Event::Loaded { reference, model, took, .. } => {
+        RolloutEvent::Loaded { reference, model, took, .. } => {
             if let Some(took) = took {
                 metrics.model_loaded(model.name(), took);
             }
@@ -242,19 +242,19 @@ fn observer(metrics: Metrics, routes: Vec<(Route, ReadinessCheck)>) -> impl FnMu
                 }
             }
         }
-        Event::Refused { reference, version, reason } => {
+        RolloutEvent::Refused { reference, version, reason } => {
             metrics.model_refused(&reference.name);
             for (route, _) in asking(&routes, &reference) {
                 metrics.refused_version(&route.config.name, &reference.name, Some(version));
             }
             report_missing(&routes, &reference, &reason);
         }
-        Event::Recovered { reference, .. } => {
+        RolloutEvent::Recovered { reference, .. } => {
             for (route, _) in asking(&routes, &reference) {
                 metrics.refused_version(&route.config.name, &reference.name, None);
             }
         }
-        Event::Unresolved { reference, reason } => report_missing(&routes, &reference, &reason),
+        RolloutEvent::Unresolved { reference, reason } => report_missing(&routes, &reference, &reason),
     }
 }
 

@@ -28,7 +28,7 @@ use crate::kafka::reader::Reader;
 use crate::model::Model;
 use crate::model::reference::ModelRef;
 use crate::model::store::Store;
-use crate::replay::{Output, Replay, TopicOutput};
+use crate::replay::{Replay, ReplayOutput, TopicOutput};
 use crate::route::RouteConfig;
 
 /// What is said at the first signal, and at the second.
@@ -94,14 +94,16 @@ fn replay(args: &Args) -> anyhow::Result<ExitCode> {
             producer = Producer::new(&config.kafka, &OutputLimits::over([&target]), None)
                 .context("no Kafka producer with these properties")?;
             let delivery = Delivery::new(&producer);
-            Output::Topic(TopicOutput { name, facts: target, input_partitions, delivery, too_large: 0 })
+            ReplayOutput::Topic(TopicOutput { name, facts: target, input_partitions, delivery, too_large: 0 })
         }
-        (None, Some(path)) if path.as_os_str() == "-" => Output::Lines(Box::new(BufWriter::new(io::stdout().lock()))),
+        (None, Some(path)) if path.as_os_str() == "-" => {
+            ReplayOutput::Lines(Box::new(BufWriter::new(io::stdout().lock())))
+        }
         (None, Some(path)) => {
             let file = File::create(path).with_context(|| format!("can't write {}", path.display()))?;
-            Output::Lines(Box::new(BufWriter::new(file)))
+            ReplayOutput::Lines(Box::new(BufWriter::new(file)))
         }
-        (None, None) => Output::Nowhere,
+        (None, None) => ReplayOutput::Nowhere,
     };
 
     let started = Instant::now();
@@ -124,7 +126,7 @@ fn replay(args: &Args) -> anyhow::Result<ExitCode> {
         route: &route.name,
         ranges: &ranges,
         replay: &replay,
-        too_large: if let Output::Topic(topic) = &output { topic.too_large } else { 0 },
+        too_large: if let ReplayOutput::Topic(topic) = &output { topic.too_large } else { 0 },
         interrupted: end.is_break(),
         seconds: started.elapsed().as_secs_f64(),
     };

@@ -13,7 +13,7 @@ const MAX_NOTE_BYTES: usize = 4_096;
 
 /// The letters of a route, of a reason, of both, or all of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Part {
+pub struct LetterSelection {
     /// Of this route alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<String>,
@@ -22,15 +22,15 @@ pub struct Part {
     pub reason: Option<String>,
 }
 
-impl Part {
-    /// Whether a letter belongs to this part.
+impl LetterSelection {
+    /// Whether a letter belongs to this selection.
     pub fn has(&self, route: &str, reason: &str) -> bool {
         let is = |wanted: &Option<String>, found| wanted.as_deref().is_none_or(|wanted| wanted == found);
         is(&self.route, route) && is(&self.reason, reason)
     }
 
-    /// Whether all letters of another part belong to this one.
-    fn covers(&self, other: &Part) -> bool {
+    /// Whether all letters of another selection belong to this one.
+    fn covers(&self, other: &LetterSelection) -> bool {
         (self.route.is_none() || self.route == other.route) && (self.reason.is_none() || self.reason == other.reason)
     }
 }
@@ -40,14 +40,14 @@ impl Part {
 pub struct RedriveProgress {
     /// Every letter before this offset is done.
     next: i64,
-    /// Letters of a part that are done further than that.
+    /// Letters of a selection that are done further than that.
     ahead: Vec<Ahead>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Ahead {
     #[serde(flatten)]
-    part: Part,
+    selection: LetterSelection,
     next: i64,
 }
 
@@ -72,26 +72,26 @@ impl RedriveProgress {
 
     /// Whether the letter at this offset is done.
     pub fn has(&self, offset: i64, route: &str, reason: &str) -> bool {
-        offset < self.next || self.ahead.iter().any(|ahead| offset < ahead.next && ahead.part.has(route, reason))
+        offset < self.next || self.ahead.iter().any(|ahead| offset < ahead.next && ahead.selection.has(route, reason))
     }
 
-    /// The first offset at which a letter of these parts may not be done.
-    pub fn start(&self, parts: &[Part]) -> i64 {
-        let done = |part: &Part| {
-            let covering = self.ahead.iter().filter(|ahead| ahead.part.covers(part));
+    /// The first offset at which a letter of these selections may not be done.
+    pub fn start(&self, selections: &[LetterSelection]) -> i64 {
+        let done = |selection: &LetterSelection| {
+            let covering = self.ahead.iter().filter(|ahead| ahead.selection.covers(selection));
             covering.map(|ahead| ahead.next).fold(self.next, i64::max)
         };
-        parts.iter().map(done).min().unwrap_or(self.next)
+        selections.iter().map(done).min().unwrap_or(self.next)
     }
 
-    /// Remembers that the letters of these parts are done up to this offset.
-    pub fn advance(&mut self, parts: &[Part], to: i64) {
-        for part in parts {
-            if part.route.is_none() && part.reason.is_none() {
+    /// Remembers that the letters of these selections are done up to this offset.
+    pub fn advance(&mut self, selections: &[LetterSelection], to: i64) {
+        for selection in selections {
+            if selection.route.is_none() && selection.reason.is_none() {
                 self.next = self.next.max(to);
-            } else if to > self.start(std::slice::from_ref(part)) {
-                self.ahead.retain(|ahead| !part.covers(&ahead.part) || ahead.next > to);
-                self.ahead.push(Ahead { part: part.clone(), next: to });
+            } else if to > self.start(std::slice::from_ref(selection)) {
+                self.ahead.retain(|ahead| !selection.covers(&ahead.selection) || ahead.next > to);
+                self.ahead.push(Ahead { selection: selection.clone(), next: to });
             }
         }
         self.ahead.retain(|ahead| ahead.next > self.next);
@@ -107,18 +107,18 @@ mod tests {
     const ROUTES: [&str; 2] = ["a", "b"];
     const REASONS: [&str; 3] = ["malformed", "wrong_type", "too_large"];
 
-    fn part(route: Option<&str>, reason: Option<&str>) -> Part {
-        Part { route: route.map(Into::into), reason: reason.map(Into::into) }
+    fn selection(route: Option<&str>, reason: Option<&str>) -> LetterSelection {
+        LetterSelection { route: route.map(Into::into), reason: reason.map(Into::into) }
     }
 
-    fn any_part() -> impl Strategy<Value = Part> {
+    fn any_selection() -> impl Strategy<Value = LetterSelection> {
         (prop::option::of(prop::sample::select(&ROUTES)), prop::option::of(prop::sample::select(&REASONS)))
-            .prop_map(|(route, reason)| part(route, reason))
+            .prop_map(|(route, reason)| selection(route, reason))
     }
 
     proptest! {
         #[test]
-        fn it_remembers_exactly_what_was_done(steps in prop::collection::vec((any_part(), 0..12_i64), 0..12)) {
+        fn it_remembers_exactly_what_was_done(steps in prop::collection::vec((any_selection(), 0..12_i64), 0..12)) {
             let mut memory = RedriveProgress::default();
             let mut done = Vec::new();
             for (step, to) in steps {
@@ -127,11 +127,11 @@ mod tests {
                 // As the next run reads it.
                 memory = RedriveProgress::of(Some(&memory.commit()));
                 for (route, reason) in ROUTES.iter().flat_map(|route| REASONS.map(|reason| (route, reason))) {
-                    let is_done = |offset| done.iter().any(|(part, to)| offset < *to && part.has(route, reason));
+                    let is_done = |offset| done.iter().any(|(selection, to)| offset < *to && selection.has(route, reason));
                     for offset in 0..12 {
                         prop_assert_eq!(memory.has(offset, route, reason), is_done(offset), "{} {} {}", route, reason, offset);
                     }
-                    let start = memory.start(&[part(Some(route), Some(reason))]);
+                    let start = memory.start(&[selection(Some(route), Some(reason))]);
                     prop_assert_eq!(Some(start), (0..12).find(|&offset| !is_done(offset)));
                 }
             }
@@ -141,22 +141,22 @@ mod tests {
     #[test]
     fn a_part_that_is_done_leaves_the_others() {
         let mut memory = RedriveProgress::of(Some(&Commit { next: 5, note: String::new() }));
-        memory.advance(&[part(None, Some("wrong_type"))], 9);
+        memory.advance(&[selection(None, Some("wrong_type"))], 9);
         assert!(memory.has(8, "a", "wrong_type") && !memory.has(8, "a", "malformed"));
-        assert_eq!(memory.start(&[part(None, None)]), 5);
-        assert_eq!(memory.start(&[part(Some("a"), Some("wrong_type"))]), 9);
+        assert_eq!(memory.start(&[selection(None, None)]), 5);
+        assert_eq!(memory.start(&[selection(Some("a"), Some("wrong_type"))]), 9);
         assert_eq!(
             memory.commit(),
             Commit { next: 5, note: r#"[{"reason":"wrong_type","next":9}]"#.into() },
             "the form in which brokers keep it"
         );
-        memory.advance(&[part(None, None)], 9);
+        memory.advance(&[selection(None, None)], 9);
         assert_eq!(memory.commit(), Commit { next: 9, note: String::new() });
     }
 
     #[test]
     fn a_note_of_somebody_else_is_no_obstacle() {
         let memory = RedriveProgress::of(Some(&Commit { next: 7, note: "kafka-tool".into() }));
-        assert_eq!(memory.start(&[part(None, None)]), 7);
+        assert_eq!(memory.start(&[selection(None, None)]), 7);
     }
 }

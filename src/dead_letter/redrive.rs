@@ -1,13 +1,13 @@
 //! Sends dead letters again: as the records that they were, with one more attempt in a header.
 //!
-//! What was sent is remembered only after the brokers have acknowledged it, in short stretches: whatever happens, no
-//! letter is passed over, and at most a stretch of them is sent a second time.
+//! What was sent is remembered after each thousand letters that the brokers have acknowledged. So no letter is passed over,
+//! whatever happens, and at most a thousand of them are sent a second time.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use super::progress::{Part, RedriveProgress};
+use super::progress::{LetterSelection, RedriveProgress};
 use super::{ATTEMPT, Letter, REDRIVEN_FROM, added_headers};
 use crate::kafka::admin::Topic;
 use crate::kafka::consumer::Record;
@@ -16,7 +16,7 @@ use crate::kafka::producer::{Outgoing, Producer, Ticket};
 use crate::kafka::reader::{Bound, Extent, Next, Pass, ReadError, Reader};
 
 /// Letters that are sent between two commits.
-const STRETCH: u64 = 1_000;
+const LETTERS_PER_COMMIT: u64 = 1_000;
 
 /// One step of waiting for records.
 const STEP: Duration = Duration::from_millis(50);
@@ -26,13 +26,13 @@ const ATTEMPT_BYTES: usize = 384;
 
 /// What is to be sent again, and where to.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct RedrivePlan {
     /// The dead-letter topic.
     pub topic: String,
     /// The routes whose letters may go out, and their input topics.
     pub routes: BTreeMap<String, Vec<String>>,
     /// The letters that are meant.
-    pub parts: Vec<Part>,
+    pub selections: Vec<LetterSelection>,
     /// Where to begin, whatever is remembered.
     pub from: Option<Bound>,
     /// Where to end; `None`: at the end as it is now.
@@ -106,7 +106,7 @@ impl KeepReason {
 
 /// What became of the records of a dead-letter topic.
 #[derive(Clone, Debug, Default)]
-pub struct Tally {
+pub struct RedriveCounts {
     /// Records that were read.
     pub read: u64,
     /// Records sent, by the topic that they went to and the reason.
@@ -117,7 +117,7 @@ pub struct Tally {
     pub interrupted: bool,
 }
 
-/// Why a redrive failed. What was acknowledged until then is remembered, but for the last stretch.
+/// Why a redrive failed. What was acknowledged until then is remembered, but for the letters since the last commit.
 #[derive(Debug, thiserror::Error)]
 pub enum RedriveError {
     /// The dead letters can't be read, or what was done can't be remembered.
@@ -140,7 +140,7 @@ pub enum RedriveError {
 /// A redrive that knows where it begins and ends.
 pub struct Redrive<'r> {
     reader: &'r Reader,
-    plan: Plan,
+    plan: RedrivePlan,
     extents: Vec<Extent>,
     /// By partition; `None` where a beginning was given.
     memories: Option<BTreeMap<i32, RedriveProgress>>,
@@ -150,7 +150,7 @@ pub struct Redrive<'r> {
 
 impl<'r> Redrive<'r> {
     /// Finds out where to begin and end.
-    pub fn prepare(reader: &'r Reader, plan: Plan) -> Result<Redrive<'r>, RedriveError> {
+    pub fn prepare(reader: &'r Reader, plan: RedrivePlan) -> Result<Redrive<'r>, RedriveError> {
         let mut extents = reader.extents(&plan.topic, plan.from.as_ref(), plan.to.as_ref())?;
         let (mut memories, mut is_fresh) = (None, false);
         if plan.from.is_none() {
@@ -161,9 +161,9 @@ impl<'r> Redrive<'r> {
             let remembered: BTreeMap<i32, RedriveProgress> = partitions.iter().map(of).collect();
             for extent in &mut extents {
                 let memory = &remembered[&extent.partition];
-                extent.from = memory.start(&plan.parts).clamp(extent.from, extent.to);
+                extent.from = memory.start(&plan.selections).clamp(extent.from, extent.to);
                 let mut after = memory.clone();
-                after.advance(&plan.parts, extent.to);
+                after.advance(&plan.selections, extent.to);
                 if !after.fits() {
                     return Err(RedriveError::Forgetful { topic: plan.topic });
                 }
@@ -193,7 +193,7 @@ impl<'r> Redrive<'r> {
         self,
         producer: Option<&Producer>,
         watch: &mut dyn FnMut(&Pass<'_>) -> ControlFlow<()>,
-    ) -> Result<Tally, RedriveError> {
+    ) -> Result<RedriveCounts, RedriveError> {
         let Redrive { reader, plan, extents, mut memories, .. } = self;
         let mut pass = reader.read(&plan.topic, &extents)?;
         let mut delivery = producer.map(Delivery::new);
@@ -202,10 +202,10 @@ impl<'r> Redrive<'r> {
             // remembered stays so for another 7 days, in partitions without new letters, too.
             commit(reader, &plan, memories)?;
         }
-        let mut tally = Tally::default();
+        let mut counts = RedriveCounts::default();
         loop {
             if watch(&pass).is_break() {
-                tally.interrupted = true;
+                counts.interrupted = true;
                 break;
             }
             let record = match pass.next(STEP)? {
@@ -213,60 +213,60 @@ impl<'r> Redrive<'r> {
                 Next::Nothing => continue,
                 Next::End => break,
             };
-            tally.read += 1;
+            counts.read += 1;
             let memory = memories.as_ref().and_then(|of| of.get(&record.partition()));
             let letter = match plan.judge(&record, memory) {
                 Ok(letter) => letter,
                 Err(kept) => {
-                    *tally.kept.entry(kept).or_default() += 1;
+                    *counts.kept.entry(kept).or_default() += 1;
                     continue;
                 }
             };
             if let Some(delivery) = &mut delivery {
                 delivery.send(plan.outgoing(&record, &letter), &mut || watch(&pass))?;
-                if delivery.sent() == STRETCH {
+                if delivery.sent() == LETTERS_PER_COMMIT {
                     delivery.settle(&mut || watch(&pass))?;
                     remember(reader, &plan, memories.as_mut(), &pass)?;
                 }
             }
-            *tally.sent.entry((plan.target(&letter).into(), letter.reason)).or_default() += 1;
+            *counts.sent.entry((plan.target(&letter).into(), letter.reason)).or_default() += 1;
         }
         if let Some(delivery) = &mut delivery {
             delivery.settle(&mut || watch(&pass))?;
             remember(reader, &plan, memories.as_mut(), &pass)?;
         }
-        Ok(tally)
+        Ok(counts)
     }
 }
 
 /// Commits that everything up to where the pass is has been done.
 fn remember(
     reader: &Reader,
-    plan: &Plan,
+    plan: &RedrivePlan,
     memories: Option<&mut BTreeMap<i32, RedriveProgress>>,
     pass: &Pass<'_>,
 ) -> Result<(), ReadError> {
     let Some(memories) = memories else { return Ok(()) };
     for (partition, memory) in memories.iter_mut() {
-        memory.advance(&plan.parts, pass.positions()[partition]);
+        memory.advance(&plan.selections, pass.positions()[partition]);
     }
     commit(reader, plan, memories)
 }
 
-fn commit(reader: &Reader, plan: &Plan, memories: &BTreeMap<i32, RedriveProgress>) -> Result<(), ReadError> {
+fn commit(reader: &Reader, plan: &RedrivePlan, memories: &BTreeMap<i32, RedriveProgress>) -> Result<(), ReadError> {
     if memories.is_empty() {
         return Ok(());
     }
     reader.commit(&plan.topic, &memories.iter().map(|(&partition, memory)| (partition, memory.commit())).collect())
 }
 
-impl Plan {
+impl RedrivePlan {
     /// The letter that a record is, if it is to be sent.
     fn judge(&self, record: &Record<'_>, memory: Option<&RedriveProgress>) -> Result<Letter, KeepReason> {
         let letter = Letter::of(record).ok_or(KeepReason::Foreign)?;
         let Letter { route, reason, .. } = &letter;
         let inputs = self.routes.get(route).ok_or(KeepReason::OtherRoute)?;
-        if !self.parts.iter().any(|part| part.has(route, reason)) {
+        if !self.selections.iter().any(|selection| selection.has(route, reason)) {
             Err(KeepReason::OtherReason)
         } else if memory.is_some_and(|memory| memory.has(record.offset(), route, reason)) {
             Err(KeepReason::SentBefore)

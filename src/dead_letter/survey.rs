@@ -12,9 +12,9 @@ const EXCERPT_BYTES: usize = 200;
 
 /// What a dead-letter topic has.
 #[derive(Debug, Default)]
-pub struct Survey {
+pub struct LetterSurvey {
     /// Letters of the routes that were asked for, in groups.
-    pub groups: BTreeMap<Group, LetterGroup>,
+    pub groups: BTreeMap<GroupKey, LetterGroup>,
     /// Letters of other routes.
     pub other_routes: u64,
     /// Records that aren't dead letters of weir's.
@@ -23,7 +23,7 @@ pub struct Survey {
 
 /// What letters have in common.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Group {
+pub struct GroupKey {
     /// The dead-letter topic.
     pub dead_letter_topic: String,
     /// The route.
@@ -51,12 +51,12 @@ pub struct LetterGroup {
     /// The time of the latest.
     pub last_ms: Option<i64>,
     /// The last ones that were read.
-    pub samples: VecDeque<Sample>,
+    pub samples: VecDeque<LetterSample>,
 }
 
 /// A letter to be looked at.
 #[derive(Debug, Serialize)]
-pub struct Sample {
+pub struct LetterSample {
     /// Where it is in the dead-letter topic.
     pub partition: i32,
     /// The offset there.
@@ -64,7 +64,7 @@ pub struct Sample {
     /// Its time, in milliseconds since 1970.
     pub time_ms: Option<i64>,
     /// Where it came from.
-    pub origin: Origin,
+    pub origin: LetterOrigin,
     /// Which attempt it was.
     pub attempt: u32,
     /// What was found.
@@ -79,7 +79,7 @@ pub struct Sample {
 
 /// Where a letter came from.
 #[derive(Debug, Serialize)]
-pub struct Origin {
+pub struct LetterOrigin {
     /// The input topic.
     pub topic: String,
     /// The partition.
@@ -88,7 +88,7 @@ pub struct Origin {
     pub offset: i64,
 }
 
-impl Survey {
+impl LetterSurvey {
     /// Counts a record of a dead-letter topic. `is_wanted` chooses routes; of each group the last `samples` are kept.
     pub fn add(&mut self, topic: &str, record: &Record<'_>, is_wanted: impl Fn(&str) -> bool, samples: usize) {
         let Some(letter) = Letter::of(record) else {
@@ -99,7 +99,7 @@ impl Survey {
             self.other_routes += 1;
             return;
         }
-        let group = Group {
+        let group = GroupKey {
             dead_letter_topic: topic.into(),
             route: letter.route.clone(),
             model: letter.model.clone(),
@@ -127,12 +127,12 @@ impl Survey {
     }
 }
 
-fn sample(record: &Record<'_>, letter: Letter) -> Sample {
-    Sample {
+fn sample(record: &Record<'_>, letter: Letter) -> LetterSample {
+    LetterSample {
         partition: record.partition(),
         offset: record.offset(),
         time_ms: record.timestamp_ms(),
-        origin: Origin { topic: letter.topic, partition: letter.partition, offset: letter.offset },
+        origin: LetterOrigin { topic: letter.topic, partition: letter.partition, offset: letter.offset },
         attempt: letter.attempt,
         message: letter.message,
         key: record.key().map(excerpt),

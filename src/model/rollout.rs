@@ -24,7 +24,7 @@ pub const RETRY: Duration = Duration::from_secs(30);
 
 /// What came of a round, for metrics and tests; it is logged here already.
 #[derive(Clone, Debug)]
-pub enum Event {
+pub enum RolloutEvent {
     /// A version is in the slots of this reference.
     Loaded {
         /// What the routes ask for.
@@ -73,21 +73,21 @@ enum LoadError {
 /// Keeps the slots of all routes at the versions that their references name.
 pub struct Rollout {
     store: Store,
-    targets: Vec<Target>,
-    observe: Box<dyn FnMut(Event) + Send>,
+    targets: Vec<FollowedReference>,
+    observe: Box<dyn FnMut(RolloutEvent) + Send>,
     usable: watch::Sender<bool>,
 }
 
 /// A reference and the slots of the routes that have it: they share one loaded model.
-struct Target {
+struct FollowedReference {
     reference: ModelRef,
     slots: Vec<Arc<Slot>>,
     current: Option<Arc<Model>>,
-    trouble: Option<Trouble>,
+    problem: Option<ReportedProblem>,
 }
 
 /// What was last reported about a target that isn't where its reference points.
-struct Trouble {
+struct ReportedProblem {
     /// The refused version; `None` if the reference wasn't resolved.
     version: Option<u64>,
     reason: String,
@@ -99,13 +99,13 @@ impl Rollout {
     pub fn new(
         store: Store,
         routes: impl IntoIterator<Item = (ModelRef, Arc<Slot>)>,
-        observe: impl FnMut(Event) + Send + 'static,
+        observe: impl FnMut(RolloutEvent) + Send + 'static,
     ) -> Rollout {
-        let mut targets: Vec<Target> = Vec::new();
+        let mut targets: Vec<FollowedReference> = Vec::new();
         for (reference, slot) in routes {
             match targets.iter_mut().find(|target| target.reference == reference) {
                 Some(target) => target.slots.push(slot),
-                None => targets.push(Target { reference, slots: vec![slot], current: None, trouble: None }),
+                None => targets.push(FollowedReference { reference, slots: vec![slot], current: None, problem: None }),
             }
         }
         Rollout { store, targets, observe: Box::new(observe), usable: watch::Sender::new(false) }
@@ -128,7 +128,7 @@ impl Rollout {
             let version = match self.store.resolve(&target.reference) {
                 Ok(version) => version,
                 Err(error) => {
-                    self.report_trouble(index, None, chain(&error), now);
+                    self.report_problem(index, None, chain(&error), now);
                     continue;
                 }
             };
@@ -137,7 +137,7 @@ impl Rollout {
             } else if !target.refused_lately(version, now) {
                 match self.obtain(index, version) {
                     Ok((model, took)) => self.put(index, model, took),
-                    Err(error) => self.report_trouble(index, Some(version), chain(&error), now),
+                    Err(error) => self.report_problem(index, Some(version), chain(&error), now),
                 }
             }
         }
@@ -168,7 +168,7 @@ impl Rollout {
             slot.store(model.clone());
         }
         let replaced = target.current.replace(model.clone());
-        target.trouble = None;
+        target.problem = None;
         let reference = target.reference.clone();
         tracing::info!(
             %reference,
@@ -178,25 +178,25 @@ impl Rollout {
             seconds = took.map(|took| took.as_secs_f64()),
             "model loaded"
         );
-        (self.observe)(Event::Loaded { reference, model, replaced, took });
+        (self.observe)(RolloutEvent::Loaded { reference, model, replaced, took });
     }
 
     /// Notes that nothing is wrong any more.
     fn recover(&mut self, index: usize, version: u64) {
         let target = &mut self.targets[index];
-        if target.trouble.take().is_none() {
+        if target.problem.take().is_none() {
             return;
         }
         let reference = target.reference.clone();
         tracing::info!(%reference, version, "the reference names the version that is served");
-        (self.observe)(Event::Recovered { reference, version });
+        (self.observe)(RolloutEvent::Recovered { reference, version });
     }
 
     /// Notes what is wrong; says so unless it has been said already.
-    fn report_trouble(&mut self, index: usize, version: Option<u64>, reason: String, now: Instant) {
+    fn report_problem(&mut self, index: usize, version: Option<u64>, reason: String, now: Instant) {
         let target = &mut self.targets[index];
-        let known = target.trouble.as_ref().is_some_and(|known| known.version == version && known.reason == reason);
-        target.trouble = Some(Trouble { version, reason: reason.clone(), since: now });
+        let known = target.problem.as_ref().is_some_and(|known| known.version == version && known.reason == reason);
+        target.problem = Some(ReportedProblem { version, reason: reason.clone(), since: now });
         if known {
             return;
         }
@@ -205,25 +205,25 @@ impl Rollout {
         let event = match version {
             Some(version) => {
                 tracing::error!(%reference, version, serving, reason, "model refused");
-                Event::Refused { reference, version, reason }
+                RolloutEvent::Refused { reference, version, reason }
             }
             None => {
                 tracing::warn!(%reference, serving, reason, "model not found in the store");
-                Event::Unresolved { reference, reason }
+                RolloutEvent::Unresolved { reference, reason }
             }
         };
         (self.observe)(event);
     }
 }
 
-impl Target {
+impl FollowedReference {
     fn holds(&self, version: u64) -> bool {
         self.current.as_ref().is_some_and(|model| model.version() == version)
     }
 
     fn refused_lately(&self, version: u64, now: Instant) -> bool {
-        let trouble = self.trouble.as_ref();
-        trouble.is_some_and(|it| it.version == Some(version) && now.duration_since(it.since) < RETRY)
+        let problem = self.problem.as_ref();
+        problem.is_some_and(|it| it.version == Some(version) && now.duration_since(it.since) < RETRY)
     }
 }
 

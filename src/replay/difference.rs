@@ -13,7 +13,7 @@ const MOST_CHANGED: usize = 10;
 
 /// What is known of the differences so far.
 #[derive(Debug)]
-pub struct Difference {
+pub struct VersionDifference {
     classes: bool,
     /// Which class each version predicts, in the order of the first one's classes.
     decisions: [ClassDecision; 2],
@@ -84,14 +84,14 @@ pub struct ChangedAnswer {
     pub second: Vec<f32>,
 }
 
-impl Difference {
+impl VersionDifference {
     /// Nothing yet, of versions with this target.
-    pub fn new(target: &Target) -> Difference {
+    pub fn new(target: &Target) -> VersionDifference {
         let (classes, names) = match target {
             Target::Classification { classes, .. } => (true, classes),
             Target::Regression { names } => (false, names),
         };
-        Difference {
+        VersionDifference {
             classes,
             decisions: [ClassDecision::default(); 2],
             compared: 0,
@@ -104,8 +104,8 @@ impl Difference {
     }
 
     /// With what each version decides, the second one in the order of the first one's classes.
-    pub fn deciding(self, decisions: [ClassDecision; 2]) -> Difference {
-        Difference { decisions, ..self }
+    pub fn deciding(self, decisions: [ClassDecision; 2]) -> VersionDifference {
+        VersionDifference { decisions, ..self }
     }
 
     /// The decision of each version.
@@ -226,13 +226,13 @@ mod tests {
 
     const CLASSES: [&str; 3] = ["early", "on time", "late"];
 
-    fn classes() -> Difference {
+    fn classes() -> VersionDifference {
         let classes = CLASSES.map(String::from).to_vec();
-        Difference::new(&Target::Classification { name: "y".into(), classes })
+        VersionDifference::new(&Target::Classification { name: "y".into(), classes })
     }
 
-    fn regression() -> Difference {
-        Difference::new(&Target::Regression { names: vec!["y".into()] })
+    fn regression() -> VersionDifference {
+        VersionDifference::new(&Target::Regression { names: vec!["y".into()] })
     }
 
     fn at(offset: i64) -> Origin<'static> {

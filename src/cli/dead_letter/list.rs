@@ -15,7 +15,7 @@ use crate::cli::range::{self, RangeArgs};
 use crate::cli::reading::Reading;
 use crate::cli::topics;
 use crate::config::Config;
-use crate::dead_letter::survey::{Group, LetterGroup, Sample, Survey};
+use crate::dead_letter::survey::{GroupKey, LetterGroup, LetterSample, LetterSurvey};
 use crate::kafka::reader::{Extent, Next, Reader};
 use crate::report::{count, plain};
 
@@ -52,7 +52,7 @@ pub struct Args {
 #[derive(Serialize)]
 struct Entry<'s> {
     #[serde(flatten)]
-    group: &'s Group,
+    group: &'s GroupKey,
     #[serde(flatten)]
     counted: &'s LetterGroup,
 }
@@ -63,7 +63,7 @@ pub(super) fn run(args: Args, out: &mut impl Write) -> anyhow::Result<ExitCode> 
     let interrupt = Interrupt::listen(Some(SIGNALS))?;
     // It neither asks nor changes its group.
     let reader = Reader::new(&config.kafka, &config.kafka.group_id)?;
-    let mut survey = Survey::default();
+    let mut survey = LetterSurvey::default();
     let mut read: Vec<(&str, Vec<Extent>)> = Vec::new();
     let mut reading = Reading::new(args.json);
     for topic in by_topic(&routes).into_keys() {
@@ -92,7 +92,7 @@ pub(super) fn run(args: Args, out: &mut impl Write) -> anyhow::Result<ExitCode> 
 }
 
 fn write_json(
-    survey: &Survey,
+    survey: &LetterSurvey,
     read: &[(&str, Vec<Extent>)],
     interrupted: bool,
     out: &mut impl Write,
@@ -113,7 +113,7 @@ fn write_json(
     Ok(())
 }
 
-fn write_text(survey: &Survey, read: &[(&str, Vec<Extent>)], out: &mut impl Write) -> anyhow::Result<()> {
+fn write_text(survey: &LetterSurvey, read: &[(&str, Vec<Extent>)], out: &mut impl Write) -> anyhow::Result<()> {
     for (topic, extents) in read {
         writeln!(out, "{topic}: {}", range::describe(extents))?;
     }
@@ -137,9 +137,9 @@ fn write_text(survey: &Survey, read: &[(&str, Vec<Extent>)], out: &mut impl Writ
 }
 
 /// A line per group below the heads; topics, routes and models are named where they differ.
-fn table(survey: &Survey) -> Vec<Vec<String>> {
-    let common = |group: &Group| {
-        let Group { dead_letter_topic, route, model, version, .. } = group;
+fn table(survey: &LetterSurvey) -> Vec<Vec<String>> {
+    let common = |group: &GroupKey| {
+        let GroupKey { dead_letter_topic, route, model, version, .. } = group;
         [dead_letter_topic.clone(), plain(route), plain(&format!("{model}@{version}"))]
     };
     let groups: Vec<_> = survey.groups.keys().map(common).collect();
@@ -159,8 +159,8 @@ fn table(survey: &Survey) -> Vec<Vec<String>> {
     rows
 }
 
-fn write_sample(group: &Group, sample: &Sample, out: &mut impl Write) -> io::Result<()> {
-    let Sample { partition, offset, origin, attempt, message, key, value, omitted, .. } = sample;
+fn write_sample(group: &GroupKey, sample: &LetterSample, out: &mut impl Write) -> io::Result<()> {
+    let LetterSample { partition, offset, origin, attempt, message, key, value, omitted, .. } = sample;
     writeln!(out)?;
     writeln!(out, "{}/{partition}/{offset}  {}: {}", group.dead_letter_topic, plain(&group.reason), plain(message))?;
     let again = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };

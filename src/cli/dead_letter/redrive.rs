@@ -15,8 +15,8 @@ use crate::cli::range::{self, RangeArgs};
 use crate::cli::reading::Reading;
 use crate::cli::topics::{self, usage};
 use crate::config::Config;
-use crate::dead_letter::progress::Part;
-use crate::dead_letter::redrive::{Beginning, KeepReason, Plan, Redrive, Tally};
+use crate::dead_letter::progress::LetterSelection;
+use crate::dead_letter::redrive::{Beginning, KeepReason, Redrive, RedriveCounts, RedrivePlan};
 use crate::kafka::admin::{OutputLimits, Topic};
 use crate::kafka::producer::Producer;
 use crate::kafka::reader::{Extent, Reader};
@@ -78,7 +78,7 @@ struct Done {
     topic: String,
     beginning: Beginning,
     extents: Vec<Extent>,
-    tally: Tally,
+    counts: RedriveCounts,
 }
 
 pub(super) fn run(args: Args, out: &mut impl Write) -> anyhow::Result<ExitCode> {
@@ -118,23 +118,23 @@ pub(super) fn run(args: Args, out: &mut impl Write) -> anyhow::Result<ExitCode> 
             write_beginning(topic, beginning, &extents, &group, out)?;
         }
         let mut reading = Reading::new(args.json);
-        let tally = redrive.run(producer.as_ref(), &mut |pass| {
+        let counts = redrive.run(producer.as_ref(), &mut |pass| {
             reading.show(pass);
             if interrupt.asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         reading.finish();
-        let tally = tally.with_context(|| match beginning {
+        let counts = counts.with_context(|| match beginning {
             Beginning::Remembered | Beginning::Fresh if args.execute => format!(
                 "topic {topic:?}: another run goes on where this one last committed, at most 1,000 letters come twice"
             ),
             _ => format!("topic {topic:?}"),
         })?;
         if !args.json {
-            write_tally(&tally, args.execute, out)?;
+            write_counts(&counts, args.execute, out)?;
         }
-        all.push(Done { topic: topic.into(), beginning, extents, tally });
+        all.push(Done { topic: topic.into(), beginning, extents, counts });
     }
-    let interrupted = all.iter().any(|done| done.tally.interrupted);
+    let interrupted = all.iter().any(|done| done.counts.interrupted);
     if args.json {
         write_json(&all, &group, args.execute, out)?;
     } else if interrupted {
@@ -146,14 +146,14 @@ pub(super) fn run(args: Args, out: &mut impl Write) -> anyhow::Result<ExitCode> 
 }
 
 impl Args {
-    fn plan(&self, topic: &str, routes: &[&RouteConfig], targets: &BTreeMap<String, Topic>) -> Plan {
+    fn plan(&self, topic: &str, routes: &[&RouteConfig], targets: &BTreeMap<String, Topic>) -> RedrivePlan {
         let reasons = self.reason.iter().map(|reason| Some(reason.as_str().to_owned()));
         let reasons = if self.reason.is_empty() { vec![None] } else { reasons.collect() };
-        let part = |reason| Part { route: self.route.clone(), reason };
-        Plan {
+        let selection = |reason| LetterSelection { route: self.route.clone(), reason };
+        RedrivePlan {
             topic: topic.into(),
             routes: routes.iter().map(|route| (route.name.clone(), route.input.topics.clone())).collect(),
-            parts: reasons.into_iter().map(part).collect(),
+            selections: reasons.into_iter().map(selection).collect(),
             from: self.range.from.clone(),
             to: self.range.to.clone(),
             output: self.output.clone(),
@@ -194,15 +194,15 @@ fn write_beginning(
     writeln!(out, "{topic}: {}\n  {why}", range::describe(extents))
 }
 
-fn write_tally(tally: &Tally, executed: bool, out: &mut impl Write) -> io::Result<()> {
+fn write_counts(counts: &RedriveCounts, executed: bool, out: &mut impl Write) -> io::Result<()> {
     let verb = if executed { "sent" } else { "would send" };
-    if tally.sent.is_empty() {
+    if counts.sent.is_empty() {
         writeln!(out, "  {verb} nothing")?;
     }
-    for ((target, reason), records) in &tally.sent {
+    for ((target, reason), records) in &counts.sent {
         writeln!(out, "  {verb} {} to {target}: {}", count(*records), plain(reason))?;
     }
-    for (&kept, &records) in &tally.kept {
+    for (&kept, &records) in &counts.kept {
         writeln!(out, "  kept {}: {}", count(records), why(kept))?;
     }
     Ok(())
@@ -226,21 +226,21 @@ fn why(kept: KeepReason) -> &'static str {
 fn write_json(all: &[Done], group: &str, executed: bool, out: &mut impl Write) -> anyhow::Result<()> {
     let topic = |done: &Done| {
         let sent: Vec<Value> = done
-            .tally
+            .counts
             .sent
             .iter()
             .map(|((topic, reason), records)| json!({ "topic": topic, "reason": reason, "records": records }))
             .collect();
         let kept: Map<String, Value> =
-            done.tally.kept.iter().map(|(kept, records)| (kept.as_str().into(), json!(records))).collect();
+            done.counts.kept.iter().map(|(kept, records)| (kept.as_str().into(), json!(records))).collect();
         json!({
             "topic": done.topic,
             "beginning": done.beginning.as_str(),
             "partitions": done.extents,
-            "read": done.tally.read,
+            "read": done.counts.read,
             "sent": sent,
             "kept": kept,
-            "interrupted": done.tally.interrupted,
+            "interrupted": done.counts.interrupted,
         })
     };
     let report = json!({

@@ -80,7 +80,7 @@ pub struct Args {
 
 /// What `--json` prints.
 #[derive(Serialize)]
-struct Report {
+struct ImportReport {
     model: String,
     version: u64,
     network: Network,
@@ -162,7 +162,7 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
         store.promote(&args.name, alias, version)?;
     }
     let checked = evidence.samples.as_ref().zip(largest);
-    let report = Report {
+    let report = ImportReport {
         model: draft.name.clone(),
         version,
         network: Network { layers: draft.layers.iter().map(LayerShape::of).collect(), output: draft.output },
@@ -207,8 +207,8 @@ fn parse_name(text: &str) -> Result<String, ReferenceError> {
     Ok(text.into())
 }
 
-fn write(report: &Report, out: &mut impl Write) -> anyhow::Result<()> {
-    let Report { model, version, features, answers, network, golden_rows, .. } = report;
+fn write(report: &ImportReport, out: &mut impl Write) -> anyhow::Result<()> {
+    let ImportReport { model, version, features, answers, network, golden_rows, .. } = report;
     writeln!(out, "{model} version {version}: {features} features, answers {answers}")?;
     writeln!(out, "  network   {}", describe_network(network))?;
     if !report.replaced_names.is_empty() {

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::cli::range;
 use crate::kafka::reader::Extent;
-use crate::replay::difference::{ChangedAnswer, Difference, DifferenceReport};
-use crate::replay::{Replay, Version};
+use crate::replay::difference::{ChangedAnswer, DifferenceReport, VersionDifference};
+use crate::replay::{Replay, ReplayedVersion};
 use crate::report::{count, number, plain, write_table};
 
 /// Classes that are listed.
@@ -31,7 +31,7 @@ impl ReplayReport<'_> {
     pub(super) fn write_json(&self, out: &mut dyn Write) -> anyhow::Result<()> {
         let topics: Vec<Value> =
             self.ranges.iter().map(|(topic, extents)| json!({ "topic": topic, "partitions": extents })).collect();
-        let version = |version: &Version| {
+        let version = |version: &ReplayedVersion| {
             json!({
                 "model": version.model().name(),
                 "version": version.model().version(),
@@ -44,7 +44,7 @@ impl ReplayReport<'_> {
             "topics": topics,
             "read": self.replay.read,
             "models": self.replay.versions.iter().map(version).collect::<Vec<_>>(),
-            "difference": self.replay.difference.as_ref().map(Difference::report),
+            "difference": self.replay.difference.as_ref().map(VersionDifference::report),
             "too_large_for_output": self.too_large,
             "interrupted": self.interrupted,
             "seconds": self.seconds,
@@ -73,7 +73,7 @@ impl ReplayReport<'_> {
 
     fn write_outcomes(&self, names: &[String], out: &mut dyn Write) -> anyhow::Result<()> {
         let versions = &self.replay.versions;
-        let row = |head: &str, of: &dyn Fn(&Version) -> u64| {
+        let row = |head: &str, of: &dyn Fn(&ReplayedVersion) -> u64| {
             [head.to_owned()].into_iter().chain(versions.iter().map(|version| count(of(version)))).collect::<Vec<_>>()
         };
         let mut table = vec![[String::new()].into_iter().chain(names.iter().cloned()).collect()];
@@ -87,11 +87,11 @@ impl ReplayReport<'_> {
     }
 }
 
-fn name(version: &Version) -> String {
+fn name(version: &ReplayedVersion) -> String {
     format!("{}@{}", version.model().name(), version.model().version())
 }
 
-fn write_difference(difference: &Difference, names: &[String], out: &mut dyn Write) -> anyhow::Result<()> {
+fn write_difference(difference: &VersionDifference, names: &[String], out: &mut dyn Write) -> anyhow::Result<()> {
     let report = difference.report();
     let percent = |share: Option<f64>| share.map_or("-".into(), |share| format!("{:.2} %", share * 100.0));
     writeln!(out, "{} records predicted by both", count(report.compared))?;
@@ -127,7 +127,7 @@ fn write_difference(difference: &Difference, names: &[String], out: &mut dyn Wri
 }
 
 fn write_classes(
-    difference: &Difference,
+    difference: &VersionDifference,
     report: &DifferenceReport<'_>,
     names: &[String],
     out: &mut dyn Write,
@@ -150,7 +150,7 @@ fn write_classes(
 }
 
 /// What a version answers, shortly.
-fn answer(difference: &Difference, version: usize, outputs: &[f32]) -> String {
+fn answer(difference: &VersionDifference, version: usize, outputs: &[f32]) -> String {
     if difference.is_classification() {
         let class = difference.decisions()[version].class(outputs);
         let name = difference.names().nth(class).unwrap_or_default();

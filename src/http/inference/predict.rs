@@ -17,20 +17,20 @@ struct Answer<'a> {
     model_version: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
-    outputs: Vec<Output<'a>>,
+    outputs: Vec<OutputTensor<'a>>,
 }
 
 #[derive(Debug, Serialize)]
-struct Output<'a> {
+struct OutputTensor<'a> {
     name: &'static str,
     datatype: &'static str,
     shape: [usize; 2],
-    data: Values<'a>,
+    data: OutputValues<'a>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-enum Values<'a> {
+enum OutputValues<'a> {
     Numbers(&'a [f32]),
     Scaled(Vec<f64>),
     Classes(Vec<&'a str>),
@@ -145,21 +145,26 @@ fn wanted(request: &Request<'_>, target: &Target) -> Result<Vec<&'static str>, I
     Ok(wanted)
 }
 
-fn output<'a>(name: &'static str, model: &'a Model, decision: ClassDecision, scores: &'a Array2<f32>) -> Output<'a> {
+fn output<'a>(
+    name: &'static str,
+    model: &'a Model,
+    decision: ClassDecision,
+    scores: &'a Array2<f32>,
+) -> OutputTensor<'a> {
     let (rows, columns) = scores.dim();
     match &model.signature().target {
         Target::Classification { classes, .. } if name == PREDICTION => {
             let predicted = scores.rows().into_iter().map(|row| classes[decision.class(row)].as_str());
-            Output { name, datatype: "BYTES", shape: [rows, 1], data: Values::Classes(predicted.collect()) }
+            OutputTensor { name, datatype: "BYTES", shape: [rows, 1], data: OutputValues::Classes(predicted.collect()) }
         }
         _ => match model.target_scale {
             Some(scale) => {
                 let numbers = scores.iter().map(|&score| scale.undo(score)).collect();
-                Output { name, datatype: "FP64", shape: [rows, columns], data: Values::Scaled(numbers) }
+                OutputTensor { name, datatype: "FP64", shape: [rows, columns], data: OutputValues::Scaled(numbers) }
             }
             None => {
-                let numbers = Values::Numbers(scores.as_slice().expect(ROW_MAJOR));
-                Output { name, datatype: "FP32", shape: [rows, columns], data: numbers }
+                let numbers = OutputValues::Numbers(scores.as_slice().expect(ROW_MAJOR));
+                OutputTensor { name, datatype: "FP32", shape: [rows, columns], data: numbers }
             }
         },
     }

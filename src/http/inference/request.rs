@@ -35,7 +35,7 @@ pub(super) struct Request<'a> {
     /// Comes back with the answer.
     pub(super) id: Option<String>,
     #[serde(borrow, deserialize_with = "at_most::<_, _, MAX_INPUTS>")]
-    inputs: Vec<Tensor<'a>>,
+    inputs: Vec<InputTensor<'a>>,
     /// The outputs to answer with; all of them if absent.
     #[serde(default)]
     pub(super) outputs: Option<RequestedOutputs>,
@@ -55,7 +55,7 @@ struct RequestedOutput {
 }
 
 #[derive(Debug, Deserialize)]
-struct Tensor<'a> {
+struct InputTensor<'a> {
     name: String,
     #[serde(deserialize_with = "at_most::<_, _, MAX_DIMENSIONS>")]
     shape: Vec<usize>,
@@ -126,7 +126,7 @@ fn without_blanks(features: &[Feature]) -> HashMap<&str, &str> {
     names.into_iter().filter_map(|(trimmed, name)| Some((trimmed, name?))).collect()
 }
 
-impl Tensor<'_> {
+impl InputTensor<'_> {
     fn error(&self, error: TensorError) -> InferError {
         InferError::Input { tensor: self.name.chars().take(LONGEST_NAME).collect(), error }
     }

@@ -12,7 +12,7 @@ struct Scene {
     store: Store,
     slots: Vec<Arc<Slot>>,
     rollout: Rollout,
-    events: mpsc::Receiver<Event>,
+    events: mpsc::Receiver<RolloutEvent>,
     now: Instant,
 }
 
@@ -51,16 +51,16 @@ impl Scene {
     }
 }
 
-fn describe(event: &Event) -> String {
+fn describe(event: &RolloutEvent) -> String {
     match event {
-        Event::Loaded { reference, model, replaced, took } => {
+        RolloutEvent::Loaded { reference, model, replaced, took } => {
             let replaced = replaced.as_ref().map_or(0, |model| model.version());
             let how = if took.is_some() { "loaded" } else { "shared" };
             format!("{reference}: {replaced} -> {} {how}", model.version())
         }
-        Event::Refused { reference, version, .. } => format!("{reference}: {version} refused"),
-        Event::Recovered { reference, version } => format!("{reference}: {version} again"),
-        Event::Unresolved { reference, .. } => format!("{reference}: unresolved"),
+        RolloutEvent::Refused { reference, version, .. } => format!("{reference}: {version} refused"),
+        RolloutEvent::Recovered { reference, version } => format!("{reference}: {version} again"),
+        RolloutEvent::Unresolved { reference, .. } => format!("{reference}: unresolved"),
     }
 }
 
