@@ -12,10 +12,10 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Map, Value, json};
 
-use crate::ops::Prometheus;
 use crate::support::eventually;
 use crate::support::kafka::{self, Record, produce};
 use crate::support::populations::{alarms, changes, kinds};
+use crate::support::prometheus::Prometheus;
 use crate::support::weir::{Setup, Weir, command};
 
 /// Windows for each population here; 1,000 in the long form.

@@ -11,7 +11,7 @@ use rdkafka::producer::{BaseProducer, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use weir::train::preparation::Preparation;
 
-use crate::delivery::{PARTITIONS, assert_once_and_in_order, records};
+use crate::support::departures::{PARTITIONS, assert_once_and_in_order, records};
 use crate::support::kafka::{Kafka, Reader, Record, free_port, produce, unique};
 use crate::support::models::{promote, publish, year};
 use crate::support::proxy::{Link, Mode};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use weir::train::preparation::Preparation;
 
-use crate::delivery::{PARTITIONS, assert_once_and_in_order, records};
+use crate::support::departures::{PARTITIONS, assert_once_and_in_order, records};
 use crate::support::eventually;
 use crate::support::kafka::{Reader, Record, brokers, keys, produce};
 use crate::support::models::{keyed, promote, publish, setup_with_model, year};

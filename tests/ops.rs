@@ -3,83 +3,28 @@
 //!
 //! The value sets and the tests of the rules are in `tests/helm/`. `scripts/setup test` brings the tools.
 
-mod prometheus;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use weir::monitor::metrics::CATALOGUE;
 
-pub(crate) use prometheus::Prometheus;
-
+use crate::support::dashboard::dashboard_queries;
+use crate::support::rules::{RULE_FILES, list, read, root, rule_groups, rules, text, yaml, yaml_file};
 use crate::support::states::state_file;
-use crate::support::tools::{run_json, tool};
+use crate::support::tools::tool;
 
 /// The value sets, by file name in `tests/helm/`.
 const VALUE_SETS: [&str; 4] = ["minimal", "full", "sasl-tls", "operators"];
-
-/// The rules of alerts and of drift, and those of the longer windows.
-const RULE_FILES: [&str; 2] = ["helm/weir/rules/weir.yaml", "helm/weir/rules/windows.yaml"];
 
 const RULE_TESTS: [&str; 3] =
     ["tests/helm/rules_test.yaml", "tests/helm/windows_test.yaml", "tests/helm/week_test.yaml"];
 
 /// The oldest Kubernetes that the chart says it supports.
 const KUBERNETES: &str = "1.27.0";
-
-/// Metrics that only models of `--baseline-by` have.
-const OF_CYCLES: [&str; 3] = ["weir_baseline_period_ratio", "weir_feature_expected_total", "weir_period_rows_total"];
-
-/// Every query of the dashboard, those of its variables included, with its variables filled in.
-pub(crate) fn dashboard_queries() -> Vec<String> {
-    let dashboard: Value = serde_json::from_str(&read("helm/weir/dashboards/weir.json")).unwrap();
-    let panels = list(&dashboard["panels"]).iter().filter_map(|panel| panel["targets"].as_array()).flatten();
-    let panels = panels.map(|target| text(&target["expr"]).to_owned());
-    // label_values(SERIES, LABEL): the series are what must be there.
-    let variables = list(&dashboard["templating"]["list"]).iter().filter_map(|variable| {
-        let series = variable["definition"].as_str()?.strip_prefix("label_values(")?.rsplit_once(',')?.0;
-        Some(series.to_owned())
-    });
-    let fill = |query: String| {
-        let query = query.replace("$__rate_interval", "10s");
-        ["$job", "$route", "$model", "$feature", "$window"]
-            .iter()
-            .fold(query, |query, variable| query.replace(variable, ".*"))
-    };
-    panels.chain(variables).map(fill).collect()
-}
-
-/// Lets a Prometheus with the chart's rules scrape `metrics_addr` (host:port) every second, until each query of the
-/// dashboard has answered a number, each metric that the rules name exists, and each rule can be evaluated.
-///
-/// What is scraped must meanwhile score over 100 records a second, and have rejected some. Panics after a minute
-/// with what is still missing.
-pub(crate) fn assert_every_query_gives_data(metrics_addr: &str) {
-    let queries = dashboard_queries();
-    assert!(queries.len() > 20, "the dashboard has {} queries", queries.len());
-    let mut prometheus = Prometheus::scraping(&[metrics_addr]);
-    // A query once answered stays so: a rare event needn't lie within the last ten seconds at the very end.
-    let mut open: Vec<_> = queries.iter().map(String::as_str).collect();
-    eventually(Duration::from_secs(60), || {
-        prometheus.assert_running();
-        open.retain(|query| !prometheus.answers(query));
-        if !open.is_empty() {
-            return Err(format!("no data for:\n{}", open.join("\n")));
-        }
-        let known = prometheus.metric_names();
-        let is_missing = |name: &String| !known.contains(name) && !OF_CYCLES.contains(&name.as_str());
-        let missing: Vec<_> = metrics_of_the_rules().into_iter().filter(is_missing).collect();
-        if !missing.is_empty() {
-            return Err(format!("the rules name metrics that don't exist: {missing:?}"));
-        }
-        prometheus.rules_are_healthy()
-    });
-}
 
 #[test]
 fn helm_finds_nothing_to_complain_about() {
@@ -459,23 +404,6 @@ impl Chart {
     }
 }
 
-/// The rules of all groups.
-fn rules() -> Vec<Value> {
-    rule_groups(&RULE_FILES).iter().flat_map(|group| list(&group["rules"]).to_vec()).collect()
-}
-
-fn rule_groups(files: &[&str]) -> Vec<Value> {
-    files.iter().flat_map(|file| list(&yaml_file(file)["groups"]).to_vec()).collect()
-}
-
-/// The names of weir's own metrics in the rules.
-fn metrics_of_the_rules() -> BTreeSet<String> {
-    let rules = rules();
-    let words =
-        rules.iter().flat_map(|rule| text(&rule["expr"]).split(|c: char| c != '_' && !c.is_ascii_alphanumeric()));
-    words.filter(|word| word.starts_with("weir_")).map(str::to_owned).collect()
-}
-
 fn is_custom(object: &Value) -> bool {
     ["monitoring.coreos.com/v1", "keda.sh/v1alpha1"].contains(&text(&object["apiVersion"]))
 }
@@ -517,20 +445,6 @@ fn toml(text: &str) -> Value {
     config::Config::builder().add_source(source).build().unwrap().try_deserialize().unwrap()
 }
 
-fn yaml_file(path: &str) -> Value {
-    let mut documents = yaml(&read(path));
-    assert_eq!(documents.len(), 1, "{path}");
-    documents.remove(0)
-}
-
-/// The documents of a YAML text. PyYAML is there for kubernetes-validate anyway.
-fn yaml(text: &str) -> Vec<Value> {
-    const TO_JSON: &str =
-        "import json, sys, yaml; json.dump([d for d in yaml.safe_load_all(sys.stdin) if d], sys.stdout)";
-    let documents = run_json(Command::new(tool("python")).args(["-c", TO_JSON]), text.into());
-    documents.as_array().unwrap().clone()
-}
-
 fn succeed(command: &mut Command) -> Output {
     let output = command.output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -543,28 +457,4 @@ fn fail(command: &mut Command) -> String {
     let output = command.output().unwrap();
     assert!(!output.status.success(), "{command:?} should fail");
     String::from_utf8(output.stderr).unwrap()
-}
-
-fn eventually(patience: Duration, mut attempt: impl FnMut() -> Result<(), String>) {
-    let deadline = Instant::now() + patience;
-    while let Err(reason) = attempt() {
-        assert!(Instant::now() < deadline, "after {patience:?}: {reason}");
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn read(path: &str) -> String {
-    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_else(|| panic!("not a string: {value}"))
-}
-
-fn list(value: &Value) -> &[Value] {
-    value.as_array().unwrap_or_else(|| panic!("not an array: {value}"))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use weir::train::preparation::Preparation;
 
-use crate::delivery::{PARTITIONS, records};
+use crate::support::departures::{PARTITIONS, records};
 use crate::support::eventually;
 use crate::support::kafka::{
     Kafka, Reader, Record, alter_topic, cluster, create_replicated_topic, create_topic, create_topic_on, delete_topic,

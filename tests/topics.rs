@@ -14,7 +14,7 @@ use weir::kafka::consumer::TopicPartition;
 use weir::kafka::watch::{TopicSnapshot, TopicWatch};
 use weir::train::preparation::Preparation;
 
-use crate::delivery::{PARTITIONS, records};
+use crate::support::departures::{PARTITIONS, records};
 use crate::support::kafka::{
     self, Kafka, Reader, Record, add_partitions, alter_topic, create_topic, delete_topic, open_transaction, produce,
 };

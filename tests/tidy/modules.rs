@@ -1,6 +1,6 @@
 //! The order of the modules: each names only those of its own row and of the rows above it.
 
-use super::{assert_none, sources};
+use super::{assert_none, code_of, files_under, read, sources};
 
 /// From what needs nothing to what needs everything. Modules in one row may name each other. A part of a module that isn't
 /// listed belongs to the module.
@@ -52,6 +52,25 @@ fn the_order_lists_modules_that_exist() {
     let sources = sources();
     let gone = ORDER.split_whitespace().filter(|name| !sources.iter().any(|source| source.is_in(&[name])));
     assert_none(&gone.map(String::from).collect::<Vec<_>>(), "ORDER has modules that are gone");
+}
+
+/// What several test modules need is in `tests/support/`, so that a test can be read, moved and deleted by itself.
+#[test]
+fn tests_import_nothing_from_other_tests() {
+    let mut found = Vec::new();
+    for path in files_under("tests", "rs") {
+        let own = path["tests/".len()..].split(['/', '.']).next().unwrap_or_default();
+        // Chaos is a program of its own.
+        if ["chaos", "tests"].contains(&own) {
+            continue;
+        }
+        for (number, line) in code_of(&read(&path)).lines().enumerate() {
+            let modules = line.split("crate::").skip(1).filter_map(|rest| rest.split(&[':', ';', ' '][..]).next());
+            let others = modules.filter(|module| ![own, "support"].contains(module));
+            found.extend(others.map(|module| format!("{path}:{} imports {module}", number + 1)));
+        }
+    }
+    assert_none(&found, "a test imports another one: move what both need to tests/support");
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::process::{Child, Command};
 
 use serde_json::{Value, json};
 
-use super::{RULE_FILES, list, root, text};
-use crate::support::tools::tool;
+use super::rules::{RULE_FILES, list, root, text};
+use super::tools::tool;
 
 /// A Prometheus of Debian's on a free port, stopped when dropped.
 pub(crate) struct Prometheus {
