@@ -1,13 +1,14 @@
 //! `weir replay`: a range of the input through other versions, beside `weir predict` and beside whatever serves.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
+use weir::demo::flights::Departure;
 use weir::train::preparation::Preparation;
 
 use crate::support::PATIENCE;
@@ -62,104 +63,151 @@ fn committed(setup: &Setup) -> Vec<Offset> {
     offsets.elements().iter().map(|element| element.offset()).collect()
 }
 
-#[test]
-fn two_versions_differ_as_weir_predict_says() {
-    let setup = Setup::on_kafka(2);
-    let config = setup.config("");
-    let versions = [1, 2].map(|seed| publish(&setup.store(), seed, Preparation::default()));
-    let departures = &year()[..5_000];
-    let file = setup.folder.path().join("departures.jsonl");
-    std::fs::write(&file, departures.iter().map(|departure| format!("{}\n", departure.json)).collect::<String>())
-        .unwrap();
-    let inputs: Vec<_> = departures
-        .iter()
-        .enumerate()
-        .map(|(number, departure)| Record {
+/// Two versions, and departures on an input of two partitions, in turn, with three records after them that are no JSON.
+struct Replayed {
+    setup: Setup,
+    config: PathBuf,
+    versions: [u64; 2],
+    departures: Vec<Departure>,
+    inputs: Vec<Record>,
+}
+
+impl Replayed {
+    fn new(departures: usize) -> Replayed {
+        let setup = Setup::on_kafka(2);
+        let config = setup.config("");
+        let versions = [1, 2].map(|seed| publish(&setup.store(), seed, Preparation::default()));
+        let departures = year()[..departures].to_vec();
+        let record = |(number, departure): (usize, &Departure)| Record {
             partition: number as i32 % 2,
             key: Some(id(&departure.json).into()),
             value: Some(departure.json.clone().into()),
             headers: vec![("origin".into(), vec![0, 255])],
             timestamp: 1_600_000_000_000 + number as i64,
-        })
-        .collect();
-    produce(&setup.brokers, &setup.input, inputs.iter().cloned());
-    let broken = |partition| Record { partition, value: Some("no JSON".into()), ..Record::default() };
-    produce(&setup.brokers, &setup.input, [broken(0), broken(1), broken(1)]);
+        };
+        let inputs: Vec<_> = departures.iter().enumerate().map(record).collect();
+        produce(&setup.brokers, &setup.input, inputs.iter().cloned());
+        let broken = |partition| Record { partition, value: Some("no JSON".into()), ..Record::default() };
+        produce(&setup.brokers, &setup.input, [broken(0), broken(1), broken(1)]);
+        Replayed { setup, config, versions, departures, inputs }
+    }
 
-    let output = setup.folder.path().join("predictions.jsonl");
-    let report = run_json(&config, &["--models", "flights@1,flights@2", "--output-file", output.to_str().unwrap()]);
-    let expected = versions.map(|version| predicted(&setup, version, &file));
+    /// What `weir predict` answers by each version, by id.
+    fn predicted(&self) -> [HashMap<String, String>; 2] {
+        let file = self.setup.folder.path().join("departures.jsonl");
+        let lines = self.departures.iter().map(|departure| format!("{}\n", departure.json));
+        std::fs::write(&file, lines.collect::<String>()).unwrap();
+        self.versions.map(|version| predicted(&self.setup, version, &file))
+    }
+}
 
-    // The predictions.
+/// How the answers to a departure differ: by class, and which classes were predicted.
+struct Change {
+    by_class: [f64; 2],
+    classes: [String; 2],
+    partition: usize,
+    offset: usize,
+}
+
+impl Change {
+    fn of(number: usize, answers: [&str; 2]) -> Change {
+        let [first, second] = answers.map(probabilities);
+        Change {
+            by_class: [0, 1].map(|class| (f64::from(first[class]) - f64::from(second[class])).abs()),
+            classes: answers.map(class),
+            partition: number % 2,
+            offset: number / 2,
+        }
+    }
+
+    fn largest(&self) -> f64 {
+        self.by_class[0].max(self.by_class[1])
+    }
+}
+
+/// The report's `difference` is what these changes come to.
+fn assert_describes(difference: &Value, changes: &[Change]) {
+    let count = changes.len();
+    let agreeing = changes.iter().filter(|change| change.classes[0] == change.classes[1]).count();
+    assert!(agreeing < count, "they differ");
+    assert_eq!(difference["agreement"], agreeing as f64 / count as f64);
+    assert_eq!(difference["compared"], count);
+
+    let mut moves: BTreeMap<[String; 2], u64> = BTreeMap::new();
+    changes.iter().for_each(|change| *moves.entry(change.classes.clone()).or_default() += 1);
+    let reported = difference["classes"].as_array().unwrap().iter().map(|moved| {
+        let names = ["first", "second"].map(|of| moved[of].as_str().unwrap().to_owned());
+        (names, moved["records"].as_u64().unwrap())
+    });
+    assert_eq!(reported.collect::<BTreeMap<_, _>>(), moves);
+
+    for output in difference["outputs"].as_array().unwrap() {
+        let class = CLASSES.iter().position(|class| output["name"] == *class).unwrap();
+        let mut of_class: Vec<f64> = changes.iter().map(|change| change.by_class[class]).collect();
+        of_class.sort_by(f64::total_cmp);
+        let figure = |name: &str| output[name].as_f64().unwrap();
+        let p99 = of_class[count * 99 / 100 - 1];
+        assert_eq!(figure("max"), of_class[count - 1]);
+        assert!((figure("mean") - of_class.iter().sum::<f64>() / count as f64).abs() < 1e-12);
+        assert!((p99..=p99 * 1.01).contains(&figure("p99")), "{output} {p99}");
+    }
+
+    let most = changes.iter().rev().max_by(|a, b| a.largest().total_cmp(&b.largest())).unwrap();
+    let reported = &difference["most_changed"][0];
+    assert_eq!(reported["change"], most.largest());
+    assert_eq!((&reported["partition"], &reported["offset"]), (&json!(most.partition), &json!(most.offset)));
+}
+
+#[test]
+fn two_versions_differ_as_weir_predict_says() {
+    let replayed = Replayed::new(5_000);
+    let output = replayed.setup.folder.path().join("predictions.jsonl");
+    let arguments = ["--models", "flights@1,flights@2", "--output-file", output.to_str().unwrap()];
+    let report = run_json(&replayed.config, &arguments);
+    let expected = replayed.predicted();
+
     let lines = std::fs::read_to_string(&output).unwrap();
-    assert_eq!(lines.lines().count(), 2 * departures.len());
+    assert_eq!(lines.lines().count(), 2 * replayed.departures.len());
     for (at, line) in lines.lines().enumerate() {
         assert_eq!(line, expected[at % 2][&id(line)], "the first version's, then the second's");
     }
 
-    // The report, beside what these lines say.
     assert_eq!((&report["read"], &report["interrupted"]), (&json!(5_003), &json!(false)));
-    for (model, version) in report["models"].as_array().unwrap().iter().zip(versions) {
-        let expected = json!({
-            "model": "flights", "version": version, "predicted": 5_000, "rejected": { "malformed": 3 },
+    let of_version =
+        |version| json!({ "model": "flights", "version": version, "predicted": 5_000, "rejected": { "malformed": 3 } });
+    assert_eq!(report["models"], json!(replayed.versions.map(of_version)));
+    let changes =
+        replayed.departures.iter().enumerate().map(|(number, departure)| {
+            Change::of(number, expected.each_ref().map(|lines| &*lines[&id(&departure.json)]))
         });
-        assert_eq!(*model, expected);
-    }
-    let mut moves: BTreeMap<(String, String), u64> = BTreeMap::new();
-    let mut changes = Vec::new();
-    for (number, departure) in departures.iter().enumerate() {
-        let [first, second] = expected.each_ref().map(|lines| &lines[&id(&departure.json)]);
-        *moves.entry((class(first), class(second))).or_default() += 1;
-        let (first, second) = (probabilities(first), probabilities(second));
-        let change = [0, 1].map(|class| (f64::from(first[class]) - f64::from(second[class])).abs());
-        changes.push((change, number % 2, number / 2));
-    }
-    let difference = &report["difference"];
-    let agreeing: u64 = moves.iter().filter(|((first, second), _)| first == second).map(|(_, records)| records).sum();
-    assert!(agreeing < 5_000, "they differ");
-    assert_eq!(difference["agreement"], agreeing as f64 / 5_000.0);
-    assert_eq!(difference["compared"], 5_000);
-    let reported_moves = difference["classes"].as_array().unwrap().iter().map(|moved| {
-        let name = |of: &str| moved[of].as_str().unwrap().to_owned();
-        ((name("first"), name("second")), moved["records"].as_u64().unwrap())
-    });
-    assert_eq!(reported_moves.collect::<BTreeMap<_, _>>(), moves);
-    for output in difference["outputs"].as_array().unwrap() {
-        let class = CLASSES.iter().position(|class| output["name"] == *class).unwrap();
-        let mut of_class: Vec<f64> = changes.iter().map(|(change, ..)| change[class]).collect();
-        of_class.sort_by(f64::total_cmp);
-        let figure = |name: &str| output[name].as_f64().unwrap();
-        assert_eq!(figure("max"), of_class[4_999]);
-        assert!((figure("mean") - of_class.iter().sum::<f64>() / 5_000.0).abs() < 1e-12);
-        assert!((of_class[4_949]..=of_class[4_949] * 1.01).contains(&figure("p99")), "{output} {}", of_class[4_949]);
-    }
-    let largest = |change: [f64; 2]| change[0].max(change[1]);
-    changes.sort_by(|(a, ..), (b, ..)| largest(*b).total_cmp(&largest(*a)));
-    let most = &difference["most_changed"][0];
-    assert_eq!((&most["partition"], &most["offset"]), (&json!(changes[0].1), &json!(changes[0].2)), "{most}");
-    assert_eq!(most["change"], largest(changes[0].0));
+    assert_describes(&report["difference"], &changes.collect::<Vec<_>>());
 
-    let text = weir(&config, &["--models", "flights@1,flights@2"]);
-    let text = String::from_utf8(text.stdout).unwrap();
+    let text = String::from_utf8(weir(&replayed.config, &["--models", "flights@1,flights@2"]).stdout).unwrap();
     assert!(text.contains("5,003 records through flights@1 and flights@2"), "{text}");
-    assert!(text.contains(&format!("the same class for {:.2} %", agreeing as f64 / 50.0)), "{text}");
+    let agreement = report["difference"]["agreement"].as_f64().unwrap();
+    assert!(text.contains(&format!("the same class for {:.2} %", agreement * 100.0)), "{text}");
+}
 
-    // To a topic, one version, a part of the range.
+#[test]
+fn a_range_goes_to_a_topic_and_the_group_is_left_alone() {
+    let replayed = Replayed::new(300);
+    let setup = &replayed.setup;
     let trial = format!("{}.trial", setup.group);
     create_topic(&setup.brokers, &trial, 2, &[]);
     let arguments = ["--models", "flights@2", "--from", "1:100", "--to", "1:150", "--output", &trial];
-    assert_eq!(run_json(&config, &arguments)["read"], 50);
+    assert_eq!(run_json(&replayed.config, &arguments)["read"], 50);
     let out = Reader::new(&setup.brokers, &trial).rest();
     assert_eq!(out.len(), 50);
+    let [_, expected] = replayed.predicted();
     for (record, offset) in out.iter().zip(100..) {
-        let input = &inputs[2 * offset + 1];
+        let input = &replayed.inputs[2 * offset + 1];
         assert_eq!((record.partition, &record.key, record.timestamp), (1, &input.key, input.timestamp));
         let source = format!("{}/1/{offset}", setup.input);
         assert_eq!(record.headers, [input.headers[0].clone(), ("weir-source".into(), source.into())]);
         let line = std::str::from_utf8(record.value.as_ref().unwrap()).unwrap();
-        assert_eq!(line, expected[1][&id(line)]);
+        assert_eq!(line, expected[&id(line)]);
     }
-    assert!(committed(&setup).iter().all(|offset| *offset == Offset::Invalid), "the group was left alone");
+    assert!(committed(setup).iter().all(|offset| *offset == Offset::Invalid), "the group was left alone");
 }
 
 #[test]
