@@ -4,11 +4,10 @@ use std::path::Path;
 use std::process::{Child, Output, Stdio};
 
 use serde_json::{Value, json};
-use weir::train::preparation::Preparation;
 
 use crate::support::eventually;
-use crate::support::kafka::{Reader, Record, create_topic, produce, produce_in_transaction};
-use crate::support::models::{promote, publish, year};
+use crate::support::kafka::{Reader, Record, brokers, create_topic, produce, produce_in_transaction};
+use crate::support::models::{setup_with_model, year};
 use crate::support::weir::{Setup, Weir, command, extend_section};
 
 fn weir(verb: &str, config: &Path, arguments: &[&str]) -> Output {
@@ -81,15 +80,17 @@ fn keys(records: &[Record]) -> Vec<String> {
     keys
 }
 
-#[test]
-fn after_a_fix_what_was_rejected_is_scored_and_what_is_rejected_again_counts_its_attempts() {
-    let setup = Setup::on_kafka(2);
-    promote(&setup.store(), "production", publish(&setup.store(), 1, Preparation::default()));
-    let config = setup.config("");
+/// A departure with a number in quotes.
+fn quoted_departure() -> String {
     let departure = &year()[0].json;
     let (before, after) = departure.split_once("\"dep_delay\":").unwrap();
     let (number, after) = after.split_once(',').unwrap();
-    let quoted = format!("{before}\"dep_delay\":\"{number}\",{after}");
+    format!("{before}\"dep_delay\":\"{number}\",{after}")
+}
+
+/// A record that is no JSON and three with a number in quotes.
+fn unfit_records() -> [Record; 4] {
+    let quoted = quoted_departure();
     let record = |key: &str, value: &str, partition| Record {
         partition,
         key: Some(key.into()),
@@ -97,102 +98,139 @@ fn after_a_fix_what_was_rejected_is_scored_and_what_is_rejected_again_counts_its
         headers: vec![("origin".into(), vec![0, 255])],
         timestamp: 1_600_000_000_000,
     };
-    let inputs = [
+    [
         record("quoted 0", &quoted, 0),
         record("broken 0", "no JSON", 0),
         record("quoted 1", &quoted, 1),
         record("quoted 2", &quoted, 1),
-    ];
-    let letters = Reader::new(&setup.brokers, &setup.dead_letter);
-    let first = Weir::ready(&config);
-    produce(&setup.brokers, &setup.input, inputs.clone());
-    letters.take(4);
-    assert!(first.stop().success());
+    ]
+}
 
+/// A prediction has its input's partition, time and header, and how the input came back.
+fn assert_is_second_attempt(prediction: &Record, inputs: &[Record], setup: &Setup) {
+    let input = inputs.iter().find(|input| input.key == prediction.key).unwrap();
+    assert_eq!((prediction.partition, prediction.timestamp), (input.partition, input.timestamp));
+    assert_eq!(prediction.headers[..2], [input.headers[0].clone(), ("weir-attempt".into(), b"2".into())]);
+    let from = prediction.header("weir-redriven-from").unwrap();
+    assert!(from.starts_with(&format!("{}/0/", setup.dead_letter)), "{from}");
+    assert_eq!(prediction.headers.len(), 3);
+}
+
+#[test]
+fn after_a_fix_what_was_rejected_is_scored() {
+    let setup = setup_with_model(brokers(), 2);
+    let config = setup.config("");
+    let inputs = unfit_records();
+    let weir = Weir::ready(&config);
+    produce(&setup.brokers, &setup.input, inputs.clone());
+    Reader::new(&setup.brokers, &setup.dead_letter).take(4);
+    assert!(weir.stop().success());
     let text = said("list", &config, &[]);
     assert!(text.contains("4 dead letters\n") && text.contains("malformed   1 "), "{text}");
-    let listed = run_json("list", &config, &["--samples", "2"]);
-    assert_eq!((&listed["letters"], &listed["foreign"]), (&json!(4), &json!(0)));
-    assert_eq!(
-        (&listed["first_ms"], &listed["last_ms"]),
-        (&json!(1_600_000_000_000_i64), &json!(1_600_000_000_000_i64))
-    );
-    let [malformed, wrong] = &listed["counts"].as_array().unwrap()[..] else { panic!("{listed}") };
-    assert_eq!((&malformed["reason"], &malformed["letters"]), (&json!("malformed"), &json!(1)));
-    assert_eq!((&wrong["reason"], &wrong["letters"]), (&json!("wrong_type"), &json!(3)));
-    assert_eq!(
-        (&wrong["model"], &wrong["version"], &wrong["route"]),
-        (&json!("flights"), &json!("1"), &json!("flights"))
-    );
-    assert_eq!(wrong["samples"].as_array().unwrap().len(), 2);
-    let sample = &malformed["samples"][0];
-    assert_eq!(sample["origin"], json!({ "topic": setup.input, "partition": 0, "offset": 1 }));
-    assert_eq!(
-        (&sample["value"], &sample["key"], &sample["attempt"]),
-        (&json!("no JSON"), &json!("broken 0"), &json!(1))
-    );
 
     // The fix: numbers may come as strings.
     extend_section(&config, "[route.input]", "numeric_strings = true");
-    let predictions = Reader::new(&setup.brokers, &setup.output);
-    let second = Weir::ready(&config);
+    let weir = Weir::ready(&config);
     let dry = said("redrive", &config, &["--reason", "wrong_type"]);
     assert!(dry.contains(&format!("would send 3 to {}: wrong_type", setup.input)), "{dry}");
     assert!(dry.contains("kept 1: of other reasons") && dry.contains("Nothing was sent"), "{dry}");
-    assert_eq!(Reader::new(&setup.brokers, &setup.input).rest().len(), 4, "a dry run sends nothing");
-
+    let sent_to_input = || Reader::new(&setup.brokers, &setup.input).rest().len();
+    assert_eq!(sent_to_input(), 4, "a dry run sends nothing");
     let (sent, _) = redriven(&config, &["--reason", "wrong_type", "--execute", "--first-run"]);
     assert_eq!(sent, json!({ "wrong_type": 3 }));
-    let scored = predictions.take(3);
+    let scored = Reader::new(&setup.brokers, &setup.output).take(3);
     assert_eq!(keys(&scored), ["quoted 0", "quoted 1", "quoted 2"]);
-    for prediction in &scored {
-        let input = inputs.iter().find(|input| input.key == prediction.key).unwrap();
-        assert_eq!((prediction.partition, prediction.timestamp), (input.partition, input.timestamp));
-        assert_eq!(prediction.headers[..2], [input.headers[0].clone(), ("weir-attempt".into(), b"2".into())]);
-        let from = prediction.header("weir-redriven-from").unwrap();
-        assert!(from.starts_with(&format!("{}/0/", setup.dead_letter)), "{from}");
-        assert_eq!(prediction.headers.len(), 3);
-    }
+    scored.iter().for_each(|prediction| assert_is_second_attempt(prediction, &inputs, &setup));
+    assert_eq!(sent_to_input(), 4 + 3);
+    assert!(weir.stop().success());
+}
 
-    // What still can't be scored comes back with one more attempt, until there are three.
-    for attempt in [2, 3] {
-        let (sent, kept) = redriven(&config, &["--execute"]);
+#[test]
+fn what_is_rejected_again_counts_its_attempts_up_to_the_limit() {
+    let setup = setup_with_model(brokers(), 1);
+    let config = setup.config("");
+    let first = letter(&setup, "broken", "malformed", 0);
+    produce(&setup.brokers, &setup.dead_letter, [first.clone()]);
+    let letters = Reader::new(&setup.brokers, &setup.dead_letter);
+    letters.take(1);
+    let weir = Weir::ready(&config);
+    for (attempt, options) in [(2, &["--execute", "--first-run"][..]), (3, &["--execute"][..])] {
+        let (sent, kept) = redriven(&config, options);
         assert_eq!(sent, json!({ "malformed": 1 }), "attempt {attempt}, kept {kept}");
         let letter = letters.take(1).remove(0);
         assert_eq!(letter.header("weir-error-attempt"), Some(attempt.to_string().as_str()));
-        assert_eq!((letter.key, letter.value), (inputs[1].key.clone(), inputs[1].value.clone()));
+        assert_eq!((&letter.key, &letter.value), (&first.key, &first.value));
         assert_eq!(letter.headers.iter().filter(|(name, _)| name == "weir-error-reason").count(), 1);
     }
     assert_eq!(redriven(&config, &["--execute"]), (json!({}), json!({ "tried_too_often": 1 })));
     assert_eq!(redriven(&config, &["--execute"]), (json!({}), json!({})), "that is remembered as well");
-    let (sent, _) = redriven(&config, &["--from", "0:5", "--max-attempts", "4"]);
+    let (sent, _) = redriven(&config, &["--from", "0:2", "--max-attempts", "4"]);
     assert_eq!(sent, json!({ "malformed": 1 }), "but it can be looked for, and the limit moved");
-    assert!(second.stop().success());
-    assert_eq!(Reader::new(&setup.brokers, &setup.input).rest().len(), 4 + 3 + 2);
+    assert!(weir.stop().success());
+    assert_eq!(Reader::new(&setup.brokers, &setup.input).rest().len(), 2);
+}
+
+#[test]
+fn dead_letters_are_counted_by_reason_and_shown() {
+    let setup = Setup::on_kafka(1);
+    let wrong = ["a", "b", "c"].map(|key| letter(&setup, key, "wrong_type", 0));
+    let malformed = letter(&setup, "broken", "malformed", 0);
+    produce(&setup.brokers, &setup.dead_letter, wrong.into_iter().chain([malformed]));
+    let listed = run_json("list", &setup.config(""), &["--samples", "2"]);
+    let time = json!(1_600_000_000_000_i64);
+    let figures = ["letters", "foreign", "first_ms", "last_ms"].map(|name| &listed[name]);
+    assert_eq!(figures, [&json!(4), &json!(0), &time, &time]);
+
+    let [malformed, wrong] = &listed["counts"].as_array().unwrap()[..] else { panic!("{listed}") };
+    assert_eq!((&malformed["reason"], &malformed["letters"]), (&json!("malformed"), &json!(1)));
+    assert_eq!((&wrong["reason"], &wrong["letters"]), (&json!("wrong_type"), &json!(3)));
+    let made_by = ["model", "version", "route"].map(|name| &wrong[name]);
+    assert_eq!(made_by, [&json!("flights"), &json!("1"), &json!("flights")]);
+
+    assert_eq!(wrong["samples"].as_array().unwrap().len(), 2);
+    let sample = &malformed["samples"][0];
+    assert_eq!(sample["origin"], json!({ "topic": setup.input, "partition": 0, "offset": 17 }));
+    let shown = ["value", "key", "attempt"].map(|name| &sample[name]);
+    assert_eq!(shown, [&json!("value of broken"), &json!("broken"), &json!(1)]);
+}
+
+/// Letters of several routes, topics and reasons, with some that can't be sent again.
+fn mixed_letters(setup: &Setup) -> [Record; 8] {
+    [
+        letter(setup, "a", "wrong_type", 0),
+        letter(setup, "b", "malformed", 1),
+        Record { key: Some("foreign".into()), value: Some("not weir's".into()), ..Record::default() },
+        letter(setup, "c", "wrong_type", 2),
+        with(letter(setup, "other route", "malformed", 0), "weir-error-route", "trains"),
+        with(letter(setup, "other topic", "malformed", 0), "weir-error-topic", "elsewhere"),
+        with(letter(setup, "cut", "malformed", 0), "weir-error-omitted", "value (80000 bytes)"),
+        letter(setup, "d", "not_finite", 1),
+    ]
+}
+
+/// The input has the record of this letter, which is the one at `offset`, as it was.
+fn assert_is_record_of(input: &Record, letter: &Record, setup: &Setup, offset: usize) {
+    assert_eq!((&input.value, input.timestamp), (&letter.value, letter.timestamp));
+    let from = format!("{}/0/{offset}", setup.dead_letter);
+    let added: [(String, Vec<u8>); 2] =
+        [("weir-attempt".into(), b"2".into()), ("weir-redriven-from".into(), from.into_bytes())];
+    assert_eq!(input.headers, [&letter.headers[..1], &added[..]].concat());
+    assert_eq!(letter.header("weir-error-partition"), Some(input.partition.to_string().as_str()));
 }
 
 #[test]
 fn each_letter_is_sent_once_whatever_the_runs_select() {
     let setup = Setup::on_kafka(3);
     let config = setup.config("");
-    let letters = [
-        letter(&setup, "a", "wrong_type", 0),
-        letter(&setup, "b", "malformed", 1),
-        Record { key: Some("foreign".into()), value: Some("not weir's".into()), ..Record::default() },
-        letter(&setup, "c", "wrong_type", 2),
-        with(letter(&setup, "other route", "malformed", 0), "weir-error-route", "trains"),
-        with(letter(&setup, "other topic", "malformed", 0), "weir-error-topic", "elsewhere"),
-        with(letter(&setup, "cut", "malformed", 0), "weir-error-omitted", "value (80000 bytes)"),
-        letter(&setup, "d", "not_finite", 1),
-    ];
+    let letters = mixed_letters(&setup);
     produce(&setup.brokers, &setup.dead_letter, letters.clone());
-    let kept = json!({ "other_reason": 4, "foreign": 1, "other_route": 1 });
     // Kafka may have forgotten what was sent before: weir doesn't guess.
     let forgotten = weir("redrive", &config, &["--execute"]);
     assert_eq!(forgotten.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&forgotten.stderr).contains("--first-run"), "{forgotten:?}");
     let first = redriven(&config, &["--reason", "wrong_type", "--execute", "--first-run"]);
-    assert_eq!(first, (json!({ "wrong_type": 2 }), kept.clone()));
+    let kept = json!({ "other_reason": 4, "foreign": 1, "other_route": 1 });
+    assert_eq!(first, (json!({ "wrong_type": 2 }), kept));
     assert_eq!(redriven(&config, &["--reason", "wrong_type", "--execute"]), (json!({}), json!({})));
     // A part of the rest, and then all of it: what was sent by its reason isn't sent again.
     assert_eq!(redriven(&config, &["--to", "2", "--execute"]).0, json!({ "malformed": 1 }));
@@ -206,22 +244,17 @@ fn each_letter_is_sent_once_whatever_the_runs_select() {
     let inputs = Reader::new(&setup.brokers, &setup.input).rest();
     assert_eq!(keys(&inputs), ["a", "b", "c", "d"]);
     for input in &inputs {
-        let letter = letters.iter().find(|letter| letter.key == input.key).unwrap();
-        assert_eq!((&input.value, input.timestamp), (&letter.value, letter.timestamp));
         let offset = letters.iter().position(|letter| letter.key == input.key).unwrap();
-        let from = format!("{}/0/{offset}", setup.dead_letter);
-        assert_eq!(
-            input.headers,
-            [
-                letter.headers[0].clone(),
-                ("weir-attempt".into(), b"2".into()),
-                ("weir-redriven-from".into(), from.into_bytes())
-            ]
-        );
-        assert_eq!(letter.header("weir-error-partition"), Some(input.partition.to_string().as_str()));
+        assert_is_record_of(input, &letters[offset], &setup, offset);
     }
+}
 
-    // By offset, to another topic, whatever is remembered: and that isn't remembered.
+#[test]
+fn a_range_that_is_given_is_sent_each_time_and_not_remembered() {
+    let setup = Setup::on_kafka(3);
+    let config = setup.config("");
+    produce(&setup.brokers, &setup.dead_letter, mixed_letters(&setup));
+    redriven(&config, &["--execute", "--first-run"]);
     let trial = format!("{}.trial", setup.group);
     create_topic(&setup.brokers, &trial, 2, &[]);
     for _ in 0..2 {
@@ -231,7 +264,12 @@ fn each_letter_is_sent_once_whatever_the_runs_select() {
     assert_eq!(keys(&Reader::new(&setup.brokers, &trial).rest()), ["c", "c", "other topic", "other topic"]);
     produce(&setup.brokers, &setup.dead_letter, [letter(&setup, "e", "too_large", 0)]);
     assert_eq!(redriven(&config, &["--execute"]), (json!({ "too_large": 1 }), json!({})));
+}
 
+#[test]
+fn options_that_fit_nothing_are_named() {
+    let setup = Setup::on_kafka(1);
+    let config = setup.config("");
     let own = weir("redrive", &config, &["--output", &setup.dead_letter]);
     assert!(String::from_utf8_lossy(&own.stderr).contains("is a dead-letter topic itself"));
     assert_eq!(own.status.code(), Some(2));
