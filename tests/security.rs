@@ -54,72 +54,58 @@ fn records_go_through_every_kind_of_listener() {
         let environment: Vec<_> = password.into_iter().map(|password| (PASSWORD, password)).collect();
         check_until(&config, &environment, 0, &[]);
         let weir = Weir::start_with(&config, &environment);
-        eventually("weir is ready", || (weir.get("/readyz").0 == 200).then_some(()));
-        let records =
-            flights[..20].iter().map(|flight| Record { value: Some(flight.json.clone().into()), ..Record::default() });
-        produce(&secured.plain, &setup.input, records);
+        weir.await_ready();
+        produce(&secured.plain, &setup.input, flights[..20].iter().map(|flight| record(&flight.json)));
         Reader::new(&secured.plain, &setup.output).take(20);
         assert!(weir.stop().success());
     }
 }
 
-#[test]
-fn a_connection_that_fails_says_what_to_do() {
-    let secured = secured();
+/// A connection that fails: what is wrong with it, the brokers, the properties, and what is to be done.
+type WrongConnection = (&'static str, String, String, &'static str);
+
+fn wrong_connections(secured: &Secured) -> [WrongConnection; 8] {
     let path = |name: &str| secured.path(name);
     let tls = secured.tls_properties();
-    let cases = [
-        (
-            "a wrong password",
-            &secured.sasl,
-            secured.sasl_properties("PLAIN", "plain"),
-            "correct sasl.username and sasl.password",
-        ),
-        (
-            "a user that SCRAM doesn't know",
-            &secured.sasl,
-            secured.sasl_properties("SCRAM-SHA-512", "plain"),
-            "correct sasl.username and sasl.password",
-        ),
-        (
+    let sasl = |mechanism, user| secured.sasl_properties(mechanism, user);
+    let case = |what, brokers: &String, properties, cure| (what, brokers.clone(), properties, cure);
+    let credentials = "correct sasl.username and sasl.password";
+    let strange = tls.replace(&path("authority.pem"), &path("stranger.pem"));
+    let protocol = "set security.protocol in kafka.properties to ssl or sasl_ssl";
+    let key = "let ssl.certificate.location and ssl.key.location";
+    [
+        case("a wrong password", &secured.sasl, sasl("PLAIN", "plain"), credentials),
+        case("a user that SCRAM doesn't know", &secured.sasl, sasl("SCRAM-SHA-512", "plain"), credentials),
+        case(
             "a mechanism that isn't there",
             &secured.sasl,
-            secured.sasl_properties("SCRAM-SHA-256", "scram"),
+            sasl("SCRAM-SHA-256", "scram"),
             "doesn't have this sasl.mechanism",
         ),
-        (
-            "another authority",
-            &secured.tls,
-            tls.replace(&path("authority.pem"), &path("stranger.pem")),
-            "let ssl.ca.location",
-        ),
-        ("no client certificate", &secured.mutual, tls.clone(), "let ssl.certificate.location and ssl.key.location"),
-        (
+        case("another authority", &secured.tls, strange, "let ssl.ca.location"),
+        case("no client certificate", &secured.mutual, tls.clone(), key),
+        case(
             "a stranger's certificate",
             &secured.mutual,
             secured.mutual_properties("stranger"),
             "don't take the client certificate",
         ),
-        (
-            "plaintext at a TLS port",
-            &secured.tls,
-            String::new(),
-            "set security.protocol in kafka.properties to ssl or sasl_ssl",
-        ),
-        ("TLS at a plaintext port", &secured.plain, tls.clone(), "this port doesn't speak TLS"),
-    ];
+        case("plaintext at a TLS port", &secured.tls, String::new(), protocol),
+        case("TLS at a plaintext port", &secured.plain, tls, "this port doesn't speak TLS"),
+    ]
+}
+
+#[test]
+fn a_connection_that_fails_says_what_to_do() {
+    let secured = secured();
     std::thread::scope(|scope| {
-        for (what, brokers, properties, expected) in cases {
+        for (what, brokers, properties, expected) in wrong_connections(secured) {
             scope.spawn(move || {
-                let (_setup, config) = secured.setup(brokers, &properties);
+                let (_setup, config) = secured.setup(&brokers, &properties);
                 let environment = [(PASSWORD, "not-the-password")];
                 let weir = Weir::start_with(&config, &environment);
-                check_until(
-                    &config,
-                    &environment,
-                    1,
-                    &[format!("no answer from the brokers at {brokers}: "), expected.into()],
-                );
+                let parts = [format!("no answer from the brokers at {brokers}: "), expected.into()];
+                check_until(&config, &environment, 1, &parts);
                 eventually(what, || {
                     let (status, body) = weir.get("/readyz");
                     assert_eq!(status, 503, "{what}");
@@ -130,20 +116,25 @@ fn a_connection_that_fails_says_what_to_do() {
     });
 }
 
-#[test]
-fn missing_rights_are_named_and_asked_for_again() {
-    let secured = secured();
-    let (setup, config) = secured.setup(&secured.sasl, &secured.sasl_properties("PLAIN", "poor"));
-    let environment = [(PASSWORD, PLAIN_PASSWORD)];
-    let Setup { input, output, dead_letter, group, .. } = &setup;
+/// How weir names each right that a route needs: to read the input, to write the output and the dead letters, to read the group.
+fn rights_of(setup: &Setup) -> [String; 4] {
+    let Setup { input, output, dead_letter, group, .. } = setup;
     let rights = [
         ("READ", "topic", input),
         ("WRITE", "topic", output),
         ("WRITE", "topic", dead_letter),
         ("READ", "group", group),
     ];
-    let missing = rights.map(|(operation, kind, name)| format!("no {operation} on {kind} {name}: grant it"));
+    rights.map(|(operation, kind, name)| format!("no {operation} on {kind} {name}: grant it"))
+}
 
+#[test]
+fn missing_rights_are_named_and_asked_for_again() {
+    let secured = secured();
+    let (setup, config) = secured.setup(&secured.sasl, &secured.sasl_properties("PLAIN", "poor"));
+    let environment = [(PASSWORD, PLAIN_PASSWORD)];
+    let Setup { input, output, dead_letter, group, .. } = &setup;
+    let missing = rights_of(&setup);
     let said = check_until(&config, &environment, 1, &missing);
     assert!(said.contains("--allow-principal User:poor"), "{said}");
 
@@ -165,23 +156,14 @@ fn missing_rights_are_named_and_asked_for_again() {
     eventually("it says that the group doesn't take it", || lacks(&missing[3..]));
     assert!(weir.log().contains(&missing[3]), "{}", weir.log());
     secured.allow(&["poor"], "Read", &["--group", group]);
-    eventually("weir is ready", || (weir.get("/readyz").0 == 200).then_some(()));
-    produce(&secured.plain, input, [Record { value: Some(year()[0].json.clone().into()), ..Record::default() }]);
+    weir.await_ready();
+    produce(&secured.plain, input, [record(&year()[0].json)]);
     Reader::new(&secured.plain, output).take(1);
     check_until(&config, &environment, 0, &[]);
 
-    // A right that is taken away while weir runs.
-    secured.rights(&[
-        "--remove",
-        "--force",
-        "--allow-principal",
-        "User:poor",
-        "--operation",
-        "Write",
-        "--topic",
-        output,
-    ]);
-    eventually("it says which right is gone", || lacks(&[missing[1].clone()]));
+    let user = ["--remove", "--force", "--allow-principal", "User:poor"];
+    secured.rights(&[&user[..], &["--operation", "Write", "--topic", output]].concat());
+    eventually("it says which right was taken away", || lacks(&missing[1..2]));
     assert!(weir.log().contains(&missing[1]));
 }
 
@@ -200,72 +182,77 @@ fn a_missing_right_to_transactions_is_named() {
     });
     let ids = ["--transactional-id", &format!("{}-", setup.group), "--resource-pattern-type", "prefixed"];
     secured.allow(&["plain"], "Write", &ids);
-    eventually("weir is ready", || (weir.get("/readyz").0 == 200).then_some(()));
+    weir.await_ready();
     check_until(&config, &environment, 0, &[]);
-    produce(&secured.plain, &setup.input, [Record { value: Some(year()[0].json.clone().into()), ..Record::default() }]);
+    produce(&secured.plain, &setup.input, [record(&year()[0].json)]);
     Reader::new(&secured.plain, &setup.output).take(1);
     assert!(weir.stop().success());
 }
 
-#[test]
-fn no_output_shows_a_secret() {
-    let secured = secured();
-    let sasl = secured.sasl_properties("SCRAM-SHA-512", "scram");
-    let everything = "debug = \"all\"";
-    let right = [(PASSWORD, SCRAM_PASSWORD), ("WEIR__LOG__LEVEL", "trace")];
-    let shown = |what: &str, text: &str| {
-        for secret in [PLAIN_PASSWORD, SCRAM_PASSWORD] {
-            let line = text.lines().find(|line| line.contains(secret));
-            assert!(line.is_none(), "{what} shows a password: {line:?}");
-        }
-    };
+/// Panics if a text has one of the passwords.
+fn assert_shows_no_password(what: &str, text: &str) {
+    for secret in [PLAIN_PASSWORD, SCRAM_PASSWORD] {
+        let line = text.lines().find(|line| line.contains(secret));
+        assert!(line.is_none(), "{what} shows a password: {line:?}");
+    }
+}
 
-    // Everything works, and everything that can be is logged.
-    let (setup, config) = secured.setup(&secured.sasl, &format!("{sasl}\n{everything}"));
-    let weir = Weir::start_with(&config, &right);
-    eventually("weir is ready", || (weir.get("/readyz").0 == 200).then_some(()));
-    produce(&secured.plain, &setup.input, [Record { value: Some(b"?".to_vec()), ..Record::default() }]);
+/// The properties of librdkafka that log the most.
+const ALL_DEBUGGING: &str = "debug = \"all\"";
+
+#[test]
+fn a_process_that_logs_everything_shows_no_secret() {
+    let secured = secured();
+    let properties = format!("{}\n{ALL_DEBUGGING}", secured.sasl_properties("SCRAM-SHA-512", "scram"));
+    let (setup, config) = secured.setup(&secured.sasl, &properties);
+    let weir = Weir::start_with(&config, &[(PASSWORD, SCRAM_PASSWORD), ("WEIR__LOG__LEVEL", "trace")]);
+    weir.await_ready();
+    produce(&secured.plain, &setup.input, [record("?")]);
     Reader::new(&secured.plain, &setup.dead_letter).take(1);
     let log = weir.log();
     assert!(log.contains("SaslHandshake") || log.contains("SASL"), "librdkafka's own debugging isn't logged:\n{log}");
     for path in ["/metrics", "/readyz", "/livez", "/v2/models/flights"] {
-        shown(path, &weir.get(path).1);
+        assert_shows_no_password(path, &weir.get(path).1);
     }
-    shown("the log", &weir.log());
+    assert_shows_no_password("the log", &weir.log());
+}
 
-    // What is wrong about a property is reported without its value, whatever it is that is wrong.
-    let broken = [
-        ("sasl.mechanism", format!("{sasl}\n\"sasl.pasword\" = {SCRAM_PASSWORD:?}")),
-        ("a password as a list", format!("{sasl}\n\"sasl.password\" = [{SCRAM_PASSWORD:?}]")),
-        ("a password as a table", format!("{sasl}\n\"sasl.password\" = {{ value = {SCRAM_PASSWORD:?} }}")),
-        ("a password without its quote", format!("{sasl}\n\"sasl.password\" = \"{SCRAM_PASSWORD}")),
-        ("a password in place of a number", format!("{sasl}\n\"linger.ms\" = {SCRAM_PASSWORD:?}")),
-        (
-            "a password in place of a choice",
-            format!("{sasl}\n\"security.protocol\" = {SCRAM_PASSWORD:?}").replacen(
-                "\"security.protocol\" = \"sasl_ssl\"",
-                "",
-                1,
-            ),
-        ),
-        ("no key file", format!("{}\n\"ssl.key.password\" = {SCRAM_PASSWORD:?}", secured.mutual_properties("nobody"))),
-        (
-            "a password twice",
-            format!("{sasl}\n\"sasl.password\" = {PLAIN_PASSWORD:?}\n\"sasl.password\" = {SCRAM_PASSWORD:?}"),
-        ),
-    ];
-    for (what, properties) in broken {
-        let (_setup, config) = secured.setup(&secured.sasl, &format!("{properties}\n{everything}"));
+/// Properties in which a password stands where it is wrong, or beside what is.
+fn broken_properties(secured: &Secured) -> [(&'static str, String); 8] {
+    let sasl = secured.sasl_properties("SCRAM-SHA-512", "scram");
+    let with = |line: &str| format!("{sasl}\n{line}");
+    let quoted = format!("{SCRAM_PASSWORD:?}");
+    let protocol = "\"security.protocol\" = ";
+    let choice = with(&format!("{protocol}{quoted}")).replacen(&format!("{protocol}\"sasl_ssl\""), "", 1);
+    let no_key = format!("{}\n\"ssl.key.password\" = {quoted}", secured.mutual_properties("nobody"));
+    let twice = format!("\"sasl.password\" = {PLAIN_PASSWORD:?}\n\"sasl.password\" = {quoted}");
+    [
+        ("sasl.mechanism", with(&format!("\"sasl.pasword\" = {quoted}"))),
+        ("a password as a list", with(&format!("\"sasl.password\" = [{quoted}]"))),
+        ("a password as a table", with(&format!("\"sasl.password\" = {{ value = {quoted} }}"))),
+        ("a password without its quote", with(&format!("\"sasl.password\" = \"{SCRAM_PASSWORD}"))),
+        ("a password in place of a number", with(&format!("\"linger.ms\" = {quoted}"))),
+        ("a password in place of a choice", choice),
+        ("no key file", no_key),
+        ("a password twice", with(&twice)),
+    ]
+}
+
+#[test]
+fn what_is_wrong_with_a_property_is_reported_without_its_value() {
+    let secured = secured();
+    for (what, properties) in broken_properties(secured) {
+        let (_setup, config) = secured.setup(&secured.sasl, &format!("{properties}\n{ALL_DEBUGGING}"));
         for arguments in [&["check", "-c"][..], &["check", "--json", "-c"], &["serve", "-c"]] {
             let output = command().args(arguments).arg(&config).env("WEIR__LOG__LEVEL", "trace").output().unwrap();
             assert!(!output.status.success(), "{what}: {}", text(&output));
-            shown(what, &text(&output));
+            assert_shows_no_password(what, &text(&output));
         }
     }
     // A whole section instead of a property.
     let (_setup, config) = secured.setup(&secured.sasl, "");
     let output = command().args(["check", "-c"]).arg(&config).env("WEIR__KAFKA__PROPERTIES", SCRAM_PASSWORD).output();
-    shown("a section", &text(&output.unwrap()));
+    assert_shows_no_password("a section", &text(&output.unwrap()));
 }
 
 impl Secured {
@@ -322,29 +309,7 @@ fn secured() -> &'static Secured {
         write_certificates(folder.path());
         let ports: BTreeMap<&str, u16> =
             ["PLAINTEXT", "TLS", "MUTUAL", "SASL", "CONTROLLER"].map(|name| (name, free_port())).into();
-        let listeners: Vec<_> = ports.iter().map(|(name, port)| format!("{name}://127.0.0.1:{port}")).collect();
-        let path = |name: &str| folder.path().join(name).display().to_string();
-        let scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
-        let plain = format!(
-            "org.apache.kafka.common.security.plain.PlainLoginModule required user_plain=\"{PLAIN_PASSWORD}\" \
-             user_poor=\"{PLAIN_PASSWORD}\";"
-        );
-        let settings = [
-            format!("listeners={}", listeners.join(",")),
-            format!("controller.quorum.voters=1@127.0.0.1:{}", ports["CONTROLLER"]),
-            "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,TLS:SSL,MUTUAL:SSL,SASL:SASL_SSL"
-                .into(),
-            "ssl.keystore.type=PEM".into(),
-            format!("ssl.keystore.location={}", path("server-store.pem")),
-            "ssl.truststore.type=PEM".into(),
-            format!("ssl.truststore.location={}", path("authority.pem")),
-            "listener.name.mutual.ssl.client.auth=required".into(),
-            "sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512".into(),
-            format!("listener.name.sasl.plain.sasl.jaas.config={plain}"),
-            format!("listener.name.sasl.scram-sha-512.sasl.jaas.config={scram}"),
-            "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer".into(),
-            "super.users=User:ANONYMOUS".into(),
-        ];
+        let settings = broker_settings(folder.path(), &ports);
         let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
         let kafka = Kafka::start(ports["PLAINTEXT"], None, &settings);
         let at = |name: &str| format!("127.0.0.1:{}", ports[name]);
@@ -366,6 +331,33 @@ fn secured() -> &'static Secured {
         secured.allow(&users, "Write", &topics);
         secured
     })
+}
+
+/// A listener of each kind, the users, and that what isn't allowed is denied.
+fn broker_settings(folder: &Path, ports: &BTreeMap<&str, u16>) -> Vec<String> {
+    let listeners: Vec<_> = ports.iter().map(|(name, port)| format!("{name}://127.0.0.1:{port}")).collect();
+    let path = |name: &str| folder.join(name).display().to_string();
+    let scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
+    let plain = format!(
+        "org.apache.kafka.common.security.plain.PlainLoginModule required user_plain=\"{PLAIN_PASSWORD}\" \
+         user_poor=\"{PLAIN_PASSWORD}\";"
+    );
+    vec![
+        format!("listeners={}", listeners.join(",")),
+        format!("controller.quorum.voters=1@127.0.0.1:{}", ports["CONTROLLER"]),
+        "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,TLS:SSL,MUTUAL:SSL,SASL:SASL_SSL"
+            .into(),
+        "ssl.keystore.type=PEM".into(),
+        format!("ssl.keystore.location={}", path("server-store.pem")),
+        "ssl.truststore.type=PEM".into(),
+        format!("ssl.truststore.location={}", path("authority.pem")),
+        "listener.name.mutual.ssl.client.auth=required".into(),
+        "sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512".into(),
+        format!("listener.name.sasl.plain.sasl.jaas.config={plain}"),
+        format!("listener.name.sasl.scram-sha-512.sasl.jaas.config={scram}"),
+        "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer".into(),
+        "super.users=User:ANONYMOUS".into(),
+    ]
 }
 
 /// An authority, what it has signed (`server`, `client`), and a `stranger` that signed itself.
@@ -391,6 +383,10 @@ fn write_certificates(folder: &Path) {
     let key = KeyPair::generate().unwrap();
     write("stranger.pem", params("a stranger").self_signed(&key).unwrap().pem());
     write("stranger-key.pem", key.serialize_pem());
+}
+
+fn record(value: &str) -> Record {
+    Record { value: Some(value.into()), ..Record::default() }
 }
 
 /// Runs `weir check` until it ends with this code and has said all of this. On a machine that is busy with all tests
