@@ -189,6 +189,16 @@ fn each_record_wakes_a_parked_thread() {
     member.leave();
 }
 
+/// Stays in the group, without waking at once, until it is to leave.
+fn stay_until(leave: &mpsc::Receiver<()>, member: Member) {
+    while member.assigned().is_empty() {}
+    while leave.try_recv().is_err() {
+        member.look();
+        thread::park_timeout(Duration::from_millis(20));
+    }
+    member.leave();
+}
+
 #[test]
 fn rebalances_and_commits_wake_a_parked_thread() {
     let topic = unique("wake-group");
@@ -209,15 +219,7 @@ fn rebalances_and_commits_wake_a_parked_thread() {
     let (left, leave) = mpsc::channel();
     let second = thread::spawn({
         let (config, topic) = (config.clone(), topic.clone());
-        move || {
-            let second = Member::join(&config, &topic, 1);
-            while second.assigned().is_empty() {}
-            while leave.try_recv().is_err() {
-                second.look();
-                thread::park_timeout(Duration::from_millis(20));
-            }
-            second.leave();
-        }
+        move || stay_until(&leave, Member::join(&config, &topic, 1))
     });
     let revoked = loop {
         if let Came::Event(GroupEvent::Revoke(partitions)) = member.next() {

@@ -6,6 +6,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
 use weir::demo::flights::Departure;
 use weir::train::preparation::Preparation;
 
@@ -47,7 +48,6 @@ fn a_year_of_flights_passes_while_the_alias_moves_twice() {
     let versions = [1, 2, 3].map(|seed| publish(&setup.store(), seed, Preparation::default()));
     promote(&setup.store(), "production", versions[0]);
     let inputs = records(&departures);
-
     let weir = Weir::ready(&setup.config(""));
     let reader = Reader::new(&setup.brokers, &setup.output);
     let mut outputs = Vec::with_capacity(inputs.len());
@@ -56,15 +56,13 @@ fn a_year_of_flights_passes_while_the_alias_moves_twice() {
             // A third each: the rest is produced only when the version before has shown itself, so that each of them
             // scores some, however fast it all goes.
             for (third, version) in inputs.chunks(inputs.len().div_ceil(3)).zip(versions) {
-                eventually("the version serves", || {
-                    let labels = format!("version=\"{version}\"");
-                    (weir.metric("weir_model_info", &labels) == 1.0).then_some(())
-                });
+                let labels = format!("version=\"{version}\"");
+                let serves = || weir.metric("weir_model_info", &labels) == 1.0;
+                eventually("the version serves", || serves().then_some(()));
                 let (head, tail) = third.split_at(third.len() - 30_000);
                 produce(&setup.brokers, &setup.input, head.iter().cloned());
                 // The alias moves under load: in the middle of what is still to be scored.
-                let next = versions.iter().find(|&&next| next > version);
-                if let Some(&next) = next {
+                if let Some(&next) = versions.iter().find(|&&next| next > version) {
                     promote(&setup.store(), "production", next);
                 }
                 produce(&setup.brokers, &setup.input, tail.iter().cloned());
@@ -189,7 +187,7 @@ fn one_process_serves_several_routes() {
     let flat = Reader::new(&setup.brokers, &setup.output).take(1).remove(0).json();
     let inner = Reader::new(&setup.brokers, &nested.output).take(1).remove(0).json();
     assert_eq!((&flat["version"], &inner["version"]), (&1.into(), &2.into()));
-    assert_eq!(inner["case"], serde_json::json!([1, 2]));
+    assert_eq!(inner["case"], json!([1, 2]));
     assert_eq!(inner.get("id"), None, "only what the route asks for is copied");
     assert!(weir.stop().success());
 }
@@ -228,6 +226,22 @@ fn a_broken_version_is_refused_and_the_running_one_serves_on() {
     assert!(weir.stop().success());
 }
 
+/// The answer of HTTP to a departure, in tensors as the model's metadata has them.
+fn infer(weir: &Weir, departure: &Departure) -> Value {
+    let (status, metadata) = weir.get("/v2/models/flights");
+    assert_eq!(status, 200, "{metadata}");
+    let metadata: Value = serde_json::from_str(&metadata).unwrap();
+    let record: Value = serde_json::from_str(&departure.json).unwrap();
+    let tensor = |input: &Value| {
+        let name = input["name"].as_str().unwrap();
+        json!({"name": name, "datatype": input["datatype"], "shape": [1, 1], "data": [record.get(name)]})
+    };
+    let inputs: Vec<_> = metadata["inputs"].as_array().unwrap().iter().map(tensor).collect();
+    let (status, answer) = weir.post("/v2/models/flights/infer", &json!({"id": "q", "inputs": inputs}));
+    assert_eq!(status, 200, "{answer}");
+    answer
+}
+
 #[test]
 fn http_answers_as_the_topic_does_and_every_query_of_the_dashboard_has_data() {
     let setup = Setup::on_kafka(PARTITIONS);
@@ -252,23 +266,10 @@ fn http_answers_as_the_topic_does_and_every_query_of_the_dashboard_has_data() {
         drop(stop);
     });
 
-    let (status, metadata) = weir.get("/v2/models/flights");
-    assert_eq!(status, 200, "{metadata}");
-    let metadata: serde_json::Value = serde_json::from_str(&metadata).unwrap();
-    let record: serde_json::Value = serde_json::from_str(&departures[7].json).unwrap();
-    let inputs: Vec<_> = metadata["inputs"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|input| {
-            let name = input["name"].as_str().unwrap();
-            serde_json::json!({"name": name, "datatype": input["datatype"], "shape": [1, 1], "data": [record.get(name)]})
-        })
-        .collect();
-    let (status, answer) = weir.post("/v2/models/flights/infer", &serde_json::json!({"id": "q", "inputs": inputs}));
-    assert_eq!(status, 200, "{answer}");
-    let expected: serde_json::Value =
-        serde_json::from_str(&predictions(&setup, 1, &departures[7..8])[id(&departures[7].json)]).unwrap();
+    let departure = &departures[7];
+    let expected = &predictions(&setup, 1, std::slice::from_ref(departure))[id(&departure.json)];
+    let expected: Value = serde_json::from_str(expected).unwrap();
+    let answer = infer(&weir, departure);
     let output = |name: &str| {
         let outputs = answer["outputs"].as_array().unwrap();
         outputs.iter().find(|output| output["name"] == name).expect("the output")["data"].clone()

@@ -75,22 +75,10 @@ fn process_fleet_and_evaluation_agree() {
     };
     let fourth = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let mut fleet = vec![Weir::ready(&config), Weir::ready(&config), Weir::ready(&config)];
-    let share_partitions = |fleet: &[Weir]| {
-        eventually("each has two partitions", || fleet.iter().all(|weir| weir.partitions().len() == 2).then_some(()))
-    };
-    share_partitions(&fleet);
+    await_shared(&fleet);
     let targets: Vec<&str> = fleet.iter().map(|weir| &*weir.http).chain([&*fourth]).collect();
     let mut prometheus = Prometheus::scraping(&targets);
-    let mut of_fleet = |version: u64, rows: usize, figure: &str| {
-        eventually("the rule has all rows", || {
-            prometheus.assert_running();
-            // The rules that come after this one have been evaluated, too, if it had all rows two seconds ago.
-            let counted = format!("weir:feature_rows:increase{{version=\"{version}\"}} offset 2s");
-            let counted = prometheus.by_feature(&counted);
-            (counted.len() == COLUMNS.len() + 1 && counted.values().all(|&count| count == rows as f64)).then_some(())
-        });
-        prometheus.by_feature(&format!("weir:drift:{figure}{{version=\"{version}\"}}"))
-    };
+    let mut of_fleet = |version, rows, figure| of_fleet(&mut prometheus, version, rows, figure);
 
     // Every tenth row lacks what the first version needs.
     let mut all = rows(1_500, (3, 7), true);
@@ -108,7 +96,7 @@ fn process_fleet_and_evaluation_agree() {
     of_fleet(2, 300, "psi");
     assert!(fleet.remove(0).stop().success());
     fleet.push(Weir::start_with(&config, &[("WEIR__HTTP__LISTEN", &fourth)]));
-    share_partitions(&fleet);
+    await_shared(&fleet);
     place.send(&all[1_200..]);
     place.redrive(&config, lacking.len() as u64);
     let of_second = [&all[900..], &lacking].concat();
@@ -117,21 +105,42 @@ fn process_fleet_and_evaluation_agree() {
     thresholds.insert("two".into(), 7.0);
     assert_same(&of_fleet(2, 690, "threshold"), &thresholds);
 
-    // A process that has all rows itself.
-    let group = format!("{}-alone", place.setup.group);
-    let config = fs::read_to_string(&config).unwrap().replace(&place.setup.group, &group);
+    let of_process = of_process(&place.setup, &config, 1_590.0);
+    assert_same(&of_process, &evaluated(2, &[&all[..], &lacking].concat(), "psi"));
+}
+
+/// Waits until each of three processes has two of the partitions.
+fn await_shared(fleet: &[Weir]) {
+    eventually("each has two partitions", || fleet.iter().all(|weir| weir.partitions().len() == 2).then_some(()));
+}
+
+/// A figure of each feature as the chart's rules compute it of all processes, once they have so many rows.
+fn of_fleet(prometheus: &mut Prometheus, version: u64, rows: usize, figure: &str) -> BTreeMap<String, f64> {
+    eventually("the rule has all rows", || {
+        prometheus.assert_running();
+        // The rules that come after this one have been evaluated, too, if it had all rows two seconds ago.
+        let counted = format!("weir:feature_rows:increase{{version=\"{version}\"}} offset 2s");
+        let counted = prometheus.by_feature(&counted);
+        (counted.len() == COLUMNS.len() + 1 && counted.values().all(|&count| count == rows as f64)).then_some(())
+    });
+    prometheus.by_feature(&format!("weir:drift:{figure}{{version=\"{version}\"}}"))
+}
+
+/// The index of each feature by a process in a group of its own, once it has so many rows: all that there are.
+fn of_process(setup: &Setup, config: &Path, expected: f64) -> BTreeMap<String, f64> {
+    let group = format!("{}-alone", setup.group);
+    let config = fs::read_to_string(config).unwrap().replace(&setup.group, &group);
     // Its topics are called like the group.
-    let config = config.replace(&format!("{group}."), &format!("{}.", place.setup.group));
-    let file = place.setup.folder.path().join("alone.toml");
+    let config = config.replace(&format!("{group}."), &format!("{}.", setup.group));
+    let file = setup.folder.path().join("alone.toml");
     fs::write(&file, config).unwrap();
     let alone = Weir::ready(&file);
-    let of_process = eventually("it has all rows", || {
+    eventually("it has all rows", || {
         let metrics = alone.get("/metrics").1;
         let rows = by_feature(&metrics, "weir_drift_rows");
-        let is_whole = rows.len() == COLUMNS.len() + 2 && rows.values().all(|&rows| rows == 1_590.0);
+        let is_whole = rows.len() == COLUMNS.len() + 2 && rows.values().all(|&rows| rows == expected);
         is_whole.then(|| by_feature(&metrics, "weir_drift"))
-    });
-    assert_same(&of_process, &evaluated(2, &[&all[..], &lacking].concat(), "psi"));
+    })
 }
 
 /// One of these columns, which the route of a test doesn't compare.

@@ -16,6 +16,8 @@ use crate::support::{PATIENCE, eventually};
 const BODY_LIMIT: usize = 4 << 20;
 const MOST_GROWTH: u64 = 64 << 20;
 
+const HALF_A_HEAD: &[u8] = b"GET / HTTP/1.1\r\nHo";
+
 /// A `weir serve` that has no brokers, and needs none to answer HTTP.
 fn serve() -> (Setup, Weir) {
     let setup = Setup::named("127.0.0.1:1");
@@ -25,41 +27,39 @@ fn serve() -> (Setup, Weir) {
     (setup, weir)
 }
 
-#[test]
-fn clients_take_neither_memory_nor_connections() {
-    let (_setup, weir) = serve();
-    let number = |count: usize| {
-        let head = format!(r#"{{"inputs":[{{"name":"x","shape":[{count}],"datatype":"FP32","data":["#);
-        head + &"0,".repeat(count - 1) + "0]}]}"
-    };
-    // What a process holds once it has answered a request is no growth.
-    assert_eq!(infer(&weir, number(1).as_bytes()), "400");
-    let at_rest = weir.memory("VmRSS");
-    weir.forget_peak_memory();
+/// The process answers what has no need of brokers and of room.
+fn probe(weir: &Weir) {
+    assert_eq!(weir.get("/livez").0, 200);
+    assert_eq!(weir.get("/readyz").0, 503, "without brokers");
+    assert_eq!(weir.get("/metrics").0, 200);
+}
 
-    let probes = || {
-        assert_eq!(weir.get("/livez").0, 200);
-        assert_eq!(weir.get("/readyz").0, 503, "without brokers");
-        assert_eq!(weir.get("/metrics").0, 200);
-    };
-    // Bodies that are refused for their size, and the largest ones that aren't.
-    let (too_large, largest) = (number(8_000_000), number((BODY_LIMIT - 100) / 2));
+/// A request with so many numbers for a model that has no such input.
+fn numbers(count: usize) -> String {
+    let head = format!(r#"{{"inputs":[{{"name":"x","shape":[{count}],"datatype":"FP32","data":["#);
+    head + &"0,".repeat(count - 1) + "0]}]}"
+}
+
+/// Sends bodies that are refused for their size, and the largest ones that aren't, all at once.
+fn send_large_bodies(weir: &Weir) {
+    let (too_large, largest) = (numbers(8_000_000), numbers((BODY_LIMIT - 100) / 2));
     thread::scope(|scope| {
-        let weir = &weir;
         for (body, expected) in [(&too_large, "413"), (&too_large, "413"), (&largest, "400"), (&largest, "400")] {
             scope.spawn(move || assert_eq!(infer(weir, body.as_bytes()), expected));
         }
-        probes();
+        probe(weir);
     });
+}
 
-    // Bodies that stop short, more of them than there are places, and heads that never end. All of them are closed
-    // without another byte.
+/// Sends bodies that stop short, more of them than there are places, and heads that never end. All of them are closed without
+/// another byte.
+fn send_what_never_ends(weir: &Weir) {
     let body = vec![b' '; BODY_LIMIT - 1_000];
-    let half_sent: Vec<_> = (0..300).map(|_| send(&weir, b"GET / HTTP/1.1\r\nHo")).collect();
+    let half_sent: Vec<_> = (0..300).map(|_| send(weir, HALF_A_HEAD)).collect();
     thread::scope(|scope| {
-        let slow: Vec<_> = (0..20).map(|_| scope.spawn(|| status(send_with_body(&weir, BODY_LIMIT, &body)))).collect();
+        let slow: Vec<_> = (0..20).map(|_| scope.spawn(|| status(send_with_body(weir, BODY_LIMIT, &body)))).collect();
         eventually("requests without a place are refused", || {
-            probes();
+            probe(weir);
             (weir.metric("weir_http_requests_total", "503") > 1.0).then_some(())
         });
         for slow in slow {
@@ -67,10 +67,22 @@ fn clients_take_neither_memory_nor_connections() {
             assert!(["408", "503", ""].contains(&status.as_str()), "{status}");
         }
     });
-    probes();
+    probe(weir);
     for connection in half_sent {
         assert_eq!(status(connection), "");
     }
+}
+
+#[test]
+fn clients_take_neither_memory_nor_connections() {
+    let (_setup, weir) = serve();
+    // What a process holds once it has answered a request is no growth.
+    assert_eq!(infer(&weir, numbers(1).as_bytes()), "400");
+    let at_rest = weir.memory("VmRSS");
+    weir.forget_peak_memory();
+
+    send_large_bodies(&weir);
+    send_what_never_ends(&weir);
     assert!(weir.metric("weir_http_connections_closed_total", "timeout") > 0.0);
     assert!(weir.metric("weir_http_connections_closed_total", "limit") > 100.0);
     assert!(weir.metric("weir_http_requests_total", "408") >= 4.0, "as many bodies as there are places were read");
@@ -79,7 +91,7 @@ fn clients_take_neither_memory_nor_connections() {
     assert!(grown < MOST_GROWTH, "{at_rest} bytes at rest, {grown} more under load");
     eprintln!("http: {} MiB at rest, {} MiB more under load", at_rest >> 20, grown >> 20);
 
-    let (open, stopping) = (send(&weir, b"GET / HTTP/1.1\r\nHo"), Instant::now());
+    let (open, stopping) = (send(&weir, HALF_A_HEAD), Instant::now());
     assert!(weir.stop().success());
     assert!(stopping.elapsed() < PATIENCE / 4, "stopping took {:?}", stopping.elapsed());
     drop(open);

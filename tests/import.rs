@@ -86,6 +86,17 @@ fn compare_reference(name: &str, file: &str, samples: &str) -> Result<(), String
     agree(&format!("reference of {name}"), &found, &expected(samples))
 }
 
+/// The features of samples as a table with the columns `x0`, `x1` and so on.
+fn csv(samples: &[Value]) -> String {
+    let width = samples[0]["features"].as_array().unwrap().len();
+    let mut csv = (0..width).map(|index| format!("x{index}")).collect::<Vec<_>>().join(",");
+    for sample in samples {
+        let row: Vec<_> = sample["features"].as_array().unwrap().iter().map(Value::to_string).collect();
+        csv += &format!("\n{}", row.join(","));
+    }
+    csv
+}
+
 /// `--check`, `--baseline` and `--promote`, on a model whose samples are there.
 fn the_import_checks_samples_itself(model: &Value, store: &str) {
     let [file, samples] = ["file", "samples"].map(|key| model[key].as_str().unwrap());
@@ -93,16 +104,9 @@ fn the_import_checks_samples_itself(model: &Value, store: &str) {
         let arguments = ["model", "import", file, "--name", "checked", "--store", store, "--json"];
         weir(&[&arguments, options].concat())
     };
-    let table = format!("{samples}.csv");
     let records: Vec<Value> = fs::read_to_string(samples).unwrap().lines().map(read).collect();
-    let width = records[0]["features"].as_array().unwrap().len();
-    let mut csv = (0..width).map(|index| format!("x{index}")).collect::<Vec<_>>().join(",");
-    for record in &records {
-        let row: Vec<_> = record["features"].as_array().unwrap().iter().map(Value::to_string).collect();
-        csv += &format!("\n{}", row.join(","));
-    }
-    fs::write(&table, csv).unwrap();
-
+    let table = format!("{samples}.csv");
+    fs::write(&table, csv(&records)).unwrap();
     let output = import(&["--check", samples, "--baseline", &table, "--promote", "canary"]);
     assert!(output.status.success(), "{}", text(&output));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();

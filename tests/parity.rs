@@ -190,6 +190,22 @@ fn models_are_as_good_as_scikit_learns() {
     }
 }
 
+/// The recipe that has these parameters of scikit-learn's.
+fn recipe(params: &Value) -> Recipe {
+    let integer = |name: &str| params[name].as_u64().unwrap() as usize;
+    let number = |name: &str| params[name].as_f64().unwrap();
+    Recipe {
+        hidden_layer_sizes: numbers(&params["hidden_layer_sizes"]).iter().map(|&size| size as usize).collect(),
+        activation: serde_json::from_value(params["activation"].clone()).unwrap(),
+        alpha: number("alpha"),
+        batch_size: BatchSize::Rows(integer("batch_size")),
+        max_iter: integer("max_iter"),
+        solver: params["solver"].as_str().unwrap().parse().unwrap(),
+        learning_rate_init: number("learning_rate_init"),
+        ..Recipe::default()
+    }
+}
+
 /// Tables drawn at random, regressions of all magnitudes among them. weir must learn each nearly as well as scikit-learn does,
 /// and all together as well, within the noise of their seeds. `WEIR_TABLES` is how many there are.
 #[test]
@@ -203,16 +219,7 @@ fn random_tables_are_learnt_as_scikit_learn_learns_them() {
     for (number, case) in answer.as_array().unwrap().iter().enumerate() {
         let table = table(&matrix(&case["X"]), &case["y"]);
         let params = &case["params"];
-        let recipe = Recipe {
-            hidden_layer_sizes: numbers(&params["hidden_layer_sizes"]).iter().map(|&size| size as usize).collect(),
-            activation: serde_json::from_value(params["activation"].clone()).unwrap(),
-            alpha: params["alpha"].as_f64().unwrap(),
-            batch_size: BatchSize::Rows(params["batch_size"].as_u64().unwrap() as usize),
-            max_iter: params["max_iter"].as_u64().unwrap() as usize,
-            solver: params["solver"].as_str().unwrap().parse().unwrap(),
-            learning_rate_init: params["learning_rate_init"].as_f64().unwrap(),
-            ..Recipe::default()
-        };
+        let recipe = recipe(params);
         let mut gain = MOST.map(|_| 0.0);
         for (seed, run) in case["seeds"].as_array().unwrap().iter().enumerate() {
             let recipe = Recipe { random_state: seed as u64, ..recipe.clone() };

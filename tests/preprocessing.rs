@@ -27,17 +27,11 @@ const TOLERANCE: f64 = 1e-6;
 const NUMBERS: [&str; 3] = ["age", "fare", "steady"];
 const CATEGORIES: [&str; 2] = ["port", "deck"];
 
-#[test]
-fn features_become_what_scikit_learn_makes_of_them() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut rng = StdRng::seed_from_u64(1);
-    let train = passengers(folder.path().join("train.csv"), 400, 12, &mut rng);
-    // The test rows have categories that the training rows don't, and numbers far outside their range.
-    let test = passengers(folder.path().join("test.csv"), 100, 15, &mut rng);
-
+/// Each option, and what may disturb another.
+fn preparations() -> [Preparation; 8] {
     let text = |text: &str| text.parse::<Impute>().unwrap();
-    let plain = Preparation::default();
-    let cases = [
+    let plain = plain();
+    [
         plain.clone(),
         Preparation { dropna: true, ..plain.clone() },
         Preparation { impute: Impute::Median, scale: Scale::MinMax, ..plain.clone() },
@@ -66,7 +60,18 @@ fn features_become_what_scikit_learn_makes_of_them() {
         // As many as there are, and one more.
         Preparation { impute_categories: text("constant:d03"), max_categories: Some(12), ..plain.clone() },
         Preparation { impute_categories: text("constant:d03"), max_categories: Some(13), ..plain.clone() },
-    ];
+    ]
+}
+
+#[test]
+fn features_become_what_scikit_learn_makes_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rng = StdRng::seed_from_u64(1);
+    let train = passengers(folder.path().join("train.csv"), 400, 12, &mut rng);
+    // The test rows have categories that the training rows don't, and numbers far outside their range.
+    let test = passengers(folder.path().join("test.csv"), 100, 15, &mut rng);
+
+    let cases = preparations();
     let question = json!({
         "train": train, "test": test, "numbers": NUMBERS, "categories": CATEGORIES,
         "cases": cases.iter().map(|case| json!(case)).collect::<Vec<_>>(),

@@ -1,5 +1,8 @@
 //! A table as a data scientist has it: from a first training with its warnings to the answers of `weir serve`.
 
+use std::path::PathBuf;
+use std::process::Command;
+
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
@@ -78,24 +81,51 @@ fn request(payments: &[Payment]) -> Value {
     json!({ "inputs": columns.map(tensor) })
 }
 
-#[test]
-fn a_rare_class_is_trained_with_warnings_and_served_by_its_threshold() {
-    let setup = Setup::on_kafka(1);
-    let (store, folder) = (format!("file:{}", setup.store().display()), setup.folder.path());
-    let (data, live) = (folder.join("payments.csv"), folder.join("live.csv"));
-    let mut rng = StdRng::seed_from_u64(1);
-    let rows: String = (0..ROWS).map(|id| Payment::draw(id, &mut rng).labelled(&mut rng)).collect();
-    std::fs::write(&data, format!("{FEATURES};currency;chargeback;state;fraud\n{rows}")).unwrap();
-    let train = |options: &[&str]| -> Value {
-        let mut train = command();
-        train.arg("train").arg(&data).args(["--target", "fraud", "--id", "id", "--name", "flights", "--store", &store]);
-        train.args(["--max-iter", "10", "--positive", "yes", "--threshold", "cost=fp:1,fn:50", "--json"]).args(options);
-        let output = train.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).unwrap()
-    };
+/// A rare class in a table, and a store for models of it.
+struct RareClass {
+    setup: Setup,
+    store: String,
+    data: PathBuf,
+    rng: StdRng,
+}
 
-    let report = train(&[]);
+impl RareClass {
+    fn new() -> RareClass {
+        let setup = Setup::on_kafka(1);
+        let (store, data) = (format!("file:{}", setup.store().display()), setup.folder.path().join("payments.csv"));
+        let mut rng = StdRng::seed_from_u64(1);
+        let rows: String = (0..ROWS).map(|id| Payment::draw(id, &mut rng).labelled(&mut rng)).collect();
+        std::fs::write(&data, format!("{FEATURES};currency;chargeback;state;fraud\n{rows}")).unwrap();
+        RareClass { setup, store, data, rng }
+    }
+
+    /// Trains a version, and returns the report.
+    fn train(&self, options: &[&str]) -> Value {
+        let mut train = command();
+        train.arg("train").arg(&self.data).args(["--target", "fraud", "--id", "id", "--name", "flights"]);
+        train.args(["--max-iter", "10", "--positive", "yes", "--threshold", "cost=fp:1,fn:50", "--json"]);
+        serde_json::from_str(&succeed(train.args(["--store", &self.store]).args(options))).unwrap()
+    }
+
+    /// What `weir predict` answers to these payments.
+    fn predict(&self, payments: &[Payment]) -> String {
+        let live = self.setup.folder.path().join("live.csv");
+        let rows: String = payments.iter().map(|payment| payment.csv() + "\n").collect();
+        std::fs::write(&live, format!("{FEATURES}\n{rows}")).unwrap();
+        let mut predict = command();
+        succeed(predict.args(["predict", "flights@production", "--store", &self.store, "--fields", "id"]).arg(&live))
+    }
+}
+
+/// What a command that succeeds prints.
+fn succeed(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The report warns of each column that is no feature, and notes how the table is written.
+fn assert_warns(report: &Value) {
     let warned = report["warnings"].as_array().unwrap().iter();
     let warned: Vec<_> = warned.map(|warning| [&warning["kind"], &warning["column"]].map(Value::as_str)).collect();
     let expected =
@@ -103,32 +133,11 @@ fn a_rare_class_is_trained_with_warnings_and_served_by_its_threshold() {
     assert_eq!(warned, expected.map(|(kind, column)| [Some(kind), Some(column)]), "{report}");
     let note = report["notes"][0]["message"].as_str().unwrap();
     assert!(note.ends_with("payments.csv: ';' separates the cells, decimals have a comma"), "{note}");
+}
 
-    // Without them there is nothing to warn about.
-    let options = ["--drop", "currency,chargeback,state", "--datetime", "booked=weekday,month"];
-    train(&[&options[..], &["--fail-on", "warning", "--promote", "production"]].concat());
-    let decision = Store::open(&store).unwrap().draft("flights", 2).unwrap().decision.unwrap();
-    let threshold = decision.threshold.unwrap();
-    assert!(decision.positive == "yes" && threshold > 0.0 && threshold < 0.3, "{decision:?}");
-
-    let payments: Vec<Payment> = (0..LIVE).map(|id| Payment::draw(id, &mut rng)).collect();
-    let rows: String = payments.iter().map(|payment| payment.csv() + "\n").collect();
-    std::fs::write(&live, format!("{FEATURES}\n{rows}")).unwrap();
-    let mut predict = command();
-    predict.args(["predict", "flights@production", "--store", &store, "--fields", "id"]).arg(&live);
-    let by_file = predict.output().unwrap();
-    assert!(by_file.status.success(), "{}", String::from_utf8_lossy(&by_file.stderr));
-    let by_file = String::from_utf8(by_file.stdout).unwrap();
-
-    let weir = Weir::ready(&setup.config("fields = [\"id\"]"));
-    let records = payments.iter().map(|payment| Record { value: Some(payment.json().into()), ..Record::default() });
-    produce(&setup.brokers, &setup.input, records);
-    let by_topic = Reader::new(&setup.brokers, &setup.output).take(LIVE);
-    let lines: String =
-        by_topic.iter().map(|record| String::from_utf8(record.value.clone().unwrap()).unwrap() + "\n").collect();
-    assert_eq!(lines, by_file);
-
-    let (status, answer) = weir.post("/v2/models/flights/infer", &request(&payments));
+/// HTTP answers as the topic does, and both by this threshold, which differs from 0.5 for some payments.
+fn assert_same_by_http(weir: &Weir, payments: &[Payment], by_topic: &[Record], threshold: f64) {
+    let (status, answer) = weir.post("/v2/models/flights/infer", &request(payments));
     assert_eq!(status, 200, "{answer}");
     let output = |name: &str| {
         let outputs = answer["outputs"].as_array().unwrap();
@@ -144,5 +153,29 @@ fn a_rare_class_is_trained_with_warnings_and_served_by_its_threshold() {
         assert_eq!(output("probabilities")[2 * at + 1], answer["probabilities"]["yes"]);
     }
     assert!(counts.iter().all(|&count| count > 0), "the threshold decides: {counts:?}");
+}
+
+#[test]
+fn a_rare_class_is_trained_with_warnings_and_served_by_its_threshold() {
+    let mut rare = RareClass::new();
+    assert_warns(&rare.train(&[]));
+
+    // Without them there is nothing to warn about.
+    let options = ["--drop", "currency,chargeback,state", "--datetime", "booked=weekday,month"];
+    rare.train(&[&options[..], &["--fail-on", "warning", "--promote", "production"]].concat());
+    let decision = Store::open(&rare.store).unwrap().draft("flights", 2).unwrap().decision.unwrap();
+    let threshold = decision.threshold.unwrap();
+    assert!(decision.positive == "yes" && threshold > 0.0 && threshold < 0.3, "{decision:?}");
+
+    let payments: Vec<Payment> = (0..LIVE).map(|id| Payment::draw(id, &mut rare.rng)).collect();
+    let setup = &rare.setup;
+    let weir = Weir::ready(&setup.config("fields = [\"id\"]"));
+    let records = payments.iter().map(|payment| Record { value: Some(payment.json().into()), ..Record::default() });
+    produce(&setup.brokers, &setup.input, records);
+    let by_topic = Reader::new(&setup.brokers, &setup.output).take(LIVE);
+    let lines: String =
+        by_topic.iter().map(|record| String::from_utf8(record.value.clone().unwrap()).unwrap() + "\n").collect();
+    assert_eq!(lines, rare.predict(&payments));
+    assert_same_by_http(&weir, &payments, &by_topic, threshold);
     assert!(weir.stop().success());
 }
