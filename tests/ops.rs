@@ -96,7 +96,11 @@ fn custom_resources_say_what_their_operators_need() {
     };
     let topics = ["flights.features", "flights.backfill", "fares.features"];
     assert_eq!(scaled["spec"]["triggers"], Value::from_iter(topics.map(trigger)));
+}
 
+#[test]
+fn the_chart_brings_the_dashboard_and_asks_for_no_operator() {
+    let chart = Chart::render("operators", &[]);
     let dashboards =
         chart.0.iter().find(|object| !object["metadata"]["labels"]["grafana_dashboard"].is_null()).unwrap();
     let dashboard: Value = serde_json::from_str(text(&dashboards["data"]["weir.json"])).unwrap();

@@ -56,6 +56,9 @@ const REASONS: &str = "docs/reference/reasons.md";
 /// A file that passes this is two ideas.
 const MAX_LINES: usize = 600;
 
+/// An integration test of more lines does several things.
+const MAX_TEST_LINES: usize = 60;
+
 #[test]
 fn only_the_kafka_side_names_rdkafka() {
     let others = sources().into_iter().filter(|source| !source.is_in(&["kafka", "broker"]));
@@ -95,6 +98,23 @@ fn a_file_is_one_idea() {
         }
     }
     assert_none(&found, "files that are hard to read or to find");
+}
+
+#[test]
+fn a_test_is_read_on_one_screen() {
+    let mut found = Vec::new();
+    for path in files_under("tests", "rs") {
+        let text = read(&path);
+        let lines: Vec<&str> = text.lines().collect();
+        for start in (0..lines.len()).filter(|&at| lines[at].trim() == "#[test]") {
+            let indent = lines[start].len() - lines[start].trim_start().len();
+            let length = lines[start..].iter().position(|line| line.len() == indent + 1 && line.trim() == "}");
+            if length.is_none_or(|length| length > MAX_TEST_LINES) {
+                found.push(format!("{path}:{}: {length:?} lines", start + 1));
+            }
+        }
+    }
+    assert_none(&found, "give set-up and comparisons a name of their own, for several tests those of tests/support");
 }
 
 #[test]

@@ -12,31 +12,33 @@ const VARIABLES: &str = "WEIR__BATCH__MAX_ROWS=64\nWEIR__KAFKA__PROPERTIES__SASL
 
 const SECTIONS: [&str; 8] = ["kafka", "worker", "batch", "store", "http", "monitor", "log", "route"];
 
+/// What configurations are made of.
+const WORDS: &[&[u8]] = &[
+    b"[kafka]\n",
+    b"[[route]]\n",
+    b"[kafka.properties]\n",
+    b"\"acks\" = \"1\"\n",
+    b"max_rows = 0\n",
+    b"WEIR__KAFKA=x\n",
+    b"WEIR__ROUTE__0__NAME=x\n",
+    b"WEIR____=x\n",
+    b"WEIR__KAFKA__PROPERTIES={}\n",
+    b"\"\"\"",
+    b"'''",
+    b"2026-01-01T00:00:00Z",
+    b"#",
+    b" = ",
+    b".",
+    b"threads = -1\n",
+    b"level = \"=\"\n",
+    b"\0",
+];
+
 #[test]
 fn a_configuration_is_read_or_each_mistake_names_its_place() {
     // Before a zero byte stands the file, behind it the environment, a variable a line.
     let example = include_str!("../../config/examples/flights.toml");
     let seeds = [MINIMAL, example, DEFAULTS].map(|text| format!("{text}\0{VARIABLES}").into_bytes());
-    let words: &[&[u8]] = &[
-        b"[kafka]\n",
-        b"[[route]]\n",
-        b"[kafka.properties]\n",
-        b"\"acks\" = \"1\"\n",
-        b"max_rows = 0\n",
-        b"WEIR__KAFKA=x\n",
-        b"WEIR__ROUTE__0__NAME=x\n",
-        b"WEIR____=x\n",
-        b"WEIR__KAFKA__PROPERTIES={}\n",
-        b"\"\"\"",
-        b"'''",
-        b"2026-01-01T00:00:00Z",
-        b"#",
-        b" = ",
-        b".",
-        b"threads = -1\n",
-        b"level = \"=\"\n",
-        b"\0",
-    ];
     let mut run = |input: &[u8]| {
         let text = String::from_utf8_lossy(input);
         let (file, environment) = text.split_once('\0').unwrap_or((&text, ""));
@@ -62,6 +64,6 @@ fn a_configuration_is_read_or_each_mistake_names_its_place() {
             }
         }
     };
-    let words = [TEXT, words].concat();
+    let words = [TEXT, WORDS].concat();
     fuzz(Target { name: "configuration", share: 10, seeds: seeds.into(), words: &words, run: &mut run });
 }

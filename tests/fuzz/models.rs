@@ -27,6 +27,27 @@ const CHECKED_ROWS: usize = 8;
 /// A graph may fix the number of rows, and then takes memory for them.
 const MOST_ROWS_AT_ONCE: usize = 1_000;
 
+/// What the files of a bundle are made of.
+const BUNDLE_WORDS: &[&[u8]] = &[
+    b"\"inputs\": 1,",
+    b"\"outputs\": 18446744073709551615",
+    b"\"dtype\": \"int8\"",
+    b"\"F32\"",
+    b"\"I8\"",
+    b"\"BF16\"",
+    b"\"data_offsets\":[0,9999999999999]",
+    b"\"shape\":[4294967296,4294967296]",
+    b"\"layers\": []",
+    b"\"activation\": \"relu\"",
+    b"\"norm\": {\"epsilon\": 1e-5, \"place\": \"before_activation\"}",
+    b"\x00\x00\x80\x7f",
+    b"\x00\x00\xc0\x7f",
+    b"\xff\xff\xff\xff\xff\xff\xff\xff",
+    b"\"version\": 0",
+    b"\"std\": 0.0",
+    b"\"categories\": []",
+];
+
 /// A bundle with one of its files changed loads and answers, or is refused. The digests are set right again: they would
 /// refuse everything, and whoever changes a file can change them too.
 #[test]
@@ -39,25 +60,6 @@ fn a_bundle_loads_and_answers_or_is_refused() {
             seeds.push([&[(at * 4 + file) as u8][..], bytes].concat());
         }
     }
-    let words: &[&[u8]] = &[
-        b"\"inputs\": 1,",
-        b"\"outputs\": 18446744073709551615",
-        b"\"dtype\": \"int8\"",
-        b"\"F32\"",
-        b"\"I8\"",
-        b"\"BF16\"",
-        b"\"data_offsets\":[0,9999999999999]",
-        b"\"shape\":[4294967296,4294967296]",
-        b"\"layers\": []",
-        b"\"activation\": \"relu\"",
-        b"\"norm\": {\"epsilon\": 1e-5, \"place\": \"before_activation\"}",
-        b"\x00\x00\x80\x7f",
-        b"\x00\x00\xc0\x7f",
-        b"\xff\xff\xff\xff\xff\xff\xff\xff",
-        b"\"version\": 0",
-        b"\"std\": 0.0",
-        b"\"categories\": []",
-    ];
     let mut run = |input: &[u8]| {
         let Some((&which, bytes)) = input.split_first() else { return Ok("nothing".into()) };
         let mut files = good[usize::from(which / 4) % 2].clone();
@@ -73,7 +75,7 @@ fn a_bundle_loads_and_answers_or_is_refused() {
             Err(error) => Ok(chain(&error)),
         }
     };
-    let words = [TEXT, words].concat();
+    let words = [TEXT, BUNDLE_WORDS].concat();
     fuzz(Target { name: "bundle", share: 20, seeds, words: &words, run: &mut run });
 }
 
