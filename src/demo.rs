@@ -20,7 +20,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 use self::account::Account;
-use self::traffic::{Second, Traffic};
+use self::traffic::{RecentOutputs, Traffic};
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::model::store::Store;
@@ -49,7 +49,7 @@ const FETCH_WAIT: (&str, i64) = ("fetch.wait.max.ms", 5);
 
 /// How the demo runs.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub struct DemoOptions {
     /// Whether to end after half a year of departures, instead of going round and round.
     pub once: bool,
     /// Records per second.
@@ -57,7 +57,7 @@ pub struct Options {
 }
 
 /// Writes the story to `out`, until it is over or `interrupted` says so. Returns whether the account adds up.
-pub fn run(options: Options, interrupted: impl Fn() -> bool, out: &mut impl Write) -> anyhow::Result<bool> {
+pub fn run(options: DemoOptions, interrupted: impl Fn() -> bool, out: &mut impl Write) -> anyhow::Result<bool> {
     let mut story = Story { started: Instant::now(), out };
     story.line("weir demo: flights that left New York in 2013. Will they arrive more than 15 minutes late?\n")?;
     let folder = tempfile::tempdir().context("a temporary folder for the models")?;
@@ -210,7 +210,7 @@ impl<W: Write> Story<'_, W> {
         self.line(&format!("{seconds:>6.1} s  {what:<8} {text}"))
     }
 
-    fn second(&mut self, mut second: Second, metrics: &Metrics) -> anyhow::Result<()> {
+    fn second(&mut self, mut second: RecentOutputs, metrics: &Metrics) -> anyhow::Result<()> {
         let drift = second.version.map(|version| metrics.drift(MODEL, version)).unwrap_or_default();
         let drift: Vec<_> = drift.iter().take(3).map(|(feature, psi)| format!("{feature} {psi:.2}")).collect();
         let (p50, p99) = (second.latency_ms(0.5), second.latency_ms(0.99));

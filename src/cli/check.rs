@@ -55,14 +55,14 @@ pub struct Args {
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]
 struct Finding {
-    level: Level,
+    level: FindingLevel,
     subject: String,
     detail: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Level {
+enum FindingLevel {
     Ok,
     Warning,
     Failed,
@@ -86,7 +86,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                 let create = args.create_topics.then_some(NewTopics { partitions: args.partitions });
                 check_brokers(&config, &models, create, &mut report)?;
             }
-            if report.0.iter().any(|finding| finding.level == Level::Failed) {
+            if report.0.iter().any(|finding| finding.level == FindingLevel::Failed) {
                 code = ExitCode::from(1);
             }
         }
@@ -104,15 +104,15 @@ struct CheckReport(Vec<Finding>);
 
 impl CheckReport {
     fn ok(&mut self, subject: impl Into<String>, detail: impl Into<String>) {
-        self.0.push(Finding { level: Level::Ok, subject: subject.into(), detail: detail.into() });
+        self.0.push(Finding { level: FindingLevel::Ok, subject: subject.into(), detail: detail.into() });
     }
 
     fn warning(&mut self, subject: impl Into<String>, detail: impl Into<String>) {
-        self.0.push(Finding { level: Level::Warning, subject: subject.into(), detail: detail.into() });
+        self.0.push(Finding { level: FindingLevel::Warning, subject: subject.into(), detail: detail.into() });
     }
 
     fn failed(&mut self, subject: impl Into<String>, detail: impl Into<String>) {
-        self.0.push(Finding { level: Level::Failed, subject: subject.into(), detail: detail.into() });
+        self.0.push(Finding { level: FindingLevel::Failed, subject: subject.into(), detail: detail.into() });
     }
 
     fn failed_once(&mut self, subject: String, detail: String) {
@@ -129,9 +129,9 @@ impl CheckReport {
         }
         for Finding { level, subject, detail } in &self.0 {
             let mark = match level {
-                Level::Ok => "ok     ",
-                Level::Warning => "warning",
-                Level::Failed => "FAILED ",
+                FindingLevel::Ok => "ok     ",
+                FindingLevel::Warning => "warning",
+                FindingLevel::Failed => "FAILED ",
             };
             writeln!(out, "{mark}  {subject}: {detail}")?;
         }

@@ -40,7 +40,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             runtime.block_on(std::future::pending::<()>());
         }
     })?;
-    let options = demo::Options { once: args.once, rate: args.rate };
+    let options = demo::DemoOptions { once: args.once, rate: args.rate };
     let adds_up = demo::run(options, || interrupted.load(Ordering::Acquire), &mut std::io::stdout().lock())?;
     Ok(if adds_up { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

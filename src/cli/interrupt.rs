@@ -27,13 +27,13 @@ pub(super) struct SignalTexts {
 
 /// Listens until it is dropped.
 pub(super) struct Interrupt {
-    received: Arc<Received>,
+    received: Arc<ReceivedSignals>,
     /// The work is for this thread: somebody else has to listen.
     _runtime: Runtime,
 }
 
 #[derive(Debug, Default)]
-struct Received {
+struct ReceivedSignals {
     /// The number of the first signal, 0 before it.
     signal: AtomicU8,
     /// Whether the work has a result that is worth an orderly end.
@@ -52,7 +52,7 @@ impl Interrupt {
     /// The same for work that has no result before [`Interrupt::has_result`]: the first signal ends the process then.
     pub(super) fn listen_until_result(texts: Option<SignalTexts>) -> io::Result<Interrupt> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let received = Arc::new(Received::default());
+        let received = Arc::new(ReceivedSignals::default());
         let (mut terminate, mut interrupt) = {
             let _within = runtime.enter();
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)

@@ -8,7 +8,7 @@ use crate::monitor::metrics::Totals;
 
 /// What should become of a record.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Expected {
+pub(super) enum ExpectedOutcome {
     /// A prediction; with the label, where there is one.
     Prediction(Option<String>),
     /// A dead letter with this reason.
@@ -17,7 +17,7 @@ pub(super) enum Expected {
 
 /// What came out for a record.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Outcome {
+pub(super) enum ActualOutcome {
     /// A prediction.
     Prediction { version: u64, class: String },
     /// A dead letter.
@@ -27,39 +27,39 @@ pub(super) enum Outcome {
 /// The records that nothing came out for yet, by number, and the balance of the others.
 #[derive(Debug, Default)]
 pub(super) struct Account {
-    open: HashMap<usize, Entry>,
+    open: HashMap<usize, RecordAccount>,
     closed: Balance,
 }
 
 #[derive(Debug)]
-struct Entry {
-    expected: Expected,
+struct RecordAccount {
+    expected: ExpectedOutcome,
     sent_at: Instant,
 }
 
 impl Account {
     /// Enters a record and returns its number.
-    pub(super) fn sent(&mut self, expected: Expected, at: Instant) -> usize {
+    pub(super) fn sent(&mut self, expected: ExpectedOutcome, at: Instant) -> usize {
         let number = self.closed.sent;
         self.closed.sent += 1;
-        self.open.insert(number, Entry { expected, sent_at: at });
+        self.open.insert(number, RecordAccount { expected, sent_at: at });
         number
     }
 
     /// Enters what came out for a record. Returns when that was sent; `None` if something came out for it before.
-    pub(super) fn came_out(&mut self, number: usize, outcome: Outcome) -> Option<Instant> {
-        let Some(Entry { expected, sent_at }) = self.open.remove(&number) else {
+    pub(super) fn came_out(&mut self, number: usize, outcome: ActualOutcome) -> Option<Instant> {
+        let Some(RecordAccount { expected, sent_at }) = self.open.remove(&number) else {
             self.closed.doubled += 1;
             return None;
         };
         match (outcome, expected) {
-            (Outcome::Prediction { version, class }, Expected::Prediction(label)) => {
+            (ActualOutcome::Prediction { version, class }, ExpectedOutcome::Prediction(label)) => {
                 let of = self.closed.versions.entry(version).or_default();
                 of.predicted += 1;
                 of.labelled += u64::from(label.is_some());
                 of.right += u64::from(label == Some(class));
             }
-            (Outcome::DeadLetter { reason }, Expected::DeadLetter(expected)) if reason == expected => {
+            (ActualOutcome::DeadLetter { reason }, ExpectedOutcome::DeadLetter(expected)) if reason == expected => {
                 *self.closed.rejected.entry(reason).or_default() += 1;
             }
             _ => self.closed.wrong += 1,
@@ -148,16 +148,18 @@ impl fmt::Display for Balance {
 mod tests {
     use super::*;
 
-    fn prediction(version: u64, class: &str) -> Outcome {
-        Outcome::Prediction { version, class: class.into() }
+    fn prediction(version: u64, class: &str) -> ActualOutcome {
+        ActualOutcome::Prediction { version, class: class.into() }
     }
 
     fn account() -> (Account, Totals) {
         let mut account = Account::default();
         let now = Instant::now();
-        for expected in
-            [Expected::Prediction(Some("late".into())), Expected::Prediction(None), Expected::DeadLetter("malformed")]
-        {
+        for expected in [
+            ExpectedOutcome::Prediction(Some("late".into())),
+            ExpectedOutcome::Prediction(None),
+            ExpectedOutcome::DeadLetter("malformed"),
+        ] {
             account.sent(expected, now);
         }
         let produced = BTreeMap::from([(("flights".to_owned(), 1), 2)]);
@@ -168,8 +170,11 @@ mod tests {
     fn one_right_outcome_each_adds_up() {
         let settle = |consumed, outcomes: usize| {
             let (mut account, totals) = account();
-            let right =
-                [prediction(1, "late"), prediction(1, "late"), Outcome::DeadLetter { reason: "malformed".into() }];
+            let right = [
+                prediction(1, "late"),
+                prediction(1, "late"),
+                ActualOutcome::DeadLetter { reason: "malformed".into() },
+            ];
             for (number, outcome) in right.into_iter().enumerate().take(outcomes) {
                 assert!(account.came_out(number, outcome).is_some());
             }
@@ -189,13 +194,13 @@ mod tests {
         twice.came_out(0, prediction(1, "late"));
         assert_eq!(twice.came_out(0, prediction(1, "late")), None);
         twice.came_out(1, prediction(1, "late"));
-        twice.came_out(2, Outcome::DeadLetter { reason: "malformed".into() });
+        twice.came_out(2, ActualOutcome::DeadLetter { reason: "malformed".into() });
         let balance = twice.balance(&totals);
         assert!(balance.doubled == 1 && !balance.adds_up());
         let (mut wrong, totals) = account();
         wrong.came_out(0, prediction(1, "late"));
-        wrong.came_out(1, Outcome::DeadLetter { reason: "malformed".into() });
-        wrong.came_out(2, Outcome::DeadLetter { reason: "wrong_type".into() });
+        wrong.came_out(1, ActualOutcome::DeadLetter { reason: "malformed".into() });
+        wrong.came_out(2, ActualOutcome::DeadLetter { reason: "wrong_type".into() });
         let balance = wrong.balance(&totals);
         assert!(balance.wrong == 2 && !balance.adds_up());
     }

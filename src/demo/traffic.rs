@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use serde::Deserialize;
 
-use super::account::{Account, Expected, Outcome};
+use super::account::{Account, ActualOutcome, ExpectedOutcome};
 use super::flights::Departure;
 use super::{DEAD_LETTER, FETCH_WAIT, INPUT, OUTPUT};
 use crate::kafka::admin::OutputLimits;
@@ -43,19 +43,19 @@ const BROKEN: [(Break, &str); 6] = [
 
 /// A running feeder and reader.
 pub(super) struct Traffic {
-    shared: Arc<Shared>,
+    shared: Arc<SharedTraffic>,
     thread: JoinHandle<anyhow::Result<Account>>,
 }
 
-struct Shared {
+struct SharedTraffic {
     /// Nothing more is to be fed.
     enough: AtomicBool,
-    second: Mutex<Second>,
+    second: Mutex<RecentOutputs>,
 }
 
 /// What came out since somebody last asked.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Second {
+pub(super) struct RecentOutputs {
     /// Predictions and dead letters.
     pub(super) records: usize,
     /// Dead letters, since the start.
@@ -68,7 +68,7 @@ pub(super) struct Second {
     pub(super) progress: f64,
 }
 
-impl Second {
+impl RecentOutputs {
     /// The latency that this share of the records stayed within.
     pub(super) fn latency_ms(&mut self, share: f64) -> f64 {
         self.latencies_ms.sort_unstable_by(f64::total_cmp);
@@ -89,7 +89,7 @@ impl Traffic {
         let producer = Producer::new(&config, &OutputLimits::default(), None)?;
         let consumer = Consumer::new(&config, None, 1)?;
         consumer.subscribe(&[OUTPUT, DEAD_LETTER])?;
-        let shared = Arc::new(Shared { enough: AtomicBool::new(false), second: Mutex::default() });
+        let shared = Arc::new(SharedTraffic { enough: AtomicBool::new(false), second: Mutex::default() });
         let feed = Feed { departures, rate, once, started: Instant::now(), sent: 0 };
         let thread = thread::Builder::new().name("demo-traffic".into()).spawn({
             let shared = shared.clone();
@@ -103,10 +103,10 @@ impl Traffic {
     }
 
     /// What came out since the last call.
-    pub(super) fn second(&self) -> Second {
+    pub(super) fn second(&self) -> RecentOutputs {
         let mut second = self.shared.second();
         let (rejected, version, progress) = (second.rejected, second.version, second.progress);
-        std::mem::replace(&mut second, Second { rejected, version, progress, ..Second::default() })
+        std::mem::replace(&mut second, RecentOutputs { rejected, version, progress, ..RecentOutputs::default() })
     }
 
     /// Feeds nothing more.
@@ -125,8 +125,8 @@ impl Traffic {
     }
 }
 
-impl Shared {
-    fn second(&self) -> MutexGuard<'_, Second> {
+impl SharedTraffic {
+    fn second(&self) -> MutexGuard<'_, RecentOutputs> {
         self.second.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -142,7 +142,7 @@ struct Feed {
 
 impl Feed {
     /// The next record that is due, if one is.
-    fn next(&mut self) -> Option<(Option<Cow<'_, str>>, Expected)> {
+    fn next(&mut self) -> Option<(Option<Cow<'_, str>>, ExpectedOutcome)> {
         let due = self.started.elapsed().as_secs_f64() * f64::from(self.rate);
         if self.is_over() || self.sent as f64 >= due {
             return None;
@@ -152,9 +152,9 @@ impl Feed {
         let departure = &self.departures[number % self.departures.len()];
         if number % BROKEN_EVERY == BROKEN_EVERY - 1 {
             let (broken, reason) = BROKEN[number / BROKEN_EVERY % BROKEN.len()];
-            return Some((broken(&departure.json).map(Cow::Owned), Expected::DeadLetter(reason)));
+            return Some((broken(&departure.json).map(Cow::Owned), ExpectedOutcome::DeadLetter(reason)));
         }
-        Some((Some(Cow::Borrowed(&departure.json)), Expected::Prediction(departure.label.clone())))
+        Some((Some(Cow::Borrowed(&departure.json)), ExpectedOutcome::Prediction(departure.label.clone())))
     }
 
     fn is_over(&self) -> bool {
@@ -166,7 +166,7 @@ impl Feed {
     }
 }
 
-fn run(mut feed: Feed, producer: &Producer, consumer: &Consumer, shared: &Shared) -> anyhow::Result<Account> {
+fn run(mut feed: Feed, producer: &Producer, consumer: &Consumer, shared: &SharedTraffic) -> anyhow::Result<Account> {
     let mut account = Account::default();
     let mut over_since = None;
     let (mut acknowledged, mut fetched) = (Vec::new(), VecDeque::new());
@@ -206,8 +206,8 @@ fn run(mut feed: Feed, producer: &Producer, consumer: &Consumer, shared: &Shared
             let mut second = shared.second();
             second.records += 1;
             match &outcome {
-                Outcome::Prediction { version, .. } => second.version = Some(*version),
-                Outcome::DeadLetter { .. } => second.rejected += 1,
+                ActualOutcome::Prediction { version, .. } => second.version = Some(*version),
+                ActualOutcome::DeadLetter { .. } => second.rejected += 1,
             }
             if let Some(sent_at) = account.came_out(number, outcome) {
                 second.latencies_ms.push(sent_at.elapsed().as_secs_f64() * 1e3);
@@ -235,7 +235,7 @@ fn run(mut feed: Feed, producer: &Producer, consumer: &Consumer, shared: &Shared
 }
 
 /// The number of the record, and what became of it.
-fn read(record: &Record<'_>) -> anyhow::Result<(usize, Outcome)> {
+fn read(record: &Record<'_>) -> anyhow::Result<(usize, ActualOutcome)> {
     #[derive(Deserialize)]
     struct Prediction {
         prediction: String,
@@ -244,10 +244,10 @@ fn read(record: &Record<'_>) -> anyhow::Result<(usize, Outcome)> {
     let key = std::str::from_utf8(record.key().unwrap_or_default())?;
     let number = key.parse().with_context(|| format!("key {key:?}"))?;
     let outcome = match record.header("weir-error-reason") {
-        Some(reason) => Outcome::DeadLetter { reason: String::from_utf8_lossy(&reason).into_owned() },
+        Some(reason) => ActualOutcome::DeadLetter { reason: String::from_utf8_lossy(&reason).into_owned() },
         None => {
             let Prediction { prediction, version } = serde_json::from_slice(record.payload().unwrap_or_default())?;
-            Outcome::Prediction { version, class: prediction }
+            ActualOutcome::Prediction { version, class: prediction }
         }
     };
     Ok((number, outcome))

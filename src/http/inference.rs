@@ -37,7 +37,7 @@ const PROBABILITIES: &str = "probabilities";
 
 /// The model in a request's path.
 #[derive(Debug, Deserialize)]
-pub(super) struct Asked {
+pub(super) struct RequestedModel {
     name: String,
     version: Option<String>,
 }
@@ -48,7 +48,7 @@ pub(super) async fn server() -> Json<Value> {
 
 pub(super) async fn metadata(
     State(shared): State<Arc<AppState>>,
-    path: Result<Path<Asked>, PathRejection>,
+    path: Result<Path<RequestedModel>, PathRejection>,
 ) -> Result<Json<Value>, Failure> {
     let Path(asked) = path?;
     let (model, _) = shared.find(&asked)?;
@@ -71,7 +71,7 @@ pub(super) async fn metadata(
 
 pub(super) async fn ready(
     State(shared): State<Arc<AppState>>,
-    path: Result<Path<Asked>, PathRejection>,
+    path: Result<Path<RequestedModel>, PathRejection>,
 ) -> Result<Json<Value>, Failure> {
     let Path(asked) = path?;
     let (model, _) = shared.find(&asked)?;
@@ -80,7 +80,7 @@ pub(super) async fn ready(
 
 pub(super) async fn infer(
     State(shared): State<Arc<AppState>>,
-    path: Result<Path<Asked>, PathRejection>,
+    path: Result<Path<RequestedModel>, PathRejection>,
     request: Request,
 ) -> Result<impl IntoResponse, Failure> {
     let Path(asked) = path?;
@@ -122,7 +122,7 @@ fn outputs(model: &Model) -> Value {
 impl AppState {
     /// The loaded model that a path names: without a version, that of the first route that serves it. Beside it the
     /// route.
-    fn find(&self, asked: &Asked) -> Result<(Arc<Model>, &ServedRoute), Failure> {
+    fn find(&self, asked: &RequestedModel) -> Result<(Arc<Model>, &ServedRoute), Failure> {
         let name = &asked.name;
         let mut loaded = self.loaded(name);
         let Some(version) = &asked.version else {

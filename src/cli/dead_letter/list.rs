@@ -50,7 +50,7 @@ pub struct Args {
 
 /// A group in `--json`.
 #[derive(Serialize)]
-struct Entry<'s> {
+struct GroupReport<'s> {
     #[serde(flatten)]
     group: &'s GroupKey,
     #[serde(flatten)]
@@ -98,7 +98,7 @@ fn write_json(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let topics: Vec<_> = read.iter().map(|(topic, extents)| json!({ "topic": topic, "partitions": extents })).collect();
-    let counts: Vec<_> = survey.groups.iter().map(|(group, counted)| Entry { group, counted }).collect();
+    let counts: Vec<_> = survey.groups.iter().map(|(group, counted)| GroupReport { group, counted }).collect();
     let report = json!({
         "topics": topics,
         "letters": survey.letters(),

@@ -74,7 +74,7 @@ pub struct Args {
 }
 
 /// What was done with a dead-letter topic.
-struct Done {
+struct TopicReport {
     topic: String,
     beginning: Beginning,
     extents: Vec<Extent>,
@@ -132,7 +132,7 @@ pub(super) fn run(args: Args, out: &mut impl Write) -> anyhow::Result<ExitCode> 
         if !args.json {
             write_counts(&counts, args.execute, out)?;
         }
-        all.push(Done { topic: topic.into(), beginning, extents, counts });
+        all.push(TopicReport { topic: topic.into(), beginning, extents, counts });
     }
     let interrupted = all.iter().any(|done| done.counts.interrupted);
     if args.json {
@@ -223,8 +223,8 @@ fn why(kept: KeepReason) -> &'static str {
     }
 }
 
-fn write_json(all: &[Done], group: &str, executed: bool, out: &mut impl Write) -> anyhow::Result<()> {
-    let topic = |done: &Done| {
+fn write_json(all: &[TopicReport], group: &str, executed: bool, out: &mut impl Write) -> anyhow::Result<()> {
+    let topic = |done: &TopicReport| {
         let sent: Vec<Value> = done
             .counts
             .sent

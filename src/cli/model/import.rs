@@ -89,20 +89,20 @@ struct ImportReport {
     /// Names of features of which the exporter seems to have replaced characters.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     replaced_names: Vec<String>,
-    checked: Option<Checked>,
+    checked: Option<CheckReport>,
     golden_rows: usize,
-    baseline: Option<Rows>,
+    baseline: Option<BaselineReport>,
     promoted: Option<String>,
 }
 
 #[derive(Serialize)]
-struct Checked {
+struct CheckReport {
     rows: usize,
     largest_difference: f64,
 }
 
 #[derive(Serialize)]
-struct Rows {
+struct BaselineReport {
     rows: usize,
     rejected: usize,
 }
@@ -147,7 +147,7 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
     let mut baseline = None;
     if !args.baseline.is_empty() {
         let found = Examples::read_unlabelled(&dataset::files(&args.baseline)?, &imported.signature, None, limits)?;
-        baseline = Some(Rows { rows: found.rows.nrows(), rejected: found.rejected });
+        baseline = Some(BaselineReport { rows: found.rows.nrows(), rejected: found.rejected });
         evidence.rows = Some(found.rows);
     }
     // Samples with other names are an error, so with samples the names are right.
@@ -169,7 +169,7 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
         features: draft.signature.features.len(),
         answers: answers(&draft.signature),
         replaced_names,
-        checked: checked.map(|(samples, largest_difference)| Checked { rows: samples.len(), largest_difference }),
+        checked: checked.map(|(samples, largest_difference)| CheckReport { rows: samples.len(), largest_difference }),
         golden_rows: draft.golden_rows.len(),
         baseline,
         promoted: args.promote.clone(),
@@ -220,7 +220,7 @@ fn write(report: &ImportReport, out: &mut impl Write) -> anyhow::Result<()> {
         )?;
     }
     match &report.checked {
-        Some(Checked { rows, largest_difference }) => {
+        Some(CheckReport { rows, largest_difference }) => {
             writeln!(
                 out,
                 "  checked   {rows} samples answered as expected, largest difference {largest_difference:.1e}"
@@ -230,8 +230,8 @@ fn write(report: &ImportReport, out: &mut impl Write) -> anyhow::Result<()> {
     }
     writeln!(out, "  goldens   {golden_rows} rows")?;
     match report.baseline {
-        Some(Rows { rows, rejected: 0 }) => writeln!(out, "  baseline  {rows} rows")?,
-        Some(Rows { rows, rejected }) => {
+        Some(BaselineReport { rows, rejected: 0 }) => writeln!(out, "  baseline  {rows} rows")?,
+        Some(BaselineReport { rows, rejected }) => {
             writeln!(out, "  baseline  {rows} rows, {rejected} left out: the model rejects them")?
         }
         None => writeln!(out, "  baseline  none: drift isn't measured (--baseline)")?,

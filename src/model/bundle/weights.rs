@@ -23,21 +23,21 @@ pub(super) fn encode(layers: &[Layer]) -> Result<Vec<u8>, BundleError> {
     for (index, layer) in layers.iter().enumerate() {
         let mut add = |part, tensor| tensors.push((name(index, part), tensor));
         match &layer.weights {
-            Weights::F32(weights) => add("weight", Tensor::new(weights)),
-            Weights::F16(weights) => add("weight", Tensor::new(weights)),
-            Weights::Bf16(weights) => add("weight", Tensor::new(weights)),
+            Weights::F32(weights) => add("weight", StoredTensor::new(weights)),
+            Weights::F16(weights) => add("weight", StoredTensor::new(weights)),
+            Weights::Bf16(weights) => add("weight", StoredTensor::new(weights)),
             Weights::Int8 { values, scales, .. } => {
-                add("weight", Tensor::new(values));
-                add("scale", Tensor::new(scales));
+                add("weight", StoredTensor::new(values));
+                add("scale", StoredTensor::new(scales));
             }
         }
-        add("bias", Tensor::new(&layer.bias));
+        add("bias", StoredTensor::new(&layer.bias));
         if let Some(slopes) = &layer.slopes {
-            add("slope", Tensor::new(slopes));
+            add("slope", StoredTensor::new(slopes));
         }
         if let Some(norm) = &layer.norm {
-            add("norm.scale", Tensor::new(&norm.scale));
-            add("norm.shift", Tensor::new(&norm.shift));
+            add("norm.scale", StoredTensor::new(&norm.scale));
+            add("norm.shift", StoredTensor::new(&norm.shift));
         }
     }
     let views = tensors
@@ -180,16 +180,16 @@ number!(bf16, Stored::BF16, f32::from);
 number!(i8, Stored::I8, f32::from);
 
 /// A tensor to be written.
-struct Tensor {
+struct StoredTensor {
     dtype: Stored,
     shape: Vec<usize>,
     bytes: Vec<u8>,
 }
 
-impl Tensor {
-    fn new<T: Number, D: Dimension>(values: &ArrayRef<T, D>) -> Tensor {
+impl StoredTensor {
+    fn new<T: Number, D: Dimension>(values: &ArrayRef<T, D>) -> StoredTensor {
         let bytes = values.iter().flat_map(|value| value.to_bytes()).collect();
-        Tensor { dtype: T::STORED, shape: values.shape().to_vec(), bytes }
+        StoredTensor { dtype: T::STORED, shape: values.shape().to_vec(), bytes }
     }
 }
 
