@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{Decoder, FINGERPRINT};
 use crate::codec::testing::{bits, copying, decode, signature};
 use crate::codec::{CodecError, DecodeOptions, Decoder as AnyDecoder, FieldValue, Format, Framing};
-use crate::model::signature::Missing;
+use crate::model::signature::{Kind, Missing};
 use crate::record::{Gap, Reason, Rejection};
 
 fn options(schema: &str, fields: &[&str]) -> DecodeOptions {
@@ -138,6 +138,26 @@ fn logical_types_are_numbers_and_texts() {
         let (row, texts) = decode(&mut decoder, 1, &payload).unwrap();
         assert_eq!(row, bits(&[number, category, 4.0]), "{kind}");
         assert_eq!(texts, [copied], "{kind}");
+    }
+}
+
+#[test]
+fn dates_are_times_where_the_model_takes_times() {
+    let mut timed = signature();
+    timed.features[0].kind = Kind::Time;
+    for (base, logical, value, seconds) in [
+        ("int", "date", Value::Date(7), 604_800.0),
+        ("long", "timestamp-millis", Value::TimestampMillis(1_500), 1.5),
+        ("long", "local-timestamp-micros", Value::LocalTimestampMicros(-500_000), -0.5),
+        ("long", "timestamp-nanos", Value::TimestampNanos(2_000_000_000), 2.0),
+    ] {
+        let schema = format!(
+            r#"{{"type": "record", "name": "R", "fields": [
+                {{"name": "age", "type": {{"type": "{base}", "logicalType": "{logical}"}}}}]}}"#
+        );
+        let mut decoder = AnyDecoder::new(Format::Avro, &timed, &options(&schema, &[])).unwrap();
+        let (row, _) = decode(&mut decoder, 0, &write(&schema, record(vec![("age", value)]))).unwrap();
+        assert_eq!(row[0], f64::to_bits(seconds), "{logical}");
     }
 }
 
