@@ -4,7 +4,7 @@
 use std::io::Write;
 
 use super::NanPolicy;
-use super::json::{Categories, Kind, not_a_number, numeric_string};
+use super::json::{Kind, not_a_number, numeric_string};
 use crate::codec::DecodeOptions;
 use crate::model::signature::Signature;
 use crate::record::Gap;

@@ -22,6 +22,9 @@ use crate::record::Gap;
 /// Nodes and symbols of a plan: more come of a schema only if it was made to.
 const MAX_PLACES: usize = 1 << 18;
 
+/// How deep a plan is nested: types may refer to others, and so be nested deeper than the text of their schema.
+const MAX_DEPTH: usize = 256;
+
 /// How the records of a schema are read.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -137,6 +140,7 @@ impl Plan {
             features,
             nodes: Vec::new(),
             places: 0,
+            depth: 0,
             shared: HashMap::new(),
             has_feature: vec![false; features.len()],
         };
@@ -210,6 +214,8 @@ struct Compiler<'s> {
     nodes: Vec<Node>,
     /// What counts towards [`MAX_PLACES`].
     places: usize,
+    /// Within how many nodes the next one is.
+    depth: usize,
     /// By full name: the nodes of types in which nothing is wanted.
     shared: HashMap<String, usize>,
     has_feature: Vec<bool>,
@@ -244,7 +250,12 @@ impl<'s> Compiler<'s> {
         if let Some(name) = shared_name {
             self.shared.insert(name, number);
         }
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(CodecError::Schema(format!("its types are nested more than {MAX_DEPTH} deep")));
+        }
         self.nodes[number].kind = self.kind(schema, reader, wanted)?;
+        self.depth -= 1;
         if let Some(feature) = wanted.and_then(|wanted| wanted.feature) {
             self.has_feature[feature] |= self.can_be(number, feature);
         }

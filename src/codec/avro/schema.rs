@@ -19,6 +19,9 @@ pub(super) const DEFAULT: &str = "weir_default";
 /// The bytes of a schema's text, and those of all that it refers to.
 const MAX_BYTES: usize = 1 << 20;
 
+/// The levels of JSON of a schema, and those of all that it refers to: the parser goes from one to the next.
+const MAX_LEVELS: usize = 512;
+
 /// The aliases of types. The parser copies a type for each.
 const MAX_ALIASES: usize = 1 << 8;
 
@@ -34,6 +37,7 @@ pub(super) fn parse_with(text: &str, references: &[String]) -> Result<(Schema, V
     }
     let mut aliases = 0;
     let root = prepared(text, &mut aliases)?;
+    let mut levels = levels_of(&root);
     if references.is_empty() {
         return Ok((Schema::parse(&root).map_err(not_a_schema)?, Vec::new()));
     }
@@ -43,6 +47,10 @@ pub(super) fn parse_with(text: &str, references: &[String]) -> Result<(Schema, V
         // The parser panics where the type of a named schema is a schema itself.
         if !schema.get("type").is_some_and(Json::is_string) {
             return Err(CodecError::Schema("it refers to a schema that isn't a record, an enum or a fixed".into()));
+        }
+        levels += levels_of(&schema);
+        if levels > MAX_LEVELS {
+            return Err(CodecError::Schema(format!("with all that it refers to it has more than {MAX_LEVELS} levels")));
         }
         others.push(schema.to_string());
     }
@@ -60,6 +68,16 @@ fn prepared(text: &str, aliases: &mut usize) -> Result<Json, CodecError> {
         return Err(CodecError::Schema(format!("its types have more than {MAX_ALIASES} aliases")));
     }
     Ok(schema)
+}
+
+/// How deep the parts of a value are nested. serde_json has bounded it for one text.
+fn levels_of(value: &Json) -> usize {
+    let within = match value {
+        Json::Array(items) => items.iter().map(levels_of).max(),
+        Json::Object(members) => members.values().map(levels_of).max(),
+        _ => return 0,
+    };
+    1 + within.unwrap_or(0)
 }
 
 /// Puts the defaults of fields aside, and counts the aliases of types. serde_json has bounded the depth.
@@ -275,6 +293,14 @@ mod tests {
             assert_eq!(parse_with(root, &references.map(String::from)).unwrap().1.len(), 2);
         }
         assert!(parse_with(root, &[inner.into()]).is_err());
+        let chain = |number: usize| {
+            format!(
+                r#"{{"type": "record", "name": "C{number}", "fields": [{{"name": "c", "type": "C{}"}}]}}"#,
+                number + 1
+            )
+        };
+        let error = parse_with(root, &(0..400).map(chain).collect::<Vec<_>>()).unwrap_err();
+        assert!(error.to_string().contains("levels"), "{error}");
         let strange = r#"{"name": "x.A", "type": {"type": "enum", "name": "y.A", "symbols": []}}"#;
         assert!(parse_with(root, &[strange.into()]).is_err());
     }

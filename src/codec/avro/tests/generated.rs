@@ -11,7 +11,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Map, Value as Json, json};
 
-use super::write;
+use super::{renamed, write};
 use crate::codec::testing::{copying, decode, signature};
 use crate::codec::{CodecError, DecodeOptions, Decoder, Format};
 use crate::model::signature::{Missing, Signature};
@@ -328,7 +328,7 @@ proptest! {
         let reader = evolved(&fields, &mut rng).to_string();
         let kind = Type::Record(fields);
         let writer = schema(&kind, &mut 0).to_string();
-        let schemas = [&writer, &reader].map(|schema| Schema::parse_str(schema).unwrap());
+        let schemas = [&renamed(&writer, &reader), &reader].map(|schema| Schema::parse_str(schema).unwrap());
         let resolver = GenericDatumReader::builder(&schemas[0]).reader_schema(&schemas[1]).build().unwrap();
 
         let options = options("", numeric_strings);
