@@ -1,6 +1,6 @@
 //! `weir dead-letter`: what was rejected is counted, and sent again once and not twice.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Output, Stdio};
 
 use serde_json::{Value, json};
