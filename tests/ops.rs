@@ -16,7 +16,6 @@ use weir::monitor::metrics::CATALOGUE;
 
 use crate::support::dashboard::dashboard_queries;
 use crate::support::rules::{RULE_FILES, list, read, root, rule_groups, rules, text, yaml, yaml_file};
-use crate::support::states::state_file;
 use crate::support::tools::tool;
 
 /// The value sets, by file name in `tests/helm/`.
