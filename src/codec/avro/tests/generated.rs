@@ -147,7 +147,7 @@ fn value(kind: &Type, rng: &mut ChaCha8Rng) -> (Value, Json) {
             (Value::Decimal(Decimal::from(unscaled.to_be_bytes())), serde_json::from_str(&text).unwrap())
         }
         Type::Timestamp => {
-            let number = rng.random_range(0..1 << 41_u64);
+            let number = rng.random_range(0..1_u64 << 41);
             (Value::TimestampMillis(number as i64), json!(number))
         }
         Type::Array(item) => {
