@@ -106,8 +106,9 @@ impl Replay {
             VersionDifference::new(&first.signature().target).deciding(decisions)
         });
         let (second, order) = second.unzip();
-        let version =
-            |model| Ok(ReplayedVersion { scorer: Scorer::new(model, options)?, predicted: 0, rejected: BTreeMap::new() });
+        let version = |model| {
+            Ok(ReplayedVersion { scorer: Scorer::new(model, options)?, predicted: 0, rejected: BTreeMap::new() })
+        };
         let versions = [first].into_iter().chain(second).map(version).collect::<Result<_, CodecError>>()?;
         Ok(Replay { read: 0, versions, difference, order: order.unwrap_or_default() })
     }

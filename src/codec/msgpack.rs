@@ -21,6 +21,8 @@ const REMEMBERED: usize = 1_024;
 pub struct Decoder {
     features: Features,
     levels: Vec<Level>,
+    /// Of the record in hand, by feature: whether a member with its exact name is a missing value.
+    nulls: Vec<bool>,
 }
 
 /// A map in which something is wanted.
@@ -50,7 +52,8 @@ impl Decoder {
     pub(super) fn new(signature: &Signature, options: &DecodeOptions) -> Decoder {
         let mut levels = Vec::new();
         add_level(&WantedNode::new(signature, options), &mut levels);
-        Decoder { features: Features::new(signature, options), levels }
+        let features = Features::new(signature, options);
+        Decoder { nulls: vec![false; features.len()], features, levels }
     }
 
     /// Fills `row` and `fields`. Bytes are copied in base64, and an extension, a timestamp too, is null.
@@ -64,9 +67,10 @@ impl Decoder {
         assert_eq!(row.len(), self.features.len(), "one value per feature");
         row.fill(Gap::Missing.value());
         fields.fill(FieldValue::Absent);
-        let Decoder { features, levels } = self;
-        let mut pass =
-            Pass { reader: Reader::new(payload), payload, features, levels, row, fields, texts, is_array: false };
+        let Decoder { features, levels, nulls } = self;
+        nulls.fill(false);
+        let reader = Reader::new(payload);
+        let mut pass = Pass { reader, payload, features, levels, nulls, row, fields, texts, is_array: false };
         match pass.reader.token()? {
             Token::Map(members) => pass.map(0, members)?,
             token => return Err(wrong_start(token)),
@@ -176,6 +180,8 @@ struct Pass<'a> {
     payload: &'a [u8],
     features: &'a Features,
     levels: &'a mut [Level],
+    /// By feature: whether a member with its exact name is a missing value.
+    nulls: &'a mut [bool],
     row: &'a mut [f64],
     fields: &'a mut [FieldValue],
     texts: &'a mut Vec<u8>,
@@ -209,11 +215,15 @@ impl Pass<'_> {
         if member.step.is_some() {
             // What an earlier member of this name has said is forgotten.
             self.row.fill(Gap::Missing.value());
+            self.nulls.fill(false);
             self.is_array = false;
         }
         if let Some(feature) = member.feature.filter(|_| !self.is_array) {
-            let is_wanted = !member.is_alias || Gap::of(self.row[feature]) == Some(Gap::Missing);
-            if is_wanted {
+            let is_missing = |value: f64| Gap::of(value) == Some(Gap::Missing);
+            if !member.is_alias {
+                self.row[feature] = self.features.value(feature, token);
+                self.nulls[feature] |= is_missing(self.row[feature]);
+            } else if is_missing(self.row[feature]) && !self.nulls[feature] {
                 self.row[feature] = self.features.value(feature, token);
             }
         }

@@ -95,7 +95,7 @@ fn numbers_pass_beside_an_activation_of_themselves() {
             let nodes =
                 vec![node(operator, &["z"], "a"), node(operation, &inputs, "s"), node("MatMul", &["s", "v"], "y")];
             let layers = agreed(&in_opset(20, network(nodes), vec![])).layers;
-            assert_eq!(shape(&layers), [(2, 6), (6, 1)], "{operation} of {operator}");
+            assert_eq!(layers.last().unwrap().inputs(), 6, "{operation} of {operator}: {:?}", shape(&layers));
         }
     }
 }
