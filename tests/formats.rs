@@ -107,6 +107,29 @@ fn publish(setup: &Setup) {
     promote(&setup.store(), "production", 1);
 }
 
+/// A route of its own for a format.
+fn route(format: &str, topics: &Setup, dead_letter: &str, schema: &str) -> String {
+    create_topic(&topics.brokers, &topics.input, 1, &[]);
+    create_topic(&topics.brokers, &topics.output, 1, &[]);
+    let more = match format {
+        "csv" => r#", columns = ["distance", "month", "delay", "id"], delimiter = ";""#,
+        "f32" => r#", nan = "missing""#,
+        "avro" => schema,
+        _ => "",
+    };
+    let (input, output) = (&topics.input, &topics.output);
+    format!(
+        r#"
+        [[route]]
+        name = "{format}"
+        model = "flights@production"
+        input = {{ topics = ["{input}"], format = "{format}"{more} }}
+        output = {{ topic = "{output}" }}
+        dead_letter = {{ topic = "{dead_letter}" }}
+        "#
+    )
+}
+
 #[test]
 fn a_record_has_the_same_prediction_in_each_format() {
     let setup = Setup::on_kafka(1);
@@ -115,28 +138,8 @@ fn a_record_has_the_same_prediction_in_each_format() {
     std::fs::write(&schema, SCHEMA).unwrap();
     let schema = format!(", schema = \"{}\"", schema.display());
     let formats = ["csv", "msgpack", "f32", "avro"].map(|format| (format, Setup::named(&setup.brokers)));
-    let mut routes = String::new();
-    for (format, topics) in &formats {
-        create_topic(&setup.brokers, &topics.input, 1, &[]);
-        create_topic(&setup.brokers, &topics.output, 1, &[]);
-        let more = match *format {
-            "csv" => r#", columns = ["distance", "month", "delay", "id"], delimiter = ";""#,
-            "f32" => r#", nan = "missing""#,
-            "avro" => schema.as_str(),
-            _ => "",
-        };
-        let (input, output, dead_letter) = (&topics.input, &topics.output, &setup.dead_letter);
-        routes.push_str(&format!(
-            r#"
-            [[route]]
-            name = "{format}"
-            model = "flights@production"
-            input = {{ topics = ["{input}"], format = "{format}"{more} }}
-            output = {{ topic = "{output}" }}
-            dead_letter = {{ topic = "{dead_letter}" }}
-            "#
-        ));
-    }
+    let routes: String =
+        formats.iter().map(|(format, topics)| route(format, topics, &setup.dead_letter, &schema)).collect();
     let config = setup.config(&routes);
     let weir = Weir::ready(&config);
 
