@@ -386,6 +386,50 @@ fn list_of(positions: &[(TopicPartition, Position)]) -> Result<TopicPartitionLis
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::Broker;
+
+    /// Polls these members of a group until each has so many partitions, in any order.
+    fn share(members: &[BaseConsumer], expected: &[usize]) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            for member in members {
+                member.poll(Duration::from_millis(5));
+            }
+            let mut counts: Vec<_> = members.iter().map(|member| member.assignment().unwrap().count()).collect();
+            counts.sort_unstable();
+            if counts == expected {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{counts:?}");
+        }
+    }
+
+    /// In librdkafka as it is, the leader's assignor ends the process then. What build.rs compiles is in its place.
+    #[test]
+    fn the_leader_of_a_group_gives_partitions_to_members_that_dont_subscribe_to_the_same_topics() {
+        let broker = Broker::start().unwrap();
+        broker.create_topic("large", 10).unwrap();
+        broker.create_topic("small", 4).unwrap();
+        let config = KafkaConfig {
+            brokers: broker.bootstrap_servers().into(),
+            group_id: "g".into(),
+            client_id: "c".into(),
+            properties: Default::default(),
+        };
+        let member = |topics: &[&str]| {
+            let mut settings = config.consumer(None, 1);
+            // The embedded broker gives members one second less than a session to come again.
+            settings.set("session.timeout.ms", "3000").set("heartbeat.interval.ms", "1000");
+            let member: BaseConsumer = settings.create().unwrap();
+            member.subscribe(topics).unwrap();
+            member
+        };
+        let leader = member(&["large", "small"]);
+        share(std::slice::from_ref(&leader), &[14]);
+        // Both join before the leader's next heartbeat, so that it has to give them their parts at once.
+        let members = [leader, member(&["large", "small"]), member(&["small"])];
+        share(&members, &[4, 5, 5]);
+    }
 
     #[test]
     fn an_offset_reset_is_reported_with_its_topic() {

@@ -58,10 +58,6 @@ impl Summary<'_> {
             verdict.dead_letters_found,
         ];
         writeln!(page, "| `{name}` | {} |", numbers.map(|number| number.to_string()).join(" | ")).unwrap();
-        if report.assertions > 0 {
-            writeln!(page, "\nlibrdkafka's assignor ended {} processes, which were started again.", report.assertions)
-                .unwrap();
-        }
         for trouble in verdict.examples.iter().filter(|_| !self.is_right()).chain(&report.complaints) {
             writeln!(page, "\n- {trouble}").unwrap();
         }

@@ -27,9 +27,6 @@ use crate::support::rights::{lift_restrictions, restrict};
 /// As many as workers in three processes.
 pub(crate) const PARTITIONS: usize = 6;
 
-/// What librdkafka logs when its assignor has a bug of its own. A process that is started again loses nothing.
-const ASSIGNOR_ASSERTS: &str = "rdkafka_sticky_assignor.c";
-
 /// What weir promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Delivery {
@@ -67,8 +64,6 @@ pub(crate) struct Report {
     pub(crate) verdict: Verdict,
     /// What else was not as it must be.
     pub(crate) complaints: Vec<String>,
-    /// How many processes librdkafka's assignor has ended.
-    pub(crate) assertions: usize,
     /// How many of the faults there were: all of them, unless weir stood still.
     pub(crate) faults: usize,
     pub(crate) took: Duration,
@@ -114,8 +109,8 @@ pub(crate) fn run(cluster: &mut Cluster, plan: &Plan<'_>) -> Report {
     pace.hurry();
     feeder.finish();
     println!("{}      all faults are over", time());
-    let (verdict, complaints, assertions) = world.end();
-    Report { verdict, complaints, assertions, faults: done, took: started.elapsed() }
+    let (verdict, complaints) = world.end();
+    Report { verdict, complaints, faults: done, took: started.elapsed() }
 }
 
 struct World<'w> {
@@ -134,7 +129,6 @@ struct World<'w> {
     /// Asks for the group's commits.
     group_client: BaseConsumer,
     complaints: Vec<String>,
-    assertions: usize,
 }
 
 impl<'w> World<'w> {
@@ -170,7 +164,6 @@ impl<'w> World<'w> {
             reader,
             group_client,
             complaints: Vec::new(),
-            assertions: 0,
         }
     }
 
@@ -311,26 +304,19 @@ impl<'w> World<'w> {
     fn end_of(&mut self, process: usize, mut stopping: Process) {
         let status = stopping.ended();
         self.look_for_panics(process, &stopping);
-        let log = stopping.log();
-        if log.contains(ASSIGNOR_ASSERTS) {
-            self.assertions += 1;
-        } else if !status.success() {
+        if !status.success() {
+            let log = stopping.log();
             let last = log.lines().last().unwrap_or_default();
             self.complaints.push(format!("{} was to stop in order: {}: {last}", NAMES[process], how(status)));
         }
     }
 
-    /// Starts again what has ended by itself. That is a complaint, unless librdkafka's assignor has asserted, as
-    /// docs/internals/kafka-quirks.md has it.
+    /// Starts again what has ended by itself, which is a complaint.
     fn look_after(&mut self) {
         for (process, name) in NAMES.iter().enumerate() {
             let Some(running) = self.processes[process].as_mut() else { continue };
             if let Some(status) = running.has_ended() {
-                if running.log().contains(ASSIGNOR_ASSERTS) {
-                    self.assertions += 1;
-                } else {
-                    self.complaints.push(format!("{name} ended by itself: {}", how(status)));
-                }
+                self.complaints.push(format!("{name} ended by itself: {}", how(status)));
                 self.kill(process);
                 self.start(process);
             }
@@ -397,7 +383,7 @@ impl<'w> World<'w> {
     }
 
     /// Waits until everything has come out, stops everything, and judges.
-    fn end(mut self) -> (Verdict, Vec<String>, usize) {
+    fn end(mut self) -> (Verdict, Vec<String>) {
         let all = vec![self.plan.per_partition; PARTITIONS];
         // What is committed won't come any more, whether it came or not: the verdict will show it.
         self.wait("everything has come out", |world| {
@@ -426,7 +412,7 @@ impl<'w> World<'w> {
         println!("{}      all is read", time());
         end_aside(self.group_client);
         self.complaints.extend(stuck.map(|why| format!("not all can be read: {why}")));
-        (verdict, self.complaints, self.assertions)
+        (verdict, self.complaints)
     }
 
     /// Whether everything in the inputs of the second route is committed.
