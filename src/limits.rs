@@ -75,7 +75,7 @@ impl Limits {
 ///
 /// Those of the file system, and [`ErrorKind::InvalidInput`] for a pipe or a device.
 pub fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    // Looked at before it is opened: opening a FIFO waits for somebody to write to it.
+    // Looked at before it is opened: opening a FIFO waits for its writer.
     let metadata = fs::metadata(path)?;
     if !metadata.is_file() && !metadata.is_dir() {
         return Err(io::Error::new(ErrorKind::InvalidInput, "it is no regular file: copy what it gives to one"));

@@ -177,7 +177,7 @@ impl Reader {
         }
         let path = self.inside(location)?;
         let cannot_read = |error: std::io::Error| format!("its data in {} can't be read: {error}", path.display());
-        // Looked at before it is opened: opening a FIFO waits for somebody to write to it.
+        // Looked at before it is opened: opening a FIFO waits for its writer.
         let metadata = fs::metadata(&path).map_err(cannot_read)?;
         if !metadata.is_file() {
             return Err(format!(
