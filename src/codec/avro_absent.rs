@@ -18,23 +18,8 @@ impl Decoder {
         Err(absent())
     }
 
-    pub(super) fn by_schema(_: &str, _: &[String], _: &Signature, _: &DecodeOptions) -> Result<Decoder, CodecError> {
-        Err(absent())
-    }
-
     pub(super) fn decode(
         &mut self,
-        _: &[u8],
-        _: &mut [f64],
-        _: &mut [FieldValue],
-        _: &mut Vec<u8>,
-    ) -> Result<(), Rejection> {
-        match *self {}
-    }
-
-    pub(super) fn decode_after(
-        &mut self,
-        _: usize,
         _: &[u8],
         _: &mut [f64],
         _: &mut [FieldValue],
